@@ -1,0 +1,99 @@
+# gatherd: one entry for everything.
+#
+#   make                      build/gatherd
+#   make demo [PORT=8080]     set up, start databases of its own, load real data, run the atlas example
+#   make check [T=name]       set up, then every test, in the plain and in the sanitized build
+#   make bench                compare with an aiohttp service that does the same
+#   make lint                 the format and lint gates
+#   make install [DESTDIR=] [PREFIX=/usr/local]
+#   make SANITIZE=address,undefined [TARGET]    the same in a build folder of its own
+
+comma    := ,
+SANITIZE ?=
+B        := build$(if $(SANITIZE),/$(subst $(comma),-,$(SANITIZE)))
+PREFIX   ?= /usr/local
+VERSION  := 0.1.0
+
+MODULES  := base async config drivers drivers/postgres drivers/mongo handlers handlers/gather daemon
+SOURCES  := $(sort $(wildcard $(addsuffix /*.c,$(MODULES))))
+OBJECTS  := $(SOURCES:%.c=$B/obj/%.o)
+LIBRARY  := $(filter-out $B/obj/daemon/main.o,$(OBJECTS))
+UNITS    := $(sort $(wildcard tests/unit/test_*.c))
+UNIT_BIN := $(UNITS:tests/unit/%.c=$B/tests/%)
+
+PACKAGES := libh2o-evloop libpq libmongoc-1.0 yaml-0.1 libpcre2-8 openssl
+PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES))
+PKG_LIBS   = $(shell pkg-config --libs $(PACKAGES)) -lboost_context -lm
+
+CC       ?= cc
+OPTIMIZE ?= $(if $(SANITIZE),-O1,-O2)
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes \
+            -Wvla -Wformat=2 $(if $(CI)$(WERROR),-Werror)
+HARDEN   := -fstack-protector-strong $(if $(SANITIZE),,-D_FORTIFY_SOURCE=2) -fno-common
+override CPPFLAGS += -I. -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -DGATHERD_VERSION='"$(VERSION)"'
+override CFLAGS   += -std=gnu17 $(OPTIMIZE) -g -fno-omit-frame-pointer -pthread $(WARNINGS) $(HARDEN) \
+                     $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
+override LDFLAGS  += -pthread -rdynamic -Wl,-z,relro,-z,now $(if $(SANITIZE),-fsanitize=$(SANITIZE))
+
+.PHONY: all demo check check-unit check-e2e units bench lint format install clean setup
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $B/gatherd
+
+$B/gatherd: $(OBJECTS)
+	@echo "  LD  $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+$B/obj/%.o: %.c $B/flags
+	@mkdir -p $(@D)
+	@echo "  CC  $<"
+	@$(CC) $(CPPFLAGS) $(PKG_CFLAGS:-I%=-isystem %) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$B/libgatherd.a: $(LIBRARY)
+	@rm -f $@
+	@ar rcs $@ $^
+
+$B/tests/%: $B/obj/tests/unit/%.o $B/libgatherd.a
+	@mkdir -p $(@D)
+	@echo "  LD  $@"
+	@$(CC) $(LDFLAGS) -o $@ $< $B/libgatherd.a $(PKG_LIBS) $(shell pkg-config --libs check)
+
+# A change of the flags rebuilds.
+FLAGS_NOW := $(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS)
+$B/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(subst ','\'',$(FLAGS_NOW))' | cmp -s - $@ || echo '$(subst ','\'',$(FLAGS_NOW))' >$@
+.PHONY: FORCE
+FORCE:
+
+units: $(UNIT_BIN)
+
+setup:
+	@scripts/setup
+
+demo: setup
+	@scripts/demo
+
+check: setup
+	@scripts/check $(T)
+
+bench: setup
+	@$(MAKE) --no-print-directory all
+	@bench/run
+
+lint: setup
+	@scripts/lint
+
+format:
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+install: $B/gatherd
+	install -D -m 0755 $B/gatherd $(DESTDIR)$(PREFIX)/bin/gatherd
+	install -D -m 0644 systemd/gatherd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/gatherd.service
+	sed -i 's|@PREFIX@|$(PREFIX)|g' $(DESTDIR)$(PREFIX)/lib/systemd/system/gatherd.service
+
+clean:
+	rm -rf build
+
+-include $(OBJECTS:.o=.d) $(UNITS:%.c=$B/obj/%.d)

@@ -1,0 +1,175 @@
+/* A bounded pool of threads.
+ *
+ * A job's state moves under the executor's lock until it has run; from then on it belongs to the loop that waits for
+ * it, where a message brings it back. A job whose waiter left is freed: at once while it is queued, after it has run
+ * otherwise. */
+#include "async/executor.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "async/internal.h"
+#include "base/mem.h"
+
+struct executor {
+	pthread_mutex_t lock;
+	pthread_cond_t work;
+	struct list queue;           /* under lock */
+	unsigned queued, max_queued; /* under lock */
+	bool stopping;               /* under lock */
+	unsigned thread_count;
+	pthread_t threads[];
+};
+
+/* On the loop that asked for it. */
+static void job_returned(struct message *m)
+{
+	struct job *j = container_of(m, struct job, done);
+	j->loop->expected--;
+	if (j->waiter)
+		task_wake(j->waiter, 0);
+	else
+		j->free(j);
+}
+
+static struct job *next_job(struct executor *e)
+{
+	struct job *j = NULL;
+	pthread_mutex_lock(&e->lock);
+	while (list_empty(&e->queue) && !e->stopping)
+		pthread_cond_wait(&e->work, &e->lock);
+	if (!list_empty(&e->queue)) {
+		j = container_of(list_shift(&e->queue), struct job, link);
+		e->queued--;
+	}
+	pthread_mutex_unlock(&e->lock);
+	return j;
+}
+
+static void *executor_thread(void *arg)
+{
+	struct executor *e = arg;
+	struct job *j;
+	pthread_setname_np(pthread_self(), "gatherd-exec");
+	while ((j = next_job(e))) {
+		j->run(j);
+		if (j->loop)
+			loop_post(j->loop, &j->done);
+		else
+			j->free(j);
+	}
+	return NULL;
+}
+
+static void start_threads(struct executor *e, unsigned threads)
+{
+	/* Signals are the main thread's business. */
+	sigset_t all, before;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	while (e->thread_count < threads && pthread_create(&e->threads[e->thread_count], NULL, executor_thread, e) == 0)
+		e->thread_count++;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+int executor_new(struct executor **out, unsigned threads, unsigned max_queued)
+{
+	struct executor *e = mem_zalloc(sizeof(*e) + threads * sizeof(e->threads[0]));
+	pthread_mutex_init(&e->lock, NULL);
+	pthread_cond_init(&e->work, NULL);
+	list_init(&e->queue);
+	e->max_queued = max_queued;
+	start_threads(e, threads);
+	if (e->thread_count < threads) {
+		executor_free(e);
+		return -EAGAIN;
+	}
+	*out = e;
+	return 0;
+}
+
+void executor_free(struct executor *e)
+{
+	if (!e)
+		return;
+	pthread_mutex_lock(&e->lock);
+	e->stopping = true;
+	pthread_cond_broadcast(&e->work);
+	pthread_mutex_unlock(&e->lock);
+	for (unsigned i = 0; i < e->thread_count; i++)
+		pthread_join(e->threads[i], NULL);
+	pthread_cond_destroy(&e->work);
+	pthread_mutex_destroy(&e->lock);
+	free(e);
+}
+
+static int enqueue(struct executor *e, struct job *j)
+{
+	int r = 0;
+	pthread_mutex_lock(&e->lock);
+	if (e->queued >= e->max_queued) {
+		r = -EBUSY;
+	} else {
+		list_append(&e->queue, &j->link);
+		e->queued++;
+		pthread_cond_signal(&e->work);
+	}
+	pthread_mutex_unlock(&e->lock);
+	return r;
+}
+
+int executor_submit(struct executor *e, struct job *j)
+{
+	list_init(&j->link);
+	j->loop = NULL;
+	j->waiter = NULL;
+	int r = enqueue(e, j);
+	if (r < 0)
+		j->free(j);
+	return r;
+}
+
+struct job_wait {
+	struct waiter waiter;
+	struct executor *executor;
+	struct job *job;
+};
+
+static void leave_job(struct waiter *w)
+{
+	struct job_wait *wait = container_of(w, struct job_wait, waiter);
+	struct executor *e = wait->executor;
+	struct job *j = wait->job;
+	pthread_mutex_lock(&e->lock);
+	bool queued = !list_empty(&j->link);
+	if (queued) {
+		list_remove(&j->link);
+		e->queued--;
+	}
+	pthread_mutex_unlock(&e->lock);
+	j->waiter = NULL;
+	if (queued) {
+		j->loop->expected--;
+		j->free(j);
+	}
+}
+
+int executor_run(struct executor *e, struct job *j, deadline_t by)
+{
+	struct job_wait wait = {.executor = e, .job = j};
+	waiter_init(&wait.waiter, leave_job);
+	list_init(&j->link);
+	j->loop = loop_current();
+	j->waiter = &wait.waiter;
+	j->done.run = job_returned;
+	j->loop->expected++;
+	int r = enqueue(e, j);
+	if (r < 0) {
+		j->loop->expected--;
+		j->free(j);
+		return r;
+	}
+	return task_suspend(&wait.waiter, by);
+}

@@ -1,0 +1,125 @@
+/* Children of one scope. A child's end is a callback on the loop, so no task is needed to collect it. */
+#include "async/gather.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "async/internal.h"
+#include "base/mem.h"
+
+struct gather_child {
+	struct gather *gather;
+	struct list link;  /* gather.finished */
+	struct task *task; /* NULL once ended */
+	int result;
+	unsigned index;
+};
+
+void gather_init(struct gather *g, enum gather_mode mode)
+{
+	*g = (struct gather){.mode = mode};
+	list_init(&g->finished);
+}
+
+static void child_ended(void *arg, int result)
+{
+	struct gather_child *c = arg;
+	struct gather *g = c->gather;
+	c->task = NULL;
+	c->result = result;
+	g->ended++;
+	list_append(&g->finished, &c->link);
+	if (result < 0 && g->first_error == 0) {
+		g->first_error = result;
+		if (g->mode == GATHER_FAIL_FAST)
+			gather_cancel(g);
+	}
+	if (g->waiter)
+		task_wake(g->waiter, 0);
+}
+
+int gather_add(struct gather *g, const char *name, task_fn fn, void *arg)
+{
+	if (g->mode == GATHER_FAIL_FAST && g->first_error)
+		return -ECANCELED;
+	if (g->count == g->capacity) {
+		g->capacity = g->capacity ? g->capacity * 2 : 8;
+		g->children = mem_realloc_array(g->children, g->capacity, sizeof(*g->children));
+	}
+	struct gather_child *c = mem_alloc(sizeof(*c));
+	*c = (struct gather_child){.gather = g, .index = g->count, .result = -EINPROGRESS};
+	list_init(&c->link);
+	int r = task_spawn(&c->task, fn, arg,
+			   &(struct task_options){.name = name, .ended = child_ended, .ended_arg = c});
+	if (r < 0) {
+		free(c);
+		return r;
+	}
+	g->children[g->count] = c;
+	return (int)g->count++;
+}
+
+/* Suspends until the next child ends. */
+static int await_child(struct gather *g, deadline_t by)
+{
+	struct waiter w;
+	waiter_init(&w, NULL);
+	g->waiter = &w;
+	int r = task_suspend(&w, by);
+	g->waiter = NULL;
+	return r;
+}
+
+int gather_wait(struct gather *g, deadline_t by)
+{
+	while (g->ended < g->count) {
+		int r = await_child(g, by);
+		if (r < 0)
+			return r;
+	}
+	return g->mode == GATHER_FAIL_FAST ? g->first_error : 0;
+}
+
+int gather_next(struct gather *g, deadline_t by)
+{
+	while (list_empty(&g->finished)) {
+		if (g->ended == g->count)
+			return -ENOENT;
+		int r = await_child(g, by);
+		if (r < 0)
+			return r;
+	}
+	return (int)container_of(list_shift(&g->finished), struct gather_child, link)->index;
+}
+
+int gather_result(const struct gather *g, unsigned index)
+{
+	return g->children[index]->result;
+}
+
+void gather_cancel(struct gather *g)
+{
+	for (unsigned i = 0; i < g->count; i++) {
+		if (g->children[i]->task)
+			task_cancel(g->children[i]->task);
+	}
+}
+
+void gather_done(struct gather *g)
+{
+	gather_cancel(g);
+	if (g->ended < g->count) {
+		/* The children end of themselves: each of their waits returns -ECANCELED. */
+		struct shield s;
+		task_shield(&s, DEADLINE_NEVER);
+		while (g->ended < g->count) {
+			if (await_child(g, DEADLINE_NEVER) < 0)
+				abort(); /* a shielded wait without a deadline has no other end */
+		}
+		task_unshield(&s);
+	}
+	for (unsigned i = 0; i < g->count; i++)
+		free(g->children[i]);
+	free(g->children);
+	gather_init(g, g->mode);
+}

@@ -1,0 +1,38 @@
+/* Several tasks at once, as one scope: no child outlives it.
+ *
+ * Results are kept in the order of gather_add, whatever order they end in. GATHER_FAIL_FAST cancels the rest when one
+ * fails; GATHER_ALL lets all of them end. Loop thread only; one task owns a gather. */
+#pragma once
+
+#include "async/task.h"
+
+enum gather_mode { GATHER_FAIL_FAST, GATHER_ALL };
+
+struct gather_child;
+
+struct gather {
+	enum gather_mode mode;
+	struct gather_child **children; /* in the order of gather_add */
+	unsigned count, capacity;
+	unsigned ended;
+	int first_error;      /* the first failure, in time; 0: none */
+	struct list finished; /* ended, not yet returned by gather_next */
+	struct waiter *waiter;
+};
+
+void gather_init(struct gather *g, enum gather_mode mode);
+/* Spawn fn(arg) as a child. Returns its index (0, 1, …), -EAGAIN (no stack) or, after a failure in GATHER_FAIL_FAST,
+ * -ECANCELED. */
+int gather_add(struct gather *g, const char *name, task_fn fn, void *arg) must_check;
+/* Suspends until all children have ended. Returns 0, the first failure (GATHER_FAIL_FAST), -ETIMEDOUT or -ECANCELED
+ * (children are still running: gather_done ends them). */
+int gather_wait(struct gather *g, deadline_t by) must_check;
+/* Suspends until one more child has ended (asyncio.as_completed). Returns its index, -ENOENT when all were returned,
+ * -ETIMEDOUT or -ECANCELED. */
+int gather_next(struct gather *g, deadline_t by) must_check;
+/* The result of a child that has ended; -EINPROGRESS where it has not. */
+int gather_result(const struct gather *g, unsigned index);
+/* Cancel all that still run. */
+void gather_cancel(struct gather *g);
+/* Suspends (shielded): cancel what still runs, wait until it has ended, free. Idempotent. */
+void gather_done(struct gather *g);

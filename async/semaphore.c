@@ -1,0 +1,189 @@
+/* Semaphores: a loop's own, and the process's.
+ *
+ * A permit that is released goes straight to the first waiter: `available` is only above 0 when nobody waits, so nobody
+ * can overtake. */
+#include "async/semaphore.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "async/internal.h"
+#include "base/mem.h"
+
+/* --- of one loop --- */
+
+void semaphore_init(struct semaphore *s, unsigned permits, unsigned max_waiting)
+{
+	*s = (struct semaphore){.permits = permits, .available = permits, .max_waiting = max_waiting};
+	list_init(&s->waiters);
+}
+
+struct semaphore_wait {
+	struct waiter waiter;
+	struct semaphore *semaphore;
+};
+
+static void leave_queue(struct waiter *w)
+{
+	container_of(w, struct semaphore_wait, waiter)->semaphore->waiting--;
+}
+
+int semaphore_acquire(struct semaphore *s, deadline_t by)
+{
+	int r = task_check();
+	if (r < 0)
+		return r;
+	if (s->available > 0) {
+		s->available--;
+		return 0;
+	}
+	if (s->waiting >= s->max_waiting)
+		return -EBUSY;
+	struct semaphore_wait wait = {.semaphore = s};
+	waiter_init(&wait.waiter, leave_queue);
+	list_append(&s->waiters, &wait.waiter.link);
+	s->waiting++;
+	return task_suspend(&wait.waiter, by);
+}
+
+int semaphore_release(struct semaphore *s)
+{
+	if (!list_empty(&s->waiters)) {
+		s->waiting--;
+		task_wake(container_of(s->waiters.next, struct waiter, link), 0);
+		return 0;
+	}
+	if (s->available == s->permits)
+		return -EPERM;
+	s->available++;
+	return 0;
+}
+
+/* --- of the process --- */
+
+/* One who waits. On the heap: a grant that is on its way as a message may outlive the waiting task. */
+struct shared_wait {
+	struct list link; /* under lock */
+	struct shared_semaphore *semaphore;
+	struct loop *loop;
+	struct message granted;
+	struct waiter *waiter; /* on its loop; NULL: it left */
+};
+
+void shared_semaphore_init(struct shared_semaphore *s, unsigned permits, unsigned max_waiting)
+{
+	*s = (struct shared_semaphore){.permits = permits, .available = permits, .max_waiting = max_waiting};
+	pthread_mutex_init(&s->lock, NULL);
+	list_init(&s->waiters);
+}
+
+void shared_semaphore_done(struct shared_semaphore *s)
+{
+	assert(list_empty(&s->waiters));
+	pthread_mutex_destroy(&s->lock);
+}
+
+/* The permit has arrived on the waiter's loop. */
+static void grant_arrived(struct message *m)
+{
+	struct shared_wait *w = container_of(m, struct shared_wait, granted);
+	w->loop->expected--;
+	if (w->waiter)
+		task_wake(w->waiter, 0);
+	else
+		shared_semaphore_release(w->semaphore);
+	free(w);
+}
+
+struct shared_acquire {
+	struct waiter waiter;
+	struct shared_wait *wait;
+};
+
+static void leave_shared(struct waiter *waiter)
+{
+	struct shared_wait *w = container_of(waiter, struct shared_acquire, waiter)->wait;
+	struct shared_semaphore *s = w->semaphore;
+	pthread_mutex_lock(&s->lock);
+	bool queued = !list_empty(&w->link);
+	if (queued) {
+		list_remove(&w->link);
+		s->waiting--;
+	}
+	pthread_mutex_unlock(&s->lock);
+	w->waiter = NULL;
+	if (queued) {
+		w->loop->expected--;
+		free(w);
+	}
+}
+
+static int enqueue(struct shared_semaphore *s, struct shared_wait *w)
+{
+	int r = 1;
+	pthread_mutex_lock(&s->lock);
+	if (s->available > 0) {
+		s->available--;
+		r = 0;
+	} else if (s->waiting >= s->max_waiting) {
+		r = -EBUSY;
+	} else {
+		list_append(&s->waiters, &w->link);
+		s->waiting++;
+		w->loop->expected++;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
+int shared_semaphore_acquire(struct shared_semaphore *s, deadline_t by)
+{
+	int r = task_check();
+	if (r < 0)
+		return r;
+	if (shared_semaphore_try(s))
+		return 0;
+	struct shared_acquire acquire = {.wait = mem_alloc(sizeof(*acquire.wait))};
+	waiter_init(&acquire.waiter, leave_shared);
+	*acquire.wait = (struct shared_wait){
+		.semaphore = s, .loop = loop_current(), .granted.run = grant_arrived, .waiter = &acquire.waiter};
+	list_init(&acquire.wait->link);
+	r = enqueue(s, acquire.wait);
+	if (r <= 0) {
+		free(acquire.wait);
+		return r;
+	}
+	return task_suspend(&acquire.waiter, by);
+}
+
+bool shared_semaphore_try(struct shared_semaphore *s)
+{
+	pthread_mutex_lock(&s->lock);
+	bool taken = s->available > 0;
+	if (taken)
+		s->available--;
+	pthread_mutex_unlock(&s->lock);
+	return taken;
+}
+
+int shared_semaphore_release(struct shared_semaphore *s)
+{
+	struct shared_wait *next = NULL;
+	int r = 0;
+	pthread_mutex_lock(&s->lock);
+	if (!list_empty(&s->waiters)) {
+		next = container_of(list_shift(&s->waiters), struct shared_wait, link);
+		s->waiting--;
+	} else if (s->available == s->permits) {
+		r = -EPERM;
+	} else {
+		s->available++;
+	}
+	pthread_mutex_unlock(&s->lock);
+	if (next && next->loop == loop_current())
+		grant_arrived(&next->granted);
+	else if (next)
+		loop_post(next->loop, &next->granted);
+	return r;
+}

@@ -1,0 +1,41 @@
+/* Permits: at most n at once, first come first served, a bounded number of waiters.
+ *
+ * `struct semaphore` belongs to one loop and costs no lock. `struct shared_semaphore` is exact over all workers of the
+ * process: its count and its queue are under a mutex that is held for a few instructions; a waiter on another loop is
+ * woken by a message. A waiter that leaves (deadline, cancellation) leaves no hole, and a permit that was on its way to
+ * it goes to the next. */
+#pragma once
+
+#include <pthread.h>
+
+#include "async/loop.h"
+#include "async/task.h"
+
+struct semaphore {
+	unsigned permits, available;
+	unsigned waiting, max_waiting;
+	struct list waiters;
+};
+
+void semaphore_init(struct semaphore *s, unsigned permits, unsigned max_waiting);
+/* Suspends where no permit is free. Returns 0, -EBUSY (the queue is full), -ETIMEDOUT or -ECANCELED. */
+int semaphore_acquire(struct semaphore *s, deadline_t by) must_check;
+/* Returns 0, or -EPERM: more was released than acquired (nothing is changed). */
+int semaphore_release(struct semaphore *s);
+
+struct shared_semaphore {
+	pthread_mutex_t lock;
+	unsigned permits, available;   /* under lock */
+	unsigned waiting, max_waiting; /* under lock */
+	struct list waiters;           /* under lock */
+};
+
+void shared_semaphore_init(struct shared_semaphore *s, unsigned permits, unsigned max_waiting);
+/* No waiter may be left. */
+void shared_semaphore_done(struct shared_semaphore *s);
+/* As semaphore_acquire; from a task of any worker. */
+int shared_semaphore_acquire(struct shared_semaphore *s, deadline_t by) must_check;
+/* Take a permit where one is free and nobody waits. Any thread. */
+bool shared_semaphore_try(struct shared_semaphore *s) must_check;
+/* Any thread. */
+int shared_semaphore_release(struct shared_semaphore *s);

@@ -1,0 +1,40 @@
+/* Stacks of tasks: mapped once, reused, committed lazily by the kernel, each with a guard page below it.
+ *
+ * The pool is a loop's own. Stacks above the number that is kept warm go back to the kernel. A guarded stack takes two
+ * mappings of the process's vm.max_map_count: at the limit stack_get fails, and the request is refused rather than the
+ * process ended. Loop thread only. */
+#pragma once
+
+#include <stddef.h>
+
+#include "async/context.h"
+#include "base/compiler.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define STACK_SIZE ((size_t)512 * 1024) /* instrumented frames are several times larger */
+#else
+#define STACK_SIZE ((size_t)128 * 1024) /* with the guard page; libmongoc with TLS needs the most */
+#endif
+
+/* Stands at the top of the memory that it describes. */
+struct stack {
+	void *mapping;      /* the guard page is its first */
+	void *base;         /* lowest usable address */
+	size_t size;        /* usable bytes, up to this struct */
+	struct stack *next; /* in the pool */
+	struct fiber fiber; /* kept with the stack: gcc 12's TSan can't make more than some 8,000 */
+	unsigned valgrind_id;
+};
+
+struct stack_pool {
+	struct stack *free;
+	unsigned idle, in_use;
+	unsigned keep; /* idle ones that stay mapped */
+};
+
+void stack_pool_init(struct stack_pool *p, unsigned keep);
+/* None may be in use. */
+void stack_pool_done(struct stack_pool *p);
+/* NULL: no mapping is to be had. */
+struct stack *stack_get(struct stack_pool *p) must_check;
+void stack_put(struct stack_pool *p, struct stack *s);

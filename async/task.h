@@ -1,0 +1,107 @@
+/* Tasks: C functions that suspend instead of blocking (stackful coroutines).
+ *
+ * DESIGN. A task is a function with a pooled, guarded stack of its own (stack.h), switched to and from by Boost.Context
+ * (context.h). It runs until it suspends; then the loop runs the next one that is ready. There is one primitive,
+ * task_suspend, and every wait is built on it: the waiting task stands somewhere as a `struct waiter`, somebody calls
+ * task_wake on it, or its deadline passes or it is cancelled, in which case the waiter's `abandon` takes it off the
+ * place where it stood. Nothing is ever unwound behind the code's back: each of the three comes back as a return value.
+ *
+ * CANCELLATION is sticky: after task_cancel every suspending call returns -ECANCELED at once, until the function has
+ * cleaned up and returned. What must finish all the same runs between task_shield and task_unshield.
+ *
+ * DEADLINES are absolute. deadline_push narrows the deadline of everything the task awaits until deadline_pop; children
+ * that are spawned inherit it.
+ *
+ * Loop thread only: a task lives and dies on the loop that spawned it. errno belongs to the thread, not to the task: it
+ * is not preserved over a suspension. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "async/timer.h"
+#include "base/compiler.h"
+#include "base/deadline.h"
+#include "base/list.h"
+
+struct loop;
+struct task;
+
+/* What a task runs. Returns 0 or more, or -errno: the task's result. */
+typedef int (*task_fn)(void *arg);
+
+struct task_options {
+	const char *name; /* static or outliving the task; NULL: "task" */
+	bool detached;    /* nobody awaits it: it is freed when it ends */
+	/* Called on the loop thread, outside any task, when fn has returned and the task is gone. Implies detached. */
+	void (*ended)(void *ended_arg, int result);
+	void *ended_arg;
+};
+
+/* Start fn(arg) as a task of the current loop. It runs soon, not at once. The deadline of the spawning task, where
+ * there is one, is inherited. *out (may be NULL where detached) is awaited or detached exactly once. Returns 0 or
+ * -EAGAIN: no memory map is left for a stack. */
+int task_spawn(struct task **out, task_fn fn, void *arg, const struct task_options *options) must_check;
+
+/* Suspends. Wait for t to end, and free it. Returns its result; or -ETIMEDOUT or -ECANCELED: then t goes on and is
+ * still the caller's (a result that equals one of these is told apart with task_ended); -EDEADLK: t is the caller. */
+int task_await(struct task *t, deadline_t by) must_check;
+/* Has t's function returned? */
+bool task_ended(const struct task *t);
+/* Give up the right to await t: it is freed when it ends. */
+void task_detach(struct task *t);
+/* Every suspending call of t returns -ECANCELED from now on, the one that it is in included. Idempotent. */
+void task_cancel(struct task *t);
+/* Was the calling task cancelled (also while shielded)? */
+bool task_cancelled(void);
+
+/* What a suspending call of the calling task would return at once: -ECANCELED, -ETIMEDOUT (its deadline has passed), or
+ * 0: it would wait. */
+int task_check(void) must_check;
+
+/* The task that is running on this thread, or NULL. */
+struct task *task_self(void);
+const char *task_name(const struct task *t);
+
+/* Suspends until `until`. A time in the past yields to the other tasks that are ready. Returns 0, -ETIMEDOUT (a
+ * narrower pushed deadline) or -ECANCELED. */
+int task_sleep(deadline_t until) must_check;
+int task_sleep_ms(int64_t ms) must_check;
+int task_yield(void) must_check;
+
+/* Narrow the deadline of the calling task to `by` until deadline_pop with what this returned. They nest; the earlier
+ * deadline wins. */
+deadline_t deadline_push(deadline_t by) must_check;
+void deadline_pop(deadline_t before);
+/* The calling task's deadline; DEADLINE_NEVER outside tasks. */
+deadline_t task_deadline(void);
+
+/* Between the two, neither cancellation nor pushed deadlines reach the calling task; `by` bounds it instead. They
+ * nest. */
+struct shield {
+	deadline_t before;
+	bool nested;
+};
+void task_shield(struct shield *s, deadline_t by);
+void task_unshield(const struct shield *s);
+
+/* --- for what waits are built of --- */
+
+/* A task that waits; on the stack of task_suspend's caller. */
+struct waiter {
+	struct list link;  /* for the place where it waits; init'ed by waiter_init */
+	struct task *task; /* NULL once woken */
+	int result;
+	/* The deadline passed or the task was cancelled: leave the place. Called at most once, never after task_wake.
+	 * NULL: just unlink `link`. */
+	void (*abandon)(struct waiter *w);
+};
+
+void waiter_init(struct waiter *w, void (*abandon)(struct waiter *w));
+/* Suspends until task_wake(w, result): returns result. Or w is abandoned: -ETIMEDOUT at `by` or the task's own
+ * deadline, -ECANCELED. Where the task is cancelled already or the deadline has passed, w is abandoned without
+ * suspending. */
+int task_suspend(struct waiter *w, deadline_t by) must_check;
+/* Make w's task ready; it runs later, in the order of the wakes. Unlinks w->link. A second wake has no effect.
+ * Loop thread only. */
+void task_wake(struct waiter *w, int result);

@@ -1,0 +1,28 @@
+/* Timers on CLOCK_MONOTONIC: a binary heap, O(log n) to start and stop. Fired by the loop, never early, late by at most
+ * a millisecond or so (epoll's unit) when the loop is idle. Loop thread only. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/deadline.h"
+
+struct timers;
+
+/* Embedded by its owner. */
+struct timer {
+	deadline_t at;
+	size_t slot; /* place in the heap, from 1; 0: not running */
+	void (*fire)(struct timer *t);
+};
+
+void timer_init(struct timer *t, void (*fire)(struct timer *t));
+/* (Re)start t to fire once at `at`. One in the past fires in the next turn. DEADLINE_NEVER stops it. */
+void timer_start(struct timer *t, struct timers *timers, deadline_t at);
+/* Idempotent. */
+void timer_stop(struct timer *t, struct timers *timers);
+
+static inline bool timer_running(const struct timer *t)
+{
+	return t->slot != 0;
+}

@@ -1,0 +1,14 @@
+/* JSON numbers as the decimal numbers that they are, digit for digit: compared and turned into integers without passing
+ * through a double. Text must be a valid JSON number (json_is_number). Exponents beyond 10^15 count as 10^15. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Below 0: a is less than b; 0: they are equal (1.0 and 1e0 are); above 0: a is greater. */
+int decimal_compare(const char *a, size_t a_len, const char *b, size_t b_len);
+/* Is it an integer, in JSON Schema's sense: 1, 1.0 and 10e-1 are? */
+bool decimal_is_integer(const char *text, size_t len);
+/* The integer's value; false where it is no integer or does not fit. */
+bool decimal_to_int64(const char *text, size_t len, int64_t *out);

@@ -1,0 +1,51 @@
+/* Reading JSON text (RFC 8259) into a tree, without recursion, with bounds, numbers kept digit for digit.
+ *
+ * Task stacks are small and input is a stranger's, so the parser uses no stack of its own (open containers are chained
+ * through their nodes) and refuses what is nested deeper than the caller allows. A tree takes 48 bytes a value.
+ * Duplicate member names: the last one wins in json_member, all of them stay in the tree. Strings that need no
+ * unescaping point into the text; the tree is valid as long as the text and the arena are. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/compiler.h"
+
+enum json_kind { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+
+/* The bounds of nesting that gatherd uses for what strangers send. */
+#define JSON_MAX_DEPTH 64
+
+struct json {
+	enum json_kind kind : 8;
+	bool boolean;
+	uint32_t name_len;
+	uint32_t raw_len;
+	union {
+		uint32_t len;   /* of text */
+		uint32_t count; /* JSON_ARRAY, JSON_OBJECT: children */
+	};
+	const char *raw;  /* the value as it stood in the input, all kinds */
+	const char *name; /* as a member of an object: unescaped name */
+	union {
+		const char *text;   /* JSON_STRING: unescaped UTF-8; JSON_NUMBER: its digits; not NUL-terminated */
+		struct json *child; /* JSON_ARRAY, JSON_OBJECT: the first element or member */
+	};
+	struct json *next; /* the next element or member of the same parent */
+};
+
+/* Parse all of text. *out lives in a. Returns 0 or -EBADMSG, -E2BIG (deeper than max_depth, or 4 GiB or more); why,
+ * and at which byte, is then written to what, NUL-terminated; it never quotes the text. Invalid UTF-8 and lone
+ * surrogates are refused; \u0000 is accepted in strings and left to whoever uses them. */
+int json_parse(struct json **out, struct arena *a, const char *text, size_t len, unsigned max_depth, char *what,
+	       size_t what_size) must_check;
+
+/* The last member of that name, or NULL; NULL too where object is no object. */
+const struct json *json_member(const struct json *object, const char *name, size_t len);
+/* Is text one valid JSON number? */
+bool json_is_number(const char *text, size_t len);
+/* Copy valid JSON without the white space between its tokens. */
+void json_compact(struct buf *out, const char *text, size_t len);

@@ -1,0 +1,31 @@
+/* The log: logfmt lines on stderr, written by a thread of its own, so that a slow reader of stderr never blocks a loop.
+ *
+ * A line is appended to a bounded buffer; the writer takes what has gathered every 10 ms. When the buffer is full lines
+ * are dropped and counted, and the count is logged. Any thread. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/compiler.h"
+
+enum log_severity { LOG_LINE_DEBUG, LOG_LINE_INFO, LOG_LINE_WARNING, LOG_LINE_ERROR };
+
+/* Start the writer; lines below `least` are dropped. Before it, and after log_stop, lines are written at once. */
+void log_start(enum log_severity least);
+/* Write what is left and end the writer. */
+void log_stop(void);
+/* Would a line of that severity be written? */
+int log_enabled(enum log_severity severity);
+
+/* A line: time=… level=… msg="…", then what `format` renders, which is logfmt already ("key=value key=value") or "". */
+void log_line(enum log_severity severity, const char *msg, const char *format, ...) printf_like(3, 4);
+/* A whole line as it is, its newline included. */
+void log_raw(enum log_severity severity, const char *line, size_t len);
+/* The beginning of a line, "time=… level=… msg=…", for one that is put together piece by piece and given to log_raw. */
+void log_begin(struct buf *line, enum log_severity severity, const char *msg);
+/* A value for a logfmt line: in quotes, and control characters escaped, where it needs that. */
+void logfmt_value(struct buf *out, const char *s, size_t len);
+/* The time as RFC 3339 in UTC with milliseconds, at least 25 bytes of room. Returns its length. */
+size_t log_time(char *out);

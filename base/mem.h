@@ -1,0 +1,20 @@
+/* Heap memory that is there or ends the process.
+ *
+ * h2o and libmongoc abort when malloc fails, so no caller of theirs can survive it; what a stranger can make us
+ * allocate is bounded by limits instead (body_limit, max_requests, pool sizes). These wrappers keep that one policy in
+ * one place: they never return NULL. Any thread. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+void *mem_alloc(size_t size) __attribute__((malloc, alloc_size(1), returns_nonnull));
+void *mem_zalloc(size_t size) __attribute__((malloc, alloc_size(1), returns_nonnull)); /* zeroed */
+void *mem_realloc(void *p, size_t size) __attribute__((alloc_size(2), returns_nonnull));
+/* For count objects of size bytes; a product that overflows ends the process too. */
+void *mem_array(size_t count, size_t size) __attribute__((malloc, alloc_size(1, 2), returns_nonnull));
+void *mem_realloc_array(void *p, size_t count, size_t size) __attribute__((alloc_size(2, 3), returns_nonnull));
+/* A size that does not fit size_t: ends the process. */
+_Noreturn void mem_overflow(void);
+char *mem_strdup(const char *s) __attribute__((malloc, returns_nonnull));
+char *mem_strndup(const char *s, size_t n) __attribute__((malloc, returns_nonnull));

@@ -1,0 +1,96 @@
+/* A value on its way from where it came (a parameter, a step's result, the body) to where it is used (a bound SQL
+ * parameter, a BSON document, a URL, the reply). Borrowed: it points into the request's arena or a result that lives as
+ * long as the request. Small enough to be passed and copied. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/compiler.h"
+#include "base/json.h"
+
+enum value_kind {
+	VALUE_NULL,
+	VALUE_BOOL,
+	VALUE_INT,     /* fits int64_t */
+	VALUE_NUMBER,  /* any other JSON number: its digits */
+	VALUE_STRING,  /* UTF-8 text; may hold NUL bytes: whoever can't take them refuses (400) */
+	VALUE_LIST,    /* values in order */
+	VALUE_JSON,    /* an object or array of JSON, parsed */
+	VALUE_FOREIGN, /* a driver's own: BSON and the like; ops say how it reads elsewhere */
+};
+
+struct value;
+
+struct value_ops {
+	/* As JSON. */
+	void (*render)(const struct value *v, struct buf *out);
+	/* As the text a person would write: an ObjectId's hex, a date's ISO 8601; JSON for what has parts. */
+	void (*text)(const struct value *v, struct buf *out);
+	/* Is it false, null, 0, "", [] or {}? */
+	bool (*falsy)(const struct value *v);
+};
+
+struct value {
+	enum value_kind kind;
+	bool from_request; /* a stranger supplied it: errors about it are 400, and it may bring no operators */
+	bool structured;   /* declared as object or array: it may bring structure (never operators) */
+	uint8_t subtype;   /* VALUE_FOREIGN: the driver's own type number; VALUE_STRING: enum value_format */
+	uint32_t count;    /* VALUE_LIST */
+	union {
+		bool boolean;
+		int64_t integer;
+		const char *text;         /* VALUE_STRING, VALUE_NUMBER; not NUL-terminated */
+		const struct value *list; /* VALUE_LIST */
+		const struct json *json;  /* VALUE_JSON */
+		const void *foreign;      /* VALUE_FOREIGN */
+	};
+	size_t len;                  /* of text; VALUE_FOREIGN: the driver's */
+	const struct value_ops *ops; /* VALUE_FOREIGN */
+};
+
+/* What a parameter's `format:` says of a string: MongoDB makes an ObjectId of one. */
+enum value_format {
+	FORMAT_NONE,
+	FORMAT_DATE,
+	FORMAT_DATE_TIME,
+	FORMAT_UUID,
+	FORMAT_EMAIL,
+	FORMAT_URI,
+	FORMAT_IPV4,
+	FORMAT_IPV6,
+	FORMAT_OBJECTID
+};
+
+#define VALUE_OF_NULL ((struct value){.kind = VALUE_NULL})
+struct value value_string(const char *s, size_t len);
+struct value value_int(int64_t n);
+struct value value_bool(bool b);
+/* From a valid JSON number. Plain digits that fit int64_t are VALUE_INT; 1.0, 1e3 and -0 keep their digits. */
+struct value value_number(const char *digits, size_t len);
+/* From parsed JSON: scalars become scalars, the rest VALUE_JSON. An integer that fits is VALUE_INT. */
+struct value value_from_json(const struct json *j);
+
+void value_render(const struct value *v, struct buf *out); /* as JSON */
+void value_text(const struct value *v, struct buf *out);   /* inside a longer text; null: nothing */
+bool value_falsy(const struct value *v);
+
+/* A way into a value: `.a`, `[0]`, `[*].a`. */
+enum path_kind { PATH_MEMBER, PATH_INDEX, PATH_EACH };
+struct path_segment {
+	enum path_kind kind;
+	const char *name; /* PATH_MEMBER */
+	size_t name_len;
+	uint32_t index; /* PATH_INDEX */
+};
+struct path {
+	const struct path_segment *segments;
+	size_t count;
+};
+
+/* Follow path into parsed JSON; absent is null. `[*]` gives a VALUE_LIST in a (nested ones are flattened into one):
+ * what is no array adds nothing to it, an element without the member that follows adds null. */
+struct value json_follow(const struct json *j, const struct path_segment *segments, size_t count, struct arena *a);

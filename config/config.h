@@ -1,0 +1,172 @@
+/* The configuration: typed, checked, immutable. Made from YAML by config_load; see docs for each key's meaning.
+ *
+ * What only its user can judge (SQL, filters, `respond`) stays a tree of nodes; the plan compiler and the drivers check
+ * it at load, with the same diagnostics. Everything lives in the configuration's arena until config_free. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/value.h"
+#include "config/diagnostics.h"
+#include "config/node.h"
+
+/* A password or key: given as it is, or by { env: NAME }, { file: PATH }, { credential: NAME } (a file of that name in
+ * $CREDENTIALS_DIRECTORY). Read when the configuration is loaded; never printed. */
+struct config_secret {
+	bool set;
+	const char *value; /* NUL-terminated; one trailing newline of a file is dropped */
+	struct mark at;
+};
+
+struct config_listen {
+	const char *host; /* TCP: a numeric address; NULL for a Unix socket */
+	uint16_t port;    /* 0: any free one */
+	const char *path; /* Unix socket */
+	unsigned mode;    /* of the Unix socket; default 0660 */
+	bool admin;       /* server.admin */
+	struct mark at;
+};
+
+struct config_server {
+	struct config_listen *listen; /* at least one; the admin listener, where there is one, is the last */
+	size_t listen_count;
+	unsigned threads;      /* what was given; auto: the number of cores that the process may use */
+	bool threads_auto;
+	unsigned max_connections;
+	unsigned max_requests;
+	int64_t request_timeout_us;
+	int64_t drain_timeout_us;
+	size_t body_limit;
+};
+
+enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
+struct config_log {
+	enum log_level level; /* request lines are info */
+};
+
+enum source_kind { SOURCE_POSTGRES, SOURCE_MONGODB };
+enum mongo_json { MONGO_JSON_PLAIN, MONGO_JSON_RELAXED };
+
+struct config_pool {
+	unsigned size;        /* of the whole process */
+	unsigned max_waiting; /* of the whole process */
+	int64_t acquire_timeout_us;
+	int64_t idle_timeout_us;
+	int64_t lifetime_us;
+};
+
+struct config_source {
+	const char *name;
+	struct mark at;
+	enum source_kind kind;
+	const char *url; /* as given; may hold a password: never print it */
+	struct mark url_at;
+	struct config_secret password;
+	struct config_pool pool;
+	int64_t timeout_us;     /* for a step that names none; 0: only the request's */
+	int64_t longest_us;     /* the longest any step of this source may take: for statement_timeout */
+	bool prepare;           /* postgres */
+	enum mongo_json json;   /* mongodb */
+};
+
+enum parameter_type { TYPE_STRING, TYPE_INTEGER, TYPE_NUMBER, TYPE_BOOLEAN, TYPE_ARRAY, TYPE_OBJECT, TYPE_ANY };
+enum parameter_in { IN_PATH, IN_QUERY, IN_HEADER, IN_BODY };
+
+/* The JSON Schema words that are built, for a parameter, its `items`, a property of `body`. */
+struct config_schema {
+	enum parameter_type type;
+	bool nullable;         /* type: [ X, "null" ] */
+	enum value_format format;
+	struct value *enumeration; /* enum; count 0: none */
+	size_t enumeration_count;
+	bool has_minimum, has_maximum;
+	const char *minimum, *maximum; /* JSON numbers, digit for digit */
+	bool has_min_length, has_max_length;
+	uint64_t min_length, max_length; /* code points; arrays: minItems, maxItems */
+	const char *pattern;             /* NULL: none */
+	void *pattern_compiled;          /* pcre2_code *, matched unanchored with match limits */
+	const struct config_schema *items; /* arrays; NULL: anything */
+	struct config_parameter *properties; /* objects */
+	size_t property_count;
+	bool additional;       /* objects: members that are not in properties are allowed (the default) */
+	struct mark at;
+};
+
+struct config_parameter {
+	const char *name;
+	struct config_schema schema;
+	enum parameter_in in;
+	bool required;
+	bool has_default;
+	struct value default_value;
+	const char *summary; /* description: */
+	struct mark at;
+};
+
+enum http_method { METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_PUT, METHOD_PATCH, METHOD_DELETE, METHOD_OPTIONS,
+	METHOD_COUNT };
+extern const char *const http_method_names[METHOD_COUNT];
+
+enum expect { EXPECT_DEFAULT, EXPECT_MANY, EXPECT_ONE, EXPECT_MAYBE, EXPECT_VALUE, EXPECT_NONE };
+enum on_error { ON_ERROR_FAIL, ON_ERROR_NULL, ON_ERROR_DEFAULT, ON_ERROR_OMIT };
+
+/* The actions; a table in config gives for each its key and the source kind that has it. */
+enum action_kind { ACTION_SQL, ACTION_FIND, ACTION_FIND_ONE, ACTION_AGGREGATE, ACTION_COUNT, ACTION_DISTINCT };
+
+struct config_step {
+	const char *name;
+	struct mark at;
+	const struct config_source *source;
+	enum action_kind action;
+	const struct node *action_value; /* sql: the text; find …: the collection's name */
+	/* mongodb; NULL: absent */
+	const struct node *filter, *projection, *sort, *limit, *skip, *pipeline, *key; /* key: of distinct */
+	enum expect expect;
+	enum on_error on_error;
+	const struct node *default_node; /* ON_ERROR_DEFAULT */
+	const struct node *when;         /* NULL: always */
+	int64_t timeout_us;              /* 0: the source's */
+	bool write;                      /* write: true */
+};
+
+struct config_endpoint {
+	enum http_method method;
+	const char *path; /* as declared: "/customers/{id}" */
+	const char *name; /* "GET /customers/{id}" */
+	struct mark at;
+	const char *summary;
+	struct config_parameter *parameters; /* every one that the path names is here, with IN_PATH */
+	size_t parameter_count;
+	const struct config_schema *body; /* body: a schema of the whole JSON body; NULL: none */
+	struct config_step *steps;        /* in the order they are declared */
+	size_t step_count;
+	const struct node *respond;       /* NULL: the steps' results */
+	unsigned status;                  /* of success */
+	const struct node *location;      /* NULL: none */
+	const struct node *headers;       /* mapping of name to text, with references; NULL: none */
+	int64_t timeout_us;               /* 0: server.request_timeout */
+	bool additional;                  /* additional: allow */
+};
+
+struct config {
+	struct arena arena;
+	struct config_server server;
+	struct config_log log;
+	struct config_source *sources;
+	size_t source_count;
+	struct config_endpoint *endpoints;
+	size_t endpoint_count;
+};
+
+/* Load and check `path`. Reports every mistake to d. Returns the configuration, or NULL where d->errors is not 0.
+ * Reads files (secrets): not on a loop thread. */
+struct config *config_load(const char *path, struct diagnostics *d);
+/* The same from text; `name` stands for the file in marks. */
+struct config *config_load_text(const char *name, const char *text, size_t len, struct diagnostics *d);
+void config_free(struct config *c);
+
+/* The JSON Schema (2020-12) of the language, made from the same tables. */
+void config_schema_print(struct buf *out);

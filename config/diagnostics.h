@@ -1,0 +1,39 @@
+/* What is wrong with a configuration: every mistake of one run, each where it stands. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/arena.h"
+#include "base/compiler.h"
+
+/* A place in a file. Lines and columns count from 1; columns count characters. */
+struct mark {
+	const char *file;
+	unsigned line, column;
+};
+
+enum severity { SEVERITY_ERROR, SEVERITY_WARNING };
+
+struct diagnostic {
+	struct mark at;
+	enum severity severity;
+	const char *text;
+};
+
+struct diagnostics {
+	struct arena arena;
+	struct diagnostic *items;
+	size_t count, capacity;
+	size_t errors; /* of them */
+};
+
+void diagnostics_init(struct diagnostics *d);
+void diagnostics_done(struct diagnostics *d);
+void diagnostics_error(struct diagnostics *d, struct mark at, const char *format, ...) printf_like(3, 4);
+void diagnostics_warning(struct diagnostics *d, struct mark at, const char *format, ...) printf_like(3, 4);
+/* In the order of files, lines and columns; the same text at the same place once. */
+void diagnostics_sort(struct diagnostics *d);
+
+/* The name of names (count of them) that is nearest to word by edit distance, or NULL where none is near. */
+const char *nearest_name(const char *word, const char *const *names, size_t count);

@@ -1,0 +1,72 @@
+/* What every kind of source is to the rest of gatherd: six operations.
+ *
+ * A source exists once a process (its limits, its configuration) and has a client a worker (its connections). The
+ * actions of steps are compiled when the configuration is loaded; running one is a suspending call in a step's task. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "async/executor.h"
+#include "base/error.h"
+#include "base/value.h"
+#include "config/config.h"
+#include "config/diagnostics.h"
+#include "config/reference.h"
+#include "drivers/result.h"
+
+struct source; /* a driver's own; starts with struct source_base */
+struct client; /* a driver's own; starts with struct client_base */
+struct action; /* a driver's own; starts with struct action_base */
+
+/* Where a driver puts the references that it finds in a step: the plan turns each into a slot of `args`. The same
+ * reference twice is one slot. Returns the slot, or -1 where the reference was refused (a diagnostic was given). */
+struct reference_sink {
+	int (*add)(struct reference_sink *sink, const struct reference *ref);
+};
+
+struct action_env {
+	struct arena *arena;         /* lives as long as the configuration: actions are allocated here */
+	struct diagnostics *diagnostics;
+	struct reference_sink *references;
+	const struct config_endpoint *endpoint;
+	bool read_only;              /* GET and HEAD endpoints, unless the step says write: true */
+};
+
+struct run_options {
+	deadline_t by; /* of this step; the task's own deadline holds too */
+	struct arena *arena; /* the request's: scratch space that outlives the step */
+};
+
+struct driver {
+	const char *kind; /* "postgres" */
+
+	/* Check what of a source's configuration only the driver can judge (its URL); reports to d. No network. */
+	void (*source_check)(const struct config_source *config, struct diagnostics *d);
+	/* Make a source for `workers` workers. No network. Main thread. Returns 0 or -errno with e filled. */
+	int (*source_new)(struct source **out, const struct config_source *config, struct executor *executor,
+			  unsigned workers, struct error *e);
+	/* All its clients are closed. */
+	void (*source_free)(struct source *s);
+
+	/* Compile one step's action. NULL where it is wrong; diagnostics say why. No network. */
+	struct action *(*action_new)(const struct config_source *config, const struct config_step *step,
+				     struct action_env *env);
+
+	/* A worker's share. Starts connecting in the background; does not wait for it. Loop thread. */
+	int (*client_open)(struct client **out, struct source *s, struct error *e);
+	/* Suspends. Closes every connection; what still waits is refused. Loop thread, in a task. */
+	void (*client_close)(struct client *c);
+	/* Is there a connection that works, or was the last one that was tried fine? Loop thread. */
+	bool (*client_ready)(const struct client *c);
+	/* Is nothing taken: no connection in use, nobody waiting? For tests and drain. Loop thread. */
+	bool (*client_idle)(const struct client *c);
+
+	/* Suspends. Run the action with args (one value a slot). Returns 0 and *out, which the caller frees; or -errno
+	 * with e filled: its status is the HTTP status (table of statuses). `expect` is applied by the driver:
+	 * 404 for none, 500 for two of `one`. */
+	int (*run)(struct client *c, const struct action *action, const struct value *args,
+		   const struct run_options *options, struct result **out, struct error *e);
+};
+
+extern const struct driver postgres_driver;
+extern const struct driver mongo_driver;
