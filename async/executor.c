@@ -159,13 +159,18 @@ static void leave_job(struct waiter *w)
 int executor_run(struct executor *e, struct job *j, deadline_t by)
 {
 	struct job_wait wait = {.executor = e, .job = j};
+	int r = task_check();
+	if (r < 0) {
+		j->free(j);
+		return r;
+	}
 	waiter_init(&wait.waiter, leave_job);
 	list_init(&j->link);
 	j->loop = loop_current();
 	j->waiter = &wait.waiter;
 	j->done.run = job_returned;
 	j->loop->expected++;
-	int r = enqueue(e, j);
+	r = enqueue(e, j);
 	if (r < 0) {
 		j->loop->expected--;
 		j->free(j);

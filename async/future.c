@@ -24,7 +24,7 @@ void future_resolve(struct future *f, int result)
 		return;
 	f->done = true;
 	f->result = result;
-	/* The first waiter to run may free f: nothing of it is touched after the last wake. */
+	/* The wakes only queue: the first waiter to run may free f, and the others never look at it again. */
 	while (!list_empty(&f->waiters))
 		task_wake(container_of(f->waiters.next, struct waiter, link), result);
 }

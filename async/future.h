@@ -19,7 +19,7 @@ struct future {
 void future_init(struct future *f);
 /* 0 or more, or -errno for a failure. Only the first call counts. Loop thread only. */
 void future_resolve(struct future *f, int result);
-/* The same from any thread, at most once; f must live until it is done. */
+/* The same from any thread, at most once, and then nobody else resolves f, which must live until it is done. */
 void future_post(struct future *f, int result);
 static inline bool future_done(const struct future *f)
 {

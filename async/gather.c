@@ -34,7 +34,7 @@ static void child_ended(void *arg, int result)
 		if (g->mode == GATHER_FAIL_FAST)
 			gather_cancel(g);
 	}
-	if (g->waiter)
+	if (g->waiter && (g->any || g->ended == g->count))
 		task_wake(g->waiter, 0);
 }
 
@@ -59,12 +59,13 @@ int gather_add(struct gather *g, const char *name, task_fn fn, void *arg)
 	return (int)g->count++;
 }
 
-/* Suspends until the next child ends. */
-static int await_child(struct gather *g, deadline_t by)
+/* Suspends until a child ends, or until all have. */
+static int await_children(struct gather *g, bool any, deadline_t by)
 {
 	struct waiter w;
 	waiter_init(&w, NULL);
 	g->waiter = &w;
+	g->any = any;
 	int r = task_suspend(&w, by);
 	g->waiter = NULL;
 	return r;
@@ -72,8 +73,8 @@ static int await_child(struct gather *g, deadline_t by)
 
 int gather_wait(struct gather *g, deadline_t by)
 {
-	while (g->ended < g->count) {
-		int r = await_child(g, by);
+	if (g->ended < g->count) {
+		int r = await_children(g, false, by);
 		if (r < 0)
 			return r;
 	}
@@ -85,7 +86,7 @@ int gather_next(struct gather *g, deadline_t by)
 	while (list_empty(&g->finished)) {
 		if (g->ended == g->count)
 			return -ENOENT;
-		int r = await_child(g, by);
+		int r = await_children(g, true, by);
 		if (r < 0)
 			return r;
 	}
@@ -112,10 +113,8 @@ void gather_done(struct gather *g)
 		/* The children end of themselves: each of their waits returns -ECANCELED. */
 		struct shield s;
 		task_shield(&s, DEADLINE_NEVER);
-		while (g->ended < g->count) {
-			if (await_child(g, DEADLINE_NEVER) < 0)
-				abort(); /* a shielded wait without a deadline has no other end */
-		}
+		if (await_children(g, false, DEADLINE_NEVER) < 0)
+			abort(); /* a shielded wait without a deadline has no other end */
 		task_unshield(&s);
 	}
 	for (unsigned i = 0; i < g->count; i++)

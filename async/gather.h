@@ -18,6 +18,7 @@ struct gather {
 	int first_error;      /* the first failure, in time; 0: none */
 	struct list finished; /* ended, not yet returned by gather_next */
 	struct waiter *waiter;
+	bool any; /* the waiter waits for one more child, not for all of them */
 };
 
 void gather_init(struct gather *g, enum gather_mode mode);

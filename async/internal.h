@@ -16,12 +16,14 @@
 struct timers {
 	struct timer **heap; /* from 1 */
 	size_t count, capacity;
+	int64_t expiring_us; /* what is started while timers fire is due after this */
 };
 
 void timers_init(struct timers *h);
 void timers_done(struct timers *h);
 deadline_t timers_next(const struct timers *h);
-void timers_expire(struct timers *h, int64_t now_us);
+/* Fire what is due. Returns whether anything was. */
+bool timers_expire(struct timers *h, int64_t now_us);
 
 enum { POLLER_BATCH = 128 };
 
@@ -65,8 +67,9 @@ struct loop {
 	struct timers timers;
 	struct list deferred;
 
-	struct list ready; /* tasks that run next */
-	struct list tasks; /* all that live */
+	struct list ready;   /* tasks that run next */
+	struct list yielded; /* tasks that run after the next poll */
+	struct list tasks;   /* all that live */
 	unsigned task_count;
 	struct task *running; /* NULL while the loop's own stack runs */
 	void *context;        /* the loop's own, while a task runs */

@@ -185,6 +185,7 @@ int loop_new(struct loop **out)
 	l->now_stale = true;
 	list_init(&l->deferred);
 	list_init(&l->ready);
+	list_init(&l->yielded);
 	list_init(&l->tasks);
 	timers_init(&l->timers);
 	stack_pool_init(&l->stacks, STACKS_KEPT);
@@ -207,7 +208,7 @@ int loop_new(struct loop **out)
 
 static int wait_ms(struct loop *l)
 {
-	if (!list_empty(&l->ready) || !list_empty(&l->deferred))
+	if (!list_empty(&l->ready) || !list_empty(&l->yielded) || !list_empty(&l->deferred))
 		return 0;
 	deadline_t next = timers_next(&l->timers);
 	if (next.us == DEADLINE_NEVER.us)
@@ -216,28 +217,38 @@ static int wait_ms(struct loop *l)
 	return ms < 0 ? 0 : ms > LONGEST_WAIT_MS ? LONGEST_WAIT_MS : (int)ms;
 }
 
-/* Returns how long the next turn may wait. Tasks that ran outside h2o's callbacks may have sent replies, whose
- * completion h2o handles only after its next poll: then that poll must not wait. */
+/* Returns how long the next turn may wait. Tasks and timers that ran outside h2o's callbacks may have sent replies,
+ * whose completion h2o handles only after its next poll: then that poll must not wait. */
 static int turn(struct loop *l, int wait)
 {
+	while (!list_empty(&l->yielded))
+		list_append(&l->ready, list_shift(&l->yielded));
 	l->now_stale = true;
 	(void)h2o_evloop_run(l->h2o, wait); /* -1: EINTR, or a descriptor that is stale: the next turn goes on */
 	l->stats.turns++;
 	l->now_stale = true;
-	timers_expire(&l->timers, loop_now_us(l));
-	bool ran = !list_empty(&l->ready);
-	loop_run_ready(l);
+	loop_enter(l);
+	bool ran = timers_expire(&l->timers, loop_now_us(l)) || !list_empty(&l->ready);
+	loop_leave(l);
 	run_deferred(l);
 	return ran ? 0 : wait_ms(l);
 }
 
-void loop_run(struct loop *l)
+/* From here on l runs on the calling thread's stack. Returns the loop that did before. */
+static struct loop *become_current(struct loop *l)
 {
 	struct loop *outer = current;
 	current = l;
+	l->fiber = (struct fiber){0};
 #ifdef CONTEXT_TSAN
 	l->fiber.tsan = __tsan_get_current_fiber();
 #endif
+	return outer;
+}
+
+void loop_run(struct loop *l)
+{
+	struct loop *outer = become_current(l);
 	int wait = 0;
 	while (!atomic_load_explicit(&l->stop, memory_order_acquire))
 		wait = turn(l, wait);
@@ -268,11 +279,10 @@ void loop_free(struct loop *l)
 {
 	if (!l)
 		return;
-	struct loop *outer = current;
-	current = l;
-	/* Threads of an executor will still post to this loop. */
-	while (l->expected > 0)
-		turn(l, 10);
+	struct loop *outer = become_current(l);
+	/* Other threads will still post to this loop. */
+	for (int wait = 0; l->expected > 0;)
+		wait = turn(l, wait);
 	run_inbox(l);
 	current = outer;
 	assert(l->task_count == 0);
@@ -299,6 +309,29 @@ static void main_ended(void *arg, int result)
 	loop_stop(call->loop);
 }
 
+/* Cancel what still lives. Returns whether anything does. */
+static bool cancel_tasks(struct loop *l)
+{
+	bool alive = false;
+	list_for_each (node, &l->tasks) {
+		struct task *t = container_of(node, struct task, all);
+		task_cancel(t);
+		alive |= !task_ended(t);
+	}
+	return alive;
+}
+
+/* End what main left behind. */
+static void end_tasks(struct loop *l)
+{
+	struct loop *outer = become_current(l);
+	for (int wait = 0; cancel_tasks(l);)
+		wait = turn(l, wait);
+	list_for_each_safe (node, &l->tasks)
+		task_detach(container_of(node, struct task, all)); /* nobody awaited it */
+	current = outer;
+}
+
 int loop_run_main(int (*main_fn)(void *arg), void *arg)
 {
 	struct main_call call = {0};
@@ -312,6 +345,7 @@ int loop_run_main(int (*main_fn)(void *arg), void *arg)
 	current = outer;
 	if (r == 0) {
 		loop_run(call.loop);
+		end_tasks(call.loop);
 		r = call.result;
 	}
 	loop_free(call.loop);

@@ -55,8 +55,8 @@ void loop_run(struct loop *l);
 /* Any thread. */
 void loop_stop(struct loop *l);
 
-/* Make main_fn a task on a loop of its own, run the loop until it has ended and free the loop: asyncio.run.
- * Returns what main_fn returned, or -errno. */
+/* Make main_fn a task on a loop of its own, run the loop until it has ended, cancel the tasks that it left and wait for
+ * them, and free the loop: asyncio.run. Returns what main_fn returned, or -errno. */
 int loop_run_main(int (*main_fn)(void *arg), void *arg) must_check;
 
 /* Any thread: m->run is called on l's thread, in a later turn, in the order of the posts of one thread. */

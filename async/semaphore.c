@@ -80,7 +80,7 @@ void shared_semaphore_init(struct shared_semaphore *s, unsigned permits, unsigne
 
 void shared_semaphore_done(struct shared_semaphore *s)
 {
-	assert(list_empty(&s->waiters));
+	assert(list_empty(&s->waiters) && s->available == s->permits);
 	pthread_mutex_destroy(&s->lock);
 }
 

@@ -66,13 +66,14 @@ struct stack *stack_get(struct stack_pool *p)
 void stack_put(struct stack_pool *p, struct stack *s)
 {
 	p->in_use--;
+#ifdef CONTEXT_ASAN
+	/* The last function never returned. */
+	__asan_unpoison_memory_region(s->base, s->size);
+#endif
 	if (p->idle >= p->keep) {
 		stack_unmap(s);
 		return;
 	}
-#ifdef CONTEXT_ASAN
-	__asan_unpoison_memory_region(s->base, s->size);
-#endif
 	s->fiber.fake_stack = NULL;
 	s->next = p->free;
 	p->free = s;

@@ -40,7 +40,7 @@ static void switch_to_loop(struct task *t)
 {
 	fiber_switch_begin(&t->stack->fiber, &t->loop->fiber, false);
 	struct transfer from = jump_fcontext(t->loop->context, NULL);
-	fiber_switch_end(&t->stack->fiber, NULL);
+	fiber_switch_end(&t->stack->fiber, &t->loop->fiber);
 	t->loop->context = from.context;
 }
 
@@ -146,12 +146,14 @@ static void stop_awaiting(struct waiter *w)
 	container_of(w, struct await_wait, waiter)->awaited->awaiter = NULL;
 }
 
-int task_await(struct task *t, deadline_t by)
+int task_await(struct task **task, deadline_t by)
 {
-	struct await_wait wait = {.awaited = t};
+	struct task *t = *task;
 	if (t == task_self())
 		return -EDEADLK;
+	assert(!t->awaiter);
 	if (t->state != TASK_ENDED) {
+		struct await_wait wait = {.awaited = t};
 		waiter_init(&wait.waiter, stop_awaiting);
 		t->awaiter = &wait.waiter;
 		int r = task_suspend(&wait.waiter, by);
@@ -160,6 +162,7 @@ int task_await(struct task *t, deadline_t by)
 	}
 	int result = t->result;
 	task_free(t);
+	*task = NULL;
 	return result;
 }
 
@@ -215,7 +218,7 @@ void task_wake(struct waiter *w, int result)
 	w->task = NULL;
 	w->result = result;
 	list_remove(&w->link);
-	if (t->state == TASK_WAITING)
+	if (t->waiting == w)
 		task_make_ready(t);
 }
 
@@ -231,7 +234,7 @@ static void deadline_fired(struct timer *timer)
 	struct task *t = container_of(timer, struct task, timer);
 	if (t->state != TASK_WAITING || t->by.us == DEADLINE_NEVER.us)
 		return;
-	if (t->by.us > timer->at.us)
+	if (t->by.us > loop_now_us(t->loop))
 		timer_start(timer, &t->loop->timers, t->by);
 	else
 		interrupt(t, -ETIMEDOUT);
@@ -268,7 +271,8 @@ int task_yield(void)
 	int r = task_check();
 	if (r < 0)
 		return r;
-	task_make_ready(t);
+	t->state = TASK_READY;
+	list_append(&t->loop->yielded, &t->link);
 	switch_to_loop(t);
 	return task_check();
 }

@@ -43,9 +43,10 @@ struct task_options {
  * -EAGAIN: no memory map is left for a stack. */
 int task_spawn(struct task **out, task_fn fn, void *arg, const struct task_options *options) must_check;
 
-/* Suspends. Wait for t to end, and free it. Returns its result; or -ETIMEDOUT or -ECANCELED: then t goes on and is
- * still the caller's (a result that equals one of these is told apart with task_ended); -EDEADLK: t is the caller. */
-int task_await(struct task *t, deadline_t by) must_check;
+/* Suspends. Wait for *t to end, free it and set *t to NULL. Returns its result. Or -ETIMEDOUT or -ECANCELED with *t
+ * left as it is: it goes on and is still the caller's; -EDEADLK: it is the caller. One that has ended is awaited
+ * without suspending, by a cancelled task too. */
+int task_await(struct task **t, deadline_t by) must_check;
 /* Has t's function returned? */
 bool task_ended(const struct task *t);
 /* Give up the right to await t: it is freed when it ends. */
@@ -63,8 +64,8 @@ int task_check(void) must_check;
 struct task *task_self(void);
 const char *task_name(const struct task *t);
 
-/* Suspends until `until`. A time in the past yields to the other tasks that are ready. Returns 0, -ETIMEDOUT (a
- * narrower pushed deadline) or -ECANCELED. */
+/* Suspends until `until`. A time in the past yields: to the tasks that are ready and to the poll, so that a task which
+ * computes and yields holds nobody up. Returns 0, -ETIMEDOUT (a narrower pushed deadline) or -ECANCELED. */
 int task_sleep(deadline_t until) must_check;
 int task_sleep_ms(int64_t ms) must_check;
 int task_yield(void) must_check;

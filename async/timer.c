@@ -1,6 +1,7 @@
 /* A binary heap of timers, each knowing its slot, so that any of them can be taken out. */
 #include "async/timer.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 
 #include "async/internal.h"
@@ -45,7 +46,7 @@ static void resettle(struct timers *h, size_t slot, struct timer *t)
 
 void timers_init(struct timers *h)
 {
-	*h = (struct timers){0};
+	*h = (struct timers){.expiring_us = INT64_MIN};
 }
 
 void timers_done(struct timers *h)
@@ -59,15 +60,18 @@ deadline_t timers_next(const struct timers *h)
 	return h->count ? h->heap[1]->at : DEADLINE_NEVER;
 }
 
-void timers_expire(struct timers *h, int64_t now_us)
+bool timers_expire(struct timers *h, int64_t now_us)
 {
-	/* A timer that restarts itself in the past fires in the next turn: only what was due before this round does
-	 * now. */
-	for (size_t left = h->count; left > 0 && h->count && h->heap[1]->at.us <= now_us; left--) {
+	bool fired = false;
+	h->expiring_us = now_us;
+	while (h->count && h->heap[1]->at.us <= now_us) {
 		struct timer *t = h->heap[1];
 		timer_stop(t, h);
 		t->fire(t);
+		fired = true;
 	}
+	h->expiring_us = INT64_MIN;
+	return fired;
 }
 
 void timer_init(struct timer *t, void (*fire)(struct timer *t))
@@ -81,7 +85,8 @@ void timer_start(struct timer *t, struct timers *h, deadline_t at)
 		timer_stop(t, h);
 		return;
 	}
-	t->at = at;
+	/* Started in the past by one that fires: it must wait for the next turn, and not keep others from theirs. */
+	t->at.us = at.us > h->expiring_us ? at.us : h->expiring_us + 1;
 	if (t->slot) {
 		resettle(h, t->slot, t);
 		return;

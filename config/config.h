@@ -33,7 +33,7 @@ struct config_listen {
 struct config_server {
 	struct config_listen *listen; /* at least one; the admin listener, where there is one, is the last */
 	size_t listen_count;
-	unsigned threads;      /* what was given; auto: the number of cores that the process may use */
+	unsigned threads; /* what was given; auto: the number of cores that the process may use */
 	bool threads_auto;
 	unsigned max_connections;
 	unsigned max_requests;
@@ -66,10 +66,10 @@ struct config_source {
 	struct mark url_at;
 	struct config_secret password;
 	struct config_pool pool;
-	int64_t timeout_us;     /* for a step that names none; 0: only the request's */
-	int64_t longest_us;     /* the longest any step of this source may take: for statement_timeout */
-	bool prepare;           /* postgres */
-	enum mongo_json json;   /* mongodb */
+	int64_t timeout_us;   /* for a step that names none; 0: only the request's */
+	int64_t longest_us;   /* the longest any step of this source may take: for statement_timeout */
+	bool prepare;         /* postgres */
+	enum mongo_json json; /* mongodb */
 };
 
 enum parameter_type { TYPE_STRING, TYPE_INTEGER, TYPE_NUMBER, TYPE_BOOLEAN, TYPE_ARRAY, TYPE_OBJECT, TYPE_ANY };
@@ -78,20 +78,20 @@ enum parameter_in { IN_PATH, IN_QUERY, IN_HEADER, IN_BODY };
 /* The JSON Schema words that are built, for a parameter, its `items`, a property of `body`. */
 struct config_schema {
 	enum parameter_type type;
-	bool nullable;         /* type: [ X, "null" ] */
+	bool nullable; /* type: [ X, "null" ] */
 	enum value_format format;
 	struct value *enumeration; /* enum; count 0: none */
 	size_t enumeration_count;
 	bool has_minimum, has_maximum;
 	const char *minimum, *maximum; /* JSON numbers, digit for digit */
 	bool has_min_length, has_max_length;
-	uint64_t min_length, max_length; /* code points; arrays: minItems, maxItems */
-	const char *pattern;             /* NULL: none */
-	void *pattern_compiled;          /* pcre2_code *, matched unanchored with match limits */
-	const struct config_schema *items; /* arrays; NULL: anything */
+	uint64_t min_length, max_length;     /* code points; arrays: minItems, maxItems */
+	const char *pattern;                 /* NULL: none */
+	void *pattern_compiled;              /* pcre2_code *, matched unanchored with match limits */
+	const struct config_schema *items;   /* arrays; NULL: anything */
 	struct config_parameter *properties; /* objects */
 	size_t property_count;
-	bool additional;       /* objects: members that are not in properties are allowed (the default) */
+	bool additional; /* objects: members that are not in properties are allowed (the default) */
 	struct mark at;
 };
 
@@ -106,8 +106,16 @@ struct config_parameter {
 	struct mark at;
 };
 
-enum http_method { METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_PUT, METHOD_PATCH, METHOD_DELETE, METHOD_OPTIONS,
-	METHOD_COUNT };
+enum http_method {
+	METHOD_GET,
+	METHOD_HEAD,
+	METHOD_POST,
+	METHOD_PUT,
+	METHOD_PATCH,
+	METHOD_DELETE,
+	METHOD_OPTIONS,
+	METHOD_COUNT
+};
 extern const char *const http_method_names[METHOD_COUNT];
 
 enum expect { EXPECT_DEFAULT, EXPECT_MANY, EXPECT_ONE, EXPECT_MAYBE, EXPECT_VALUE, EXPECT_NONE };
@@ -143,12 +151,12 @@ struct config_endpoint {
 	const struct config_schema *body; /* body: a schema of the whole JSON body; NULL: none */
 	struct config_step *steps;        /* in the order they are declared */
 	size_t step_count;
-	const struct node *respond;       /* NULL: the steps' results */
-	unsigned status;                  /* of success */
-	const struct node *location;      /* NULL: none */
-	const struct node *headers;       /* mapping of name to text, with references; NULL: none */
-	int64_t timeout_us;               /* 0: server.request_timeout */
-	bool additional;                  /* additional: allow */
+	const struct node *respond;  /* NULL: the steps' results */
+	unsigned status;             /* of success */
+	const struct node *location; /* NULL: none */
+	const struct node *headers;  /* mapping of name to text, with references; NULL: none */
+	int64_t timeout_us;          /* 0: server.request_timeout */
+	bool additional;             /* additional: allow */
 };
 
 struct config {

@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/compiler.h"
 
 /* A place in a file. Lines and columns count from 1; columns count characters. */
@@ -30,10 +31,15 @@ struct diagnostics {
 
 void diagnostics_init(struct diagnostics *d);
 void diagnostics_done(struct diagnostics *d);
+/* The file's name and the text are copied: they outlive what they were made from. Control characters in the text are
+ * escaped. Callers clip what they quote from the file. */
 void diagnostics_error(struct diagnostics *d, struct mark at, const char *format, ...) printf_like(3, 4);
 void diagnostics_warning(struct diagnostics *d, struct mark at, const char *format, ...) printf_like(3, 4);
 /* In the order of files, lines and columns; the same text at the same place once. */
 void diagnostics_sort(struct diagnostics *d);
+/* A line each: `file:line:column: text`, with "warning: " before the text of a warning. */
+void diagnostics_print(const struct diagnostics *d, struct buf *out);
 
-/* The name of names (count of them) that is nearest to word by edit distance, or NULL where none is near. */
+/* The name of names (count of them) that is nearest to word by edit distance (insert, drop, replace, swap neighbours;
+ * case aside), or NULL where none is near. */
 const char *nearest_name(const char *word, const char *const *names, size_t count);

@@ -1,15 +1,23 @@
 /* YAML as a tree: what libyaml's events say, with the place of each node, aliases resolved and bounded.
  *
- * Scalars follow the YAML 1.2 core schema: plain null, true/false, integers and floats as in JSON, .inf and .nan refused;
- * `yes`, `on`, `012` and everything quoted are strings. ${NAME} was expanded after parsing, so a value cannot change the
- * structure; a plain scalar is typed after expansion. Immutable; lives in the configuration's arena. */
+ * Scalars follow the YAML 1.2 core schema: plain null, true/false, integers and floats as in JSON, .inf and .nan
+ * refused; `yes`, `on`, `012` and everything quoted are strings. ${NAME} was expanded after parsing, so a value cannot
+ * change the structure; a plain scalar is typed after expansion. Keys are strings, as they stand. Texts are UTF-8 and
+ * hold no NUL. The tree is at most NODE_MAX_DEPTH deep and, aliases expanded, NODE_MAX_COUNT nodes large, so that it
+ * may be walked by recursion (on a thread's stack, not a task's). Immutable; lives in the configuration's arena. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/value.h"
 #include "config/diagnostics.h"
+
+#define NODE_MAX_DEPTH 64
+#define NODE_MAX_COUNT 100000
 
 enum node_kind { NODE_NULL, NODE_BOOL, NODE_INT, NODE_FLOAT, NODE_STRING, NODE_SEQUENCE, NODE_MAPPING };
 
@@ -23,21 +31,36 @@ struct node_member {
 struct node {
 	enum node_kind kind;
 	struct mark at;
-	bool plain;          /* a scalar without quotes or block style */
-	bool boolean;        /* NODE_BOOL */
-	int64_t integer;     /* NODE_INT */
-	const char *text;    /* scalars: the text, NUL-terminated */
+	bool plain;      /* a scalar without quotes or block style */
+	bool expanded;   /* a scalar that took something from the environment: never shown in messages */
+	bool verbatim;   /* a scalar whose text stands in the file just so, from body_at on */
+	bool refused;    /* a mistake about it was reported: say no more (never in a configuration that loaded) */
+	bool boolean;    /* NODE_BOOL */
+	int64_t integer; /* NODE_INT */
+	const char
+		*text; /* scalars: the text, NUL-terminated; NODE_FLOAT: a JSON number of any size, digit for digit */
 	size_t len;
 	size_t count;                      /* NODE_SEQUENCE, NODE_MAPPING */
 	const struct node *const *items;   /* NODE_SEQUENCE */
 	const struct node_member *members; /* NODE_MAPPING: in order, names unique */
-	struct mark body_at; /* block scalars (| and >): where the first line of the text begins, else equal to `at` */
+	struct mark body_at; /* scalars: where the text begins, behind the quote or on the line after | or > */
 };
 
 static inline bool node_is_scalar(const struct node *n)
 {
 	return n->kind <= NODE_STRING;
 }
-const struct node *node_member(const struct node *mapping, const char *name);
-/* "a mapping", "a string", … : for diagnostics. */
+/* The value of that name; NULL where n is no mapping or has none. */
+const struct node *node_member(const struct node *n, const char *name);
+/* "a mapping", "a text", … : for diagnostics. */
 const char *node_kind_name(const struct node *n);
+/* What n is, for messages: a scalar as `"text"`, clipped, but for what the environment supplied; else its kind. The
+ * result lives in a. */
+const char *node_shown(const struct node *n, struct arena *a);
+/* The place of the text's byte at `offset`, as exactly as it is known: where the text is not verbatim (a folded text,
+ * escapes, variables), the place of the scalar. */
+struct mark node_mark_at(const struct node *n, size_t offset);
+/* The tree as JSON text, digit for digit. */
+void node_render(const struct node *n, struct buf *out);
+/* The tree as a value: scalars as scalars, the rest VALUE_JSON. It lives in a. */
+struct value node_value(const struct node *n, struct arena *a);

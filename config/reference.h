@@ -30,7 +30,8 @@ struct template_piece {
 	size_t len;
 	struct reference reference;
 };
-struct template {
+struct template
+{
 	const struct template_piece *pieces;
 	size_t count;
 	struct mark at;

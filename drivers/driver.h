@@ -25,15 +25,17 @@ struct reference_sink {
 };
 
 struct action_env {
-	struct arena *arena;         /* lives as long as the configuration: actions are allocated here */
+	struct arena *arena; /* lives as long as the configuration: actions are allocated here */
 	struct diagnostics *diagnostics;
 	struct reference_sink *references;
 	const struct config_endpoint *endpoint;
-	bool read_only;              /* GET and HEAD endpoints, unless the step says write: true */
+	bool read_only; /* GET and HEAD endpoints, unless the step says write: true */
 };
 
 struct run_options {
-	deadline_t by; /* of this step; the task's own deadline holds too */
+	/* The step's time-out, from when it has its connection (waiting for one is bounded by acquire_timeout); 0:
+	 * none. The task's own deadline (task_deadline, every suspending call) holds throughout. Microseconds. */
+	int64_t timeout_us;
 	struct arena *arena; /* the request's: scratch space that outlives the step */
 };
 

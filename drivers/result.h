@@ -1,5 +1,5 @@
-/* What a step brought back, as the rest of gatherd sees it: rendered as JSON straight from the driver's own form (libpq's
- * rows, BSON documents), and looked into by the references of other steps. */
+/* What a step brought back, as the rest of gatherd sees it: rendered as JSON straight from the driver's own form
+ * (libpq's rows, BSON documents), and looked into by the references of other steps. */
 #pragma once
 
 #include <stddef.h>

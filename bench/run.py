@@ -1,0 +1,239 @@
+"""Measure gatherd beside peer.py: the same answers from the same databases.
+
+The two take turns in one run; the table shows the medians of the rounds. CPU is the server's own user and system time a
+request; requests/s and p99 are wrk's, which shares the machine with both databases.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+HERE = ROOT / "bench"
+sys.path.insert(0, str(ROOT / "tests"))
+
+from harness import Gatherd, Mongo, Port, Postgres, Server, ServerError  # noqa: E402
+
+KEYS = 10000
+POOL = 16
+
+
+class Case(NamedTuple):
+    title: str
+    path: str
+    keyed: bool
+    goal: int  # gatherd's CPU a request is to be at most 1/goal of the peer's
+
+
+CASES = {
+    "hello": Case("constant JSON", "/hello", False, 4),
+    "pg": Case("one PostgreSQL read by key", "/pg/", True, 6),
+    "pg20": Case("20 PostgreSQL reads gathered", "/pg20/", True, 35),
+    "mongo": Case("one MongoDB read", "/mongo/", True, 6),
+    "pair": Case("PostgreSQL + MongoDB gathered", "/pair/", True, 6),
+}
+
+
+class Sample(NamedTuple):
+    rate: float  # requests a second
+    p99_ms: float
+    cpu_us: float  # a request
+
+
+def virtual_environment() -> Path:
+    """The peer's Python, made once below build/."""
+    requirements = HERE / "requirements.txt"
+    name = "bench-venv-" + hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
+    home = ROOT / "build/tools" / name
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with open(home.parent / f".{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (home / "complete").exists():
+            print("bench: installing the peer's packages, once", file=sys.stderr)
+            subprocess.run(["/usr/bin/python3", "-m", "venv", "--clear", str(home)], check=True)
+            subprocess.run(
+                [home / "bin/pip", "install", "-q", "--disable-pip-version-check", "-r", requirements], check=True
+            )
+            (home / "complete").touch()
+    return home / "bin/python"
+
+
+class Peer(Server):
+    name = "peer"
+
+    def __init__(self, env: dict[str, str]) -> None:
+        super().__init__()
+        self.python = virtual_environment()
+        self.env = env
+        self._port = Port()
+        self.port = self._port.number
+
+    def command(self) -> list[str]:
+        return [str(self.python), "-B", str(HERE / "peer.py"), str(self.port)]
+
+    def environment(self) -> dict[str, str]:
+        return dict(os.environ) | self.env
+
+    def ready(self) -> bool:
+        try:
+            return get(self.port, "/hello") == {"message": "Hello, World!"}
+        except OSError:
+            return False
+
+    def discard(self) -> None:
+        super().discard()
+        self._port.release()
+
+
+def get(port: int, path: str) -> object:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as reply:
+        return json.load(reply)
+
+
+def load(postgres: Postgres, mongo: Mongo) -> None:
+    postgres.create_database("bench")
+    postgres.sql(
+        f"""
+        create table items (id integer primary key, name text not null, price double precision not null);
+        insert into items select n, 'item ' || n, n / 4.0 + 0.125 from generate_series(0, {KEYS - 1}) n;
+        vacuum analyze items;
+        """,
+        "bench",
+    )
+    notes = (
+        {"_id": str(n), "title": f"note {n}", "stars": n % 5, "price": n / 4 + 0.125, "tags": ["a", "b"]}
+        for n in range(KEYS)
+    )
+    mongo.client.insert("bench", "notes", notes)
+
+
+def verify(servers: dict[str, Server]) -> None:
+    """Both must say the same, or there is nothing to compare."""
+    for case in CASES.values():
+        for key in (0, 1, 4711, KEYS - 1) if case.keyed else ("",):
+            path = f"{case.path}{key}"
+            answers = {name: get(server.port, path) for name, server in servers.items()}
+            first, *others = answers.values()
+            if any(other != first for other in others):
+                raise SystemExit(f"bench: different answers to {path}: {answers}")
+
+
+def wrk(server: Server, case: Case, seconds: float, connections: int) -> tuple[int, float, float]:
+    """Requests, seconds, p99 in ms."""
+    done = subprocess.run(
+        [
+            "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "10s", "--latency",
+            "-s", str(HERE / "random-key.lua"), f"http://127.0.0.1:{server.port}",
+            "--", case.path, str(KEYS if case.keyed else 0),
+        ],
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    line = next((line for line in done.stdout.splitlines() if line.startswith("RESULT ")), None)
+    if done.returncode != 0 or line is None:
+        raise SystemExit(f"bench: wrk failed:\n{done.stdout}{done.stderr}")
+    requests, duration_us, p99_us, errors = map(int, line.split()[1:])
+    if errors:
+        raise SystemExit(f"bench: {errors} errors from {server.name} on {case.path}:\n{server.log_tail(10)}")
+    return requests, duration_us / 1e6, p99_us / 1e3
+
+
+def measure(server: Server, case: Case, seconds: float, connections: int) -> Sample:
+    wrk(server, case, 1, connections)
+    before = server.cpu_us()
+    requests, duration, p99_ms = wrk(server, case, seconds, connections)
+    cpu = server.cpu_us() - before
+    os.truncate(server.log_path, 0)  # the access log, which both append to
+    return Sample(requests / duration, p99_ms, cpu / requests)
+
+
+def median(samples: list[Sample]) -> Sample:
+    return Sample(*(statistics.median(values) for values in zip(*samples, strict=True)))
+
+
+def report(results: dict[str, dict[str, Sample]], servers: dict[str, Server], kind: str) -> None:
+    first, *others = servers
+    heads = [f"{what} {name}" for what in ("req/s", "p99 ms", "CPU µs") for name in servers]
+    width = max(map(len, heads)) + 2
+    print(
+        "\n"
+        + f"{'':32}"
+        + "".join(f"{head:>{width}}" for head in heads)
+        + (f"{'CPU ratio':>11}{'goal':>7}" if others else "")
+    )
+    for key, samples in results.items():
+        case = CASES[key]
+        cells = [f"{sample.rate:,.0f}" for sample in samples.values()]
+        cells += [f"{sample.p99_ms:.2f}" for sample in samples.values()]
+        cells += [f"{sample.cpu_us:.1f}" for sample in samples.values()]
+        line = f"{case.title:32}" + "".join(f"{cell:>{width}}" for cell in cells)
+        if others:
+            line += f"{samples[others[0]].cpu_us / samples[first].cpu_us:>10.1f}x{case.goal:>6}x"
+        print(line)
+    print("\nMemory now: " + ", ".join(f"{name} {server.rss_kib / 1024:.0f} MiB" for name, server in servers.items()))
+    if kind != "java":
+        print(f"MongoDB's figures are bound by the server at hand ({kind}); the in-memory one needs java and mvn.")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], prog="bench/run")
+    parser.add_argument("--rounds", type=int, default=5, help="of each case (5)")
+    parser.add_argument("--seconds", type=float, default=4, help="a measurement (4)")
+    parser.add_argument("--connections", type=int, default=64, help="64")
+    parser.add_argument("--only", choices=CASES, action="append", help="a case; again for more (all)")
+    parser.add_argument("--server", choices=["gatherd", "aiohttp"], action="append", help="one side (both)")
+    parser.add_argument("--json", type=Path, help="write every sample to a file")
+    arguments = parser.parse_args()
+    sides = arguments.server or ["gatherd", "aiohttp"]
+
+    # Nothing in the background of the database while it is measured.
+    with Postgres({"autovacuum": "off", "shared_buffers": "256MB"}) as postgres, Mongo(fast=True) as mongo:
+        load(postgres, mongo)
+        env = {"PG": postgres.url("bench"), "MONGO": mongo.url("bench"), "POOL": str(POOL)}
+        makers = {"gatherd": lambda: Gatherd(HERE / "bench.yaml", env=env), "aiohttp": lambda: Peer(env)}
+        servers = {side: makers[side]() for side in sides}
+        samples: dict[str, dict[str, list[Sample]]] = {
+            key: {side: [] for side in sides} for key in arguments.only or CASES
+        }
+        try:
+            for server in servers.values():
+                server.start()
+            verify(servers)
+            started = time.monotonic()
+            for number in range(arguments.rounds):
+                print(f"bench: round {number + 1} of {arguments.rounds}", file=sys.stderr)
+                for key, by_side in samples.items():
+                    for side, server in servers.items():
+                        by_side[side].append(measure(server, CASES[key], arguments.seconds, arguments.connections))
+            print(f"bench: {time.monotonic() - started:.0f} s", file=sys.stderr)
+            medians = {
+                key: {side: median(list_) for side, list_ in by_side.items()} for key, by_side in samples.items()
+            }
+            report(medians, servers, mongo.kind)
+            if arguments.json:
+                arguments.json.write_text(json.dumps(samples, indent=1) + "\n")
+            for server in servers.values():
+                server.stop()
+        finally:
+            for server in servers.values():
+                server.discard()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except ServerError as error:
+        sys.exit(f"bench: {error}")

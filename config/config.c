@@ -1,0 +1,166 @@
+/* From a file to a configuration: read, parse, decode by the tables, and check what goes across sections. */
+#include "config/config.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <errno.h>
+#include <fcntl.h>
+#include <pcre2.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "config/language.h"
+#include "config/yaml.h"
+
+/* --- across sections ------------------------------------------------------------------------------------------- */
+
+static const struct node *descend(const struct node *n, const char *const *names)
+{
+	for (; n && *names; names++)
+		n = node_member(n, *names);
+	return n;
+}
+
+/* Every worker is sure of a connection of each source. */
+static void check_pools(struct decoder *dc, const struct node *root, struct config *c)
+{
+	const struct node *threads = descend(root, (const char *const[]){"server", "threads", NULL});
+
+	for (size_t i = 0; i < c->source_count; i++) {
+		const struct config_source *s = &c->sources[i];
+		if (s->pool.size >= c->server.threads)
+			continue;
+		if (c->server.threads_auto) {
+			c->server.threads = s->pool.size;
+			continue;
+		}
+		const struct node *size = descend(root,
+						  (const char *const[]){"sources", s->name, "pool", "size", NULL});
+		decode_error(dc, size ? size->at : s->at,
+			     "source \"%s\": a pool of %u%s is smaller than the %u threads of line %u: each needs a "
+			     "connection",
+			     s->name, s->pool.size, size ? "" : " (the default)", c->server.threads,
+			     threads ? threads->at.line : 1);
+	}
+}
+
+/* How long a step may take, from when it starts. */
+static int64_t step_longest_us(const struct config *c, const struct config_endpoint *e, const struct config_step *s)
+{
+	int64_t budget = e->timeout_us ? e->timeout_us : c->server.request_timeout_us;
+	int64_t own = s->timeout_us ? s->timeout_us : s->source->timeout_us;
+	return own && own < budget ? own : budget;
+}
+
+static void set_longest(struct config *c)
+{
+	for (size_t i = 0; i < c->source_count; i++) {
+		struct config_source *source = &c->sources[i];
+		for (size_t j = 0; j < c->endpoint_count; j++) {
+			const struct config_endpoint *e = &c->endpoints[j];
+			for (size_t k = 0; k < e->step_count; k++) {
+				int64_t us = step_longest_us(c, e, &e->steps[k]);
+				if (e->steps[k].source == source && us > source->longest_us)
+					source->longest_us = us;
+			}
+		}
+		if (source->longest_us == 0) /* no step has it */
+			source->longest_us = source->timeout_us ? source->timeout_us : c->server.request_timeout_us;
+	}
+}
+
+void check_root(struct decoder *dc, const struct node *mapping, void *object)
+{
+	check_pools(dc, mapping, object);
+	set_longest(object);
+}
+
+/* --- loading --------------------------------------------------------------------------------------------------- */
+
+static void *pattern_alloc(size_t size, void *arena)
+{
+	return arena_alloc(arena, size);
+}
+
+static void pattern_free(void *p, void *arena)
+{
+	(void)p, (void)arena; /* it goes with the arena */
+}
+
+static const char *directory_of(struct arena *a, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	if (!slash)
+		return ".";
+	return slash == path ? "/" : arena_strndup(a, path, (size_t)(slash - path));
+}
+
+struct config *config_load_text(const char *name, const char *text, size_t len, struct diagnostics *d)
+{
+	size_t errors = d->errors;
+	struct config *c = mem_zalloc(sizeof(*c));
+
+	arena_init(&c->arena);
+	struct decoder dc = {
+		.config = c,
+		.arena = &c->arena,
+		.diagnostics = d,
+		.directory = directory_of(&c->arena, name),
+		.pattern_context = pcre2_general_context_create(pattern_alloc, pattern_free, &c->arena),
+	};
+	const struct node *root = yaml_parse(&c->arena, arena_strdup(&c->arena, name), text, len, d);
+	if (root)
+		decode_section(&dc, &section_root, "the configuration", root, c);
+	diagnostics_sort(d);
+	if (d->errors == errors && root)
+		return c;
+	config_free(c);
+	return NULL;
+}
+
+/* Read at most one byte more than a configuration may have. Returns 0 or -errno. */
+static int read_all(const char *path, struct buf *out)
+{
+	int r = 0;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	while (out->len <= YAML_MAX_SIZE) {
+		buf_reserve(out, 65536);
+		ssize_t n = read(fd, out->data + out->len, 65536);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			r = n < 0 ? -errno : 0;
+			break;
+		}
+		out->len += (size_t)n;
+	}
+	close(fd);
+	return r;
+}
+
+struct config *config_load(const char *path, struct diagnostics *d)
+{
+	struct buf text = BUF_INIT;
+	struct config *c = NULL;
+	int r = read_all(path, &text);
+
+	if (r < 0)
+		diagnostics_error(d, (struct mark){.file = path}, "%s", strerror(-r));
+	else
+		c = config_load_text(path, text.data, text.len, d);
+	buf_done(&text);
+	return c;
+}
+
+void config_free(struct config *c)
+{
+	if (!c)
+		return;
+	arena_done(&c->arena);
+	free(c);
+}

@@ -1,0 +1,296 @@
+/* endpoints: "METHOD /path", parameters, and what is around the steps. */
+#include <ctype.h>
+#include <string.h>
+
+#include "config/language.h"
+
+#define MAX_PATH_PARAMETERS 32
+#define MAX_REPLY_HEADERS   12
+
+const char *const http_method_names[METHOD_COUNT] = {
+	[METHOD_GET] = "GET",     [METHOD_HEAD] = "HEAD",     [METHOD_POST] = "POST",       [METHOD_PUT] = "PUT",
+	[METHOD_PATCH] = "PATCH", [METHOD_DELETE] = "DELETE", [METHOD_OPTIONS] = "OPTIONS",
+};
+
+/* --- "METHOD /path" -------------------------------------------------------------------------------------------- */
+
+static bool parse_method(struct decoder *dc, const struct node *key, size_t len, enum http_method *method)
+{
+	static const char *const declared[] = {"GET", "POST", "PUT", "PATCH", "DELETE"};
+	const char *name = arena_strndup(&dc->diagnostics->arena, key->text, len);
+
+	for (unsigned m = 0; m < METHOD_COUNT; m++) {
+		if (strcmp(http_method_names[m], name) == 0) {
+			*method = (enum http_method)m;
+			if (m == METHOD_HEAD || m == METHOD_OPTIONS) {
+				decode_error(dc, key->at, "%s is answered by itself wherever the path exists%s", name,
+					     m == METHOD_HEAD ? ": declare GET" : "");
+				return false;
+			}
+			return true;
+		}
+	}
+	decode_unknown(dc, key->at, "method", name, declared, ARRAY_SIZE(declared));
+	return false;
+}
+
+/* One character that a literal segment of a path can't hold, or 0. Characters stand for themselves: the request's
+ * percent-encoding is undone before it is compared. */
+static char wrong_character(const char *segment, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		unsigned char c = (unsigned char)segment[i];
+		if (c <= ' ' || c == 0x7f || strchr("%?#{}*\\", c))
+			return (char)c;
+	}
+	return 0;
+}
+
+static bool check_literal(struct decoder *dc, const struct node *key, const char *segment, size_t len)
+{
+	char wrong = wrong_character(segment, len);
+
+	if (wrong == '%')
+		decode_error(dc, node_mark_at(key, (size_t)(segment - key->text)),
+			     "path: write the character itself instead of its percent-encoding");
+	else if (wrong == '{' || wrong == '}' || wrong == '*')
+		decode_error(dc, node_mark_at(key, (size_t)(segment - key->text)),
+			     "path: \"%.*s\": a parameter is a whole segment: {name}, or {name*} as the last one",
+			     (int)(len < 60 ? len : 60), segment);
+	else if (wrong)
+		decode_error(dc, node_mark_at(key, (size_t)(segment - key->text)), "path: a path can't hold \"%c\"",
+			     wrong);
+	else if ((len == 1 && segment[0] == '.') || (len == 2 && memcmp(segment, "..", 2) == 0))
+		decode_error(dc, node_mark_at(key, (size_t)(segment - key->text)),
+			     "path: \".\" and \"..\" are never answered");
+	else
+		return true;
+	return false;
+}
+
+struct declared_path {
+	struct path_name names[MAX_PATH_PARAMETERS];
+	size_t count;
+};
+
+/* {name} or {name*}. */
+static bool add_path_name(struct decoder *dc, const struct node *key, const char *segment, size_t len, bool last,
+			  struct declared_path *path)
+{
+	struct mark at = node_mark_at(key, (size_t)(segment - key->text));
+	bool rest = len > 3 && segment[len - 2] == '*';
+	const char *name = arena_strndup(dc->arena, segment + 1, len - 2 - rest);
+
+	if (!is_name(name)) {
+		decode_error(dc, at, "path: {%.60s}: " NAME_RULE, name);
+		return false;
+	}
+	if (is_reserved_name(name)) {
+		decode_error(dc, at, "path: {%s}: the name is taken: it is of the request", name);
+		return false;
+	}
+	if (rest && !last) {
+		decode_error(dc, at, "path: {%s*} takes the rest of the path: it must be the last segment", name);
+		return false;
+	}
+	for (size_t i = 0; i < path->count; i++) {
+		if (strcmp(path->names[i].name, name) == 0) {
+			decode_error(dc, at, "path: {%s} stands in it twice", name);
+			return false;
+		}
+	}
+	if (path->count == MAX_PATH_PARAMETERS) {
+		decode_error(dc, at, "path: more than %d parameters", MAX_PATH_PARAMETERS);
+		return false;
+	}
+	path->names[path->count++] = (struct path_name){name, rest};
+	return true;
+}
+
+static bool parse_path(struct decoder *dc, const struct node *key, const char *text, struct declared_path *path)
+{
+	bool right = true;
+
+	if (strncmp(text, "/-/", 3) == 0 || strcmp(text, "/-") == 0) {
+		decode_error(dc, key->at, "path: what begins with /-/ is gatherd's own");
+		return false;
+	}
+	for (const char *segment = text; *segment == '/';) {
+		segment++;
+		size_t len = strcspn(segment, "/");
+		bool last = segment[len] == '\0';
+		bool parameter = len > 2 && segment[0] == '{' && segment[len - 1] == '}';
+		if (!(parameter ? add_path_name(dc, key, segment, len, last, path)
+				: check_literal(dc, key, segment, len)))
+			right = false;
+		segment += len;
+	}
+	return right;
+}
+
+/* The key: sets e's method and path. */
+static bool parse_key(struct decoder *dc, const struct node *key, struct config_endpoint *e, struct declared_path *path)
+{
+	const char *space = strchr(key->text, ' ');
+
+	if (!space || space[1] != '/') {
+		decode_error(dc, key->at,
+			     "endpoint \"%.100s\": expected \"METHOD /path\", such as \"GET /customers/{id}\"",
+			     key->text);
+		return false;
+	}
+	e->path = space + 1;
+	bool method = parse_method(dc, key, (size_t)(space - key->text), &e->method);
+	return parse_path(dc, key, e->path, path) && method;
+}
+
+/* --- parameters ------------------------------------------------------------------------------------------------ */
+
+void decode_parameters(struct decoder *dc, const struct key *k, const struct node *n, void *object)
+{
+	struct config_endpoint *e = object;
+
+	if (!decode_is_mapping(dc, k->name, n))
+		return;
+	/* Room for those that only the path names. */
+	e->parameters = arena_array(dc->arena, n->count + dc->path_name_count, sizeof(*e->parameters));
+	for (size_t i = 0; i < n->count; i++) {
+		const struct node *name = n->members[i].key;
+		if (!is_name(name->text))
+			decode_error(dc, name->at, "parameter \"%.100s\": " NAME_RULE, name->text);
+		else if (is_reserved_name(name->text))
+			decode_error(dc, name->at, "parameter \"%s\": the name is taken: {%s} is of the request",
+				     name->text, name->text);
+		struct config_parameter *p = &e->parameters[e->parameter_count++];
+		*p = (struct config_parameter){
+			.name = name->text, .at = name->at, .schema.at = n->members[i].value->at};
+		decode_section(dc, &section_parameter, name->text, n->members[i].value, p);
+	}
+}
+
+static const struct config_parameter *find_parameter(const struct config_endpoint *e, const char *name)
+{
+	for (size_t i = 0; i < e->parameter_count; i++) {
+		if (strcmp(e->parameters[i].name, name) == 0)
+			return &e->parameters[i];
+	}
+	return NULL;
+}
+
+/* Parameters that only the path names are strings. */
+static void add_path_parameters(struct decoder *dc, struct config_endpoint *e)
+{
+	if (!e->parameters)
+		e->parameters = arena_array(dc->arena, dc->path_name_count, sizeof(*e->parameters));
+	for (size_t i = 0; i < dc->path_name_count; i++) {
+		if (find_parameter(e, dc->path_names[i].name))
+			continue;
+		e->parameters[e->parameter_count++] = (struct config_parameter){
+			.name = dc->path_names[i].name,
+			.at = e->at,
+			.schema = {.type = TYPE_STRING, .additional = true, .at = e->at},
+			.in = IN_PATH,
+			.required = true,
+		};
+	}
+}
+
+/* --- the reply ------------------------------------------------------------------------------------------------- */
+
+/* Headers that are the server's business. */
+static bool is_own_header(const char *name)
+{
+	static const char *const own[] = {
+		"connection",  "content-length", "date", "gatherd-complete", "gatherd-missing",   "keep-alive",
+		"location",    "server",         "te",   "trailer",          "transfer-encoding", "upgrade",
+		"x-request-id"};
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++) {
+		if (strcasecmp(own[i], name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool is_header_name(const char *s)
+{
+	for (const char *p = s; *p; p++) {
+		if (!isalnum((unsigned char)*p) && !strchr("!#$%&'*+-.^_`|~", *p))
+			return false;
+	}
+	return *s != '\0';
+}
+
+static void check_headers(struct decoder *dc, const struct node *headers)
+{
+	if (headers->count > MAX_REPLY_HEADERS)
+		decode_error(dc, headers->at, "headers: more than %d", MAX_REPLY_HEADERS);
+	for (size_t i = 0; i < headers->count; i++) {
+		const struct node *name = headers->members[i].key, *value = headers->members[i].value;
+		if (!is_header_name(name->text))
+			decode_error(dc, name->at, "headers: \"%.60s\" is not a header's name", name->text);
+		else if (is_own_header(name->text))
+			decode_error(dc, name->at, "headers: %s is set by gatherd itself%s", name->text,
+				     strcasecmp(name->text, "location") == 0 ? ", from \"location\"" : "");
+		if (!node_is_scalar(value) || value->kind == NODE_NULL)
+			decode_unexpected(dc, name->text, value, "a text");
+		else if (strpbrk(value->text, "\r\n"))
+			decode_error(dc, value->at, "%s: a header can't hold a line break", name->text);
+	}
+}
+
+static void check_names(struct decoder *dc, const struct config_endpoint *e)
+{
+	for (size_t i = 0; i < e->step_count; i++) {
+		const struct config_parameter *p = find_parameter(e, e->steps[i].name);
+		if (p)
+			decode_error(dc, e->steps[i].at, "step \"%s\": a parameter has the same name",
+				     e->steps[i].name);
+	}
+}
+
+void check_endpoint(struct decoder *dc, const struct node *mapping, void *object)
+{
+	struct config_endpoint *e = object;
+
+	add_path_parameters(dc, e);
+	check_names(dc, e);
+	if (!node_member(mapping, "gather") && !node_member(mapping, "respond"))
+		decode_error(dc, mapping->at, "%s: \"gather\" is missing (or \"respond\", for a constant)", e->name);
+	if (e->headers)
+		check_headers(dc, e->headers);
+	if (e->status == 0)
+		e->status = e->method == METHOD_POST && e->location ? 201 : 200;
+}
+
+/* --- endpoints ------------------------------------------------------------------------------------------------- */
+
+static void decode_endpoint(struct decoder *dc, const struct node *key, const struct node *n)
+{
+	struct config_endpoint *e = &dc->config->endpoints[dc->config->endpoint_count++];
+	struct declared_path path = {0};
+
+	*e = (struct config_endpoint){.name = key->text, .path = "/", .at = key->at};
+	parse_key(dc, key, e, &path);
+	if (!decode_is_mapping(dc, key->text, n))
+		return;
+	dc->endpoint = e;
+	dc->path_names = path.names;
+	dc->path_name_count = path.count;
+	decode_section(dc, &section_endpoint, key->text, n, e);
+	dc->endpoint = NULL;
+	dc->path_names = NULL;
+	dc->path_name_count = 0;
+}
+
+void decode_endpoints(struct decoder *dc, const struct key *k, const struct node *n, void *object)
+{
+	struct config *c = object;
+
+	if (!decode_is_mapping(dc, k->name, n))
+		return;
+	if (n->count == 0)
+		decode_unexpected(dc, k->name, n, "at least one endpoint");
+	c->endpoints = arena_array(dc->arena, n->count, sizeof(*c->endpoints));
+	for (size_t i = 0; i < n->count; i++)
+		decode_endpoint(dc, n->members[i].key, n->members[i].value);
+}

@@ -1,0 +1,157 @@
+/* server: listeners and threads. */
+#include <arpa/inet.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "config/language.h"
+
+#define DEFAULT_MODE 0660
+#define ADDRESS                                                                                                        \
+	"HOST:PORT with a numeric host (127.0.0.1:8080, \"[::1]:8080\"; 0.0.0.0:8080 for every interface) or "         \
+	"unix:/path"
+
+static bool parse_port(const char *text, uint16_t *port)
+{
+	size_t digits = strspn(text, "0123456789");
+	if (digits == 0 || digits > 5 || text[digits] != '\0')
+		return false;
+	unsigned long n = strtoul(text, NULL, 10);
+	*port = (uint16_t)n;
+	return n <= UINT16_MAX;
+}
+
+static bool parse_tcp(struct decoder *dc, const char *text, struct config_listen *l)
+{
+	const char *colon = strrchr(text, ':');
+	unsigned char address[sizeof(struct in6_addr)];
+
+	if (!colon || !parse_port(colon + 1, &l->port))
+		return false;
+	size_t len = (size_t)(colon - text);
+	bool v6 = len > 2 && text[0] == '[' && colon[-1] == ']';
+	const char *host = v6 ? arena_strndup(dc->arena, text + 1, len - 2) : arena_strndup(dc->arena, text, len);
+	if (!v6 && strcmp(host, "localhost") == 0)
+		host = "127.0.0.1";
+	l->host = host;
+	return inet_pton(v6 ? AF_INET6 : AF_INET, host, address) == 1;
+}
+
+static bool parse_unix(const char *path, struct config_listen *l)
+{
+	l->path = path;
+	l->mode = DEFAULT_MODE;
+	return path[0] == '/' && path[1] != '\0' && strlen(path) < sizeof(((struct sockaddr_un *)0)->sun_path);
+}
+
+static bool same_place(const struct config_listen *a, const struct config_listen *b)
+{
+	if (a->path || b->path)
+		return a->path && b->path && strcmp(a->path, b->path) == 0;
+	return a->port != 0 && a->port == b->port && strcmp(a->host, b->host) == 0;
+}
+
+/* Parse n, an address, into the next listener of s. */
+static struct config_listen *add(struct decoder *dc, const char *name, const struct node *n, const char *text,
+				 struct config_server *s)
+{
+	struct config_listen *l = &s->listen[s->listen_count];
+	*l = (struct config_listen){.at = n->at};
+
+	if (strcmp(text, "systemd") == 0) {
+		diagnostics_error(dc->diagnostics, n->at, "%s: systemd: not supported by this build", name);
+		return NULL;
+	}
+	if (!(strncmp(text, "unix:", 5) == 0 ? parse_unix(text + 5, l) : parse_tcp(dc, text, l))) {
+		decode_unexpected(dc, name, n, ADDRESS);
+		return NULL;
+	}
+	for (size_t i = 0; i < s->listen_count; i++) {
+		if (!same_place(l, &s->listen[i]))
+			continue;
+		diagnostics_error(dc->diagnostics, n->at, "%s: %s is listened on already, by line %u", name, text,
+				  s->listen[i].at.line);
+		return NULL;
+	}
+	s->listen_count++;
+	return l;
+}
+
+static void set_mode(struct decoder *dc, const struct node *n, struct config_listen *l, const char *mode)
+{
+	if (!l->path)
+		diagnostics_error(dc->diagnostics, n->at, "mode is for Unix sockets");
+	else if (strspn(mode, "01234567") != strlen(mode) || mode[0] != '0' || strlen(mode) != 4)
+		decode_unexpected(dc, "mode", n, "octal permissions in quotes, such as \"0660\"");
+	else
+		l->mode = (unsigned)strtoul(mode, NULL, 8);
+}
+
+static void add_one(struct decoder *dc, const struct node *n, struct config_server *s)
+{
+	if (n->kind != NODE_MAPPING) {
+		if (decode_is_text(dc, "listen", n))
+			add(dc, "listen", n, n->text, s);
+		return;
+	}
+	struct listen_words words = {0};
+	decode_section(dc, &section_listen, "listen", n, &words);
+	const struct node *address = node_member(n, "address");
+	struct config_listen *l = words.address && address ? add(dc, "listen", address, words.address, s) : NULL;
+	if (l && words.mode)
+		set_mode(dc, node_member(n, "mode"), l, words.mode);
+}
+
+void decode_listen(struct decoder *dc, const struct key *k, const struct node *n, void *object)
+{
+	struct config_server *s = object;
+	size_t count = n->kind == NODE_SEQUENCE ? n->count : 1;
+
+	(void)k;
+	s->listen_count = 0;
+	s->listen = arena_array(dc->arena, count + 1, sizeof(*s->listen)); /* one more for admin */
+	if (n->kind != NODE_SEQUENCE) {
+		add_one(dc, n, s);
+		return;
+	}
+	if (n->count == 0)
+		decode_unexpected(dc, "listen", n, "at least one address");
+	for (size_t i = 0; i < n->count; i++)
+		add_one(dc, n->items[i], s);
+}
+
+void decode_admin(struct decoder *dc, const struct key *k, const struct node *n, void *object)
+{
+	struct config_server *s = object;
+
+	if (!decode_is_text(dc, k->name, n))
+		return;
+	struct config_listen *l = add(dc, k->name, n, n->text, s);
+	if (l)
+		l->admin = true;
+}
+
+static unsigned cores(unsigned most)
+{
+	cpu_set_t set;
+	int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+	return n < 1 ? 1 : (unsigned)n > most ? most : (unsigned)n;
+}
+
+void decode_threads(struct decoder *dc, const struct key *k, const struct node *n, void *object)
+{
+	struct config_server *s = object;
+
+	if (n->kind == NODE_STRING && strcmp(n->text, "auto") == 0) {
+		s->threads_auto = true;
+		s->threads = cores((unsigned)k->maximum);
+	} else if (n->kind == NODE_INT && n->integer >= k->minimum && n->integer <= k->maximum) {
+		s->threads_auto = false;
+		s->threads = (unsigned)n->integer;
+	} else {
+		decode_unexpected(dc, k->name, n, "auto or an integer from 1 to 256");
+	}
+}

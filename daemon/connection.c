@@ -1,0 +1,479 @@
+/* Client connections. See connection.h for how they stand to h2o. */
+#include "daemon/connection.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <h2o.h>
+#include <h2o/http1.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "daemon/head.h"
+
+enum { SWEEP_MS = 1000 };
+
+enum state {
+	IDLE,      /* not a byte of a request yet */
+	HEAD,      /* its head is coming */
+	BODY,      /* h2o reads its body */
+	RUNNING,   /* it is being answered */
+	SENDING,   /* h2o writes the reply */
+	REFUSING,  /* the last reply of the connection is written */
+	LINGERING, /* nothing more is said; what still comes is dropped, lest it reset our last words away */
+	STATES
+};
+
+/* The moves that are allowed, and how long a connection may stay. */
+static const struct {
+	unsigned next;
+	int64_t limit_us; /* SENDING: without progress; 0: no limit here */
+} states[STATES] = {
+	[IDLE] = {BIT(HEAD), 60 * 1000000},
+	[HEAD] = {BIT(BODY) | BIT(REFUSING), 10 * 1000000},
+	[BODY] = {BIT(RUNNING) | BIT(REFUSING), 30 * 1000000},
+	[RUNNING] = {BIT(SENDING), 0}, /* the request has a deadline of its own */
+	[SENDING] = {BIT(IDLE), 60 * 1000000},
+	[REFUSING] = {BIT(LINGERING), 10 * 1000000},
+	[LINGERING] = {0, 2 * 1000000},
+};
+
+struct connection {
+	struct carrier carrier;
+	struct connections *all;
+	struct list link;
+	h2o_socket_t *sock; /* NULL: closed */
+	enum state state;
+	unsigned busy;          /* callbacks of ours that are on the stack: the last one frees what was closed */
+	int64_t since_us;       /* in this state, or since its last progress */
+	int64_t progress;       /* of the reply; see reply_progress */
+	h2o_socket_cb h2o_read; /* what h2o wants called when bytes have come */
+	h2o_socket_cb h2o_sent; /* … and when its reply was written */
+	size_t request_size;    /* of the request that is being answered, in the input */
+	struct head head;
+	struct watch leaving;
+	bool left;          /* the client has gone, or will send nothing more */
+	struct buf refusal; /* the reply that is being written in REFUSING */
+};
+
+static void look(struct connection *c);
+static void on_input(h2o_socket_t *sock, const char *err);
+
+static struct connection *connection_on(const h2o_socket_t *sock)
+{
+	return sock->on_close.data;
+}
+
+struct connection *connection_of(struct st_h2o_req_t *req)
+{
+	return connection_on(req->conn->callbacks->get_socket(req->conn));
+}
+
+static void set_state(struct connection *c, enum state next)
+{
+	assert(states[c->state].next & BIT(next));
+	c->state = next;
+	c->since_us = loop_now_us(c->all->loop);
+}
+
+/* Around each of our callbacks. */
+static void enter(struct connection *c)
+{
+	c->busy++;
+	loop_enter(c->all->loop);
+}
+
+static void leave(struct connection *c)
+{
+	loop_leave(c->all->loop);
+	if (--c->busy == 0 && !c->sock)
+		free(c);
+}
+
+/* Ends in on_close. The way that h2o itself takes when reading fails, right in every state. */
+static void close_now(struct connection *c)
+{
+	c->h2o_read(c->sock, h2o_socket_error_closed);
+}
+
+static void on_close(void *arg)
+{
+	struct connection *c = arg;
+	struct connections *all = c->all;
+	c->sock = NULL;
+	watch_forget(&c->leaving); /* the descriptor is closed already */
+	if (c->carrier.exchange)
+		exchange_sent(c->carrier.exchange, false);
+	buf_done(&c->refusal);
+	list_remove(&c->link);
+	all->count--;
+	atomic_fetch_sub_explicit(all->total, 1, memory_order_relaxed);
+	if (c->busy == 0)
+		free(c);
+}
+
+/* --- the end of a connection --- */
+
+static void on_linger_input(h2o_socket_t *sock, const char *err)
+{
+	struct connection *c = connection_on(sock);
+	enter(c);
+	if (err)
+		close_now(c);
+	else
+		h2o_buffer_consume(&sock->input, sock->input->size);
+	leave(c);
+}
+
+/* Closing with bytes unread would reset the connection, and the client might never see our reply. */
+static void linger(struct connection *c)
+{
+	set_state(c, LINGERING);
+	shutdown(h2o_socket_get_fd(c->sock), SHUT_WR);
+	h2o_buffer_consume(&c->sock->input, c->sock->input->size);
+	h2o_socket_read_start(c->sock, on_linger_input);
+}
+
+static void on_refusal_sent(h2o_socket_t *sock, const char *err)
+{
+	struct connection *c = connection_on(sock);
+	enter(c);
+	if (err)
+		close_now(c);
+	else
+		linger(c);
+	leave(c);
+}
+
+static struct span request_part(const struct connection *c, size_t at, size_t len)
+{
+	const h2o_buffer_t *in = c->sock->input;
+	if (!in->bytes || at + len > in->size)
+		return (struct span){NULL, 0};
+	return (struct span){in->bytes + at, len};
+}
+
+static void log_refusal(const struct connection *c, const char *id, unsigned status, const char *why)
+{
+	struct span target = request_part(c, c->head.target, c->head.target_len);
+	const char *mark = target.base ? memchr(target.base, '?', target.len) : NULL;
+	if (mark) /* a query may hold secrets */
+		target.len = (size_t)(mark - target.base);
+	request_log(c->all->exchanges, &(struct request_line){
+					       .id = id,
+					       .peer = c->carrier.peer,
+					       .method = request_part(c, c->head.start, c->head.method_len),
+					       .path = target,
+					       .status = status,
+					       .us = -1,
+					       .error = why,
+				       });
+}
+
+/* Answer with a problem and end the connection: h2o is not to see this request, or not to see it through. */
+static void refuse(struct connection *c, unsigned status, const char *why)
+{
+	h2o_context_t *ctx = c->all->accept->ctx;
+	char id[40];
+	struct buf body = BUF_INIT;
+	exchange_make_id(c->all->exchanges, id, sizeof(id));
+	problem_render(&body, &(struct problem){.status = status, .detail = why, .instance = id});
+	(void)h2o_get_timestamp(ctx, NULL, NULL);
+	buf_printf(&c->refusal,
+		   "HTTP/1.1 %u %s\r\nDate: %s\r\nConnection: close\r\nContent-Type: " PROBLEM_CONTENT_TYPE
+		   "\r\nX-Request-Id: %s\r\nContent-Length: %zu\r\n\r\n",
+		   status, http_status_title(status), ctx->_timestamp_cache.value->rfc1123, id, body.len);
+	struct span method = request_part(c, c->head.start, c->head.method_len);
+	if (!(method.len == 4 && memcmp(method.base, "HEAD", 4) == 0))
+		buf_append(&c->refusal, body.data, body.len);
+	buf_done(&body);
+	log_refusal(c, id, status, why);
+
+	set_state(c, REFUSING);
+	h2o_socket_read_stop(c->sock);
+	h2o_iovec_t text = {c->refusal.data, c->refusal.len};
+	h2o_socket_write(c->sock, &text, 1, on_refusal_sent);
+}
+
+void connection_make_id(struct connection *c, char *out, size_t size)
+{
+	exchange_make_id(c->all->exchanges, out, size);
+}
+
+void connection_refused(struct connection *c, struct st_h2o_req_t *req, const char *id)
+{
+	log_refusal(c, id, (unsigned)req->res.status, "refused while its body was read");
+	set_state(c, REFUSING);
+	assert(c->sock->_cb.write);
+	c->sock->_cb.write = on_refusal_sent;
+}
+
+/* --- from one request to the next --- */
+
+/* Is there nothing to read on a connection that is idle? */
+static bool is_silent(const struct connection *c)
+{
+	char byte;
+	return c->sock->input->size == 0 && recv(h2o_socket_get_fd(c->sock), &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
+}
+
+/* h2o waits for the next request: stand before it. */
+static void await_request(struct connection *c)
+{
+	c->h2o_read = c->sock->_cb.read;
+	c->sock->_cb.read = on_input;
+	head_init(&c->head);
+	if (c->sock->input->size > 0)
+		look(c);
+	else if (c->all->draining && is_silent(c))
+		close_now(c);
+}
+
+/* What has come of a head. c may be closed afterwards. */
+static void look(struct connection *c)
+{
+	h2o_buffer_t *in = c->sock->input;
+	if (c->state == IDLE)
+		set_state(c, HEAD);
+	int r = head_read(&c->head, in->bytes, in->size);
+	if (r == -EAGAIN)
+		return;
+	if (r == 0 && c->head.content_length > c->all->body_limit) {
+		r = 413;
+		c->head.why = "the body is larger than body_limit";
+	}
+	if (r > 0) {
+		refuse(c, (unsigned)r, c->head.why);
+		return;
+	}
+	set_state(c, BODY);
+	c->sock->_cb.read = c->h2o_read;
+	c->h2o_read(c->sock, NULL);
+}
+
+static void on_input(h2o_socket_t *sock, const char *err)
+{
+	struct connection *c = connection_on(sock);
+	enter(c);
+	if (err)
+		c->h2o_read(sock, err);
+	else
+		look(c);
+	leave(c);
+}
+
+void connection_request(struct connection *c, struct st_h2o_req_t *req)
+{
+	enter(c);
+	set_state(c, RUNNING);
+	c->request_size = req->entity.base ? (size_t)(req->entity.base + req->entity.len - c->sock->input->bytes)
+					   : c->head.size;
+	if (c->head.close)
+		req->http1_is_persistent = 0;
+	struct exchange *x = exchange_begin(c->all->exchanges, &c->carrier, req, c->head.forwarded);
+	if (x)
+		service_handle(c->all->service, x);
+	leave(c);
+}
+
+/* Take what lies behind the answered request out of the input, without copying it: h2o is left with a buffer of the
+ * size that it is about to consume. */
+static h2o_buffer_t *take_pipelined(struct connection *c)
+{
+	h2o_buffer_t *rest = c->sock->input;
+	if (rest->size <= c->request_size)
+		return NULL;
+	h2o_buffer_init(&c->sock->input, &h2o_socket_buffer_prototype);
+	h2o_buffer_reserve(&c->sock->input, 1);
+	c->sock->input->size = c->request_size;
+	h2o_buffer_consume(&rest, c->request_size);
+	return rest;
+}
+
+static void on_sent(h2o_socket_t *sock, const char *err)
+{
+	struct connection *c = connection_on(sock);
+	enter(c);
+	exchange_sent(c->carrier.exchange, !err);
+	h2o_buffer_t *rest = take_pipelined(c);
+	c->h2o_sent(sock, err); /* closes, or waits for the next request */
+	if (c->sock) {
+		if (rest) {
+			h2o_buffer_dispose(&sock->input);
+			sock->input = rest;
+		}
+		set_state(c, IDLE);
+		await_request(c);
+	} else if (rest) {
+		h2o_buffer_dispose(&rest);
+	}
+	leave(c);
+}
+
+/* --- what exchanges ask for --- */
+
+static struct connection *connection_under(struct carrier *carrier)
+{
+	return container_of(carrier, struct connection, carrier);
+}
+
+static void on_leaving(struct watch *w, uint32_t events)
+{
+	struct connection *c = container_of(w, struct connection, leaving);
+	(void)events;
+	c->left = true;
+	if (c->state == RUNNING && c->carrier.exchange)
+		exchange_left(c->carrier.exchange);
+}
+
+static void carrier_watch(struct carrier *carrier)
+{
+	struct connection *c = connection_under(carrier);
+	if (c->left)
+		exchange_left(carrier->exchange);
+	else if (watch_set(&c->leaving, loop_poller(c->all->loop), h2o_socket_get_fd(c->sock), EPOLLRDHUP | EPOLLET) <
+		 0)
+		log_line(LOG_LINE_WARNING, "a client's leaving can't be watched", "peer=%s", carrier->peer);
+}
+
+static void carrier_replied(struct carrier *carrier)
+{
+	struct connection *c = connection_under(carrier);
+	set_state(c, SENDING);
+	c->progress = -1;
+	assert(c->sock->_cb.write);
+	c->h2o_sent = c->sock->_cb.write;
+	c->sock->_cb.write = on_sent;
+}
+
+static void carrier_drop(struct carrier *carrier)
+{
+	close_now(connection_under(carrier));
+}
+
+static const struct carrier_ops carrier_ops = {
+	.watch = carrier_watch,
+	.replied = carrier_replied,
+	.drop = carrier_drop,
+};
+
+/* --- the sweep --- */
+
+/* A number that changes while the client takes the reply. */
+static int64_t reply_progress(const struct connection *c)
+{
+	int fd = h2o_socket_get_fd(c->sock);
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+	int unsent = 0;
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0)
+		return (int64_t)info.tcpi_bytes_acked;
+	return ioctl(fd, SIOCOUTQ, &unsent) == 0 ? unsent : 0;
+}
+
+static void sweep_one(struct connection *c, int64_t now_us)
+{
+	if (c->state == SENDING) {
+		int64_t progress = reply_progress(c);
+		if (progress != c->progress)
+			c->since_us = now_us;
+		c->progress = progress;
+	}
+	if (states[c->state].limit_us == 0 || now_us - c->since_us < states[c->state].limit_us)
+		return;
+	if (c->state == HEAD || (c->state == BODY && !c->sock->_cb.write))
+		refuse(c, 408, "the request did not arrive in time");
+	else
+		close_now(c);
+}
+
+static void on_sweep(struct timer *t)
+{
+	struct connections *all = container_of(t, struct connections, sweep);
+	int64_t now_us = loop_now_us(all->loop);
+	list_for_each_safe (node, &all->live) {
+		sweep_one(container_of(node, struct connection, link), now_us);
+	}
+	if (all->count > 0)
+		timer_start(&all->sweep, loop_timers(all->loop), (deadline_t){now_us + SWEEP_MS * 1000});
+}
+
+/* --- all of them --- */
+
+void connections_init(struct connections *all, struct loop *l)
+{
+	*all = (struct connections){.loop = l};
+	list_init(&all->live);
+	timer_init(&all->sweep, on_sweep);
+}
+
+void connections_done(struct connections *all)
+{
+	timer_stop(&all->sweep, loop_timers(all->loop));
+}
+
+static void name_peer(struct carrier *carrier, const struct sockaddr_storage *peer)
+{
+	const struct sockaddr_in *in = (const void *)peer;
+	const struct sockaddr_in6 *in6 = (const void *)peer;
+	struct in_addr four = in->sin_addr;
+	bool mapped = peer->ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr);
+	if (mapped)
+		memcpy(&four, in6->sin6_addr.s6_addr + 12, sizeof(four));
+	if (peer->ss_family == AF_INET || mapped) {
+		inet_ntop(AF_INET, &four, carrier->peer, sizeof(carrier->peer));
+		carrier->loopback = ntohl(four.s_addr) >> 24 == 127;
+	} else if (peer->ss_family == AF_INET6) {
+		inet_ntop(AF_INET6, &in6->sin6_addr, carrier->peer, sizeof(carrier->peer));
+		carrier->loopback = IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+	} else {
+		snprintf(carrier->peer, sizeof(carrier->peer), "unix");
+		carrier->loopback = true;
+	}
+}
+
+void connection_open(struct connections *all, int fd, const struct sockaddr_storage *peer, bool admin)
+{
+	struct connection *c = mem_zalloc(sizeof(*c));
+	c->all = all;
+	c->carrier = (struct carrier){.ops = &carrier_ops, .admin = admin};
+	name_peer(&c->carrier, peer);
+	watch_init(&c->leaving, on_leaving);
+	c->since_us = loop_now_us(all->loop);
+	list_append(&all->live, &c->link);
+	all->count++;
+	atomic_fetch_add_explicit(all->total, 1, memory_order_relaxed);
+	if (!timer_running(&all->sweep))
+		timer_start(&all->sweep, loop_timers(all->loop), (deadline_t){c->since_us + SWEEP_MS * 1000});
+
+	c->sock = h2o_evloop_socket_create(loop_h2o(all->loop), fd, H2O_SOCKET_FLAG_IS_ACCEPTED_CONNECTION);
+	c->sock->on_close.cb = on_close;
+	c->sock->on_close.data = c;
+	h2o_http1_accept(all->accept, c->sock, *h2o_get_timestamp(all->accept->ctx, NULL, NULL));
+	await_request(c);
+}
+
+void connections_drain(struct connections *all)
+{
+	all->draining = true;
+	list_for_each_safe (node, &all->live) {
+		struct connection *c = container_of(node, struct connection, link);
+		if (c->state == IDLE && is_silent(c))
+			close_now(c);
+	}
+}
+
+void connections_close(struct connections *all, bool everything)
+{
+	list_for_each_safe (node, &all->live) {
+		struct connection *c = container_of(node, struct connection, link);
+		if (everything || (c->state != RUNNING && c->state != SENDING && c->state != REFUSING))
+			close_now(c);
+	}
+}

@@ -1,0 +1,299 @@
+/* The head of an HTTP/1 request (RFC 9112), read strictly. */
+#include "daemon/head.h"
+
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+
+/* What a byte may be part of. */
+enum {
+	TOKEN = BIT(0),  /* a method, a field's name */
+	TARGET = BIT(1), /* a request target: visible, no "#"; bytes of UTF-8 are let through */
+	VALUE = BIT(2),  /* a field's value */
+	AUTHORITY = BIT(3),
+};
+
+static const uint8_t byte_class[256] = {
+	['\t'] = VALUE,
+	[' '] = VALUE,
+	['!'] = TOKEN | TARGET | VALUE | AUTHORITY,
+	['"'] = TARGET | VALUE,
+	['#'] = TOKEN | VALUE,
+	['$' ... '\''] = TOKEN | TARGET | VALUE | AUTHORITY,
+	['(' ... ')'] = TARGET | VALUE | AUTHORITY,
+	['*' ... '+'] = TOKEN | TARGET | VALUE | AUTHORITY,
+	[','] = TARGET | VALUE | AUTHORITY,
+	['-' ... '.'] = TOKEN | TARGET | VALUE | AUTHORITY,
+	['/'] = TARGET | VALUE,
+	['0' ... '9'] = TOKEN | TARGET | VALUE | AUTHORITY,
+	[':' ... ';'] = TARGET | VALUE | AUTHORITY,
+	['<'] = TARGET | VALUE,
+	['='] = TARGET | VALUE | AUTHORITY,
+	['>' ... '@'] = TARGET | VALUE,
+	['A' ... 'Z'] = TOKEN | TARGET | VALUE | AUTHORITY,
+	['['] = TARGET | VALUE | AUTHORITY,
+	['\\'] = TARGET | VALUE,
+	[']'] = TARGET | VALUE | AUTHORITY,
+	['^'] = TOKEN | TARGET | VALUE,
+	['_'] = TOKEN | TARGET | VALUE | AUTHORITY,
+	['`'] = TOKEN | TARGET | VALUE,
+	['a' ... 'z'] = TOKEN | TARGET | VALUE | AUTHORITY,
+	['{'] = TARGET | VALUE,
+	['|'] = TOKEN | TARGET | VALUE,
+	['}'] = TARGET | VALUE,
+	['~'] = TOKEN | TARGET | VALUE | AUTHORITY,
+	[0x80 ... 0xff] = TARGET | VALUE,
+};
+
+/* How many bytes from s are of that class. */
+static size_t span_of(const char *s, size_t len, unsigned class)
+{
+	size_t n = 0;
+	while (n < len && (byte_class[(unsigned char)s[n]] & class))
+		n++;
+	return n;
+}
+
+static int refuse(struct head *h, int status, const char *why)
+{
+	h->why = why;
+	return status;
+}
+
+void head_init(struct head *h)
+{
+	*h = (struct head){0};
+}
+
+/* --- the request line --- */
+
+static int read_version(struct head *h, const char *s, size_t len)
+{
+	if (len != 8 || memcmp(s, "HTTP/", 5) != 0 || s[5] < '0' || s[5] > '9' || s[6] != '.' || s[7] < '0' ||
+	    s[7] > '9')
+		return refuse(h, 400, "the request line does not end with an HTTP version");
+	if (s[5] != '1')
+		return refuse(h, 505, "only HTTP/1.1 and HTTP/1.0 are spoken here");
+	h->minor = (unsigned)(s[7] - '0');
+	return 0;
+}
+
+static int read_request_line(struct head *h, const char *base, const char *line, size_t len)
+{
+	size_t method = span_of(line, len, TOKEN);
+	if (method == 0 || method == len || line[method] != ' ')
+		return refuse(h, 400, "the request line does not begin with a method");
+	if (method > HEAD_MAX_METHOD_BYTES)
+		return refuse(h, 501, "no method is that long");
+	const char *target = line + method + 1;
+	size_t left = len - method - 1;
+	size_t n = span_of(target, left, TARGET);
+	h->method_len = method;
+	h->target = (size_t)(target - base);
+	h->target_len = n;
+	if (n == 0 || n == left || target[n] != ' ')
+		return refuse(h, 400, "the request target is empty or holds a character that must be percent-encoded");
+	if (n > HEAD_MAX_TARGET_BYTES)
+		return refuse(h, 414, "the request target is longer than 8 KiB");
+	h->have_request_line = true;
+	return read_version(h, target + n + 1, left - n - 1);
+}
+
+/* --- fields --- */
+
+static int field_host(struct head *h, const char *value, size_t len)
+{
+	if (++h->hosts > 1)
+		return refuse(h, 400, "more than one Host");
+	if (span_of(value, len, AUTHORITY) != len)
+		return refuse(h, 400, "a Host that is none");
+	return 0;
+}
+
+static int field_content_length(struct head *h, const char *value, size_t len)
+{
+	if (h->has_length)
+		return refuse(h, 400, "more than one Content-Length");
+	if (len == 0 || len > 18)
+		return refuse(h, len == 0 ? 400 : 413, "a Content-Length that is none");
+	for (size_t i = 0; i < len; i++) {
+		if (value[i] < '0' || value[i] > '9')
+			return refuse(h, 400, "a Content-Length that is none");
+		h->content_length = h->content_length * 10 + (unsigned)(value[i] - '0');
+	}
+	h->has_length = true;
+	return 0;
+}
+
+static int field_transfer_encoding(struct head *h, const char *value, size_t len)
+{
+	if (h->chunked || len != 7 || strncasecmp(value, "chunked", 7) != 0)
+		return refuse(h, 400, "a Transfer-Encoding other than chunked");
+	h->chunked = true;
+	return 0;
+}
+
+static int field_expect(struct head *h, const char *value, size_t len)
+{
+	if (len != 12 || strncasecmp(value, "100-continue", 12) != 0)
+		return refuse(h, 417, "an Expect other than 100-continue");
+	h->expect_continue = true;
+	return 0;
+}
+
+static int field_connection(struct head *h, const char *value, size_t len)
+{
+	/* A list of tokens. */
+	while (len > 0) {
+		size_t n = span_of(value, len, TOKEN);
+		if (n == 5 && strncasecmp(value, "close", 5) == 0)
+			h->close = true;
+		n += n < len;
+		value += n;
+		len -= n;
+	}
+	return 0;
+}
+
+static int field_forwarded(struct head *h, const char *value, size_t len)
+{
+	(void)value;
+	(void)len;
+	h->forwarded = true;
+	return 0;
+}
+
+static const struct field {
+	const char *name;
+	size_t len;
+	int (*read)(struct head *h, const char *value, size_t len);
+} known_fields[] = {
+#define FIELD(name, read)                                                                                              \
+	{                                                                                                              \
+		name, sizeof(name) - 1, read                                                                           \
+	}
+	FIELD("host", field_host),
+	FIELD("content-length", field_content_length),
+	FIELD("transfer-encoding", field_transfer_encoding),
+	FIELD("expect", field_expect),
+	FIELD("connection", field_connection),
+	FIELD("forwarded", field_forwarded),
+	FIELD("x-forwarded-for", field_forwarded),
+#undef FIELD
+};
+
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+/* "value  " becomes "  value": blanks before a value are skipped by everybody, those behind it are not. */
+static void move_blanks(char *value, size_t len, size_t trimmed)
+{
+	memmove(value + (len - trimmed), value, trimmed);
+	memset(value, ' ', len - trimmed);
+}
+
+static int read_field(struct head *h, char *line, size_t len)
+{
+	if (++h->fields > HEAD_MAX_FIELDS)
+		return refuse(h, 431, "more than 100 header fields");
+	if (is_blank(line[0]))
+		return refuse(h, 400, "a header field that is folded over two lines");
+	size_t name_len = span_of(line, len, TOKEN);
+	if (name_len == 0 || name_len == len || line[name_len] != ':')
+		return refuse(h, 400, "a header field without a proper name");
+
+	char *value = line + name_len + 1;
+	size_t value_len = len - name_len - 1;
+	if (span_of(value, value_len, VALUE) != value_len)
+		return refuse(h, 400, "a control character in a header field");
+	size_t trimmed = value_len;
+	while (trimmed > 0 && is_blank(value[trimmed - 1]))
+		trimmed--;
+	if (trimmed < value_len)
+		move_blanks(value, value_len, trimmed);
+	while (value_len > 0 && is_blank(*value)) {
+		value++;
+		value_len--;
+	}
+
+	for (size_t i = 0; i < ARRAY_SIZE(known_fields); i++) {
+		const struct field *f = &known_fields[i];
+		if (f->len == name_len && strncasecmp(f->name, line, name_len) == 0)
+			return f->read(h, value, value_len);
+	}
+	return 0;
+}
+
+/* --- the whole --- */
+
+/* What can only be said of all fields together. */
+static int check_fields(struct head *h)
+{
+	if (h->minor >= 1 && h->hosts == 0)
+		return refuse(h, 400, "no Host");
+	if (h->chunked && h->has_length)
+		return refuse(h, 400, "both Content-Length and Transfer-Encoding");
+	if (h->chunked && h->minor == 0)
+		return refuse(h, 400, "a Transfer-Encoding in HTTP/1.0");
+	return 0;
+}
+
+/* The line that began at h->line has not ended: refuse what can't become right any more. */
+static int check_unfinished(struct head *h, const char *base, size_t len)
+{
+	size_t line_len = len - h->line;
+	if (h->have_request_line) {
+		h->scanned = len;
+		if (len - h->start > HEAD_MAX_FIELDS_BYTES + h->target + h->target_len)
+			return refuse(h, 431, "more than 16 KiB of header fields");
+		return -EAGAIN;
+	}
+	size_t method = span_of(base + h->line, line_len, TOKEN);
+	if (method > HEAD_MAX_METHOD_BYTES)
+		return refuse(h, 501, "no method is that long");
+	if (method < line_len && base[h->line + method] != ' ' && !(method == 0 && base[h->line] == '\r'))
+		return refuse(h, 400, "the request line does not begin with a method");
+	if (line_len > HEAD_MAX_TARGET_BYTES + HEAD_MAX_METHOD_BYTES + sizeof(" HTTP/1.1\r"))
+		return refuse(h, 414, "the request target is longer than 8 KiB");
+	h->scanned = len;
+	return -EAGAIN;
+}
+
+/* A whole line, without its end. Returns 0: go on; 1: it was the last; or a status. */
+static int read_line(struct head *h, char *base, size_t end)
+{
+	char *line = base + h->line;
+	size_t len = end - h->line;
+	if (len > 0)
+		return h->have_request_line ? read_field(h, line, len) : read_request_line(h, base, line, len);
+	if (h->have_request_line)
+		return 1;
+	if (h->start > 0)
+		return refuse(h, 400, "empty lines instead of a request");
+	h->start = 2;
+	return 0;
+}
+
+int head_read(struct head *h, char *base, size_t len)
+{
+	for (;;) {
+		const char *newline = h->scanned < len ? memchr(base + h->scanned, '\n', len - h->scanned) : NULL;
+		if (!newline)
+			return check_unfinished(h, base, len);
+		size_t at = (size_t)(newline - base);
+		if (at == h->line || base[at - 1] != '\r')
+			return refuse(h, 400, "a line that ends without CR LF");
+		int r = read_line(h, base, at - 1);
+		if (r > 1)
+			return r;
+		h->line = h->scanned = at + 1;
+		if (h->have_request_line && h->line - h->target - h->target_len > HEAD_MAX_FIELDS_BYTES)
+			return refuse(h, 431, "more than 16 KiB of header fields");
+		if (r == 1) {
+			h->size = h->line;
+			return check_fields(h);
+		}
+	}
+}

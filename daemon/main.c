@@ -1,0 +1,220 @@
+/* gatherd: load, check, bind, start, run, drain, stop. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "async/executor.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "daemon/lifecycle.h"
+#include "daemon/listener.h"
+#include "daemon/options.h"
+#include "daemon/worker.h"
+#include "handlers/service.h"
+
+enum {
+	EXECUTOR_THREADS = 8, /* for what blocks: names to resolve, cancels to send */
+	EXECUTOR_QUEUE = 1024,
+	OWN_DESCRIPTORS = 256, /* beyond the clients' */
+};
+
+/* What a run is made of, in the order in which it is made. */
+struct daemon {
+	struct config *config;
+	struct app *app;
+	struct listeners listeners;
+	struct executor *executor;
+	struct workers workers;
+};
+
+/* --- diagnostics --- */
+
+static void print_mark(struct mark at)
+{
+	if (!at.file)
+		return;
+	fprintf(stderr, "%s:", at.file);
+	if (at.line > 0)
+		fprintf(stderr, "%u:%u:", at.line, at.column);
+	fputc(' ', stderr);
+}
+
+static void print_diagnostics(struct diagnostics *d)
+{
+	diagnostics_sort(d);
+	for (size_t i = 0; i < d->count; i++) {
+		print_mark(d->items[i].at);
+		fprintf(stderr, "%s: %s\n", d->items[i].severity == SEVERITY_ERROR ? "error" : "warning",
+			d->items[i].text);
+	}
+	size_t warnings = d->count - d->errors;
+	if (d->errors > 0)
+		fprintf(stderr, "%zu error%s", d->errors, d->errors == 1 ? "" : "s");
+	if (warnings > 0)
+		fprintf(stderr, "%s%zu warning%s", d->errors > 0 ? ", " : "", warnings, warnings == 1 ? "" : "s");
+	if (d->count > 0)
+		fputc('\n', stderr);
+}
+
+/* --- the steps of a run; each returns an exit code --- */
+
+static int load(struct daemon *d, const char *path)
+{
+	struct diagnostics diagnostics;
+	diagnostics_init(&diagnostics);
+	d->config = config_load(path, &diagnostics);
+	if (d->config)
+		d->app = app_compile(d->config, &diagnostics);
+	print_diagnostics(&diagnostics);
+	diagnostics_done(&diagnostics);
+	return d->app ? EX_OK : EX_CONFIG;
+}
+
+static int bind_listeners(struct daemon *d)
+{
+	struct error e = ERROR_INIT;
+	struct mark at = {0};
+	const struct config_server *server = &d->config->server;
+	if (listeners_bind(&d->listeners, server, server->threads, &e, &at) == 0)
+		return EX_OK;
+	print_mark(at);
+	fprintf(stderr, "error: %s\n", e.what);
+	return e.errnum == -EACCES || e.errnum == -ENOENT || e.errnum == -EROFS ? EX_CANTCREAT : EX_OSERR;
+}
+
+/* As many descriptors as the connections that are allowed may need. */
+static void raise_descriptor_limit(const struct config_server *server)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	rlim_t wanted = (rlim_t)server->max_connections + OWN_DESCRIPTORS;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_max < wanted)
+		log_line(LOG_LINE_WARNING, "fewer descriptors than max_connections may need", "limit=%llu wanted=%llu",
+			 (unsigned long long)limit.rlim_cur, (unsigned long long)wanted);
+}
+
+static int start(struct daemon *d)
+{
+	struct error e = ERROR_INIT;
+	const struct config_server *server = &d->config->server;
+	raise_descriptor_limit(server);
+	int r = executor_new(&d->executor, EXECUTOR_THREADS, EXECUTOR_QUEUE);
+	if (r < 0) {
+		log_line(LOG_LINE_ERROR, "can't start threads", "error=\"%s\"", strerror(-r));
+		return EX_OSERR;
+	}
+	r = app_open(d->app, d->executor, server->threads, &e);
+	if (r == 0)
+		r = workers_start(&d->workers, server, server->threads, d->app, &d->listeners, &e);
+	if (r < 0) {
+		log_line(LOG_LINE_ERROR, "can't start", "error=\"%s\"", e.what);
+		return EX_UNAVAILABLE;
+	}
+	for (size_t i = 0; i < d->listeners.count; i++)
+		log_line(LOG_LINE_INFO, "listening", "address=%s%s", d->listeners.bound[i].name,
+			 d->listeners.bound[i].config->admin ? " admin=true" : "");
+	log_line(LOG_LINE_INFO, "started", "version=" GATHERD_VERSION " pid=%ld threads=%u endpoints=%zu",
+		 (long)getpid(), server->threads, d->config->endpoint_count);
+	return EX_OK;
+}
+
+static int serve(struct daemon *d)
+{
+	if (lifecycle_run(&d->workers, d->config->server.drain_timeout_us) < 0) {
+		/* Threads are still at work: nothing can be freed under them. */
+		log_line(LOG_LINE_ERROR, "a worker does not end", "requests=%u",
+			 atomic_load(&d->workers.limits.running));
+		log_stop();
+		_exit(EX_SOFTWARE);
+	}
+	return workers_join(&d->workers) > 0 ? EX_SOFTWARE : EX_OK;
+}
+
+static void stop(struct daemon *d)
+{
+	listeners_done(&d->listeners);
+	app_free(d->app);
+	executor_free(d->executor);
+	config_free(d->config);
+}
+
+static enum log_severity severity_of(enum log_level level)
+{
+	static const enum log_severity severities[] = {
+		[LOG_DEBUG] = LOG_LINE_DEBUG,
+		[LOG_INFO] = LOG_LINE_INFO,
+		[LOG_WARNING] = LOG_LINE_WARNING,
+		[LOG_ERROR] = LOG_LINE_ERROR,
+	};
+	return severities[level];
+}
+
+/* --- the commands --- */
+
+static int run(const char *path)
+{
+	struct daemon d = {0};
+	int code = load(&d, path);
+	if (code == EX_OK)
+		code = bind_listeners(&d);
+	if (code == EX_OK && lifecycle_begin() < 0)
+		code = EX_OSERR;
+	if (code == EX_OK) {
+		log_start(severity_of(d.config->log.level));
+		code = start(&d);
+		if (code == EX_OK)
+			code = serve(&d);
+		log_line(LOG_LINE_INFO, "stopped", "code=%d", code);
+	}
+	stop(&d);
+	log_stop();
+	return code;
+}
+
+static int check(const char *path)
+{
+	struct daemon d = {0};
+	int code = load(&d, path);
+	if (code == EX_OK)
+		printf("%s: ok\n", path);
+	stop(&d);
+	return code;
+}
+
+static int print_schema(void)
+{
+	struct buf out = BUF_INIT;
+	config_schema_print(&out);
+	size_t written = fwrite(out.data, 1, out.len, stdout);
+	int code = written == out.len && fflush(stdout) == 0 ? EX_OK : EX_IOERR;
+	buf_done(&out);
+	return code;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o;
+	if (options_parse(&o, argc, argv) < 0)
+		return EX_USAGE;
+	switch (o.command) {
+	case COMMAND_RUN:
+		return run(o.config);
+	case COMMAND_CHECK:
+		return check(o.config);
+	case COMMAND_SCHEMA:
+		return print_schema();
+	case COMMAND_VERSION:
+		puts("gatherd " GATHERD_VERSION);
+		return EX_OK;
+	case COMMAND_HELP:
+		fputs(options_help, stdout);
+		return EX_OK;
+	}
+	return EX_USAGE;
+}

@@ -1,0 +1,16 @@
+/* The command line. */
+#pragma once
+
+#include "base/compiler.h"
+
+enum command { COMMAND_RUN, COMMAND_CHECK, COMMAND_SCHEMA, COMMAND_VERSION, COMMAND_HELP };
+
+struct options {
+	enum command command;
+	const char *config; /* -c FILE; NULL where the command takes none */
+};
+
+/* Returns 0; or -EINVAL where the command line is wrong, which has been said on stderr. */
+int options_parse(struct options *o, int argc, char **argv) must_check;
+/* What --help prints. */
+extern const char options_help[];

@@ -1,0 +1,302 @@
+/* A worker: from its first turn of the loop to its last. */
+#include "daemon/worker.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "async/loop.h"
+#include "async/task.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "daemon/connection.h"
+#include "daemon/http.h"
+
+enum {
+	TICK_MS = 10,           /* how often a worker that drains looks whether it is through */
+	LAST_WORDS_MS = 1000,   /* for replies that are being sent when the requests were cancelled */
+	ADMIN_CONNECTIONS = 64, /* beyond max_connections: whether the daemon is well can be asked when it is full */
+};
+
+enum phase { STARTING, SERVING, DRAINING, CANCELLED, CLOSING };
+
+struct worker {
+	struct workers *all;
+	unsigned index;
+	pthread_t thread;
+	sem_t started;
+	int result; /* of starting: 0 or -errno */
+	struct error error;
+	pthread_mutex_t lock;
+	bool over; /* under lock: the loop takes no messages any more */
+
+	/* on the worker's thread */
+	enum phase phase;
+	struct loop *loop;
+	struct http http;
+	struct exchanges exchanges;
+	struct connections connections;
+	struct service *service;
+	struct listener *listeners;
+	struct timer tick;
+	int64_t cancelled_us;
+
+	struct message start, drain, cancel;
+};
+
+/* --- the end --- */
+
+static int close_service(void *arg)
+{
+	struct worker *w = arg;
+	service_close(w->service);
+	return 0;
+}
+
+static void service_closed(void *arg, int result)
+{
+	struct worker *w = arg;
+	(void)result;
+	loop_stop(w->loop);
+}
+
+/* Nothing is running any more. */
+static void close_worker(struct worker *w)
+{
+	w->phase = CLOSING;
+	for (size_t i = 0; i < w->all->listeners->count; i++)
+		listener_close(&w->listeners[i]);
+	connections_close(&w->connections, true); /* who came at the last moment */
+	int r = task_spawn(NULL, close_service, w,
+			   &(struct task_options){.name = "close", .ended = service_closed, .ended_arg = w});
+	if (r < 0) {
+		log_line(LOG_LINE_ERROR, "can't close connections", "worker=%u error=\"%s\"", w->index, strerror(-r));
+		loop_stop(w->loop);
+	}
+}
+
+static void on_tick(struct timer *t)
+{
+	struct worker *w = container_of(t, struct worker, tick);
+	int64_t now_us = loop_now_us(w->loop);
+	if (w->phase == CANCELLED && now_us - w->cancelled_us > LAST_WORDS_MS * 1000)
+		connections_close(&w->connections, true);
+	if (w->exchanges.live_count == 0 && w->connections.count == 0)
+		close_worker(w);
+	else
+		timer_start(&w->tick, loop_timers(w->loop), (deadline_t){now_us + TICK_MS * 1000});
+}
+
+static void on_drain(struct message *m)
+{
+	struct worker *w = container_of(m, struct worker, drain);
+	if (w->phase != SERVING)
+		return;
+	w->phase = DRAINING;
+	service_drain(w->service);
+	http_drain(&w->http);
+	w->exchanges.draining = true;
+	/* The admin address still answers: /-/ready says that nothing more shall be sent here. */
+	for (size_t i = 0; i < w->all->listeners->count; i++)
+		if (!w->listeners[i].admin)
+			listener_close(&w->listeners[i]);
+	connections_drain(&w->connections);
+	timer_start(&w->tick, loop_timers(w->loop), (deadline_t){0});
+}
+
+static void on_cancel(struct message *m)
+{
+	struct worker *w = container_of(m, struct worker, cancel);
+	if (w->phase != DRAINING)
+		return;
+	w->phase = CANCELLED;
+	w->cancelled_us = loop_now_us(w->loop);
+	exchanges_cancel(&w->exchanges);
+	connections_close(&w->connections, false);
+}
+
+/* --- the beginning --- */
+
+static void open_listeners(struct worker *w)
+{
+	struct workers *all = w->all;
+	for (size_t i = 0; i < all->listeners->count; i++) {
+		struct bound *b = &all->listeners->bound[i];
+		unsigned most = all->server->max_connections + (b->config->admin ? ADMIN_CONNECTIONS : 0);
+		listener_open(&w->listeners[i], b, w->index, &w->connections, most);
+	}
+}
+
+/* The worker's first call on its loop. */
+static void on_start(struct message *m)
+{
+	struct worker *w = container_of(m, struct worker, start);
+	w->result = service_open(&w->service, w->all->app, w->index, &w->error);
+	if (w->result == 0) {
+		w->connections.service = w->service;
+		open_listeners(w);
+		w->phase = SERVING;
+	} else {
+		loop_stop(w->loop);
+	}
+	sem_post(&w->started);
+}
+
+static void open_parts(struct worker *w)
+{
+	http_init(&w->http, w->loop, w->all->server->body_limit);
+	exchanges_init(&w->exchanges, w->loop, &w->all->limits);
+	connections_init(&w->connections, w->loop);
+	w->connections.accept = &w->http.accept;
+	w->connections.exchanges = &w->exchanges;
+	w->connections.body_limit = w->all->server->body_limit;
+	w->connections.total = &w->all->connections;
+	w->listeners = mem_array(w->all->listeners->count, sizeof(struct listener));
+}
+
+/* Everything that was taken has been given back, or it is said what was not, and left alone. */
+static bool close_parts(struct worker *w)
+{
+	unsigned tasks = loop_stats(w->loop).tasks;
+	if (tasks || w->exchanges.live_count || w->connections.count) {
+		log_line(LOG_LINE_ERROR, "left over at the end", "worker=%u tasks=%u requests=%u connections=%u",
+			 w->index, tasks, w->exchanges.live_count, w->connections.count);
+		return false;
+	}
+	pthread_mutex_lock(&w->lock);
+	w->over = true;
+	pthread_mutex_unlock(&w->lock);
+	timer_stop(&w->tick, loop_timers(w->loop));
+	connections_done(&w->connections);
+	exchanges_done(&w->exchanges);
+	http_done(&w->http);
+	free(w->listeners);
+	loop_free(w->loop);
+	return true;
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+	char name[16];
+	snprintf(name, sizeof(name), "gatherd-w%u", w->index);
+	pthread_setname_np(pthread_self(), name);
+
+	w->result = loop_new(&w->loop);
+	if (w->result < 0) {
+		error_set(&w->error, w->result, 0, NULL, "can't make an event loop: %s", strerror(-w->result));
+		sem_post(&w->started);
+	} else {
+		open_parts(w);
+		loop_post(w->loop, &w->start);
+		loop_run(w->loop);
+		if (!close_parts(w))
+			atomic_fetch_add(&w->all->unclean, 1);
+	}
+
+	atomic_fetch_add(&w->all->ended, 1);
+	ssize_t written = write(w->all->changed_fd, &(uint64_t){1}, sizeof(uint64_t));
+	(void)written;
+	return NULL;
+}
+
+/* --- from the main thread --- */
+
+static void done_worker(struct worker *w)
+{
+	sem_destroy(&w->started);
+	pthread_mutex_destroy(&w->lock);
+}
+
+static int start_one(struct workers *all, unsigned index)
+{
+	struct worker *w = &all->workers[index];
+	*w = (struct worker){
+		.all = all,
+		.index = index,
+		.start.run = on_start,
+		.drain.run = on_drain,
+		.cancel.run = on_cancel,
+	};
+	timer_init(&w->tick, on_tick);
+	pthread_mutex_init(&w->lock, NULL);
+	sem_init(&w->started, 0, 0);
+	int r = -pthread_create(&w->thread, NULL, worker_main, w);
+	if (r < 0) {
+		error_set(&w->error, r, 0, NULL, "can't start a thread: %s", strerror(-r));
+		done_worker(w);
+		return r;
+	}
+	while (sem_wait(&w->started) < 0 && errno == EINTR)
+		;
+	r = w->result;
+	if (r < 0) {
+		pthread_join(w->thread, NULL);
+		done_worker(w);
+	}
+	return r;
+}
+
+int workers_start(struct workers *all, const struct config_server *server, unsigned count, struct app *app,
+		  struct listeners *listeners, struct error *e)
+{
+	*all = (struct workers){
+		.workers = mem_array(count, sizeof(struct worker)),
+		.server = server,
+		.app = app,
+		.listeners = listeners,
+		.limits = {.max_requests = server->max_requests, .request_timeout_us = server->request_timeout_us},
+		.changed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+	};
+	if (all->changed_fd < 0) {
+		free(all->workers);
+		return error_set(e, -errno, 0, NULL, "can't make an eventfd: %s", strerror(errno));
+	}
+	http_setup();
+	for (all->count = 0; all->count < count; all->count++) {
+		int r = start_one(all, all->count);
+		if (r < 0) {
+			*e = all->workers[all->count].error;
+			workers_drain(all);
+			workers_join(all);
+			return r;
+		}
+	}
+	return 0;
+}
+
+static void post(struct worker *w, struct message *m)
+{
+	pthread_mutex_lock(&w->lock);
+	if (!w->over)
+		loop_post(w->loop, m);
+	pthread_mutex_unlock(&w->lock);
+}
+
+void workers_drain(struct workers *all)
+{
+	for (unsigned i = 0; i < all->count; i++)
+		post(&all->workers[i], &all->workers[i].drain);
+}
+
+void workers_cancel(struct workers *all)
+{
+	for (unsigned i = 0; i < all->count; i++)
+		post(&all->workers[i], &all->workers[i].cancel);
+}
+
+unsigned workers_join(struct workers *all)
+{
+	for (unsigned i = 0; i < all->count; i++) {
+		pthread_join(all->workers[i].thread, NULL);
+		done_worker(&all->workers[i]);
+	}
+	close(all->changed_fd);
+	free(all->workers);
+	return atomic_load(&all->unclean);
+}

@@ -1,0 +1,40 @@
+/* The worker threads: each with a loop, h2o, its connections and its share of the application.
+ *
+ * They share nothing on the way of a request but a few counters. What the main thread wants of them (drain, cancel) it
+ * posts to their loops. Main thread only, unless it says otherwise. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/error.h"
+#include "config/config.h"
+#include "daemon/listener.h"
+#include "handlers/exchange_server.h"
+#include "handlers/service.h"
+
+struct worker;
+
+struct workers {
+	struct worker *workers;
+	unsigned count;
+	const struct config_server *server;
+	struct app *app;
+	struct listeners *listeners;
+	struct exchange_limits limits;
+	atomic_uint connections; /* of the process */
+	atomic_uint ended;       /* threads that are through */
+	atomic_uint unclean;     /* threads that ended with something still taken */
+	int changed_fd;          /* an eventfd: written to when a thread has ended */
+};
+
+/* Start a thread a worker and wait until all of them serve. Returns 0 or -errno with e filled; none is left then. */
+int workers_start(struct workers *all, const struct config_server *server, unsigned count, struct app *app,
+		  struct listeners *listeners, struct error *e) must_check;
+/* Accept nothing more, end behind the requests that are running. Once. */
+void workers_drain(struct workers *all);
+/* Do not wait for those any longer. Once, after workers_drain. */
+void workers_cancel(struct workers *all);
+/* Join the threads, which have all ended. Returns how many were unclean. */
+unsigned workers_join(struct workers *all);

@@ -1,0 +1,225 @@
+/* Calls: their life, and the wait for them. */
+#include "drivers/postgres/call.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "drivers/postgres/cancel.h"
+#include "drivers/postgres/connection.h"
+#include "drivers/postgres/pool.h"
+#include "drivers/postgres/sqlstate.h"
+#include "drivers/postgres/statement.h"
+
+#define FREE_CALLS_KEPT 256
+#define KEPT_TEXT_BYTES 4096 /* a free call keeps its buffer, unless it is larger */
+
+struct pg_call *pg_call_new(struct pg_client *c, struct pg_statement *st)
+{
+	struct list *first = list_shift(&c->free_calls);
+	struct pg_call *call;
+
+	if (first) {
+		call = container_of(first, struct pg_call, link);
+		c->free_call_count--;
+	} else {
+		call = mem_zalloc(sizeof(*call));
+		list_init(&call->link);
+		call->client = c;
+	}
+	call->statement = st;
+	call->connection = NULL;
+	call->waiter = NULL;
+	call->result = NULL;
+	call->state = PG_CALL_NEW;
+	call->outcome = PG_ANSWERED;
+	call->alone = call->rerun = call->abandoned = call->counted = call->aborted = false;
+	call->pending = 0;
+	return call;
+}
+
+static void recycle(struct pg_call *call)
+{
+	struct pg_client *c = call->client;
+
+	PQclear(call->result);
+	call->result = NULL;
+	if (c->free_call_count >= FREE_CALLS_KEPT || call->parameters.text.cap > KEPT_TEXT_BYTES) {
+		pg_parameters_done(&call->parameters);
+		free(call);
+		return;
+	}
+	list_prepend(&c->free_calls, &call->link);
+	c->free_call_count++;
+}
+
+static void leave_connection(struct pg_call *call)
+{
+	struct pg_connection *conn = call->connection;
+
+	if (conn->lease == call) {
+		conn->lease = NULL;
+		loop_defer(call->client->loop, &conn->flush);
+	}
+	if (call->pending == 0) {
+		conn->calls--;
+		recycle(call);
+		return;
+	}
+	call->abandoned = true;
+	call->abandoned_us = loop_now_us(call->client->loop);
+	conn->abandoned++;
+	pg_cancel_consider(conn);
+}
+
+void pg_call_leave(struct pg_call *call)
+{
+	call->waiter = NULL;
+	switch ((enum pg_call_state)call->state) {
+	case PG_CALL_PLACED:
+		leave_connection(call);
+		break;
+	case PG_CALL_WAITING:
+		pg_pool_forget(call);
+		recycle(call);
+		break;
+	case PG_CALL_NEW:
+	case PG_CALL_ENDED:
+		recycle(call);
+		break;
+	}
+}
+
+/* Is there what the task waits for? */
+static bool is_ready(const struct pg_call *call)
+{
+	if (call->state == PG_CALL_ENDED)
+		return true;
+	return !call->statement && call->connection && call->pending == 0;
+}
+
+static int wait_failed(const struct pg_call *call, int r, struct error *e)
+{
+	const char *source = call->client->source->config->name;
+	const char *where = call->state == PG_CALL_WAITING ? "waiting for a connection" : "waiting for the answer";
+
+	if (r == -ETIMEDOUT)
+		return error_set(e, r, 504, "The data source took too long.", "source %s: the deadline passed while %s",
+				 source, where);
+	return error_set(e, r, 503, NULL, "source %s: cancelled while %s", source, where);
+}
+
+static int acquire_failed(const struct pg_call *call, struct error *e)
+{
+	const struct pg_client *c = call->client;
+	bool down = c->down_since_us != 0;
+
+	return error_set(e, -ETIMEDOUT, 503, "The data source is busy.",
+			 "source %s: no connection was free within acquire_timeout%s%s", c->source->config->name,
+			 down ? "; " : "", down ? c->down.what : "");
+}
+
+int pg_call_wait(struct pg_call *call, struct pg_limit *limit, struct error *e)
+{
+	struct pg_client *c = call->client;
+	deadline_t acquire_by = {loop_now_us(c->loop) + c->source->config->pool.acquire_timeout_us};
+
+	while (!is_ready(call)) {
+		/* One that is run again has begun already. */
+		bool acquiring = call->state == PG_CALL_WAITING && !call->rerun;
+		if (call->state == PG_CALL_PLACED && limit->timeout_us && limit->by.us == DEADLINE_NEVER.us)
+			limit->by.us = call->placed_us + limit->timeout_us;
+		deadline_t by = acquiring ? deadline_min(acquire_by, limit->by) : limit->by;
+		struct waiter w;
+		waiter_init(&w, NULL);
+		call->waiter = &w;
+		int r = task_suspend(&w, by);
+		call->waiter = NULL;
+		if (r == 0 || (r == -ETIMEDOUT && is_ready(call)))
+			continue;
+		if (r != -ETIMEDOUT || by.us != acquire_by.us || task_check() < 0)
+			return wait_failed(call, r, e);
+		if (call->state == PG_CALL_WAITING)
+			return acquire_failed(call, e);
+	}
+	return 0;
+}
+
+void pg_call_end(struct pg_call *call, enum pg_outcome outcome)
+{
+	call->state = PG_CALL_ENDED;
+	call->outcome = (uint8_t)outcome;
+	call->connection = NULL;
+	if (call->abandoned)
+		recycle(call);
+	else if (call->waiter)
+		task_wake(call->waiter, 0);
+}
+
+/* A read whose answer was lost through no fault of its own is run again, once, unseen by its task. */
+static bool run_again(struct pg_call *call)
+{
+	if (call->rerun || call->abandoned || !call->statement || !call->statement->action->read_only ||
+	    call->client->closing)
+		return false;
+	PQclear(call->result);
+	call->result = NULL;
+	call->aborted = false;
+	call->pending = 0;
+	call->connection = NULL;
+	call->rerun = true;
+	pg_pool_resubmit(call);
+	return true;
+}
+
+/* Did somebody else's failure, or a cancel request that was meant for somebody else, end it? */
+static bool is_innocent(const struct pg_call *call, const struct pg_connection *conn)
+{
+	if (!pg_failed(call->result))
+		return call->aborted;
+	if (conn->state == PG_QUARANTINED && pg_sqlstate_is(call->result, "57014"))
+		return true;
+	return pg_sqlstate_ends_connection(call->result);
+}
+
+void pg_call_answered(struct pg_call *call)
+{
+	struct pg_connection *conn = call->connection;
+
+	if (conn->lease == call) {
+		if (call->waiter)
+			task_wake(call->waiter, 0);
+		return;
+	}
+	conn->calls--;
+	if (call->abandoned)
+		conn->abandoned--;
+	bool innocent = is_innocent(call, conn);
+	if (pg_failed(call->result)) {
+		if (call->statement && !innocent)
+			pg_statement_erred(call->statement, loop_now_us(call->client->loop));
+		/* A server that ends us, or takes no writes any more, is no good for the next call. */
+		if (pg_sqlstate_ends_connection(call->result) || pg_sqlstate_is(call->result, "25006"))
+			conn->retired = true;
+	}
+	if (innocent && run_again(call))
+		return;
+	if (call->aborted && !pg_failed(call->result)) {
+		error_set(&call->error, -EIO, 502, NULL, "aborted by the failure of another statement");
+		pg_call_end(call, PG_BROKEN);
+		return;
+	}
+	pg_call_end(call, PG_ANSWERED);
+}
+
+void pg_call_broken(struct pg_call *call, const char *why)
+{
+	if (run_again(call))
+		return;
+	if (pg_failed(call->result) && *pg_sqlstate(call->result)) {
+		pg_call_end(call, PG_ANSWERED);
+		return;
+	}
+	error_set(&call->error, -EIO, 502, "The connection to the data source broke.", "%s", why);
+	pg_call_end(call, PG_BROKEN);
+}

@@ -1,0 +1,79 @@
+/* The source (the process's) and its client (a worker's): what the files of this folder share.
+ *
+ * DESIGN. A call (call.h) is one run of one statement by one task. It is placed on a connection (pool.h): an idle one;
+ * else, where its statement is known to be short and reads only, one that other such calls share; else it waits. A
+ * connection (connection.h) is a pipe: commands go in (pipeline.h), and what they brought comes out in their order.
+ * What was sent in one turn of the loop goes out with one Sync and one system call at the end of the turn. Whatever
+ * happens to a connection happens in its readiness callback or at the end of a turn, never inside a task that sends. */
+#pragma once
+
+#include <libpq-fe.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "async/loop.h"
+#include "base/error.h"
+#include "drivers/budget.h"
+#include "drivers/driver.h"
+#include "drivers/postgres/types.h"
+
+enum pg_state { PG_CONNECTING, PG_IDLE, PG_BUSY, PG_SHARED, PG_QUARANTINED, PG_CLOSED, PG_STATES };
+
+/* libpq's keywords and values, as the URL gives them and as we add to them. Shared with the executor's jobs, which may
+ * outlive the source; freed with the last reference. Immutable. */
+struct pg_conninfo {
+	atomic_uint references;
+	unsigned count;
+	char **keywords, **values; /* count + 1, the last NULL */
+};
+
+struct pg_source {
+	const struct config_source *config;
+	struct executor *executor;
+	struct budget budget;
+	struct pg_conninfo *conninfo;
+	int64_t connect_timeout_us;
+	char *settings; /* prepare: false: the statement that begins every transaction */
+};
+
+struct pg_client {
+	struct pg_source *source;
+	struct loop *loop;
+	struct budget_member member;
+	struct pg_types types;
+
+	struct list connections[PG_STATES]; /* of each state; idle: the last one used first */
+	unsigned count[PG_STATES];
+	unsigned draining; /* shared connections that take no more calls, for a call that needs one alone */
+
+	struct list waiting[2]; /* calls: [0] that need a connection alone, [1] that may share one */
+	unsigned waiting_count[2];
+	uint64_t waiting_sequence;
+	struct list free_calls;
+	unsigned free_call_count;
+
+	struct pg_statement **statements; /* hashed by their action */
+	unsigned statement_count, statement_capacity;
+
+	struct deferred tend;    /* open and close connections: at the end of the turn, outside tasks */
+	struct timer tend_timer; /* … and when time has come */
+	int64_t pressed_us;      /* when a call last found no idle connection */
+	bool asking;             /* the budget knows that we want one more */
+	bool closing;
+
+	unsigned failures;     /* of connecting, since the last success */
+	int64_t retry_at_us;   /* not before */
+	int64_t down_since_us; /* there is no connection since; 0: there is one, or nothing is known yet */
+	struct error down;     /* why */
+	bool ever_connected;
+
+	unsigned callers; /* tasks inside run */
+	unsigned cancels; /* cancel requests that are under way */
+};
+
+/* A connection works: not connecting, not closed. */
+static inline unsigned pg_client_live(const struct pg_client *c)
+{
+	return c->count[PG_IDLE] + c->count[PG_BUSY] + c->count[PG_SHARED] + c->count[PG_QUARANTINED];
+}

@@ -1,0 +1,224 @@
+/* What is sent and how its answers are told apart.
+ *
+ * Every command that goes in has an entry in the ring; libpq hands the answers out in the same order, a NULL after
+ * those of each command, and one PGRES_PIPELINE_SYNC for each Sync. The commands between two Syncs are a group: one
+ * implicit transaction on the server, of which one failure aborts the rest, and whose answers come together. */
+#include "drivers/postgres/pipeline.h"
+
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "drivers/postgres/sqlstate.h"
+#include "drivers/postgres/statement.h"
+
+static void push(struct pg_connection *conn, struct pg_call *call, enum pg_role role)
+{
+	if (conn->entries == conn->ring_size) {
+		unsigned size = conn->ring_size ? 2 * conn->ring_size : 32;
+		struct pg_entry *ring = mem_array(size, sizeof(*ring));
+		for (unsigned i = 0; i < conn->entries; i++)
+			ring[i] = conn->ring[(conn->first + i) & (conn->ring_size - 1)];
+		free(conn->ring);
+		conn->ring = ring;
+		conn->ring_size = size;
+		conn->first = 0;
+	}
+	conn->ring[(conn->first + conn->entries++) & (conn->ring_size - 1)] = (struct pg_entry){.call = call,
+												.role = (uint8_t)role};
+	if (call)
+		call->pending++;
+}
+
+/* A command went to libpq's buffer, or libpq has refused it. */
+static void pushed(struct pg_connection *conn, struct pg_call *call, enum pg_role role, int accepted)
+{
+	push(conn, call, role);
+	if (!accepted)
+		conn->broken = true;
+	conn->unsynced = true;
+	loop_defer(conn->client->loop, &conn->flush);
+}
+
+void pg_pipeline_command(struct pg_connection *conn, struct pg_call *call, const char *sql)
+{
+	pushed(conn, call, PG_OTHER, PQsendQueryParams(conn->pg, sql, 0, NULL, NULL, NULL, NULL, 0));
+}
+
+void pg_pipeline_prepare(struct pg_connection *conn, struct pg_call *lease, const char *name, const char *sql,
+			 unsigned parameters, const Oid *types)
+{
+	pushed(conn, lease, PG_PREPARE, PQsendPrepare(conn->pg, name, sql, (int)parameters, types));
+}
+
+void pg_pipeline_describe(struct pg_connection *conn, struct pg_call *lease, const char *name)
+{
+	pushed(conn, lease, PG_DESCRIBE, PQsendDescribePrepared(conn->pg, name));
+}
+
+void pg_pipeline_query(struct pg_connection *conn, struct pg_call *lease, const char *sql, unsigned parameters,
+		       const char *const *values)
+{
+	pushed(conn, lease, PG_EXECUTE, PQsendQueryParams(conn->pg, sql, (int)parameters, NULL, values, NULL, NULL, 0));
+}
+
+/* Prepare the call's statement where this connection does not know it. */
+static void prepare_once(struct pg_connection *conn, struct pg_call *call)
+{
+	const struct pg_statement *st = call->statement;
+
+	if (pg_connection_has(conn, st))
+		return;
+	pg_pipeline_prepare(conn, call, st->name, st->sql, st->action->sql.parameter_count, st->types);
+	pg_connection_prepared(conn, st);
+}
+
+static void execute(struct pg_connection *conn, struct pg_call *call)
+{
+	const struct pg_statement *st = call->statement;
+	const struct pg_parameters *p = &call->parameters;
+	int sent = *st->name ? PQsendQueryPrepared(conn->pg, st->name, (int)p->count, p->values, NULL, NULL, 0)
+			     : PQsendQueryParams(conn->pg, st->sql, (int)p->count, st->types, p->values, NULL, NULL, 0);
+
+	pushed(conn, call, PG_EXECUTE, sent);
+}
+
+void pg_pipeline_send(struct pg_connection *conn, struct pg_call *call)
+{
+	const struct pg_source *source = conn->client->source;
+	bool read_only = call->statement->action->read_only;
+
+	call->connection = conn;
+	call->state = PG_CALL_PLACED;
+	call->placed_us = loop_now_us(conn->client->loop);
+	conn->calls++;
+	if (source->config->prepare && read_only) {
+		prepare_once(conn, call);
+		execute(conn, call);
+		return;
+	}
+	pg_pipeline_command(conn, call, read_only ? "begin read only" : "begin read write");
+	if (source->config->prepare)
+		prepare_once(conn, call);
+	else
+		pg_pipeline_command(conn, call, source->settings);
+	execute(conn, call);
+	pg_pipeline_command(conn, call, "commit");
+}
+
+void pg_pipeline_flush(struct pg_connection *conn)
+{
+	if (conn->unsynced) {
+		/* A lease waits for the Sync too: its next command finds the connection as it was. */
+		push(conn, conn->lease, PG_SYNC);
+		conn->unsynced = false;
+		if (!PQpipelineSync(conn->pg))
+			conn->broken = true;
+	}
+	int left = conn->broken ? -1 : PQflush(conn->pg);
+	uint32_t events = EPOLLIN | (left > 0 ? (uint32_t)EPOLLOUT : 0);
+	if (left < 0 || watch_set(&conn->watch, loop_poller(conn->client->loop), PQsocket(conn->pg), events) < 0)
+		conn->broken = true;
+}
+
+/* What each statement of the group at the head has taken: they run one after another, and their answers come
+ * together. */
+static void begin_group(struct pg_connection *conn, const struct pg_call *call, int64_t now)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < conn->entries; i++) {
+		enum pg_role role = conn->ring[(conn->first + i) & (conn->ring_size - 1)].role;
+		if (role == PG_SYNC)
+			break;
+		count += role == PG_EXECUTE;
+	}
+	int64_t since = call && call->placed_us > conn->answered_us ? call->placed_us : conn->answered_us;
+	conn->group_left = count;
+	conn->group_share_us = (now - since) / (count ? count : 1);
+}
+
+static void executed(struct pg_connection *conn, const struct pg_call *call)
+{
+	if (conn->group_left == 0)
+		begin_group(conn, call, loop_now_us(conn->client->loop));
+	conn->group_left--;
+	if (call && call->statement && !call->aborted)
+		pg_statement_took(call->statement, conn->group_share_us);
+}
+
+/* The first failure counts; without one, what the statement or the description brought. */
+static void take_result(struct pg_connection *conn, struct pg_entry *entry, PGresult *result)
+{
+	struct pg_call *call = entry->call;
+	ExecStatusType status = PQresultStatus(result);
+	bool failed = pg_failed(result);
+	bool wanted = failed || entry->role == PG_EXECUTE || entry->role == PG_DESCRIBE;
+
+	if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH)
+		conn->broken = true; /* it would come for ever */
+	if (!call) {
+		conn->broken |= failed;
+		PQclear(result);
+		return;
+	}
+	if (entry->role == PG_PREPARE && call->statement && (failed || status == PGRES_PIPELINE_ABORTED))
+		pg_connection_unprepared(conn, call->statement);
+	if (status == PGRES_PIPELINE_ABORTED)
+		call->aborted = true;
+	if (status == PGRES_PIPELINE_ABORTED || !wanted || call->abandoned || pg_failed(call->result)) {
+		PQclear(result);
+		return;
+	}
+	PQclear(call->result);
+	call->result = result;
+}
+
+static void pop(struct pg_connection *conn)
+{
+	struct pg_entry entry = *pg_connection_head(conn);
+
+	if (entry.role == PG_EXECUTE)
+		executed(conn, entry.call);
+	conn->first++;
+	conn->entries--;
+	if (entry.call && --entry.call->pending == 0)
+		pg_call_answered(entry.call);
+}
+
+/* All groups were answered. A transaction that is still open must not meet the next call. */
+static void end_transaction(struct pg_connection *conn)
+{
+	PGTransactionStatusType status = PQtransactionStatus(conn->pg);
+
+	if (status == PQTRANS_INTRANS || status == PQTRANS_INERROR)
+		pg_pipeline_command(conn, NULL, "rollback");
+	else if (status != PQTRANS_IDLE)
+		conn->broken = true;
+}
+
+bool pg_pipeline_drain(struct pg_connection *conn)
+{
+	unsigned before = conn->entries;
+
+	while (conn->entries > 0 && !conn->broken && !PQisBusy(conn->pg)) {
+		struct pg_entry *head = pg_connection_head(conn);
+		PGresult *result = PQgetResult(conn->pg);
+		if (PQresultStatus(result) == PGRES_PIPELINE_SYNC) {
+			PQclear(result);
+			if (head->role != PG_SYNC)
+				return false;
+			if (conn->entries == 1)
+				end_transaction(conn);
+			pop(conn);
+		} else if (result) {
+			take_result(conn, head, result);
+		} else if (PQstatus(conn->pg) == CONNECTION_BAD || head->role == PG_SYNC) {
+			return false;
+		} else {
+			pop(conn);
+		}
+	}
+	if (conn->entries != before)
+		conn->answered_us = loop_now_us(conn->client->loop);
+	return !conn->broken && PQstatus(conn->pg) != CONNECTION_BAD;
+}

@@ -1,0 +1,21 @@
+/* The pipe of a connection: commands in, answers out in the same order. Loop thread only. */
+#pragma once
+
+#include "drivers/postgres/connection.h"
+
+/* Put call's commands on conn: its statement, prepared before where conn does not know it yet; in a transaction of its
+ * own where it writes. They leave at the end of the turn. A failure shows then. */
+void pg_pipeline_send(struct pg_connection *conn, struct pg_call *call);
+
+/* Commands of a lease; pg_call_wait waits for all of them. */
+void pg_pipeline_prepare(struct pg_connection *conn, struct pg_call *lease, const char *name, const char *sql,
+			 unsigned parameters, const Oid *types);
+void pg_pipeline_describe(struct pg_connection *conn, struct pg_call *lease, const char *name);
+void pg_pipeline_query(struct pg_connection *conn, struct pg_call *lease, const char *sql, unsigned parameters,
+		       const char *const *values);
+void pg_pipeline_command(struct pg_connection *conn, struct pg_call *call, const char *sql);
+
+/* End the group: Sync, flush. Called at the end of the turn. */
+void pg_pipeline_flush(struct pg_connection *conn);
+/* Take in what has come. False: the connection is gone (and not closed yet). */
+bool pg_pipeline_drain(struct pg_connection *conn);

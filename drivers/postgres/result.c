@@ -1,0 +1,287 @@
+/* What a reference makes of a row: scalars keep their kind and point into libpq's rows; json, arrays and what the
+ * server rendered are parsed on the way; whole rows and the whole result stay foreign values, rendered from the rows.
+ */
+#include "drivers/postgres/result.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/json_out.h"
+#include "base/mem.h"
+#include "drivers/postgres/json.h"
+
+struct pg_result {
+	struct result base;
+	PGresult *rows;
+	struct pg_layout *layout;
+	enum expect expect;
+};
+
+struct pg_layout *pg_layout_new(const PGresult *names, const struct pg_types *types)
+{
+	unsigned count = (unsigned)PQnfields(names);
+	struct buf text = BUF_INIT;
+	struct pg_layout *layout = mem_zalloc(sizeof(*layout) + count * sizeof(*layout->columns));
+
+	layout->references = 1;
+	layout->count = count;
+	for (unsigned i = 0; i < count; i++) {
+		struct pg_column *c = &layout->columns[i];
+		const char *name = PQfname(names, (int)i);
+		if (!pg_types_find(types, PQftype(names, (int)i), &c->type))
+			c->type = (struct pg_type){.shape = PG_SHAPE_STRING};
+		c->name = mem_strdup(name);
+		c->name_len = strlen(name);
+		text.len = 0;
+		json_string(&text, name, c->name_len);
+		buf_char(&text, ':');
+		c->key = mem_strndup(text.data, text.len);
+		c->key_len = text.len;
+	}
+	buf_done(&text);
+	return layout;
+}
+
+struct pg_layout *pg_layout_keep(struct pg_layout *layout)
+{
+	layout->references++;
+	return layout;
+}
+
+void pg_layout_drop(struct pg_layout *layout)
+{
+	if (!layout || --layout->references > 0)
+		return;
+	for (unsigned i = 0; i < layout->count; i++) {
+		free((void *)layout->columns[i].name);
+		free((void *)layout->columns[i].key);
+	}
+	free(layout);
+}
+
+static void render_cell(const struct pg_result *r, int row, unsigned column, struct buf *out)
+{
+	if (PQgetisnull(r->rows, row, (int)column)) {
+		json_null(out);
+		return;
+	}
+	pg_json_render(out, &r->layout->columns[column].type, PQgetvalue(r->rows, row, (int)column),
+		       (size_t)PQgetlength(r->rows, row, (int)column));
+}
+
+static void render_row(const struct pg_result *r, int row, struct buf *out)
+{
+	buf_char(out, '{');
+	for (unsigned i = 0; i < r->layout->count; i++) {
+		const struct pg_column *c = &r->layout->columns[i];
+		if (i)
+			buf_char(out, ',');
+		buf_append(out, c->key, c->key_len);
+		render_cell(r, row, i, out);
+	}
+	buf_char(out, '}');
+}
+
+static void render_result(const struct result *base, struct buf *out)
+{
+	const struct pg_result *r = container_of(base, const struct pg_result, base);
+	int rows = PQntuples(r->rows);
+
+	if (r->expect == EXPECT_MANY) {
+		buf_char(out, '[');
+		for (int i = 0; i < rows; i++) {
+			if (i)
+				buf_char(out, ',');
+			render_row(r, i, out);
+		}
+		buf_char(out, ']');
+	} else if (rows == 0 || r->expect == EXPECT_NONE) {
+		json_null(out);
+	} else if (r->expect == EXPECT_VALUE) {
+		render_cell(r, 0, 0, out);
+	} else {
+		render_row(r, 0, out);
+	}
+}
+
+/* A whole result or a row on its way to somewhere else; `len` is the row. */
+
+static void foreign_result_render(const struct value *v, struct buf *out)
+{
+	const struct pg_result *r = v->foreign;
+	render_result(&r->base, out);
+}
+
+static bool foreign_result_falsy(const struct value *v)
+{
+	const struct pg_result *r = v->foreign;
+	return PQntuples(r->rows) == 0;
+}
+
+static const struct value_ops result_value_ops = {
+	.render = foreign_result_render,
+	.text = foreign_result_render,
+	.falsy = foreign_result_falsy,
+};
+
+static void foreign_row_render(const struct value *v, struct buf *out)
+{
+	render_row(v->foreign, (int)v->len, out);
+}
+
+static bool foreign_row_falsy(const struct value *v)
+{
+	const struct pg_result *r = v->foreign;
+	return r->layout->count == 0;
+}
+
+static const struct value_ops row_value_ops = {
+	.render = foreign_row_render,
+	.text = foreign_row_render,
+	.falsy = foreign_row_falsy,
+};
+
+static struct value row_value(const struct pg_result *r, int row)
+{
+	return (struct value){.kind = VALUE_FOREIGN, .foreign = r, .len = (size_t)row, .ops = &row_value_ops};
+}
+
+/* What has parts, or reads differently in JSON: rendered, parsed, followed. */
+static struct value parsed_cell(const struct pg_result *r, int row, unsigned column, const struct path_segment *rest,
+				size_t count, struct arena *a)
+{
+	char why[128];
+	struct json *tree;
+	struct buf text = BUF_INIT;
+
+	render_cell(r, row, column, &text);
+	char *copy = arena_strndup(a, text.data, text.len);
+	size_t len = text.len;
+	buf_done(&text);
+	if (json_parse(&tree, a, copy, len, JSON_MAX_DEPTH, why, sizeof(why)) < 0)
+		return VALUE_OF_NULL;
+	return json_follow(tree, rest, count, a);
+}
+
+static struct value cell_value(const struct pg_result *r, int row, unsigned column, const struct path_segment *rest,
+			       size_t count, struct arena *a)
+{
+	if (PQgetisnull(r->rows, row, (int)column))
+		return VALUE_OF_NULL;
+
+	const char *text = PQgetvalue(r->rows, row, (int)column);
+	size_t len = (size_t)PQgetlength(r->rows, row, (int)column);
+	switch ((enum pg_shape)r->layout->columns[column].type.shape) {
+	case PG_SHAPE_BOOLEAN:
+		return count ? VALUE_OF_NULL : value_bool(*text == 't');
+	case PG_SHAPE_INTEGER:
+		return count ? VALUE_OF_NULL : value_int(strtoll(text, NULL, 10));
+	case PG_SHAPE_NUMBER:
+		if (count)
+			return VALUE_OF_NULL;
+		return json_is_number(text, len) ? value_number(text, len) : value_string(text, len);
+	case PG_SHAPE_STRING:
+		return count ? VALUE_OF_NULL : value_string(text, len);
+	default:
+		return parsed_cell(r, row, column, rest, count, a);
+	}
+}
+
+static struct value column_value(const struct pg_result *r, int row, const struct path_segment *segments, size_t count,
+				 struct arena *a)
+{
+	if (count == 0)
+		return row_value(r, row);
+	if (segments->kind != PATH_MEMBER)
+		return VALUE_OF_NULL;
+	/* Of two columns of one name the last wins, as a reader of the JSON would have it. */
+	for (unsigned i = r->layout->count; i-- > 0;) {
+		const struct pg_column *c = &r->layout->columns[i];
+		if (c->name_len == segments->name_len && memcmp(c->name, segments->name, c->name_len) == 0)
+			return cell_value(r, row, i, segments + 1, count - 1, a);
+	}
+	return VALUE_OF_NULL;
+}
+
+static size_t flat_count(const struct value *v)
+{
+	return v->kind == VALUE_LIST ? v->count : 1;
+}
+
+/* [*]: over all rows; what a list in a row gives is taken into the one list. */
+static struct value each_row(const struct pg_result *r, const struct path_segment *rest, size_t count, struct arena *a)
+{
+	int rows = PQntuples(r->rows);
+	struct value *parts = arena_array(a, (size_t)rows + 1, sizeof(*parts));
+	size_t total = 0;
+
+	for (int i = 0; i < rows; i++) {
+		parts[i] = column_value(r, i, rest, count, a);
+		total += flat_count(&parts[i]);
+	}
+	if (total == (size_t)rows) {
+		bool flat = true;
+		for (int i = 0; i < rows && flat; i++)
+			flat = parts[i].kind != VALUE_LIST;
+		if (flat)
+			return (struct value){.kind = VALUE_LIST, .count = (uint32_t)rows, .list = parts};
+	}
+	struct value *list = arena_array(a, total + 1, sizeof(*list));
+	size_t n = 0;
+	for (int i = 0; i < rows; i++) {
+		if (parts[i].kind != VALUE_LIST) {
+			list[n++] = parts[i];
+			continue;
+		}
+		for (uint32_t k = 0; k < parts[i].count; k++)
+			list[n++] = parts[i].list[k];
+	}
+	return (struct value){.kind = VALUE_LIST, .count = (uint32_t)n, .list = list};
+}
+
+static struct value get(const struct result *base, const struct path *path, struct arena *a)
+{
+	const struct pg_result *r = container_of(base, const struct pg_result, base);
+	const struct path_segment *s = path->segments;
+	size_t count = path->count;
+	int rows = PQntuples(r->rows);
+
+	if (r->expect == EXPECT_MANY) {
+		if (count == 0)
+			return (struct value){.kind = VALUE_FOREIGN, .foreign = r, .ops = &result_value_ops};
+		if (s->kind == PATH_EACH)
+			return each_row(r, s + 1, count - 1, a);
+		if (s->kind == PATH_INDEX && s->index < (unsigned)rows)
+			return column_value(r, (int)s->index, s + 1, count - 1, a);
+		return VALUE_OF_NULL;
+	}
+	if (rows == 0 || r->expect == EXPECT_NONE)
+		return VALUE_OF_NULL;
+	if (r->expect == EXPECT_VALUE)
+		return cell_value(r, 0, 0, s, count, a);
+	return column_value(r, 0, s, count, a);
+}
+
+static void free_result(struct result *base)
+{
+	struct pg_result *r = container_of(base, struct pg_result, base);
+	PQclear(r->rows);
+	pg_layout_drop(r->layout);
+	free(r);
+}
+
+static const struct result_ops ops = {.render = render_result, .get = get, .free = free_result};
+
+struct result *pg_result_new(PGresult *rows, struct pg_layout *layout, enum expect expect)
+{
+	struct pg_result *r = mem_zalloc(sizeof(*r));
+	bool has_rows = PQresultStatus(rows) == PGRES_TUPLES_OK;
+
+	r->base.ops = &ops;
+	r->base.rows = has_rows ? (size_t)PQntuples(rows) : strtoul(PQcmdTuples(rows), NULL, 10);
+	r->rows = rows;
+	r->layout = pg_layout_keep(layout);
+	r->expect = expect;
+	return &r->base;
+}

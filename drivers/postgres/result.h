@@ -1,0 +1,35 @@
+/* The rows of a statement as a result: rendered as JSON straight from libpq's rows, and looked into by references. */
+#pragma once
+
+#include <libpq-fe.h>
+#include <stddef.h>
+
+#include "config/config.h"
+#include "drivers/postgres/types.h"
+#include "drivers/result.h"
+
+struct pg_column {
+	struct pg_type type;
+	const char *name;
+	size_t name_len;
+	const char *key; /* `"name":`, escaped */
+	size_t key_len;
+};
+
+/* The columns of a statement; shared by the statement and its results. Loop thread only. */
+struct pg_layout {
+	unsigned references;
+	unsigned count;
+	struct pg_column columns[];
+};
+
+/* From a description or rows; the names are `names`' columns', the types are found in types (a string where they are
+ * not). */
+struct pg_layout *pg_layout_new(const PGresult *names, const struct pg_types *types);
+struct pg_layout *pg_layout_keep(struct pg_layout *layout);
+/* NULL is allowed. */
+void pg_layout_drop(struct pg_layout *layout);
+
+/* Takes rows over and keeps layout. `expect` is one of many, one (an object), maybe, value, none: the number of rows
+ * was checked. */
+struct result *pg_result_new(PGresult *rows, struct pg_layout *layout, enum expect expect);

@@ -1,0 +1,401 @@
+/* A lexer of as much of PostgreSQL's SQL as it takes to tell code from what only looks like it (scan.l of the server:
+ * strings with and without escapes, quoted identifiers, dollar quotes, nested comments). A reference is replaced by
+ * ` $n ` with blanks around it: `limit{x}` would be an alias, and `{x}5` another parameter. */
+#include "drivers/postgres/sql.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+#define MAX_PARAMETERS 65535
+
+struct lexer {
+	const struct node *node;
+	struct action_env *env;
+	struct pg_sql *out;
+	const char *p, *begin, *end;
+	struct buf text;
+	int *slots;
+	struct reference *references;
+	unsigned capacity;
+	const char *semicolon; /* the statement's end */
+	bool failed;
+};
+
+/* Keywords whose statements would break what the pool relies on. */
+static const struct refusal {
+	const char *keyword, *why;
+} refusals[] = {
+	{"begin", "a step is a transaction by itself"},
+	{"start", "a step is a transaction by itself"},
+	{"commit", "a step is a transaction by itself"},
+	{"end", "a step is a transaction by itself"},
+	{"abort", "a step is a transaction by itself"},
+	{"rollback", "a step is a transaction by itself"},
+	{"savepoint", "a step is a transaction by itself"},
+	{"release", "a step is a transaction by itself"},
+	{"copy", "COPY needs a stream of its own; select or insert instead"},
+	{"prepare", "statements are prepared by the daemon"},
+	{"execute", "statements are prepared by the daemon"},
+	{"deallocate", "statements are prepared by the daemon"},
+	{"discard", "connections are shared by requests"},
+	{"set", "connections are shared by requests; set_config(name, value, true) lasts for one statement"},
+	{"reset", "connections are shared by requests"},
+	{"listen", "connections are shared by requests"},
+	{"unlisten", "connections are shared by requests"},
+	{"declare", "a cursor does not outlive its step"},
+};
+
+static const char *const modifying[] = {"insert", "update", "delete", "merge"};
+static const char *const writing[] = {"insert", "update", "delete", "merge",  "truncate", "create",
+				      "alter",  "drop",   "grant",  "revoke", "comment",  "lock"};
+
+/* Where offset `at` of the text stands in the file. */
+static struct mark mark_at(const struct lexer *l, const char *at)
+{
+	const struct node *n = l->node;
+	bool block = n->body_at.line != n->at.line || n->body_at.column != n->at.column;
+	struct mark m = block ? n->body_at : n->at;
+	unsigned first_column = block ? m.column : 1;
+
+	if (!block && !n->plain)
+		m.column++;
+	for (const char *p = l->begin; p < at; p++) {
+		if (*p == '\n') {
+			m.line++;
+			m.column = first_column;
+		} else if (((unsigned char)*p & 0xc0) != 0x80) {
+			m.column++;
+		}
+	}
+	return m;
+}
+
+static bool is_word_start(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (unsigned char)c >= 0x80;
+}
+
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static bool is_word(char c)
+{
+	return is_word_start(c) || is_digit(c) || c == '$';
+}
+
+static bool is_space(char c)
+{
+	return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+/* Is `root` something that a reference may begin with? */
+static bool is_known_root(const struct lexer *l, const char *root)
+{
+	static const char *const reserved[] = {"request", "headers", "body", "claims"};
+	const struct config_endpoint *e = l->env->endpoint;
+
+	for (size_t i = 0; i < ARRAY_SIZE(reserved); i++) {
+		if (strcmp(root, reserved[i]) == 0)
+			return true;
+	}
+	for (size_t i = 0; e && i < e->parameter_count; i++) {
+		if (strcmp(root, e->parameters[i].name) == 0)
+			return true;
+	}
+	for (size_t i = 0; e && i < e->step_count; i++) {
+		if (strcmp(root, e->steps[i].name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* What stands in [from, to) is no code: a reference in it would be a surprise. */
+static void warn_of_references(const struct lexer *l, const char *from, const char *to, const char *in)
+{
+	for (const char *p = from; p < to; p++) {
+		struct reference ref;
+		const char *why;
+		if (*p != '{' || !reference_parse(&ref, l->env->arena, p, (size_t)(to - p), mark_at(l, p), &why))
+			continue;
+		if (is_known_root(l, ref.root))
+			diagnostics_warning(l->env->diagnostics, mark_at(l, p),
+					    "%s stands in %s and is left alone: SQL takes a parameter only where a "
+					    "value may stand",
+					    ref.text, in);
+	}
+}
+
+static void fail(struct lexer *l, const char *at, const char *why)
+{
+	diagnostics_error(l->env->diagnostics, mark_at(l, at), "%s", why);
+	l->failed = true;
+	l->p = l->end;
+}
+
+/* Copy [l->p, to) as it is. */
+static void copy(struct lexer *l, const char *to, const char *in)
+{
+	if (in)
+		warn_of_references(l, l->p, to, in);
+	buf_append(&l->text, l->p, (size_t)(to - l->p));
+	l->p = to;
+}
+
+/* 'it''s', "a ""name""", E'it\'s'. `from` is where the quote stands. */
+static void quoted(struct lexer *l, const char *from, bool escapes)
+{
+	char quote = *from;
+	const char *q = from + 1;
+
+	for (; q < l->end; q++) {
+		if (escapes && *q == '\\' && q + 1 < l->end)
+			q++;
+		else if (*q == quote && q + 1 < l->end && q[1] == quote)
+			q++;
+		else if (*q == quote)
+			break;
+	}
+	if (q == l->end) {
+		fail(l, from, quote == '"' ? "the quoted identifier has no end" : "the string has no end");
+		return;
+	}
+	copy(l, q + 1, quote == '"' ? "a quoted identifier" : "a string literal");
+}
+
+/* $tag$ … $tag$, or no dollar quote at all. */
+static void dollar(struct lexer *l)
+{
+	const char *q = l->p + 1;
+
+	if (q < l->end && is_digit(*q)) {
+		fail(l, l->p, "parameters are written as references, {name}, not as $1");
+		return;
+	}
+	while (q < l->end && (is_word_start(*q) || (is_digit(*q) && q > l->p + 1)))
+		q++;
+	if (q == l->end || *q != '$') {
+		copy(l, l->p + 1, NULL);
+		return;
+	}
+	size_t tag = (size_t)(q + 1 - l->p);
+	const char *close = memmem(q + 1, (size_t)(l->end - q - 1), l->p, tag);
+	if (!close)
+		fail(l, l->p, "the dollar-quoted string has no end");
+	else
+		copy(l, close + tag, "a dollar-quoted string");
+}
+
+static void block_comment(struct lexer *l)
+{
+	unsigned depth = 0;
+	const char *q = l->p;
+
+	while (q + 1 < l->end) {
+		if (q[0] == '/' && q[1] == '*') {
+			depth++;
+			q += 2;
+		} else if (q[0] == '*' && q[1] == '/') {
+			q += 2;
+			if (--depth == 0) {
+				copy(l, q, "a comment");
+				return;
+			}
+		} else {
+			q++;
+		}
+	}
+	fail(l, l->p, "the comment has no end");
+}
+
+static void line_comment(struct lexer *l)
+{
+	const char *newline = memchr(l->p, '\n', (size_t)(l->end - l->p));
+	copy(l, newline ? newline : l->end, "a comment");
+}
+
+/* The number of the parameter that `slot` is bound to: a new one, or the one that it has already. */
+static unsigned parameter_of(struct lexer *l, int slot, const struct reference *ref)
+{
+	struct pg_sql *out = l->out;
+
+	for (unsigned i = 0; i < out->parameter_count; i++) {
+		if (l->slots[i] == slot)
+			return i + 1;
+	}
+	if (out->parameter_count == l->capacity) {
+		l->capacity = l->capacity ? 2 * l->capacity : 8;
+		l->slots = mem_realloc_array(l->slots, l->capacity, sizeof(*l->slots));
+		l->references = mem_realloc_array(l->references, l->capacity, sizeof(*l->references));
+	}
+	l->slots[out->parameter_count] = slot;
+	l->references[out->parameter_count] = *ref;
+	return ++out->parameter_count;
+}
+
+static void brace(struct lexer *l)
+{
+	struct reference ref;
+	const char *why = NULL;
+	const char *at = l->p;
+	struct mark mark = mark_at(l, at);
+
+	if (at + 1 < l->end && at[1] == '{') {
+		buf_char(&l->text, '{');
+		l->p += 2;
+		return;
+	}
+	size_t n = reference_parse(&ref, l->env->arena, at, (size_t)(l->end - at), mark, &why);
+	if (n == 0) {
+		fail(l, at, why ? why : "expected a reference: {name}");
+		return;
+	}
+	l->p += n;
+	int slot = l->env->references->add(l->env->references, &ref);
+	if (slot < 0) {
+		l->failed = true; /* reported; others may be wrong too */
+		return;
+	}
+	if (l->out->parameter_count == MAX_PARAMETERS) {
+		fail(l, at, "more than 65535 parameters");
+		return;
+	}
+	buf_printf(&l->text, " $%u ", parameter_of(l, slot, &ref));
+}
+
+static void closing_brace(struct lexer *l)
+{
+	if (l->p + 1 < l->end && l->p[1] == '}') {
+		buf_char(&l->text, '}');
+		l->p += 2;
+		return;
+	}
+	fail(l, l->p, "a lone }: a reference is written {name}, a literal brace }}");
+}
+
+/* An identifier, a keyword, or the prefix of a string. */
+static void word(struct lexer *l)
+{
+	const char *q = l->p;
+	while (q < l->end && is_word(*q))
+		q++;
+	size_t n = (size_t)(q - l->p);
+	if (!*l->out->keyword && n < sizeof(l->out->keyword)) {
+		for (size_t i = 0; i < n; i++) {
+			char c = l->p[i];
+			l->out->keyword[i] = (char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+		}
+	}
+	if (n == 1 && (*l->p | 0x20) == 'e' && q < l->end && *q == '\'')
+		quoted(l, q, true);
+	else
+		copy(l, q, NULL);
+}
+
+static void number(struct lexer *l)
+{
+	const char *q = l->p;
+	while (q < l->end && (is_digit(*q) || *q == '.'))
+		q++;
+	copy(l, q, NULL);
+}
+
+static void token(struct lexer *l)
+{
+	char c = *l->p;
+	char next = l->p + 1 < l->end ? l->p[1] : '\0';
+
+	if (l->semicolon && !is_space(c) && !(c == '-' && next == '-') && !(c == '/' && next == '*') && c != ';')
+		fail(l, l->p, "one statement a step: something follows the semicolon");
+	else if (c == '\'' || c == '"')
+		quoted(l, l->p, false);
+	else if (c == '$')
+		dollar(l);
+	else if (c == '-' && next == '-')
+		line_comment(l);
+	else if (c == '/' && next == '*')
+		block_comment(l);
+	else if (c == '{')
+		brace(l);
+	else if (c == '}')
+		closing_brace(l);
+	else if (is_word_start(c))
+		word(l);
+	else if (is_digit(c))
+		number(l);
+	else if (c == ';') {
+		l->semicolon = l->p;
+		buf_char(&l->text, ' ');
+		l->p++;
+	} else {
+		copy(l, l->p + 1, NULL);
+	}
+}
+
+static bool one_of(const char *keyword, const char *const *names, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(keyword, names[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void check_keyword(struct lexer *l)
+{
+	const char *keyword = l->out->keyword;
+
+	if (!*keyword)
+		fail(l, l->begin, "expected an SQL statement");
+	for (size_t i = 0; i < ARRAY_SIZE(refusals); i++) {
+		if (strcmp(keyword, refusals[i].keyword) == 0) {
+			diagnostics_error(l->env->diagnostics, mark_at(l, l->begin), "`%s` is not possible here: %s",
+					  keyword, refusals[i].why);
+			l->failed = true;
+		}
+	}
+	if (l->env->read_only && one_of(keyword, writing, ARRAY_SIZE(writing)))
+		diagnostics_warning(l->env->diagnostics, mark_at(l, l->begin),
+				    "`%s` will fail: the SQL of this step runs read-only; a step that must write says "
+				    "`write: true`",
+				    keyword);
+	l->out->modifies = one_of(keyword, modifying, ARRAY_SIZE(modifying));
+}
+
+bool pg_sql_parse(struct pg_sql *out, const struct node *n, struct action_env *env)
+{
+	struct lexer l = {.node = n, .env = env, .out = out};
+
+	*out = (struct pg_sql){0};
+	if (!node_is_scalar(n)) {
+		diagnostics_error(env->diagnostics, n->at, "expected an SQL statement, found %s", node_kind_name(n));
+		return false;
+	}
+	l.p = l.begin = n->text;
+	l.end = n->text + n->len;
+	if (memchr(n->text, '\0', n->len))
+		fail(&l, l.begin, "a NUL byte in SQL");
+	while (l.p < l.end)
+		token(&l);
+	if (!l.failed)
+		check_keyword(&l);
+	size_t count = out->parameter_count;
+	if (!l.failed) {
+		out->text = arena_strndup(env->arena, l.text.data, l.text.len);
+		int *slots = arena_array(env->arena, count + 1, sizeof(*slots));
+		struct reference *references = arena_array(env->arena, count + 1, sizeof(*references));
+		if (count) {
+			memcpy(slots, l.slots, count * sizeof(*slots));
+			memcpy(references, l.references, count * sizeof(*references));
+		}
+		out->slots = slots;
+		out->references = references;
+	}
+	buf_done(&l.text);
+	free(l.slots);
+	free(l.references);
+	return !l.failed;
+}

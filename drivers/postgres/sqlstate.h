@@ -1,0 +1,37 @@
+/* What an error of the server means for the client: a table from SQLSTATE to HTTP status. */
+#pragma once
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+
+#include "base/error.h"
+
+/* Where an error happened: for what the log says. */
+struct pg_place {
+	const char *source;
+	const char *step;  /* NULL: no step in particular */
+	bool from_request; /* the request supplied a bound parameter: data exceptions are its fault */
+	bool read_only;    /* the step was not meant to write */
+};
+
+/* Fill e from an error result. An error without SQLSTATE (libpq's own) is a broken connection. Returns e->errnum. */
+int pg_error_from_result(struct error *e, const PGresult *result, const struct pg_place *place);
+/* The connection broke before the answer was complete. */
+int pg_error_broken(struct error *e, const struct pg_place *place, const char *why);
+
+static inline bool pg_failed(const PGresult *result)
+{
+	ExecStatusType status = PQresultStatus(result);
+	return result && (status == PGRES_FATAL_ERROR || status == PGRES_BAD_RESPONSE);
+}
+
+/* The SQLSTATE of a result, or "". */
+const char *pg_sqlstate(const PGresult *result);
+static inline bool pg_sqlstate_is(const PGresult *result, const char *sqlstate)
+{
+	const char *s = pg_sqlstate(result);
+	return s[0] == sqlstate[0] && s[1] == sqlstate[1] && s[2] == sqlstate[2] && s[3] == sqlstate[3] &&
+	       s[4] == sqlstate[4];
+}
+/* Does the error say that the server ends this connection (57P0x)? */
+bool pg_sqlstate_ends_connection(const PGresult *result);

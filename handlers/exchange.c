@@ -1,0 +1,574 @@
+/* One HTTP request and its one reply, over h2o. See exchange.h for the design.
+ *
+ * An exchange has two ends: its task's (where it has one) and its reply's. It goes back to the pool when both were
+ * reached, in whatever order. */
+#include "handlers/exchange.h"
+
+#include <errno.h>
+#include <h2o.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/random.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "handlers/exchange_server.h"
+
+enum {
+	IDLE_KEPT = 1024,  /* exchanges of a worker that wait for the next request, with their first block of memory */
+	STATUS_LEFT = 499, /* the log's word for a client that did not wait; never sent */
+};
+
+struct exchange_private {
+	struct exchange exchange;
+	struct list link; /* exchanges.live or .idle */
+	struct exchanges *all;
+	struct carrier *carrier; /* NULL once the reply was sent */
+	h2o_req_t *req;          /* NULL once h2o has the reply */
+	h2o_generator_t generator;
+	struct span method; /* as sent, for the log */
+	struct task *task;  /* NULL: none, or it has ended */
+	task_fn fn;
+	struct buf body;  /* of the reply, until it was sent */
+	const char *step; /* for the log */
+	int64_t began_us;
+	size_t sent_bytes;
+	unsigned status;
+	bool replied;   /* exchange_reply was called */
+	bool sent;      /* the reply is through, or nobody is there for it */
+	bool left;      /* the client went away before the reply */
+	bool cancelled; /* the daemon is going down */
+};
+
+static struct exchange_private *private_of(struct exchange *x)
+{
+	return x->private;
+}
+
+/* --- the pool --- */
+
+void exchanges_init(struct exchanges *all, struct loop *l, struct exchange_limits *limits)
+{
+	*all = (struct exchanges){.loop = l, .limits = limits};
+	list_init(&all->live);
+	list_init(&all->idle);
+	if (getrandom(all->random, sizeof(all->random), 0) != (ssize_t)sizeof(all->random))
+		all->random[0] = (uint64_t)monotonic_us() | 1;
+}
+
+static void free_exchange(struct exchange_private *p)
+{
+	arena_done(&p->exchange.arena);
+	free(p);
+}
+
+void exchanges_done(struct exchanges *all)
+{
+	for (struct list *node; (node = list_shift(&all->idle));)
+		free_exchange(container_of(node, struct exchange_private, link));
+	buf_done(&all->line);
+}
+
+static struct exchange_private *get_exchange(struct exchanges *all)
+{
+	struct list *node = list_shift(&all->idle);
+	struct arena arena = {0};
+	struct exchange_private *p;
+	if (node) {
+		p = container_of(node, struct exchange_private, link);
+		arena = p->exchange.arena;
+		all->idle_count--;
+	} else {
+		p = mem_alloc(sizeof(*p));
+	}
+	*p = (struct exchange_private){.all = all, .exchange = {.arena = arena, .private = p}};
+	list_append(&all->live, &p->link);
+	all->live_count++;
+	return p;
+}
+
+/* Both ends were reached. */
+static void put_if_over(struct exchange_private *p)
+{
+	struct exchanges *all = p->all;
+	if (p->task || !p->sent)
+		return;
+	buf_done(&p->body);
+	list_remove(&p->link);
+	all->live_count--;
+	if (all->idle_count >= IDLE_KEPT) {
+		free_exchange(p);
+		return;
+	}
+	arena_reset(&p->exchange.arena);
+	list_append(&all->idle, &p->link);
+	all->idle_count++;
+}
+
+/* --- request ids --- */
+
+static uint64_t rotl(uint64_t n, unsigned by)
+{
+	return n << by | n >> (64 - by);
+}
+
+static uint64_t next_random(uint64_t s[4])
+{
+	uint64_t result = rotl(s[0] + s[3], 23) + s[0];
+	uint64_t t = s[1] << 17;
+	s[2] ^= s[0];
+	s[3] ^= s[1];
+	s[1] ^= s[2];
+	s[0] ^= s[3];
+	s[2] ^= t;
+	s[3] = rotl(s[3], 45);
+	return result;
+}
+
+void exchange_make_id(struct exchanges *all, char *out, size_t size)
+{
+	static const char hex[] = "0123456789abcdef";
+	uint64_t bits = 0;
+	size_t i = 0;
+	for (; i < 32 && i + 1 < size; i++) {
+		if (i % 16 == 0)
+			bits = next_random(all->random);
+		out[i] = hex[bits & 15];
+		bits >>= 4;
+	}
+	out[i] = '\0';
+}
+
+static bool id_is_sane(const char *s, size_t len)
+{
+	if (len == 0 || len > 64)
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		char c = s[i];
+		bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+		if (!letter && !(c >= '0' && c <= '9') && c != '.' && c != '_' && c != '-')
+			return false;
+	}
+	return true;
+}
+
+static void take_id(struct exchange *x, const h2o_req_t *req)
+{
+	ssize_t at = h2o_find_header_by_str(&req->headers, H2O_STRLIT("x-request-id"), -1);
+	if (at >= 0) {
+		h2o_iovec_t v = req->headers.entries[at].value;
+		if (id_is_sane(v.base, v.len)) {
+			memcpy(x->id, v.base, v.len);
+			x->id[v.len] = '\0';
+			return;
+		}
+	}
+	exchange_make_id(private_of(x)->all, x->id, sizeof(x->id));
+}
+
+/* --- the request --- */
+
+static struct span copy_span(struct exchange *x, const char *base, size_t len)
+{
+	return (struct span){arena_strndup(&x->arena, base, len), len};
+}
+
+/* What follows scheme and authority of an absolute target; NULL: it is none. */
+static const char *after_authority(const char *target, const char *end)
+{
+	static const struct span schemes[] = {{"http://", 7}, {"https://", 8}};
+	for (size_t i = 0; i < ARRAY_SIZE(schemes); i++) {
+		if ((size_t)(end - target) > schemes[i].len &&
+		    strncasecmp(target, schemes[i].base, schemes[i].len) == 0) {
+			const char *p = target + schemes[i].len;
+			while (p < end && *p != '/' && *p != '?')
+				p++;
+			return p;
+		}
+	}
+	return NULL;
+}
+
+/* Take path and query from the target. Returns false where it has neither: "*", an authority, rubbish. */
+static bool take_target(struct exchange *x, const char *target, size_t len)
+{
+	const char *end = target + len;
+	const char *path = len > 0 && *target == '/' ? target : after_authority(target, end);
+	if (!path) {
+		x->path = copy_span(x, target, len);
+		return false;
+	}
+	const char *mark = memchr(path, '?', (size_t)(end - path));
+	const char *path_end = mark ? mark : end;
+	if (path_end == path)
+		x->path = (struct span){"/", 1};
+	else
+		x->path = copy_span(x, path, (size_t)(path_end - path));
+	if (mark)
+		x->query = copy_span(x, mark + 1, (size_t)(end - mark - 1));
+	return true;
+}
+
+static bool take_method(struct exchange *x, h2o_iovec_t method)
+{
+	private_of(x)->method = copy_span(x, method.base, method.len);
+	for (int m = 0; m < METHOD_COUNT; m++) {
+		if (h2o_memis(method.base, method.len, http_method_names[m], strlen(http_method_names[m]))) {
+			x->method = (enum http_method)m;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* OPTIONS *: about the server, not about a resource (RFC 9110, 9.3.7). */
+static void answer_server_options(struct exchange *x)
+{
+	struct reply r = {.status = 204, .header_count = 1};
+	r.headers[0] = (struct header){{"allow", 5}, {NULL, 0}};
+	struct buf names = BUF_INIT;
+	for (int m = 0; m < METHOD_COUNT; m++) {
+		if (m > 0)
+			buf_lit(&names, ", ");
+		buf_str(&names, http_method_names[m]);
+	}
+	r.headers[0].value = copy_span(x, names.data, names.len);
+	buf_done(&names);
+	exchange_reply(x, &r);
+}
+
+struct exchange *exchange_begin(struct exchanges *all, struct carrier *c, struct st_h2o_req_t *req, bool forwarded)
+{
+	struct exchange_private *p = get_exchange(all);
+	struct exchange *x = &p->exchange;
+	p->carrier = c;
+	p->req = req;
+	p->began_us = monotonic_us();
+	c->exchange = x;
+	memcpy(x->peer, c->peer, sizeof(x->peer));
+	x->loopback_peer = c->loopback && !forwarded;
+	x->admin_listener = c->admin;
+	x->by = (deadline_t){p->began_us + all->limits->request_timeout_us};
+	x->body = (struct span){req->entity.base, req->entity.len};
+	x->has_body = req->entity.len > 0;
+	ssize_t at = h2o_find_header(&req->headers, H2O_TOKEN_CONTENT_TYPE, -1);
+	if (at >= 0)
+		x->content_type = (struct span){req->headers.entries[at].value.base,
+						req->headers.entries[at].value.len};
+	take_id(x, req);
+
+	bool has_path = take_target(x, req->input.path.base, req->input.path.len);
+	struct error e = ERROR_INIT;
+	if (!take_method(x, req->input.method)) {
+		error_set(&e, -ENOTSUP, 501, "no resource here has this method", "unknown method");
+		exchange_problem(x, &e, NULL, NULL, NULL);
+		return NULL;
+	}
+	if (!has_path && x->method == METHOD_OPTIONS && x->path.len == 1 && *x->path.base == '*') {
+		answer_server_options(x);
+		return NULL;
+	}
+	if (!has_path) {
+		error_set(&e, -EBADMSG, 400, "the request target must be a path", "a target that is no path");
+		exchange_problem(x, &e, NULL, NULL, NULL);
+		return NULL;
+	}
+	return x;
+}
+
+struct span exchange_header(struct exchange *x, const char *name)
+{
+	const h2o_req_t *req = private_of(x)->req;
+	size_t len = strlen(name);
+	if (!req)
+		return (struct span){NULL, 0};
+	if (h2o_memis(name, len, H2O_STRLIT("host")))
+		return copy_span(x, req->input.authority.base, req->input.authority.len);
+	ssize_t at = h2o_find_header_by_str(&req->headers, name, len, -1);
+	if (at < 0)
+		return (struct span){NULL, 0};
+	h2o_iovec_t v = req->headers.entries[at].value;
+	return copy_span(x, v.base, v.len);
+}
+
+/* --- the task --- */
+
+static int run_task(void *arg)
+{
+	struct exchange *x = arg;
+	deadline_t before = deadline_push(x->by);
+	int r = private_of(x)->fn(x);
+	deadline_pop(before);
+	return r;
+}
+
+/* The handler has returned without a reply: make the one that it should have made. */
+static void reply_instead(struct exchange_private *p, int result)
+{
+	struct exchange *x = &p->exchange;
+	struct error e = ERROR_INIT;
+	if (p->cancelled)
+		error_set(&e, -ECANCELED, 503, "the server is shutting down", "cancelled: the drain timeout passed");
+	else if (result == -ETIMEDOUT)
+		error_set(&e, result, 504, NULL, "the request's deadline passed");
+	else
+		error_set(&e, -EIO, 500, NULL, "the handler returned %d without a reply", result);
+	exchange_problem(x, &e, NULL, NULL, NULL);
+}
+
+static void task_over(void *arg, int result)
+{
+	struct exchange_private *p = private_of(arg);
+	p->task = NULL;
+	atomic_fetch_sub_explicit(&p->all->limits->running, 1, memory_order_relaxed);
+	if (p->left && !p->sent) {
+		p->carrier->ops->drop(p->carrier);
+		return;
+	}
+	if (!p->replied && !p->sent) {
+		reply_instead(p, result);
+		return;
+	}
+	put_if_over(p);
+}
+
+static void reply_busy(struct exchange *x, const char *why)
+{
+	struct error e = ERROR_INIT;
+	error_set(&e, -EBUSY, 503, "too many requests are being answered", "%s", why);
+	exchange_problem(x, &e, NULL, NULL, NULL);
+}
+
+void exchange_spawn(struct exchange *x, task_fn fn)
+{
+	struct exchange_private *p = private_of(x);
+	struct exchange_limits *limits = p->all->limits;
+	if (atomic_fetch_add_explicit(&limits->running, 1, memory_order_relaxed) >= limits->max_requests) {
+		atomic_fetch_sub_explicit(&limits->running, 1, memory_order_relaxed);
+		reply_busy(x, "max_requests are running");
+		return;
+	}
+	p->fn = fn;
+	int r = task_spawn(&p->task, run_task, x,
+			   &(struct task_options){.name = "request", .ended = task_over, .ended_arg = x});
+	if (r < 0) {
+		p->task = NULL;
+		atomic_fetch_sub_explicit(&limits->running, 1, memory_order_relaxed);
+		reply_busy(x, "no memory for another stack");
+		return;
+	}
+	p->carrier->ops->watch(p->carrier);
+}
+
+void exchange_left(struct exchange *x)
+{
+	struct exchange_private *p = private_of(x);
+	if (p->replied)
+		return;
+	p->left = true;
+	if (p->task)
+		task_cancel(p->task);
+}
+
+void exchanges_cancel(struct exchanges *all)
+{
+	list_for_each (node, &all->live) {
+		struct exchange_private *p = container_of(node, struct exchange_private, link);
+		p->cancelled = true;
+		if (p->task)
+			task_cancel(p->task);
+	}
+}
+
+/* --- the reply --- */
+
+/* h2o calls it to ask for more; replies are given to it whole. Its address also marks our replies. */
+static void proceed(h2o_generator_t *self, h2o_req_t *req)
+{
+	(void)self;
+	(void)req;
+}
+
+bool exchange_made_reply(const h2o_req_t *req)
+{
+	return req->_generator && req->_generator->proceed == proceed;
+}
+
+static bool header_is_sane(const struct header *h)
+{
+	static const struct span bad = {"\r\n\0", 3};
+	for (size_t i = 0; i < bad.len; i++)
+		if (memchr(h->name.base, bad.base[i], h->name.len) ||
+		    (h->value.len && memchr(h->value.base, bad.base[i], h->value.len)))
+			return false;
+	return h->name.len > 0;
+}
+
+static const struct header *first_bad_header(const struct reply *r)
+{
+	for (size_t i = 0; i < r->header_count; i++)
+		if (!header_is_sane(&r->headers[i]))
+			return &r->headers[i];
+	return NULL;
+}
+
+static void send_to_h2o(struct exchange_private *p, const struct reply *r)
+{
+	h2o_req_t *req = p->req;
+	bool no_body = r->status == 204 || r->status == 304;
+	req->res.status = (int)r->status;
+	req->res.reason = http_status_title(r->status);
+	req->res.content_length = no_body ? SIZE_MAX : p->body.len;
+	if (!no_body) {
+		const char *type = r->content_type ? r->content_type : "application/json";
+		h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, type, strlen(type));
+	}
+	h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("x-request-id"), 0, NULL, p->exchange.id,
+			      strlen(p->exchange.id));
+	for (size_t i = 0; i < r->header_count; i++)
+		h2o_add_header_by_str(&req->pool, &req->res.headers, r->headers[i].name.base, r->headers[i].name.len, 0,
+				      NULL, r->headers[i].value.base, r->headers[i].value.len);
+	if (p->all->draining)
+		req->http1_is_persistent = 0;
+
+	bool send_body = !no_body && p->exchange.method != METHOD_HEAD && p->body.len > 0;
+	h2o_iovec_t body = {p->body.data, p->body.len};
+	p->sent_bytes = send_body ? p->body.len : 0;
+	p->generator = (h2o_generator_t){.proceed = proceed};
+	p->req = NULL;
+	h2o_start_response(req, &p->generator);
+	h2o_send(req, send_body ? &body : NULL, send_body, H2O_SEND_STATE_FINAL);
+	p->carrier->ops->replied(p->carrier);
+}
+
+void exchange_reply(struct exchange *x, struct reply *r)
+{
+	struct exchange_private *p = private_of(x);
+	if (p->replied) {
+		log_line(LOG_LINE_ERROR, "second reply to one request", "id=%s status=%u", x->id, r->status);
+		buf_done(&r->body);
+		return;
+	}
+	const struct header *bad = first_bad_header(r);
+	if (bad) {
+		struct error e = ERROR_INIT;
+		error_set(&e, -EINVAL, 500, NULL, "reply header %.*s: CR, LF or NUL in it", (int)bad->name.len,
+			  bad->name.base);
+		buf_done(&r->body);
+		exchange_problem(x, &e, NULL, NULL, NULL);
+		return;
+	}
+	p->replied = true;
+	p->status = r->status;
+	p->body = r->body;
+	r->body = BUF_INIT;
+	/* A reply that comes too late is dropped with its connection, when the task has ended. */
+	if (p->left || p->sent)
+		return;
+	send_to_h2o(p, r);
+}
+
+void exchange_problem(struct exchange *x, const struct error *e, const char *step, const char *members_json,
+		      const struct header *extra)
+{
+	unsigned status = e->status ? (unsigned)e->status : 500;
+	struct reply r = {.status = status, .content_type = PROBLEM_CONTENT_TYPE};
+	char retry_after[16];
+	x->error = *e;
+	private_of(x)->step = step;
+	problem_render(&r.body, &(struct problem){.status = status,
+						  .detail = x->error.public,
+						  .instance = x->id,
+						  .code = x->error.code,
+						  .step = step,
+						  .members_json = members_json});
+	if (status == 503 || status == 429) {
+		int n = snprintf(retry_after, sizeof(retry_after), "%d", e->retry_after_s ? e->retry_after_s : 1);
+		r.headers[r.header_count++] = (struct header){{"retry-after", 11}, {retry_after, (size_t)n}};
+	}
+	if (extra)
+		r.headers[r.header_count++] = *extra;
+	exchange_reply(x, &r);
+}
+
+void exchange_sent(struct exchange *x, bool whole)
+{
+	struct exchange_private *p = private_of(x);
+	p->carrier->exchange = NULL;
+	p->carrier = NULL;
+	p->req = NULL;
+	p->sent = true;
+	if (!p->replied)
+		exchange_left(x);
+	if (!whole && !p->left && !x->error.errnum)
+		error_set(&x->error, -EPIPE, 0, NULL, "the connection broke before the reply was sent");
+	request_log(p->all, &(struct request_line){.id = x->id,
+						   .peer = x->peer,
+						   .method = p->method,
+						   .path = x->path,
+						   .status = p->left ? STATUS_LEFT : p->status,
+						   .bytes = p->left ? 0 : p->sent_bytes,
+						   .us = monotonic_us() - p->began_us,
+						   .endpoint = x->endpoint,
+						   .step = p->step,
+						   .missing = x->missing,
+						   .code = x->error.code,
+						   .error = x->error.what});
+	put_if_over(p);
+}
+
+/* --- the log line --- */
+
+static void pair(struct buf *line, const char *key, const char *value)
+{
+	if (!value || !*value)
+		return;
+	buf_str(line, key);
+	logfmt_value(line, value, strlen(value));
+}
+
+static void pair_span(struct buf *line, const char *key, struct span value)
+{
+	if (value.len == 0)
+		return;
+	buf_str(line, key);
+	logfmt_value(line, value.base, value.len);
+}
+
+static void pair_ms(struct buf *line, int64_t us)
+{
+	if (us < 0)
+		return;
+	buf_lit(line, " ms=");
+	buf_int(line, us / 1000);
+	char fraction[4] = {'.', (char)('0' + us / 100 % 10), (char)('0' + us / 10 % 10), (char)('0' + us % 10)};
+	buf_append(line, fraction, sizeof(fraction));
+}
+
+void request_log(struct exchanges *all, const struct request_line *r)
+{
+	enum log_severity severity = r->status >= 500 ? LOG_LINE_ERROR : LOG_LINE_INFO;
+	if (!log_enabled(severity))
+		return;
+	struct buf *line = &all->line;
+	line->len = 0;
+	log_begin(line, severity, "request");
+	pair(line, " id=", r->id);
+	pair_span(line, " method=", r->method);
+	pair_span(line, " path=", r->path);
+	buf_lit(line, " status=");
+	buf_int(line, r->status);
+	buf_lit(line, " bytes=");
+	buf_int(line, (int64_t)r->bytes);
+	pair_ms(line, r->us);
+	pair(line, " endpoint=", r->endpoint);
+	pair(line, " peer=", r->peer);
+	pair(line, " step=", r->step);
+	pair(line, " missing=", r->missing);
+	pair(line, " code=", r->code);
+	pair(line, " error=", r->error);
+	buf_char(line, '\n');
+	log_raw(severity, line->data, line->len);
+}

@@ -1,0 +1,84 @@
+/* One HTTP request and its one reply, over h2o.
+ *
+ * DESIGN. h2o's request may vanish (HTTP/2: at any time) or stay while nobody listens any more (HTTP/1: h2o has stopped
+ * reading and hears nothing). So an exchange is memory of ours: what a task needs of the request is copied to its arena
+ * before the task starts, the client's leaving is noticed by the poller (EPOLLRDHUP on the connection) and cancels the
+ * task, and the exchange ends when both the task and the reply have. The body of the reply lives in the exchange until
+ * h2o has sent it. A method that is none of ours never becomes an exchange that a handler sees: it is answered with
+ * 501. Loop thread only. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "async/task.h"
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/error.h"
+#include "config/config.h"
+#include "handlers/problem.h"
+
+struct st_h2o_req_t; /* h2o_req_t */
+struct service;
+
+struct span {
+	const char *base;
+	size_t len;
+};
+
+struct exchange {
+	struct arena arena;
+	enum http_method method;  /* HEAD stays HEAD: the body of the reply is dropped by the exchange */
+	struct span path;         /* raw, as sent, up to the "?"; begins with "/" */
+	struct span query;        /* raw, after the "?"; base NULL: there was none */
+	struct span body;         /* the whole body; h2o's: valid until the reply */
+	bool has_body;            /* it is not empty */
+	struct span content_type; /* len 0: none; valid until the reply */
+	char id[68];              /* X-Request-Id, NUL-terminated */
+	char peer[48];            /* the client's address; "unix" */
+	bool loopback_peer;       /* loopback or Unix socket, without X-Forwarded-For and Forwarded */
+	bool admin_listener;      /* came in on server.admin */
+	deadline_t by;            /* request_timeout from when the request was complete; may be narrowed before spawn */
+
+	/* for the log line; set by whoever knows */
+	const char *endpoint; /* "GET /customers/{id}", or NULL */
+	const char *missing;  /* steps that were replaced: "a, b"; or NULL */
+	struct error error;   /* what went wrong, for the log; errnum 0: nothing */
+
+	void *handler_data; /* the handler's own */
+
+	/* private to exchange.c and the daemon follow; see exchange.c */
+	struct exchange_private *private;
+};
+
+struct header {
+	struct span name; /* lower case */
+	struct span value;
+};
+
+struct reply {
+	unsigned status;
+	const char *content_type;  /* NULL: application/json */
+	struct header headers[16]; /* beyond Content-Type, Content-Length, X-Request-Id; no CR, LF or NUL: refused */
+	size_t header_count;
+	struct buf body; /* the exchange takes it over */
+};
+
+/* The header of that name (lower case), copied to the arena; base NULL: absent. Several of them: the first. Before the
+ * reply only. */
+struct span exchange_header(struct exchange *x, const char *name);
+
+/* Run fn(x) as the request's task: its deadline is x->by, the client's leaving cancels it. fn must reply before it
+ * returns, unless it was cancelled. Replies 503 itself where max_requests are running or no stack is to be had. */
+void exchange_spawn(struct exchange *x, task_fn fn);
+
+/* Send the reply; once an exchange. Does not suspend. Takes r->body. A reply that can't be sent as it is (a header with
+ * CR, LF or NUL) becomes a 500. */
+void exchange_reply(struct exchange *x, struct reply *r);
+
+/* An RFC 9457 problem+json, from e: status, title, detail (e->public), instance (the request id), code and step where
+ * they are not NULL; members_json: further members, rendered (`"errors":[…]`) or NULL. Sets x->error for the log.
+ * 503 and 429 get Retry-After; extra headers (Allow, WWW-Authenticate) by `extra`, which may be NULL. */
+void exchange_problem(struct exchange *x, const struct error *e, const char *step, const char *members_json,
+		      const struct header *extra);

@@ -1,0 +1,196 @@
+/* Compiling a declared endpoint: references -> graph -> the order in which steps may start. */
+#include "handlers/gather/plan.h"
+
+#include <errno.h>
+#include <string.h>
+
+const struct driver *driver_of(enum source_kind kind)
+{
+	static const struct driver *const drivers[] = {
+		[SOURCE_POSTGRES] = &postgres_driver,
+		[SOURCE_MONGODB] = &mongo_driver,
+	};
+	return drivers[kind];
+}
+
+enum { STEP_MAX_ARGS = 256 };
+
+/* Where one step's references gather while its driver compiles it. */
+struct sink {
+	struct reference_sink base;
+	struct scope *scope;
+	unsigned step;
+	uint64_t needs;
+	struct slot slots[STEP_MAX_ARGS];
+	unsigned count;
+};
+
+static int note_need(struct sink *s, const struct slot *slot, const struct reference *ref)
+{
+	if (slot->kind != SLOT_STEP)
+		return 0;
+	if (slot->index == s->step) {
+		diagnostics_error(s->scope->diagnostics, ref->at, "%s: a step can't refer to itself", ref->text);
+		return -EINVAL;
+	}
+	s->needs |= UINT64_C(1) << slot->index;
+	return 0;
+}
+
+static int sink_add(struct reference_sink *base, const struct reference *ref)
+{
+	struct sink *s = container_of(base, struct sink, base);
+	struct slot slot;
+	if (slot_compile(&slot, ref, s->scope) < 0 || note_need(s, &slot, ref) < 0)
+		return -1;
+	for (unsigned i = 0; i < s->count; i++) {
+		if (slot_same(&s->slots[i], &slot))
+			return (int)i;
+	}
+	if (s->count == STEP_MAX_ARGS) {
+		diagnostics_error(s->scope->diagnostics, ref->at, "a step may have at most %d references",
+				  STEP_MAX_ARGS);
+		return -1;
+	}
+	s->slots[s->count] = slot;
+	return (int)s->count++;
+}
+
+static int compile_when(struct plan_step *p, struct sink *s)
+{
+	const struct node *n = p->config->when;
+	struct template t;
+	if (!n)
+		return 0;
+	if (n->kind != NODE_STRING || !template_parse(&t, s->scope->arena, n, s->scope->diagnostics))
+		return -EINVAL;
+	if (!template_is_reference(&t)) {
+		diagnostics_error(s->scope->diagnostics, n->at, "when: expected one reference, as \"{name}\"");
+		return -EINVAL;
+	}
+	p->has_when = true;
+	if (slot_compile(&p->when, &t.pieces[0].reference, s->scope) < 0)
+		return -EINVAL;
+	return note_need(s, &p->when, &t.pieces[0].reference);
+}
+
+static int compile_step(struct plan_step *p, const struct config *c, struct scope *scope, unsigned index)
+{
+	const struct config_step *config = &scope->endpoint->steps[index];
+	static struct sink s; /* large; configurations are compiled by one thread */
+	s = (struct sink){.base.add = sink_add, .scope = scope, .step = index};
+	bool reads = scope->endpoint->method == METHOD_GET || scope->endpoint->method == METHOD_HEAD;
+	struct action_env env = {
+		.arena = scope->arena,
+		.diagnostics = scope->diagnostics,
+		.references = &s.base,
+		.endpoint = scope->endpoint,
+		.read_only = reads && !config->write,
+	};
+	*p = (struct plan_step){
+		.config = config,
+		.driver = driver_of(config->source->kind),
+		.source = (unsigned)(config->source - c->sources),
+	};
+	int r = compile_when(p, &s);
+	if (config->on_error == ON_ERROR_DEFAULT && constant_value(&p->substitute, config->default_node, scope) < 0)
+		r = -EINVAL;
+	p->action = p->driver->action_new(config->source, config, &env);
+	if (!p->action)
+		r = -EINVAL;
+	struct slot *args = arena_array(scope->arena, s.count ? s.count : 1, sizeof(*args));
+	memcpy(args, s.slots, s.count * sizeof(*args));
+	p->args = args;
+	p->arg_count = s.count;
+	p->needs = s.needs;
+	return r;
+}
+
+/* Steps whose needs can never be met refer to each other in a circle: name one such circle. */
+static int check_cycles(const struct plan *plan, struct scope *scope)
+{
+	uint64_t startable = 0, before;
+	do {
+		before = startable;
+		for (unsigned i = 0; i < plan->step_count; i++) {
+			if ((plan->steps[i].needs & ~startable) == 0)
+				startable |= UINT64_C(1) << i;
+		}
+	} while (startable != before);
+	for (unsigned i = 0; i < plan->step_count; i++) {
+		if (startable & (UINT64_C(1) << i))
+			continue;
+		uint64_t circle = plan->steps[i].needs & ~startable;
+		const struct config_step *other = plan->steps[__builtin_ctzll(circle)].config;
+		diagnostics_error(scope->diagnostics, plan->steps[i].config->at,
+				  "step '%s' can never start: it waits, in a circle, for step '%s'",
+				  plan->steps[i].config->name, other->name);
+	}
+	uint64_t all = plan->step_count == 64 ? UINT64_MAX : (UINT64_C(1) << plan->step_count) - 1;
+	return startable == all ? 0 : -EINVAL;
+}
+
+static int compile_header(struct plan_header *h, const char *name, const struct node *value, enum text_escape escape,
+			  struct scope *scope)
+{
+	char *lower = arena_strdup(scope->arena, name);
+	for (char *p = lower; *p; p++)
+		*p = (char)(*p >= 'A' && *p <= 'Z' ? *p + 32 : *p);
+	*h = (struct plan_header){.name = {lower, strlen(lower)}, .escape = escape};
+	return text_compile(&h->value, value, scope);
+}
+
+static int compile_reply_headers(struct plan *plan, struct scope *scope)
+{
+	const struct config_endpoint *e = scope->endpoint;
+	size_t count = (e->headers ? e->headers->count : 0) + (e->location ? 1 : 0);
+	if (count > 8) {
+		diagnostics_error(scope->diagnostics, e->headers->at, "at most 8 headers");
+		return -EINVAL;
+	}
+	plan->reply_headers = arena_array(scope->arena, count ? count : 1, sizeof(*plan->reply_headers));
+	int r = 0;
+	for (size_t i = 0; e->headers && i < e->headers->count; i++) {
+		const struct node_member *m = &e->headers->members[i];
+		if (compile_header(&plan->reply_headers[plan->reply_header_count++], m->key->text, m->value, TEXT_PLAIN,
+				   scope) < 0)
+			r = -EINVAL;
+	}
+	if (e->location && compile_header(&plan->reply_headers[plan->reply_header_count++], "location", e->location,
+					  TEXT_URL, scope) < 0)
+		r = -EINVAL;
+	return r;
+}
+
+static int compile_steps(struct plan *plan, const struct config *c, struct scope *scope)
+{
+	const struct config_endpoint *e = scope->endpoint;
+	if (e->step_count > PLAN_MAX_STEPS) {
+		diagnostics_error(scope->diagnostics, e->at, "an endpoint may have at most %d steps", PLAN_MAX_STEPS);
+		return -EINVAL;
+	}
+	int r = 0;
+	plan->step_count = (unsigned)e->step_count;
+	plan->steps = arena_array(scope->arena, e->step_count ? e->step_count : 1, sizeof(*plan->steps));
+	for (unsigned i = 0; i < plan->step_count; i++) {
+		if (compile_step(&plan->steps[i], c, scope, i) < 0)
+			r = -EINVAL;
+	}
+	return r == 0 ? check_cycles(plan, scope) : r;
+}
+
+struct plan *plan_compile(const struct config *c, const struct config_endpoint *e, struct arena *a,
+			  struct diagnostics *d)
+{
+	struct scope scope = {.endpoint = e, .arena = a, .diagnostics = d};
+	struct plan *plan = arena_zalloc(a, sizeof(*plan));
+	plan->endpoint = e;
+	int steps = compile_steps(plan, c, &scope);
+	int respond = respond_compile(&plan->respond, &scope);
+	int headers = compile_reply_headers(plan, &scope);
+	const char **names = arena_array(a, scope.header_count ? scope.header_count : 1, sizeof(*names));
+	memcpy(names, scope.headers, scope.header_count * sizeof(*names));
+	plan->headers = names;
+	plan->header_count = scope.header_count;
+	return steps < 0 || respond < 0 || headers < 0 ? NULL : plan;
+}

@@ -1,0 +1,49 @@
+/* A declared endpoint, compiled: its steps, what each refers to, and the reply.
+ *
+ * The references are the edges of a graph. A step starts the moment the last step that it refers to has ended; all
+ * others start at once. Read-only once it is made; lives in the application's arena. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "drivers/driver.h"
+#include "handlers/gather/respond.h"
+#include "handlers/gather/slot.h"
+
+struct plan_step {
+	const struct config_step *config;
+	const struct driver *driver;
+	unsigned source; /* index in config.sources */
+	struct action *action;
+	const struct slot *args;
+	unsigned arg_count;
+	bool has_when;
+	struct slot when;
+	uint64_t needs;          /* bits of the steps that it refers to */
+	struct value substitute; /* on_error: { default: … } */
+};
+
+struct plan_header {
+	struct span name; /* lower case */
+	struct text value;
+	enum text_escape escape; /* TEXT_URL for location */
+};
+
+struct plan {
+	const struct config_endpoint *endpoint;
+	struct plan_step *steps;
+	unsigned step_count;
+	struct respond respond;
+	const char *const *headers; /* of the request, that references name */
+	unsigned header_count;
+	struct plan_header *reply_headers;
+	unsigned reply_header_count;
+};
+
+/* Compile e. Every mistake goes to d: wrong references, cycles, what the drivers refuse. NULL where there was one. */
+struct plan *plan_compile(const struct config *c, const struct config_endpoint *e, struct arena *a,
+			  struct diagnostics *d);
+
+/* The driver of a kind of source. */
+const struct driver *driver_of(enum source_kind kind);

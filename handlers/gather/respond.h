@@ -1,0 +1,23 @@
+/* The reply of an endpoint, compiled: a flat program that renders JSON.
+ *
+ * What is constant is rendered once, at load; a reply without references is one piece of text. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "handlers/gather/slot.h"
+
+struct respond_op;
+
+struct respond {
+	const struct respond_op *ops;
+	size_t count;
+	bool constant; /* no reference in it: rendering needs no evaluation */
+};
+
+/* From `respond`, or, where it is absent, one object of the steps' results in the order they are declared. */
+int respond_compile(struct respond *out, struct scope *scope) must_check;
+void respond_render(const struct respond *r, const struct evaluation *e, struct buf *out);
+
+/* A node without references as a value, for `{ default: … }`. */
+int constant_value(struct value *out, const struct node *n, struct scope *scope) must_check;

@@ -1,0 +1,263 @@
+/* References to slots, slots to values. */
+#include "handlers/gather/slot.h"
+
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/json_out.h"
+
+/* --- compiling --- */
+
+static const struct {
+	const char *name;
+	enum slot_kind kind;
+} request_members[] = {{"method", SLOT_METHOD}, {"path", SLOT_PATH}, {"id", SLOT_ID}, {"ip", SLOT_IP}};
+
+static int fail(struct scope *scope, const struct reference *ref, const char *why)
+{
+	diagnostics_error(scope->diagnostics, ref->at, "%s: %s", ref->text, why);
+	return -EINVAL;
+}
+
+static bool one_member(const struct path *p)
+{
+	return p->count == 1 && p->segments[0].kind == PATH_MEMBER;
+}
+
+static int compile_request(struct slot *out, const struct reference *ref, struct scope *scope)
+{
+	for (size_t i = 0; one_member(&ref->path) && i < ARRAY_SIZE(request_members); i++) {
+		const struct path_segment *s = &ref->path.segments[0];
+		if (s->name_len == strlen(request_members[i].name) &&
+		    memcmp(s->name, request_members[i].name, s->name_len) == 0) {
+			*out = (struct slot){.kind = request_members[i].kind};
+			return 0;
+		}
+	}
+	return fail(scope, ref, "expected request.method, request.path, request.id or request.ip");
+}
+
+static int compile_header(struct slot *out, const struct reference *ref, struct scope *scope)
+{
+	if (!one_member(&ref->path))
+		return fail(scope, ref, "expected headers.NAME");
+	const struct path_segment *s = &ref->path.segments[0];
+	for (unsigned i = 0; i < scope->header_count; i++) {
+		if (strlen(scope->headers[i]) == s->name_len &&
+		    strncasecmp(scope->headers[i], s->name, s->name_len) == 0) {
+			*out = (struct slot){.kind = SLOT_HEADER, .index = i};
+			return 0;
+		}
+	}
+	if (scope->header_count == PLAN_MAX_HEADERS)
+		return fail(scope, ref, "more than 32 different headers are referred to");
+	char *name = arena_strndup(scope->arena, s->name, s->name_len);
+	for (char *c = name; *c; c++)
+		*c = (char)(*c >= 'A' && *c <= 'Z' ? *c + 32 : *c);
+	*out = (struct slot){.kind = SLOT_HEADER, .index = scope->header_count};
+	scope->headers[scope->header_count++] = name;
+	return 0;
+}
+
+static int unknown_root(const struct reference *ref, struct scope *scope)
+{
+	const struct config_endpoint *e = scope->endpoint;
+	const char *names[PLAN_MAX_STEPS + 64 + 3] = {"request", "headers", "body"};
+	size_t count = 3;
+	for (size_t i = 0; i < e->parameter_count && count < ARRAY_SIZE(names); i++)
+		names[count++] = e->parameters[i].name;
+	for (size_t i = 0; i < e->step_count && count < ARRAY_SIZE(names); i++)
+		names[count++] = e->steps[i].name;
+	const char *near = nearest_name(ref->root, names, count);
+	diagnostics_error(scope->diagnostics, ref->at,
+			  "%s refers to nothing: no parameter or step has the name '%s'%s%s%s", ref->text, ref->root,
+			  near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+	return -EINVAL;
+}
+
+int slot_compile(struct slot *out, const struct reference *ref, struct scope *scope)
+{
+	const struct config_endpoint *e = scope->endpoint;
+	for (unsigned i = 0; i < e->parameter_count; i++) {
+		if (strcmp(e->parameters[i].name, ref->root) == 0) {
+			*out = (struct slot){.kind = SLOT_PARAMETER, .index = i, .path = ref->path};
+			return 0;
+		}
+	}
+	for (unsigned i = 0; i < e->step_count; i++) {
+		if (strcmp(e->steps[i].name, ref->root) == 0) {
+			*out = (struct slot){.kind = SLOT_STEP, .index = i, .path = ref->path};
+			return 0;
+		}
+	}
+	if (strcmp(ref->root, "request") == 0)
+		return compile_request(out, ref, scope);
+	if (strcmp(ref->root, "headers") == 0)
+		return compile_header(out, ref, scope);
+	if (strcmp(ref->root, "claims") == 0)
+		return fail(scope, ref, "claims of a token are not supported by this build");
+	if (strcmp(ref->root, "body") == 0) {
+		*out = (struct slot){.kind = SLOT_BODY, .path = ref->path};
+		return 0;
+	}
+	return unknown_root(ref, scope);
+}
+
+static bool segment_same(const struct path_segment *a, const struct path_segment *b)
+{
+	if (a->kind != b->kind)
+		return false;
+	switch (a->kind) {
+	case PATH_MEMBER:
+		return a->name_len == b->name_len && memcmp(a->name, b->name, a->name_len) == 0;
+	case PATH_INDEX:
+		return a->index == b->index;
+	case PATH_EACH:
+		return true;
+	}
+	return false;
+}
+
+bool slot_same(const struct slot *a, const struct slot *b)
+{
+	if (a->kind != b->kind || a->index != b->index || a->path.count != b->path.count)
+		return false;
+	for (size_t i = 0; i < a->path.count; i++) {
+		if (!segment_same(&a->path.segments[i], &b->path.segments[i]))
+			return false;
+	}
+	return true;
+}
+
+/* --- evaluating --- */
+
+static struct value from_span(struct span s)
+{
+	struct value v = s.base ? value_string(s.base, s.len) : VALUE_OF_NULL;
+	v.from_request = true;
+	return v;
+}
+
+/* Follow a path into a value that is no step's result: a parameter, the body, a default. */
+static struct value follow(struct value v, const struct path *path, struct arena *a)
+{
+	if (path->count == 0)
+		return v;
+	if (v.kind == VALUE_LIST && path->segments[0].kind == PATH_INDEX && path->count == 1) {
+		struct value element = path->segments[0].index < v.count ? v.list[path->segments[0].index]
+									 : VALUE_OF_NULL;
+		element.from_request = v.from_request;
+		return element;
+	}
+	if (v.kind == VALUE_LIST && path->segments[0].kind == PATH_EACH && path->count == 1)
+		return v;
+	if (v.kind != VALUE_JSON)
+		return VALUE_OF_NULL;
+	struct value found = json_follow(v.json, path->segments, path->count, a);
+	found.from_request = v.from_request;
+	found.structured = v.structured;
+	return found;
+}
+
+static struct value outcome_value(const struct outcome *o, const struct path *path, struct arena *a)
+{
+	if (o->kind == OUTCOME_RESULT && o->result)
+		return o->result->ops->get(o->result, path, a);
+	if (o->kind == OUTCOME_DEFAULT)
+		return follow(*o->substitute, path, a);
+	return VALUE_OF_NULL;
+}
+
+struct value slot_value(const struct slot *s, const struct evaluation *e)
+{
+	const struct exchange *x = e->exchange;
+	switch (s->kind) {
+	case SLOT_PARAMETER:
+		return follow(e->parameters.values[s->index], &s->path, e->arena);
+	case SLOT_STEP:
+		return outcome_value(&e->outcomes[s->index], &s->path, e->arena);
+	case SLOT_HEADER:
+		return from_span(e->headers[s->index]);
+	case SLOT_BODY:
+		return follow(e->parameters.body, &s->path, e->arena);
+	case SLOT_METHOD:
+		return value_string(http_method_names[x->method], strlen(http_method_names[x->method]));
+	case SLOT_PATH:
+		return from_span(x->path);
+	case SLOT_ID:
+		return from_span((struct span){x->id, strlen(x->id)});
+	case SLOT_IP:
+		return value_string(x->peer, strlen(x->peer));
+	}
+	return VALUE_OF_NULL;
+}
+
+void slot_render(const struct slot *s, const struct evaluation *e, struct buf *out)
+{
+	if (s->kind == SLOT_STEP && s->path.count == 0) {
+		const struct outcome *o = &e->outcomes[s->index];
+		if (o->kind == OUTCOME_RESULT && o->result) {
+			o->result->ops->render(o->result, out);
+			return;
+		}
+	}
+	struct value v = slot_value(s, e);
+	value_render(&v, out);
+}
+
+/* --- texts --- */
+
+int text_compile(struct text *out, const struct node *n, struct scope *scope)
+{
+	struct template t;
+	if (!template_parse(&t, scope->arena, n, scope->diagnostics))
+		return -EINVAL;
+	struct text_piece *pieces = arena_array(scope->arena, t.count ? t.count : 1, sizeof(*pieces));
+	int r = 0;
+	for (size_t i = 0; i < t.count; i++) {
+		pieces[i].literal = t.pieces[i].text;
+		pieces[i].len = t.pieces[i].len;
+		if (!t.pieces[i].text && slot_compile(&pieces[i].slot, &t.pieces[i].reference, scope) < 0)
+			r = -EINVAL;
+	}
+	*out = (struct text){.pieces = pieces, .count = t.count};
+	return r;
+}
+
+/* RFC 3986: everything but the unreserved characters, so a value can't leave its segment. */
+static void url_escape(struct buf *out, const char *s, size_t len)
+{
+	static const char hex[] = "0123456789ABCDEF";
+	for (size_t i = 0; i < len; i++) {
+		unsigned char c = (unsigned char)s[i];
+		if ((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ||
+		    c == '.' || c == '_' || c == '~') {
+			buf_char(out, (char)c);
+		} else {
+			buf_append(out, (char[]){'%', hex[c >> 4], hex[c & 15]}, 3);
+		}
+	}
+}
+
+void text_eval(const struct text *t, const struct evaluation *e, enum text_escape escape, struct buf *out)
+{
+	struct buf text = BUF_INIT;
+	for (size_t i = 0; i < t->count; i++) {
+		const struct text_piece *p = &t->pieces[i];
+		text.len = 0;
+		if (p->literal) {
+			buf_append(&text, p->literal, p->len);
+		} else {
+			struct value v = slot_value(&p->slot, e);
+			value_text(&v, &text);
+		}
+		if (escape == TEXT_JSON)
+			json_escape(out, text.data, text.len);
+		else if (escape == TEXT_URL && !p->literal)
+			url_escape(out, text.data, text.len);
+		else
+			buf_append(out, text.data, text.len);
+	}
+	buf_done(&text);
+}

@@ -1,0 +1,20 @@
+/* Problem documents (RFC 9457): what every reply that is an error says. */
+#pragma once
+
+#include "base/buf.h"
+
+struct problem {
+	unsigned status;
+	const char *detail;       /* what the client may read; NULL: nothing beyond the title */
+	const char *instance;     /* the request id */
+	const char *code;         /* NULL or "": none */
+	const char *step;         /* NULL: none */
+	const char *members_json; /* further members, rendered: `"errors":[…]`; NULL: none */
+};
+
+#define PROBLEM_CONTENT_TYPE "application/problem+json"
+
+/* Append p as JSON. Text that is not UTF-8 is left out. Any thread. */
+void problem_render(struct buf *out, const struct problem *p);
+/* "Not Found" and so on (RFC 9110); "Error" for what is not registered. */
+const char *http_status_title(unsigned status);

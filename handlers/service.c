@@ -1,0 +1,170 @@
+/* The application and a worker's share of it: from a configuration to answers. */
+#include "handlers/service.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "handlers/admin.h"
+#include "handlers/gather/plan.h"
+#include "handlers/gather/run.h"
+#include "handlers/router.h"
+
+struct app {
+	const struct config *config;
+	struct arena arena;  /* plans, routes */
+	struct plan **plans; /* one for each endpoint */
+	struct router *router;
+	struct source **sources; /* one for each source; NULL until app_open */
+};
+
+struct service {
+	struct app *app;
+	struct client **clients; /* one for each source */
+	bool draining;
+};
+
+/* --- the application --- */
+
+struct app *app_compile(const struct config *c, struct diagnostics *d)
+{
+	struct app *a = mem_zalloc(sizeof(*a));
+	a->config = c;
+	arena_init(&a->arena);
+	a->plans = arena_array(&a->arena, c->endpoint_count + 1, sizeof(*a->plans));
+	a->sources = arena_array(&a->arena, c->source_count + 1, sizeof(struct source *));
+	for (size_t i = 0; i < c->source_count; i++)
+		driver_of(c->sources[i].kind)->source_check(&c->sources[i], d);
+	for (size_t i = 0; i < c->endpoint_count; i++)
+		a->plans[i] = plan_compile(c, &c->endpoints[i], &a->arena, d);
+	a->router = router_new(c, &a->arena, d);
+	if (d->errors) {
+		app_free(a);
+		return NULL;
+	}
+	return a;
+}
+
+int app_open(struct app *a, struct executor *ex, unsigned workers, struct error *e)
+{
+	for (size_t i = 0; i < a->config->source_count; i++) {
+		const struct config_source *s = &a->config->sources[i];
+		int r = driver_of(s->kind)->source_new(&a->sources[i], s, ex, workers, e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+void app_free(struct app *a)
+{
+	if (!a)
+		return;
+	for (size_t i = 0; i < a->config->source_count; i++) {
+		if (a->sources[i])
+			driver_of(a->config->sources[i].kind)->source_free(a->sources[i]);
+	}
+	arena_done(&a->arena);
+	free(a);
+}
+
+/* --- a worker's share --- */
+
+int service_open(struct service **out, struct app *a, unsigned worker, struct error *e)
+{
+	struct service *s = mem_zalloc(sizeof(*s));
+	(void)worker;
+	s->app = a;
+	s->clients = mem_zalloc((a->config->source_count + 1) * sizeof(struct client *));
+	for (size_t i = 0; i < a->config->source_count; i++) {
+		int r = driver_of(a->config->sources[i].kind)->client_open(&s->clients[i], a->sources[i], e);
+		if (r < 0) {
+			service_close(s);
+			return r;
+		}
+	}
+	*out = s;
+	return 0;
+}
+
+void service_close(struct service *s)
+{
+	if (!s)
+		return;
+	for (size_t i = 0; i < s->app->config->source_count; i++) {
+		if (s->clients[i])
+			driver_of(s->app->config->sources[i].kind)->client_close(s->clients[i]);
+	}
+	free(s->clients);
+	free(s);
+}
+
+void service_drain(struct service *s)
+{
+	s->draining = true;
+}
+
+static const char *source_down(const void *arg, size_t i)
+{
+	const struct service *s = arg;
+	const struct config_source *source = &s->app->config->sources[i];
+	return driver_of(source->kind)->client_ready(s->clients[i]) ? NULL : source->name;
+}
+
+/* --- requests --- */
+
+/* "GET, HEAD, OPTIONS" in x's arena. */
+static struct header allow_header(struct exchange *x, unsigned allowed)
+{
+	struct buf names = BUF_INIT;
+	for (unsigned m = 0; m < METHOD_COUNT; m++) {
+		if (!(allowed & BIT(m)))
+			continue;
+		if (names.len)
+			buf_lit(&names, ", ");
+		buf_str(&names, http_method_names[m]);
+	}
+	struct header h = {.name = {"allow", 5}, .value = {arena_strndup(&x->arena, names.data, names.len), names.len}};
+	buf_done(&names);
+	return h;
+}
+
+static void refuse_method(struct exchange *x, unsigned allowed)
+{
+	struct header allow = allow_header(x, allowed);
+	if (x->method == METHOD_OPTIONS) {
+		exchange_reply(x, &(struct reply){.status = 204, .headers = {allow}, .header_count = 1});
+		return;
+	}
+	struct error e;
+	error_set(&e, -EOPNOTSUPP, 405, "This path does not answer this method.", "method not allowed");
+	exchange_problem(x, &e, NULL, NULL, &allow);
+}
+
+static void refuse_path(struct exchange *x, int r)
+{
+	struct error e;
+	if (r == -ENOENT)
+		error_set(&e, r, 404, "There is nothing at this path.", "no such path");
+	else
+		error_set(&e, r, 400, "The path is not well-formed.", "bad path");
+	exchange_problem(x, &e, NULL, NULL, NULL);
+}
+
+void service_handle(struct service *s, struct exchange *x)
+{
+	const struct app *a = s->app;
+	struct readiness readiness = {
+		.draining = s->draining, .source_count = a->config->source_count, .source_down = source_down, .arg = s};
+	if (admin_handle(x, a->config, &readiness))
+		return;
+	struct route_match m;
+	int r = router_match(a->router, x->method, x->path, &x->arena, &m);
+	if (r == 0)
+		gather_handle(a->plans[m.index], s->clients, x, &m);
+	else if (r == -EOPNOTSUPP)
+		refuse_method(x, m.allowed);
+	else
+		refuse_path(x, r);
+}

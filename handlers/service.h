@@ -1,0 +1,30 @@
+/* The application: what a configuration answers to requests. `struct app` is the process's, compiled once and
+ * read-only; `struct service` is a worker's share of it (connections). */
+#pragma once
+
+#include <stdbool.h>
+
+#include "async/executor.h"
+#include "base/buf.h"
+#include "config/config.h"
+#include "handlers/exchange.h"
+
+struct app;
+struct service;
+
+/* Compile every endpoint of c; every mistake goes to d. No network. Returns NULL where d->errors is not 0. c must
+ * outlive the app. */
+struct app *app_compile(const struct config *c, struct diagnostics *d);
+/* Make the sources, for that many workers. Returns 0 or -errno with e filled. */
+int app_open(struct app *a, struct executor *ex, unsigned workers, struct error *e) must_check;
+/* All services are closed. NULL is allowed. */
+void app_free(struct app *a);
+
+/* Loop thread, outside or inside a task. Starts connecting; does not wait. */
+int service_open(struct service **out, struct app *a, unsigned worker, struct error *e) must_check;
+/* Suspends: in a task, after the last request has ended. Closes all connections. */
+void service_close(struct service *s);
+/* Answer x: at once, or by exchange_spawn. Called by the daemon for every request that was read. */
+void service_handle(struct service *s, struct exchange *x);
+/* From now on /-/ready says 503 (draining). */
+void service_drain(struct service *s);

@@ -1,0 +1,33 @@
+"""Real servers for the tests, the demo and the benchmark, each in a scratch folder and on a free port.
+
+    with Postgres() as pg, Mongo() as mongo, Gatherd(YAML, env={"PG": pg.url(), "MONGO": mongo.url()}) as gatherd:
+        assert gatherd.get("/customers/1").json() == …
+
+Only the standard library and Debian's packages are needed.
+"""
+
+from .bson import Binary, Decimal128, Int64, ObjectId, Regex, Timestamp
+from .gatherd import Gatherd, Response
+from .mongo import Mongo, MongoClient, MongoError
+from .postgres import Postgres, SqlError
+from .server import ROOT, Port, Server, ServerError
+
+__all__ = [
+    "Binary",
+    "Decimal128",
+    "Gatherd",
+    "Int64",
+    "Mongo",
+    "MongoClient",
+    "MongoError",
+    "ObjectId",
+    "Port",
+    "Postgres",
+    "ROOT",
+    "Regex",
+    "Response",
+    "Server",
+    "ServerError",
+    "SqlError",
+    "Timestamp",
+]
