@@ -33,7 +33,7 @@ struct config_listen {
 struct config_server {
 	struct config_listen *listen; /* at least one; the admin listener, where there is one, is the last */
 	size_t listen_count;
-	unsigned threads; /* what was given; auto: the number of cores that the process may use */
+	unsigned threads; /* what was given; auto: the cores that the process may use, no more than the smallest pool */
 	bool threads_auto;
 	unsigned max_connections;
 	unsigned max_requests;
@@ -67,7 +67,7 @@ struct config_source {
 	struct config_secret password;
 	struct config_pool pool;
 	int64_t timeout_us;   /* for a step that names none; 0: only the request's */
-	int64_t longest_us;   /* the longest any step of this source may take: for statement_timeout */
+	int64_t longest_us;   /* the longest any step of this source may take, never 0: for statement_timeout */
 	bool prepare;         /* postgres */
 	enum mongo_json json; /* mongodb */
 };
@@ -87,7 +87,7 @@ struct config_schema {
 	bool has_min_length, has_max_length;
 	uint64_t min_length, max_length;     /* code points; arrays: minItems, maxItems */
 	const char *pattern;                 /* NULL: none */
-	void *pattern_compiled;              /* pcre2_code *, matched unanchored with match limits */
+	void *pattern_compiled;              /* pcre2_code *, in the arena; matched unanchored, with match limits */
 	const struct config_schema *items;   /* arrays; NULL: anything */
 	struct config_parameter *properties; /* objects */
 	size_t property_count;
@@ -99,10 +99,10 @@ struct config_parameter {
 	const char *name;
 	struct config_schema schema;
 	enum parameter_in in;
-	bool required;
+	bool required; /* of a property: it is in `required` of its object */
 	bool has_default;
-	struct value default_value;
-	const char *summary; /* description: */
+	struct value default_value; /* VALUE_NULL: `default: null` */
+	const char *summary;        /* description: */
 	struct mark at;
 };
 
@@ -118,6 +118,7 @@ enum http_method {
 };
 extern const char *const http_method_names[METHOD_COUNT];
 
+/* EXPECT_DEFAULT never leaves config: it stands for the action's own. */
 enum expect { EXPECT_DEFAULT, EXPECT_MANY, EXPECT_ONE, EXPECT_MAYBE, EXPECT_VALUE, EXPECT_NONE };
 enum on_error { ON_ERROR_FAIL, ON_ERROR_NULL, ON_ERROR_DEFAULT, ON_ERROR_OMIT };
 
@@ -169,7 +170,7 @@ struct config {
 	size_t endpoint_count;
 };
 
-/* Load and check `path`. Reports every mistake to d. Returns the configuration, or NULL where d->errors is not 0.
+/* Load and check `path`. Reports every mistake to d, sorted. Returns the configuration, or NULL where there was one.
  * Reads files (secrets): not on a loop thread. */
 struct config *config_load(const char *path, struct diagnostics *d);
 /* The same from text; `name` stands for the file in marks. */

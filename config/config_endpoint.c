@@ -14,24 +14,25 @@ const char *const http_method_names[METHOD_COUNT] = {
 
 /* --- "METHOD /path" -------------------------------------------------------------------------------------------- */
 
-static bool parse_method(struct decoder *dc, const struct node *key, size_t len, enum http_method *method)
+/* The method of the first len bytes of key. Where it is wrong *method is one that lets everything else stand. */
+static void parse_method(struct decoder *dc, const struct node *key, size_t len, enum http_method *method)
 {
 	static const char *const declared[] = {"GET", "POST", "PUT", "PATCH", "DELETE"};
 	const char *name = arena_strndup(&dc->diagnostics->arena, key->text, len);
 
+	*method = METHOD_POST;
+	if (strcmp(name, "HEAD") == 0 || strcmp(name, "OPTIONS") == 0) {
+		decode_error(dc, key->at, "%s is answered by itself wherever the path exists%s", name,
+			     *name == 'H' ? ": declare GET" : "");
+		return;
+	}
 	for (unsigned m = 0; m < METHOD_COUNT; m++) {
 		if (strcmp(http_method_names[m], name) == 0) {
 			*method = (enum http_method)m;
-			if (m == METHOD_HEAD || m == METHOD_OPTIONS) {
-				decode_error(dc, key->at, "%s is answered by itself wherever the path exists%s", name,
-					     m == METHOD_HEAD ? ": declare GET" : "");
-				return false;
-			}
-			return true;
+			return;
 		}
 	}
 	decode_unknown(dc, key->at, "method", name, declared, ARRAY_SIZE(declared));
-	return false;
 }
 
 /* One character that a literal segment of a path can't hold, or 0. Characters stand for themselves: the request's
@@ -46,26 +47,21 @@ static char wrong_character(const char *segment, size_t len)
 	return 0;
 }
 
-static bool check_literal(struct decoder *dc, const struct node *key, const char *segment, size_t len)
+static void check_literal(struct decoder *dc, const struct node *key, const char *segment, size_t len)
 {
+	struct mark at = node_mark_at(key, (size_t)(segment - key->text));
 	char wrong = wrong_character(segment, len);
 
 	if (wrong == '%')
-		decode_error(dc, node_mark_at(key, (size_t)(segment - key->text)),
-			     "path: write the character itself instead of its percent-encoding");
+		decode_error(dc, at, "path: write the character itself instead of its percent-encoding");
 	else if (wrong == '{' || wrong == '}' || wrong == '*')
-		decode_error(dc, node_mark_at(key, (size_t)(segment - key->text)),
+		decode_error(dc, at,
 			     "path: \"%.*s\": a parameter is a whole segment: {name}, or {name*} as the last one",
 			     (int)(len < 60 ? len : 60), segment);
 	else if (wrong)
-		decode_error(dc, node_mark_at(key, (size_t)(segment - key->text)), "path: a path can't hold \"%c\"",
-			     wrong);
+		decode_error(dc, at, "path: a path can't hold \"%c\"", wrong);
 	else if ((len == 1 && segment[0] == '.') || (len == 2 && memcmp(segment, "..", 2) == 0))
-		decode_error(dc, node_mark_at(key, (size_t)(segment - key->text)),
-			     "path: \".\" and \"..\" are never answered");
-	else
-		return true;
-	return false;
+		decode_error(dc, at, "path: \".\" and \"..\" are never answered");
 }
 
 struct declared_path {
@@ -74,74 +70,65 @@ struct declared_path {
 };
 
 /* {name} or {name*}. */
-static bool add_path_name(struct decoder *dc, const struct node *key, const char *segment, size_t len, bool last,
+static void add_path_name(struct decoder *dc, const struct node *key, const char *segment, size_t len, bool last,
 			  struct declared_path *path)
 {
 	struct mark at = node_mark_at(key, (size_t)(segment - key->text));
 	bool rest = len > 3 && segment[len - 2] == '*';
 	const char *name = arena_strndup(dc->arena, segment + 1, len - 2 - rest);
+	bool twice = false;
 
-	if (!is_name(name)) {
+	for (size_t i = 0; i < path->count; i++)
+		twice = twice || strcmp(path->names[i].name, name) == 0;
+	if (!is_name(name))
 		decode_error(dc, at, "path: {%.60s}: " NAME_RULE, name);
-		return false;
-	}
-	if (is_reserved_name(name)) {
+	else if (is_reserved_name(name))
 		decode_error(dc, at, "path: {%s}: the name is taken: it is of the request", name);
-		return false;
-	}
-	if (rest && !last) {
+	else if (rest && !last)
 		decode_error(dc, at, "path: {%s*} takes the rest of the path: it must be the last segment", name);
-		return false;
-	}
-	for (size_t i = 0; i < path->count; i++) {
-		if (strcmp(path->names[i].name, name) == 0) {
-			decode_error(dc, at, "path: {%s} stands in it twice", name);
-			return false;
-		}
-	}
-	if (path->count == MAX_PATH_PARAMETERS) {
+	else if (twice)
+		decode_error(dc, at, "path: {%s} stands in it twice", name);
+	else if (path->count == MAX_PATH_PARAMETERS)
 		decode_error(dc, at, "path: more than %d parameters", MAX_PATH_PARAMETERS);
-		return false;
-	}
-	path->names[path->count++] = (struct path_name){name, rest};
-	return true;
+	else
+		path->names[path->count++] = (struct path_name){name, rest};
 }
 
-static bool parse_path(struct decoder *dc, const struct node *key, const char *text, struct declared_path *path)
+static void parse_path(struct decoder *dc, const struct node *key, const char *text, struct declared_path *path)
 {
-	bool right = true;
-
 	if (strncmp(text, "/-/", 3) == 0 || strcmp(text, "/-") == 0) {
 		decode_error(dc, key->at, "path: what begins with /-/ is gatherd's own");
-		return false;
+		return;
 	}
 	for (const char *segment = text; *segment == '/';) {
 		segment++;
 		size_t len = strcspn(segment, "/");
 		bool last = segment[len] == '\0';
 		bool parameter = len > 2 && segment[0] == '{' && segment[len - 1] == '}';
-		if (!(parameter ? add_path_name(dc, key, segment, len, last, path)
-				: check_literal(dc, key, segment, len)))
-			right = false;
+		if (parameter)
+			add_path_name(dc, key, segment, len, last, path);
+		else
+			check_literal(dc, key, segment, len);
 		segment += len;
 	}
-	return right;
 }
 
 /* The key: sets e's method and path. */
-static bool parse_key(struct decoder *dc, const struct node *key, struct config_endpoint *e, struct declared_path *path)
+static void parse_key(struct decoder *dc, const struct node *key, struct config_endpoint *e, struct declared_path *path)
 {
 	const char *space = strchr(key->text, ' ');
 
+	e->path = "/";
+	e->method = METHOD_POST;
 	if (!space || space[1] != '/') {
 		decode_error(dc, key->at,
 			     "endpoint \"%.100s\": expected \"METHOD /path\", such as \"GET /customers/{id}\"",
 			     key->text);
-		return false;
+		return;
 	}
 	e->path = space + 1;
-	bool method = parse_method(dc, key, (size_t)(space - key->text), &e->method);
-	return parse_path(dc, key, e->path, path) && method;
+	parse_method(dc, key, (size_t)(space - key->text), &e->method);
+	parse_path(dc, key, e->path, path);
 }
 
 /* --- parameters ------------------------------------------------------------------------------------------------ */
@@ -269,7 +256,7 @@ static void decode_endpoint(struct decoder *dc, const struct node *key, const st
 	struct config_endpoint *e = &dc->config->endpoints[dc->config->endpoint_count++];
 	struct declared_path path = {0};
 
-	*e = (struct config_endpoint){.name = key->text, .path = "/", .at = key->at};
+	*e = (struct config_endpoint){.name = key->text, .at = key->at};
 	parse_key(dc, key, e, &path);
 	if (!decode_is_mapping(dc, key->text, n))
 		return;

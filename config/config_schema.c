@@ -16,16 +16,20 @@ static const char *const type_words[] = {
 };
 /* --- does a tree fit a schema? --------------------------------------------------------------------------------- */
 
+static bool is_number(const struct node *n)
+{
+	return n->kind == NODE_INT || n->kind == NODE_FLOAT;
+}
+
 static bool fits_type(const struct node *n, enum parameter_type type)
 {
-	bool number = n->kind == NODE_INT || n->kind == NODE_FLOAT;
 	switch (type) {
 	case TYPE_STRING:
 		return n->kind == NODE_STRING;
 	case TYPE_INTEGER:
-		return number && decimal_is_integer(n->text, n->len);
+		return is_number(n) && decimal_is_integer(n->text, n->len);
 	case TYPE_NUMBER:
-		return number;
+		return is_number(n);
 	case TYPE_BOOLEAN:
 		return n->kind == NODE_BOOL;
 	case TYPE_ARRAY:
@@ -55,25 +59,37 @@ static bool matches(const struct config_schema *s, const struct node *n)
 	return matched;
 }
 
+/* Equal as JSON Schema means it: 3 and 3.0 are. */
+static bool equals(const struct value *v, const struct node *n)
+{
+	struct buf a = BUF_INIT, b = BUF_INIT;
+
+	value_render(v, &a);
+	node_render(n, &b);
+	bool equal = is_number(n) && (v->kind == VALUE_INT || v->kind == VALUE_NUMBER)
+			     ? decimal_compare(a.data, a.len, b.data, b.len) == 0
+			     : a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
+	buf_done(&a);
+	buf_done(&b);
+	return equal;
+}
+
 static bool in_enumeration(const struct config_schema *s, const struct node *n)
 {
-	struct buf wanted = BUF_INIT, one = BUF_INIT;
 	bool found = s->enumeration_count == 0;
-
-	node_render(n, &wanted);
-	for (size_t i = 0; i < s->enumeration_count && !found; i++) {
-		one.len = 0;
-		value_render(&s->enumeration[i], &one);
-		found = one.len == wanted.len && memcmp(one.data, wanted.data, one.len) == 0;
-	}
-	buf_done(&one);
-	buf_done(&wanted);
+	for (size_t i = 0; i < s->enumeration_count && !found; i++)
+		found = equals(&s->enumeration[i], n);
 	return found;
 }
 
 static const char *const not_of_type[] = {
-	[TYPE_STRING] = "it is no string",   [TYPE_INTEGER] = "it is no integer", [TYPE_NUMBER] = "it is no number",
-	[TYPE_BOOLEAN] = "it is no boolean", [TYPE_ARRAY] = "it is no array",     [TYPE_OBJECT] = "it is no object",
+	[TYPE_STRING] = "it is no string",
+	[TYPE_INTEGER] = "it is no integer",
+	[TYPE_NUMBER] = "it is no number",
+	[TYPE_BOOLEAN] = "it is no boolean",
+	[TYPE_ARRAY] = "it is no array",
+	[TYPE_OBJECT] = "it is no object",
+	[TYPE_ANY] = NULL,
 };
 
 static const char *misfit(const struct config_schema *s, const struct node *n);
@@ -107,7 +123,7 @@ static const char *misfit_within(const struct config_schema *s, const struct nod
 /* Why n does not fit s; NULL where it does. The recursion is bounded by the depth of the tree. */
 static const char *misfit(const struct config_schema *s, const struct node *n)
 {
-	bool number = n->kind == NODE_INT || n->kind == NODE_FLOAT;
+	bool number = is_number(n);
 	size_t length = n->kind == NODE_STRING ? utf8_length(n->text, n->len) : n->count;
 	bool measured = n->kind == NODE_STRING || n->kind == NODE_SEQUENCE;
 

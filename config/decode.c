@@ -53,7 +53,7 @@ bool is_name(const char *s)
 	if (!isalpha((unsigned char)*s) && *s != '_')
 		return false;
 	size_t n = strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-");
-	return s[n] == '\0' && n <= NAME_MAX_LENGTH;
+	return n <= NAME_MAX_LENGTH && s[n] == '\0';
 }
 
 bool is_reserved_name(const char *s)

@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 
 #define WORD_MAX 64 /* longer words have no nearest name */
 
@@ -37,16 +38,29 @@ static const char *keep_file(struct diagnostics *d, const char *file)
 	return arena_strdup(&d->arena, file);
 }
 
-/* Control characters of a file's text must not reach a terminal. */
+/* Bytes of the UTF-8 character at p, 0 where it is none: a message may have cut one in two. */
+static size_t character(const char *p, size_t left)
+{
+	size_t n = 1;
+	while (n <= 4 && n <= left && !utf8_valid(p, n))
+		n++;
+	return n <= 4 && n <= left ? n : 0;
+}
+
+/* The text as it may reach a terminal: UTF-8 without control characters. */
 static const char *printable(struct diagnostics *d, const char *text, size_t len)
 {
 	struct buf out = BUF_INIT;
-	for (size_t i = 0; i < len; i++) {
+	for (size_t i = 0; i < len;) {
+		size_t n = character(text + i, len - i);
 		unsigned char c = (unsigned char)text[i];
-		if (c < 0x20 || c == 0x7f)
+		if (n == 0)
+			buf_char(&out, '?');
+		else if (c < 0x20 || c == 0x7f)
 			buf_printf(&out, "\\x%02x", c);
 		else
-			buf_char(&out, (char)c);
+			buf_append(&out, text + i, n);
+		i += n ? n : 1;
 	}
 	const char *kept = arena_strndup(&d->arena, out.data ? out.data : "", out.len);
 	buf_done(&out);

@@ -196,10 +196,11 @@ void pg_call_answered(struct pg_call *call)
 		conn->abandoned--;
 	bool innocent = is_innocent(call, conn);
 	if (pg_failed(call->result)) {
+		bool writes = call->statement && !call->statement->action->read_only;
 		if (call->statement && !innocent)
 			pg_statement_erred(call->statement, loop_now_us(call->client->loop));
 		/* A server that ends us, or takes no writes any more, is no good for the next call. */
-		if (pg_sqlstate_ends_connection(call->result) || pg_sqlstate_is(call->result, "25006"))
+		if (pg_sqlstate_ends_connection(call->result) || (writes && pg_sqlstate_is(call->result, "25006")))
 			conn->retired = true;
 	}
 	if (innocent && run_again(call))

@@ -233,8 +233,10 @@ static void grow(struct pg_client *c)
 {
 	unsigned at_once = c->failures ? 1 : CONNECTING_AT_ONCE;
 
-	while (c->count[PG_CONNECTING] < at_once && !c->asking && wants_more(c)) {
-		if (loop_now_us(c->loop) < c->retry_at_us)
+	while (c->count[PG_CONNECTING] < at_once && wants_more(c)) {
+		/* The first one is ours, whatever we ask the others for. */
+		bool first = pg_client_live(c) + c->count[PG_CONNECTING] == 0;
+		if (loop_now_us(c->loop) < c->retry_at_us || (c->asking && !first))
 			break;
 		if (budget_take(&c->member))
 			open_one(c);

@@ -150,10 +150,12 @@ static int run_steps(struct run *run)
 		if (r == 0)
 			r = await_step(run);
 	} while (r >= 0 && run->gather.first_error == 0);
-	if (r >= 0)
+	if (run->gather.first_error)
 		r = run->gather.first_error;
+	else if (r == -ENOENT)
+		r = 0; /* all have ended */
 	gather_done(&run->gather);
-	return r == -ENOENT ? 0 : r;
+	return r;
 }
 
 /* --- the reply --- */

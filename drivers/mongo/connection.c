@@ -1,0 +1,96 @@
+/* Making and unmaking libmongoc clients.
+ *
+ * A client that was made for a URL with hosts does nothing that blocks: it connects when it is first used, through
+ * streams of ours. What it may do is sleep on the thread, for up to half a second, when it looks for its servers again
+ * within that time of the last look; a broken client that is destroyed looks for them to say good-bye. So a broken one
+ * rests for that long before it is destroyed. */
+#include "drivers/mongo/connection.h"
+
+#include <errno.h>
+
+#include "base/mem.h"
+#include "drivers/mongo/errors.h"
+
+#define RESCAN_REST_MS 550 /* libmongoc's own is 500 */
+
+/* Once: a look for the servers costs a round trip to each of them, and waits for the slowest. When the one that was
+ * chosen steps down or goes away, the connection ends, and its successor chooses again. */
+static bool choose_server(struct connection *c, bson_error_t *error)
+{
+	mongoc_server_description_t *server = mongoc_client_select_server(
+		c->client, false, mongoc_client_get_read_prefs(c->client), error);
+
+	if (!server)
+		return false;
+	BSON_APPEND_INT32(c->options, "serverId", (int32_t)mongoc_server_description_id(server));
+	mongoc_server_description_destroy(server);
+	return true;
+}
+
+bool mongo_connection_command(struct connection *c, const char *database, const bson_t *command, bson_t *reply,
+			      bson_error_t *error)
+{
+	return mongoc_client_read_command_with_opts(c->client, database, command, NULL, c->options, reply, error);
+}
+
+/* Proves the way there, and the password. */
+static bool ping(struct connection *c, const char *database, bson_error_t *error)
+{
+	bson_t command = BSON_INITIALIZER, reply;
+
+	BSON_APPEND_INT32(&command, "ping", 1);
+	bool good = mongo_connection_command(c, database, &command, &reply, error);
+	bson_destroy(&reply);
+	bson_destroy(&command);
+	return good;
+}
+
+int mongo_connection_open(struct connection *c, const mongoc_uri_t *uri, const char *database,
+			  const struct stream_settings *settings, void (*disturbed)(struct stream_set *set),
+			  struct error *e)
+{
+	bson_error_t error = {0};
+	int r = 0;
+
+	stream_set_init(&c->streams, settings, disturbed);
+	c->options = bson_new();
+	c->client = mongoc_client_new_from_uri_with_error(uri, &error);
+	if (!c->client)
+		return error_set(e, -EINVAL, 503, "the database is unavailable", "libmongoc: %s", error.message);
+	mongoc_client_set_error_api(c->client, MONGOC_ERROR_API_VERSION_2);
+	mongoc_client_set_stream_initiator(c->client, stream_initiate, &c->streams);
+	deadline_t before = deadline_push(deadline_in_us(settings->connect_timeout_us));
+	if (!choose_server(c, &error) || !ping(c, database, &error))
+		r = mongo_connect_error(e, &error, &c->streams);
+	deadline_pop(before);
+	return r;
+}
+
+static void rest(deadline_t until)
+{
+	struct shield shield;
+
+	task_shield(&shield, DEADLINE_NEVER);
+	while (!deadline_passed(until)) {
+		if (task_sleep(until) < 0)
+			break;
+	}
+	task_unshield(&shield);
+}
+
+void mongo_connection_destroy(struct connection *c, deadline_t by)
+{
+	struct shield shield;
+
+	if (!c->client)
+		goto free_options;
+	if (c->streams.fault && c->streams.polled_us)
+		rest((deadline_t){c->streams.polled_us + RESCAN_REST_MS * 1000});
+	task_shield(&shield, by);
+	mongoc_client_destroy(c->client);
+	task_unshield(&shield);
+	c->client = NULL;
+free_options:
+	bson_destroy(c->options);
+	c->options = NULL;
+}

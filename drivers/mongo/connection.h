@@ -1,0 +1,35 @@
+/* One client of libmongoc: a connection to whichever servers the URL names. Used by one task at a time. */
+#pragma once
+
+#include "async/task.h"
+#include "base/error.h"
+#include "drivers/mongo/stream.h"
+
+struct mongo_pool;
+
+enum connection_state { CONNECTION_OPENING, CONNECTION_IDLE, CONNECTION_BUSY, CONNECTION_LEAVING, CONNECTION_STATES };
+
+struct connection {
+	struct list link; /* in pool->in[state] */
+	enum connection_state state;
+	struct mongo_pool *pool;
+	mongoc_client_t *client;
+	bson_t *options; /* {serverId}: every command goes to the server that was chosen when it was opened */
+	struct stream_set streams;
+	struct task *task;   /* CONNECTION_OPENING: who opens it */
+	unsigned generation; /* the pool's when it was opened */
+	bool disturbed;      /* a connection of its was closed meanwhile */
+	int64_t opened_us, idle_since_us;
+};
+
+/* Make a client and see that a server answers it and lets it in. Suspends. Returns 0, or -errno with e filled: then the
+ * client is there all the same, to be destroyed. */
+int mongo_connection_open(struct connection *c, const mongoc_uri_t *uri, const char *database,
+			  const struct stream_settings *settings, void (*disturbed)(struct stream_set *set),
+			  struct error *e) must_check;
+/* Run a command. Suspends, until the task's deadline. Returns whether the server did it; *reply is to be destroyed
+ * either way. */
+bool mongo_connection_command(struct connection *c, const char *database, const bson_t *command, bson_t *reply,
+			      bson_error_t *error);
+/* Suspends: tells the server, where that is still possible by `by`. Not cancelled by the task's cancellation. */
+void mongo_connection_destroy(struct connection *c, deadline_t by);

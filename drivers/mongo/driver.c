@@ -1,0 +1,249 @@
+/* MongoDB as a kind of source: what drivers/driver.h asks of every kind.
+ *
+ * libmongoc initializes itself when it is loaded and cleans up when the process ends, so nobody here calls mongoc_init
+ * or mongoc_cleanup; it is only told, once, to keep its log to itself. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "drivers/budget.h"
+#include "drivers/driver.h"
+#include "drivers/mongo/action.h"
+#include "drivers/mongo/errors.h"
+#include "drivers/mongo/operations.h"
+#include "drivers/mongo/pool.h"
+#include "drivers/mongo/tls.h"
+#include "drivers/mongo/url.h"
+
+struct mongo_source {
+	const struct config_source *config;
+	struct arena arena;
+	struct mongo_url url;
+	struct tls *tls; /* NULL: clear text */
+	struct budget budget;
+	struct pool_settings settings;
+};
+
+struct mongo_client {
+	struct mongo_source *source;
+	struct mongo_pool pool;
+};
+
+static struct mongo_source *source_of(struct source *s)
+{
+	return (struct mongo_source *)s;
+}
+
+static struct mongo_client *client_of(struct client *c)
+{
+	return (struct mongo_client *)c;
+}
+
+static void quiet(void)
+{
+	mongoc_log_set_handler(NULL, NULL);
+	mongoc_handshake_data_append("gatherd", GATHERD_VERSION, NULL);
+}
+
+static void library_once(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, quiet);
+}
+
+/* --- sources --- */
+
+static void mongo_source_check(const struct config_source *config, struct diagnostics *d)
+{
+	struct mongo_url url;
+	struct arena arena;
+
+	library_once();
+	arena_init(&arena);
+	if (mongo_url_parse(&url, &arena, config, d))
+		mongo_url_done(&url);
+	arena_done(&arena);
+}
+
+/* Its mistakes were reported by source_check; here the first one is enough. */
+static int read_url(struct mongo_source *s, struct error *e)
+{
+	struct diagnostics d;
+	int r = 0;
+
+	diagnostics_init(&d);
+	if (!mongo_url_parse(&s->url, &s->arena, s->config, &d))
+		r = error_set(e, -EINVAL, 500, NULL, "%s", d.count ? d.items[0].text : "the URL is wrong");
+	diagnostics_done(&d);
+	return r;
+}
+
+static void mongo_source_free(struct source *source)
+{
+	struct mongo_source *s = source_of(source);
+
+	if (!s)
+		return;
+	tls_free(s->tls);
+	mongo_url_done(&s->url);
+	if (s->settings.budget)
+		budget_done(&s->budget);
+	arena_done(&s->arena);
+	free(s);
+}
+
+static int mongo_source_new(struct source **out, const struct config_source *config, struct executor *executor,
+			    unsigned workers, struct error *e)
+{
+	struct mongo_source *s = mem_zalloc(sizeof(*s));
+	const struct config_pool *pool = &config->pool;
+	int r;
+
+	library_once();
+	s->config = config;
+	arena_init(&s->arena);
+	r = read_url(s, e);
+	if (r == 0 && s->url.tls)
+		r = tls_new(&s->tls, &s->url.tls_options, e);
+	if (r < 0) {
+		mongo_source_free((struct source *)s);
+		return r;
+	}
+	budget_init(&s->budget, pool->size > workers ? pool->size : workers, workers, pool->max_waiting);
+	s->settings = (struct pool_settings){
+		.name = config->name,
+		.uri = s->url.uri,
+		.database = s->url.database,
+		.limits = *pool,
+		.streams = {.executor = executor, .tls = s->tls, .connect_timeout_us = s->url.connect_timeout_us},
+		.budget = &s->budget,
+	};
+	*out = (struct source *)s;
+	return 0;
+}
+
+/* --- clients --- */
+
+static int mongo_client_open(struct client **out, struct source *source, struct error *e)
+{
+	struct mongo_client *c = mem_zalloc(sizeof(*c));
+
+	(void)e;
+	c->source = source_of(source);
+	mongo_pool_open(&c->pool, &c->source->settings);
+	*out = (struct client *)c;
+	return 0;
+}
+
+static void mongo_client_close(struct client *client)
+{
+	struct mongo_client *c = client_of(client);
+
+	mongo_pool_close(&c->pool);
+	free(c);
+}
+
+static bool mongo_client_ready(const struct client *client)
+{
+	return mongo_pool_ready(&((const struct mongo_client *)client)->pool);
+}
+
+static bool mongo_client_idle(const struct client *client)
+{
+	return mongo_pool_idle(&((const struct mongo_client *)client)->pool);
+}
+
+/* --- actions --- */
+
+static struct action *mongo_action_new(const struct config_source *config, const struct config_step *step,
+				       struct action_env *env)
+{
+	(void)config;
+	return (struct action *)mongo_action_compile(step, env);
+}
+
+struct call {
+	struct mongo_client *client;
+	const struct mongo_action *action;
+	struct mongo_command command;
+	int64_t timeout_us;
+	deadline_t by; /* of the step: from when it first has a connection */
+	struct mongo_result *result;
+	struct error *error;
+};
+
+/* One attempt. *again: it failed in a way that another one may mend. */
+static int attempt(struct call *call, bool *again)
+{
+	struct connection *connection;
+	struct mongo_pool *pool = &call->client->pool;
+	const char *database = call->client->source->settings.database;
+	unsigned consequences;
+
+	*again = false;
+	int status = mongo_pool_acquire(pool, &connection, call->error);
+	if (status < 0)
+		return status;
+	if (call->by.us == DEADLINE_NEVER.us && call->timeout_us)
+		call->by = deadline_in_us(call->timeout_us);
+	deadline_t before = deadline_push(call->by);
+	mongo_command_limit(&call->command, task_deadline());
+	status = mongo_execute(connection, database, call->action, &call->command, call->result, call->error,
+			       &consequences);
+	deadline_pop(before);
+	mongo_pool_release(pool, connection, consequences);
+	*again = status < 0 && (consequences & MONGO_AGAIN) && !call->action->pipeline.writes;
+	return status;
+}
+
+/* A read whose connection broke, or whose server has stepped down, is run once more. */
+static int ask_server(struct call *call)
+{
+	bool again;
+	int status = attempt(call, &again);
+
+	if (!again)
+		return status;
+	mongo_result_free(call->result);
+	call->result = mongo_result_new(call->client->source->config->json);
+	return attempt(call, &again);
+}
+
+static int mongo_run(struct client *client, const struct action *action, const struct value *args,
+		     const struct run_options *options, struct result **out, struct error *e)
+{
+	struct call call = {
+		.client = client_of(client),
+		.action = (const struct mongo_action *)action,
+		.timeout_us = options->timeout_us,
+		.by = DEADLINE_NEVER,
+		.error = e,
+	};
+
+	call.result = mongo_result_new(call.client->source->config->json);
+	int status = mongo_command_make(&call.command, call.action, args, options->arena, e);
+	if (status == 0)
+		status = call.command.nothing ? mongo_nothing(call.action, call.result, e) : ask_server(&call);
+	mongo_command_done(&call.command);
+	if (status < 0) {
+		mongo_result_free(call.result);
+		return status;
+	}
+	*out = &call.result->base;
+	return 0;
+}
+
+const struct driver mongo_driver = {
+	.kind = "mongodb",
+	.source_check = mongo_source_check,
+	.source_new = mongo_source_new,
+	.source_free = mongo_source_free,
+	.action_new = mongo_action_new,
+	.client_open = mongo_client_open,
+	.client_close = mongo_client_close,
+	.client_ready = mongo_client_ready,
+	.client_idle = mongo_client_idle,
+	.run = mongo_run,
+};

@@ -1,0 +1,20 @@
+/* What an operation brought back: one BSON value, mostly an array of documents or a document, and the memory that it
+ * lies in. */
+#pragma once
+
+#include <bson/bson.h>
+
+#include "config/config.h"
+#include "drivers/mongo/bson.h"
+#include "drivers/result.h"
+
+struct mongo_result {
+	struct result base;
+	enum mongo_json mode;
+	struct element value; /* type 0: null */
+	uint8_t *reply;       /* a server's answer, where the value lies in one; libbson's memory */
+	struct buf bytes;     /* else it lies here */
+};
+
+struct mongo_result *mongo_result_new(enum mongo_json mode);
+void mongo_result_free(struct mongo_result *r);

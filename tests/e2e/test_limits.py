@@ -1,0 +1,402 @@
+"""Bounds: on requests, connections and time; clients that leave; readiness and the way down."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import threading
+import time
+from typing import Any, Callable
+
+import pytest
+from harness import Gatherd, Mongo, Postgres
+from support import Wire, at_once, good, in_background, problem, request_line, running_statements, soon, stopwatch, wait_for
+
+CONFIG = """
+server:
+  listen: [ "127.0.0.1:${{PORT}}" ]
+  threads: {threads}
+  {server}
+sources:
+  pg: {{ postgres: "${{PG}}", pool: {{ size: 8, acquire_timeout: 20s }} }}
+endpoints:
+  "GET /": {{ respond: here }}
+  "GET /sleep/{{s}}/{{mark}}":
+    parameters: {{ s: {{ type: number }} }}
+    gather:
+      n: {{ from: pg, sql: "select {{mark}}::text as mark from pg_sleep({{s}})" }}
+      m: {{ from: pg, sql: "select 1" }}
+  "GET /alone/{{s}}": {{ parameters: {{ s: {{ type: number }} }}, gather: {{ n: {{ from: pg, sql: "select 'alone' from pg_sleep({{s}})" }} }} }}
+  "GET /item/{{id}}": {{ parameters: {{ id: {{ type: integer }} }}, gather: {{ item: {{ from: pg, sql: "select id from items where id = {{id}}", expect: one }} }} }}
+"""
+
+
+def configured(gatherd: Callable[..., Gatherd], server: str = "", *, threads: int = 1, **options: Any) -> Gatherd:
+    return gatherd(CONFIG.format(server=server, threads=threads), **options)
+
+
+def sleepers(postgres: Postgres) -> int:
+    """Statements of pg_sleep in the database `test`."""
+    return running_statements(postgres, "pg_sleep(")
+
+
+# -- bounds --
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_requests_at_once(gatherd: Callable[..., Gatherd], postgres: Postgres, threads: int) -> None:
+    daemon = configured(gatherd, "max_requests: 3", threads=threads)
+    good(daemon.get("/sleep/0/x"))
+    running = [in_background(lambda: daemon.get("/sleep/1.5/bound")) for _ in range(3)]
+    wait_for(lambda: sleepers(postgres) == 3, 10)
+    for _ in range(10):
+        with stopwatch() as took:
+            problem(daemon.get("/sleep/0/x"), 503)
+        assert took.seconds < 0.7
+    assert good(daemon.get("/")) == "here", "what needs no task is answered"
+    assert good(daemon.get("/-/live"))
+    with Wire(daemon) as wire:
+        problem(wire.get("/item/1").reply(), 503)
+        for one in running:
+            good(one.result())
+        assert good(wire.get("/item/1").reply()), "on the same connection"
+    for reply in at_once([lambda: soon(lambda: daemon.get("/item/2"))] * 5):
+        good(reply)
+
+
+def test_connections_at_once(gatherd: Callable[..., Gatherd]) -> None:
+    daemon = configured(gatherd, "max_connections: 5")
+    wires = [Wire(daemon) for _ in range(5)]
+    for wire in wires:
+        assert good(wire.get("/").reply()) == "here"
+    late = Wire(daemon, timeout=0.5).get("/")
+    with pytest.raises((TimeoutError, ConnectionError)):
+        late.reply()
+    late.socket.settimeout(10)
+    cpu = daemon.cpu_us()
+    time.sleep(0.3)
+    assert daemon.cpu_us() - cpu < 150_000, "it does not spin while it is full"
+    for wire in wires:
+        assert good(wire.get("/").reply()) == "here"
+    wires.pop().socket.close()
+    assert good(late.reply()) == "here"
+    for wire in [*wires, late]:
+        wire.socket.close()
+
+
+def test_the_admin_listener_answers_when_all_is_full(gatherd: Callable[..., Gatherd]) -> None:
+    daemon = configured(gatherd, 'max_connections: 3\n  admin: "127.0.0.1:${ADMIN}"')
+    wires = [Wire(daemon) for _ in range(3)]
+    for wire in wires:
+        assert good(wire.get("/").reply())
+    assert good(daemon.get("/-/live", port=daemon.admin_port))
+    for wire in wires:
+        wire.socket.close()
+
+
+def test_the_deadline_of_a_request(gatherd: Callable[..., Gatherd], postgres: Postgres) -> None:
+    daemon = configured(gatherd, "request_timeout: 500ms")
+    for path in ("/sleep/30/deadline", "/alone/30"):
+        with stopwatch() as took:
+            problem(daemon.get(path), 504)
+        assert 0.5 <= took.seconds < 3.5
+    wait_for(lambda: sleepers(postgres) == 0, 10, "the statements to be cancelled")
+    with Wire(daemon) as wire:
+        problem(wire.get("/alone/30").reply(), 504)
+        good(wire.get("/item/3").reply())
+
+
+# -- clients that leave --
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("how", ["close", "reset", "half"])
+def test_a_client_that_leaves_cancels_its_work(gatherd: Callable[..., Gatherd], postgres: Postgres, threads: int, how: str) -> None:
+    daemon = configured(gatherd, threads=threads)
+    good(daemon.get("/sleep/0/x"))
+    wires = [Wire(daemon).get("/sleep/30/leaves", f"X-Request-Id: leaves-{n}") for n in range(3)]
+    wires.append(Wire(daemon).get("/alone/30", "X-Request-Id: leaves-3"))
+    wires.append(Wire(daemon).get("/", "X-Request-Id: stays").get("/sleep/30/leaves", "X-Request-Id: leaves-4").get("/"))
+    wait_for(lambda: sleepers(postgres) == 5, 10)
+    if how == "half":  # as curl ends: nothing more is sent; the request before was answered
+        for wire in wires:
+            wire.socket.shutdown(socket.SHUT_WR)
+    for wire in wires:
+        if how == "reset":
+            wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        if how != "half":
+            wire.socket.close()
+    wait_for(lambda: sleepers(postgres) == 0, 10, "the statements to be cancelled")
+    for n in range(5):
+        assert request_line(daemon, id=f"leaves-{n}")["status"] == "499"
+    assert request_line(daemon, id="stays")["status"] == "200"
+    good(daemon.get("/item/1"))
+    for wire in wires:
+        wire.socket.close()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_clients_that_leave_in_the_middle_of_load(gatherd: Callable[..., Gatherd], postgres: Postgres, threads: int) -> None:
+    """Half of the clients lose patience at any moment; the others get what is theirs; at the end nothing is left taken (Gatherd.stop)."""
+    daemon = configured(gatherd, threads=threads)
+
+    def impatient(seed: int) -> None:
+        rng = random.Random(seed)
+        for _ in range(25):
+            wire = Wire(daemon)
+            for _ in range(rng.randrange(1, 4)):
+                wire.get(rng.choice(["/sleep/0.05/x", "/alone/0.02", f"/item/{rng.randrange(10000)}"]))
+            time.sleep(rng.choice([0, 0, 0.001, 0.01, 0.04]))
+            if rng.randrange(2):
+                wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            wire.socket.close()
+
+    def patient(seed: int) -> None:
+        with Wire(daemon) as wire:
+            for n in range(50):
+                id = (seed * 997 + n) % 10000
+                assert good(wire.get(f"/item/{id}").reply()) == {"item": {"id": id}}
+
+    at_once([lambda n=n: impatient(n) for n in range(10)] + [lambda n=n: patient(n) for n in range(6)])
+    wait_for(lambda: sleepers(postgres) == 0, 10)
+    at_once([lambda: good(daemon.get("/item/7"))] * 10)
+
+
+def test_overload_and_then_rest(gatherd: Callable[..., Gatherd], postgres: Postgres) -> None:
+    """Far more than it may take: every reply is right or a prompt 503, and afterwards all is as before."""
+    daemon = configured(gatherd, "max_requests: 20\n  request_timeout: 5s", threads=2)
+    statuses: list[int] = []
+
+    def client(seed: int) -> None:
+        with Wire(daemon) as wire:
+            for n in range(12):
+                id = (seed * 31 + n) % 10000
+                with stopwatch() as took:
+                    reply = wire.get(f"/item/{id}" if n % 3 else "/alone/0.05").reply()
+                assert took.seconds < 8
+                if reply.status == 200:
+                    assert n % 3 == 0 or good(reply) == {"item": {"id": id}}
+                else:
+                    problem(reply, 503, 504)
+                statuses.append(reply.status)
+
+    at_once([lambda n=n: client(n) for n in range(80)])
+    assert statuses.count(200) > 50 and statuses.count(503) > 0
+    for n, reply in enumerate(at_once([lambda n=n: daemon.get(f"/item/{n}") for n in range(15)])):
+        assert good(reply) == {"item": {"id": n}}
+    assert daemon.stop() == 0
+
+
+def test_descriptors_and_memory_come_back(gatherd: Callable[..., Gatherd]) -> None:
+    daemon = configured(gatherd)
+
+    def burst() -> None:
+        wires = [Wire(daemon) for _ in range(100)]
+        for n, wire in enumerate(wires):
+            wire.get(f"/item/{n}")
+        for wire in wires:
+            good(wire.reply())
+            wire.socket.close()
+
+    burst()
+    wait_for(lambda: daemon.fds < 60, 10)
+    fds, rss = daemon.fds, 0
+    for turn in range(8):
+        burst()
+        rss = rss or daemon.rss_kib if turn == 2 else rss
+    wait_for(lambda: daemon.fds <= fds, 10, "descriptors to come back")
+    assert daemon.rss_kib < rss * 1.2 + 8192
+
+
+# -- readiness --
+
+
+def test_readiness_follows_the_sources(gatherd: Callable[..., Gatherd], private_postgres: Postgres, private_mongo: Mongo) -> None:
+    daemon = gatherd(
+        """
+        sources:
+          pg: { postgres: "${PG}" }
+          db: { mongodb: "${MONGO}" }
+        endpoints:
+          "GET /": { gather: { n: { from: pg, sql: select 1, on_error: null }, m: { from: db, count: products, on_error: null } } }
+        """,
+        postgres=private_postgres,
+        mongo=private_mongo,
+    )
+    assert good(soon(lambda: daemon.get("/-/ready"))) == {"ready": True}
+
+    def down() -> list[str]:
+        reply = daemon.get("/-/ready")
+        return sorted(problem(reply, 503)["down"]) if reply.status != 200 else []
+
+    private_postgres.kill()
+    wait_for(lambda: down() == ["pg"], 20)
+    assert good(daemon.get("/"))["m"] == 50, "the other source is not touched"
+    private_mongo.kill()
+    wait_for(lambda: down() == ["db", "pg"], 20)
+    assert good(daemon.get("/-/live")), "it lives all the same"
+    private_postgres.start()
+    wait_for(lambda: down() == ["db"], 20, "PostgreSQL to be found again, though nobody asks for it")
+    private_mongo.start()
+    wait_for(lambda: down() == [], 20)
+    assert good(daemon.get("/")) == {"n": [{"?column?": 1}], "m": 50}
+
+
+# -- the way down --
+
+
+def terminate(daemon: Gatherd, signal_number: int = signal.SIGTERM) -> None:
+    os.kill(daemon.pid, signal_number)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+def test_what_runs_may_finish(gatherd: Callable[..., Gatherd], postgres: Postgres, threads: int, signal_number: int) -> None:
+    daemon = configured(gatherd, threads=threads)
+    good(daemon.get("/sleep/0/x"))
+    idle, running, half = Wire(daemon), Wire(daemon), Wire(daemon)
+    assert good(idle.get("/").reply()) == "here"
+    running.get("/sleep/1/drains")
+    half.send("GET / HTTP/1.1\r\nHost: x\r\n")
+    wait_for(lambda: sleepers(postgres) == 1, 10)
+    time.sleep(0.05)
+    with stopwatch() as took:
+        terminate(daemon, signal_number)
+        wait_for(lambda: refused(daemon), 5, "new connections to be refused")
+        assert idle.ended(), "an idle connection ends"
+        half.send("\r\n")
+        try:
+            assert half.reply().status in (200, 503), "a request that was on its way is answered"
+        except ConnectionError:
+            pass
+        reply = running.reply()
+        assert good(reply)["n"] == [{"mark": "drains"}] and reply.headers["Connection"] == "close"
+        assert running.ended()
+        assert daemon.process.wait(20) == 0
+    assert took.seconds < 6
+
+
+def refused(daemon: Gatherd) -> bool:
+    try:
+        with daemon.connect(timeout=2) as probe:
+            probe.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            return probe.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def test_an_idle_daemon_ends_at_once(gatherd: Callable[..., Gatherd]) -> None:
+    daemon = configured(gatherd)
+    good(daemon.get("/item/1"))
+    with stopwatch() as took:
+        assert daemon.stop() == 0
+    assert took.seconds < 3
+
+
+def test_a_second_signal_is_obeyed_at_once(gatherd: Callable[..., Gatherd], postgres: Postgres) -> None:
+    daemon = configured(gatherd)
+    good(daemon.get("/sleep/0/x"))
+    running = Wire(daemon).get("/sleep/30/second")
+    wait_for(lambda: sleepers(postgres) == 1, 10)
+    terminate(daemon)
+    wait_for(lambda: refused(daemon), 5)
+    assert daemon.running
+    with stopwatch() as took:
+        terminate(daemon)
+        try:
+            problem(running.reply(), 503)
+        except ConnectionError:
+            pass
+        assert daemon.process.wait(20) == 0
+    assert took.seconds < 5
+    wait_for(lambda: sleepers(postgres) == 0, 10)
+
+
+def test_draining_is_bounded(gatherd: Callable[..., Gatherd], postgres: Postgres) -> None:
+    daemon = configured(gatherd, "drain_timeout: 500ms\n  request_timeout: 60s")
+    good(daemon.get("/sleep/0/x"))
+    running = [Wire(daemon).get("/sleep/30/bounded"), Wire(daemon).get("/alone/30")]
+    stuck = Wire(daemon).send("GET / HT")
+    wait_for(lambda: sleepers(postgres) == 2, 10)
+    with stopwatch() as took:
+        terminate(daemon)
+        for one in running:
+            problem(one.reply(), 503)
+            assert one.ended()
+        assert stuck.ended()
+        assert daemon.process.wait(20) == 0
+    assert 0.5 <= took.seconds < 5
+    wait_for(lambda: sleepers(postgres) == 0, 10)
+
+
+def test_readiness_while_draining(gatherd: Callable[..., Gatherd], postgres: Postgres) -> None:
+    daemon = configured(gatherd, 'admin: "127.0.0.1:${ADMIN}"')
+    soon(lambda: daemon.get("/-/ready", port=daemon.admin_port))
+    running = in_background(lambda: daemon.get("/sleep/1/admin"))
+    wait_for(lambda: sleepers(postgres) == 1, 10)
+    terminate(daemon)
+    wait_for(lambda: refused(daemon), 5)
+    problem(daemon.get("/-/ready", port=daemon.admin_port), 503)
+    assert good(daemon.get("/-/live", port=daemon.admin_port))
+    assert good(running.result())
+    assert daemon.process.wait(20) == 0
+
+
+def test_the_end_under_load(gatherd: Callable[..., Gatherd], postgres: Postgres) -> None:
+    """A request that was read is answered whole, or its connection is closed; never half a reply."""
+    daemon = configured(gatherd, threads=2)
+    ending = threading.Event()
+
+    def client(seed: int) -> int:
+        done = 0
+        while not ending.is_set():
+            try:
+                with Wire(daemon) as wire:
+                    for n in range(20):
+                        id = (seed * 997 + done) % 10000
+                        reply = wire.get(f"/item/{id}").reply()
+                        if reply.status == 200:
+                            assert good(reply) == {"item": {"id": id}}
+                            done += 1
+                        else:
+                            problem(reply, 503)
+                        if reply.headers.get("Connection") == "close":
+                            break
+            except ConnectionError as error:
+                assert "body" not in str(error)
+                if ending.wait(0.01):
+                    break
+        return done
+
+    clients = [in_background(lambda n=n: client(n)) for n in range(12)]
+    time.sleep(0.5)
+    with stopwatch() as took:
+        terminate(daemon)
+        assert daemon.process.wait(20) == 0
+    ending.set()
+    assert took.seconds < 8
+    assert sum(one.result() for one in clients) > 20
+
+
+def test_a_source_that_is_gone_at_the_end(gatherd: Callable[..., Gatherd], private_postgres: Postgres, private_mongo: Mongo) -> None:
+    daemon = gatherd(
+        """
+        sources: { pg: { postgres: "${PG}" }, db: { mongodb: "${MONGO}" } }
+        endpoints: { "GET /": { gather: { n: { from: pg, sql: select 1, expect: value }, m: { from: db, count: products } } } }
+        """,
+        postgres=private_postgres,
+        mongo=private_mongo,
+    )
+    assert good(soon(lambda: daemon.get("/"))) == {"n": 1, "m": 50}
+    private_postgres.pause()
+    private_mongo.pause()
+    wire = Wire(daemon).get("/")
+    time.sleep(0.1)
+    wire.socket.close()
+    with stopwatch() as took:
+        assert daemon.stop() == 0
+    assert took.seconds < 10
+    private_postgres.resume()
+    private_mongo.resume()

@@ -1,0 +1,423 @@
+/* A scripted MongoDB for the tests of the driver: a thread a connection, on a free port, that speaks OP_MSG. What a
+ * command gets for an answer is said by the name of its collection:
+ *   docs_N        N documents {n: 0}, {n: 1}, … in one batch
+ *   many_N_M      M batches of N documents each
+ *   endless       batches without end
+ *   echo          one document: the command itself
+ *   error_N       the error N
+ *   hang          no answer
+ *   slow_N        one document, after N milliseconds
+ *   nonsense      an answer without a cursor
+ *   nested_N      one document with N levels of documents in it */
+#pragma once
+
+#include <arpa/inet.h>
+#include <bson/bson.h>
+#include <check.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <openssl/ssl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define SERVER_CONNECTIONS_MAX 4096
+
+struct server {
+	int listener;
+	uint16_t port;
+	SSL_CTX *tls; /* NULL: clear text */
+	pthread_t acceptor;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	int sockets[SERVER_CONNECTIONS_MAX]; /* under lock; -1: closed */
+	unsigned accepted;                   /* under lock */
+	unsigned open;                       /* under lock */
+	atomic_bool stopping;
+
+	/* what to do wrong */
+	atomic_long cut_after;    /* bytes of answers on a connection, after which it is closed; below 0: never */
+	atomic_long cut_requests; /* the same for bytes of requests */
+	atomic_int cuts;          /* how many connections are cut */
+	atomic_bool old;          /* no sessions */
+	atomic_bool not_primary;  /* finds fail with 10107 */
+
+	/* what was seen */
+	atomic_int finds, get_mores, killed, goodbyes, other_session;
+	atomic_int last_max_time_ms;
+};
+
+struct peer {
+	struct server *server;
+	int fd;
+	unsigned index;
+	SSL *ssl;
+	long sent, received;
+	uint8_t lsid[16];
+	bool has_lsid;
+};
+
+/* --- bytes --- */
+
+static inline bool peer_read(struct peer *p, void *out, size_t size)
+{
+	for (size_t done = 0; done < size;) {
+		size_t want = size - done;
+		long limit = atomic_load(&p->server->cut_requests);
+		if (limit >= 0 && (long)want > limit - p->received)
+			want = (size_t)(limit - p->received);
+		if (want == 0) {
+			if (atomic_fetch_sub(&p->server->cuts, 1) > 0)
+				return false;
+			atomic_store(&p->server->cut_requests, -1);
+			continue;
+		}
+		ssize_t n = p->ssl ? SSL_read(p->ssl, (char *)out + done, (int)want)
+				   : recv(p->fd, (char *)out + done, want, 0);
+		if (n <= 0)
+			return false;
+		done += (size_t)n;
+		p->received += n;
+	}
+	return true;
+}
+
+static inline bool peer_write(struct peer *p, const void *data, size_t size)
+{
+	long limit = atomic_load(&p->server->cut_after);
+	bool cut = limit >= 0 && p->sent + (long)size > limit && atomic_fetch_sub(&p->server->cuts, 1) > 0;
+	if (cut)
+		size = (size_t)(limit - p->sent);
+	for (size_t done = 0; done < size;) {
+		ssize_t n = p->ssl ? SSL_write(p->ssl, (const char *)data + done, (int)(size - done))
+				   : send(p->fd, (const char *)data + done, size - done, MSG_NOSIGNAL);
+		if (n <= 0)
+			return false;
+		done += (size_t)n;
+		p->sent += n;
+	}
+	return !cut;
+}
+
+/* --- answers --- */
+
+static inline void put32(uint8_t *at, int32_t n)
+{
+	memcpy(at, &n, sizeof(n));
+}
+
+static inline bool answer(struct peer *p, int32_t request, bool legacy, const bson_t *document)
+{
+	size_t head = legacy ? 36 : 21, size = head + document->len;
+	uint8_t *message = calloc(1, size);
+
+	put32(message, (int32_t)size);
+	put32(message + 8, request);
+	put32(message + 12, legacy ? 1 : 2013);
+	if (legacy) {
+		put32(message + 16, 8);
+		put32(message + 32, 1);
+	}
+	memcpy(message + head, bson_get_data(document), document->len);
+	bool good = peer_write(p, message, size);
+	free(message);
+	return good;
+}
+
+static inline void say_hello(struct server *s, bson_t *reply)
+{
+	BSON_APPEND_BOOL(reply, "helloOk", true);
+	BSON_APPEND_BOOL(reply, "ismaster", true);
+	BSON_APPEND_INT32(reply, "maxBsonObjectSize", 16777216);
+	BSON_APPEND_INT32(reply, "maxMessageSizeBytes", 48000000);
+	BSON_APPEND_INT32(reply, "maxWriteBatchSize", 100000);
+	if (!atomic_load(&s->old))
+		BSON_APPEND_INT32(reply, "logicalSessionTimeoutMinutes", 30);
+	BSON_APPEND_INT32(reply, "minWireVersion", 0);
+	BSON_APPEND_INT32(reply, "maxWireVersion", 17);
+}
+
+static inline void say_error(bson_t *reply, int code)
+{
+	BSON_APPEND_DOUBLE(reply, "ok", 0);
+	BSON_APPEND_INT32(reply, "code", code);
+	BSON_APPEND_UTF8(reply, "codeName", "Scripted");
+	BSON_APPEND_UTF8(reply, "errmsg", "secret internals");
+}
+
+/* cursor: batches that are left, and documents in each. */
+static inline void say_batch(bson_t *reply, const char *name, const char *collection, int64_t cursor, int from,
+			     int count)
+{
+	bson_t c, list, document;
+	char ns[128], key[16];
+
+	snprintf(ns, sizeof(ns), "catalog.%s", collection);
+	BSON_APPEND_DOCUMENT_BEGIN(reply, "cursor", &c);
+	BSON_APPEND_INT64(&c, "id", cursor);
+	BSON_APPEND_UTF8(&c, "ns", ns);
+	BSON_APPEND_ARRAY_BEGIN(&c, name, &list);
+	for (int i = 0; i < count; i++) {
+		snprintf(key, sizeof(key), "%d", i);
+		BSON_APPEND_DOCUMENT_BEGIN(&list, key, &document);
+		BSON_APPEND_INT32(&document, "n", from + i);
+		bson_append_document_end(&list, &document);
+	}
+	bson_append_array_end(&c, &list);
+	bson_append_document_end(reply, &c);
+}
+
+static inline void say_document(bson_t *reply, const char *collection, const bson_t *document)
+{
+	bson_t c, list;
+	char ns[128];
+
+	snprintf(ns, sizeof(ns), "catalog.%s", collection);
+	BSON_APPEND_DOCUMENT_BEGIN(reply, "cursor", &c);
+	BSON_APPEND_INT64(&c, "id", 0);
+	BSON_APPEND_UTF8(&c, "ns", ns);
+	BSON_APPEND_ARRAY_BEGIN(&c, "firstBatch", &list);
+	BSON_APPEND_DOCUMENT(&list, "0", document);
+	bson_append_array_end(&c, &list);
+	bson_append_document_end(reply, &c);
+}
+
+static inline void say_nested(bson_t *reply, const char *collection, int levels)
+{
+	bson_t *inner = bson_new();
+	for (int i = 0; i < levels; i++) {
+		bson_t *outer = bson_new();
+		BSON_APPEND_DOCUMENT(outer, "d", inner);
+		bson_destroy(inner);
+		inner = outer;
+	}
+	say_document(reply, collection, inner);
+	bson_destroy(inner);
+}
+
+static inline void note_session(struct peer *p, const bson_t *command, bool must_match)
+{
+	bson_iter_t i, inner;
+	if (!bson_iter_init_find(&i, command, "lsid") || !bson_iter_recurse(&i, &inner) || !bson_iter_next(&inner))
+		return;
+	uint32_t len;
+	const uint8_t *id;
+	bson_subtype_t subtype;
+	bson_iter_binary(&inner, &subtype, &len, &id);
+	if (must_match && (!p->has_lsid || memcmp(p->lsid, id, 16) != 0))
+		atomic_fetch_add(&p->server->other_session, 1);
+	memcpy(p->lsid, id, 16);
+	p->has_lsid = true;
+}
+
+/* What a collection's name says. Returns false where there is to be no answer. */
+static inline bool say_scripted(struct peer *p, bson_t *reply, const bson_t *command, const char *name)
+{
+	struct server *s = p->server;
+	int n, m;
+
+	if (atomic_load(&s->not_primary)) {
+		say_error(reply, 10107);
+	} else if (sscanf(name, "many_%d_%d", &n, &m) == 2) {
+		say_batch(reply, "firstBatch", name, m > 1 ? (int64_t)(m - 1) << 32 | n : 0, 0, n);
+	} else if (strcmp(name, "endless") == 0) {
+		say_batch(reply, "firstBatch", name, INT64_C(1000000) << 32 | 1000, 0, 1000);
+	} else if (sscanf(name, "docs_%d", &n) == 1) {
+		say_batch(reply, "firstBatch", name, 0, 0, n);
+	} else if (sscanf(name, "error_%d", &n) == 1) {
+		say_error(reply, n);
+	} else if (sscanf(name, "nested_%d", &n) == 1) {
+		say_nested(reply, name, n);
+	} else if (strcmp(name, "echo") == 0) {
+		say_document(reply, name, command);
+	} else if (sscanf(name, "slow_%d", &n) == 1) {
+		usleep((useconds_t)n * 1000);
+		say_batch(reply, "firstBatch", name, 0, 0, 1);
+	} else if (strcmp(name, "hang") == 0) {
+		return false;
+	}
+	return true;
+}
+
+static inline void say_more(struct peer *p, bson_t *reply, const bson_t *command)
+{
+	bson_iter_t i;
+	bson_iter_init_find(&i, command, "getMore");
+	int64_t cursor = bson_iter_int64(&i);
+	int left = (int)(cursor >> 32), count = (int)(cursor & 0xffffffff);
+	bson_iter_init_find(&i, command, "collection");
+	atomic_fetch_add(&p->server->get_mores, 1);
+	say_batch(reply, "nextBatch", bson_iter_utf8(&i, NULL), left > 1 ? (int64_t)(left - 1) << 32 | count : 0, 0,
+		  count);
+}
+
+static inline bool respond(struct peer *p, int32_t request, bool legacy, const bson_t *command)
+{
+	struct server *s = p->server;
+	bson_t reply = BSON_INITIALIZER;
+	bson_iter_t i;
+	bool good = bson_iter_init(&i, command) && bson_iter_next(&i);
+	const char *name = good ? bson_iter_key(&i) : "";
+	const char *collection = good && BSON_ITER_HOLDS_UTF8(&i) ? bson_iter_utf8(&i, NULL) : "";
+	bool answered = true;
+
+	note_session(p, command, strcmp(name, "getMore") == 0 || strcmp(name, "killCursors") == 0);
+	if (bson_iter_init_find(&i, command, "maxTimeMS"))
+		atomic_store(&s->last_max_time_ms, bson_iter_int32(&i));
+	if (strcasecmp(name, "hello") == 0 || strcasecmp(name, "ismaster") == 0) {
+		say_hello(s, &reply);
+	} else if (strcmp(name, "getMore") == 0) {
+		say_more(p, &reply, command);
+	} else if (strcmp(name, "killCursors") == 0) {
+		atomic_fetch_add(&s->killed, 1);
+	} else if (strcmp(name, "endSessions") == 0) {
+		atomic_fetch_add(&s->goodbyes, 1);
+	} else if (strcmp(name, "count") == 0) {
+		BSON_APPEND_INT32(&reply, "n", 41);
+	} else if (strcmp(name, "distinct") == 0 && strncmp(collection, "docs", 4) == 0) {
+		bson_t list;
+		BSON_APPEND_ARRAY_BEGIN(&reply, "values", &list);
+		BSON_APPEND_UTF8(&list, "0", "a");
+		BSON_APPEND_INT32(&list, "1", 2);
+		bson_append_array_end(&reply, &list);
+	} else if (strcmp(name, "ping") != 0) {
+		atomic_fetch_add(&s->finds, 1);
+		answered = say_scripted(p, &reply, command, collection);
+	}
+	if (!bson_has_field(&reply, "ok"))
+		BSON_APPEND_DOUBLE(&reply, "ok", 1);
+	good = good && (!answered || answer(p, request, legacy, &reply));
+	bson_destroy(&reply);
+	return good;
+}
+
+/* --- connections --- */
+
+static inline bool serve_one(struct peer *p)
+{
+	int32_t head[4];
+	bson_t command;
+
+	if (!peer_read(p, head, sizeof(head)) || head[0] < 16 || head[0] > 48000000)
+		return false;
+	size_t size = (size_t)head[0] - sizeof(head);
+	uint8_t *body = malloc(size);
+	bool good = peer_read(p, body, size);
+	size_t at = head[3] == 2004 ? 4 + strlen((char *)body + 4) + 1 + 8 : 5;
+	uint32_t len = 0;
+	if (good)
+		memcpy(&len, body + at, sizeof(len));
+	good = good && bson_init_static(&command, body + at, len) && respond(p, head[1], head[3] == 2004, &command);
+	free(body);
+	return good;
+}
+
+static inline void *serve(void *arg)
+{
+	struct peer *p = arg;
+	struct server *s = p->server;
+
+	if (s->tls) {
+		p->ssl = SSL_new(s->tls);
+		SSL_set_fd(p->ssl, p->fd);
+	}
+	if (!p->ssl || SSL_accept(p->ssl) == 1) {
+		while (serve_one(p))
+			;
+	}
+	SSL_free(p->ssl);
+	pthread_mutex_lock(&s->lock);
+	close(p->fd);
+	s->sockets[p->index] = -1;
+	s->open--;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+	free(p);
+	return NULL;
+}
+
+static inline void *accept_all(void *arg)
+{
+	struct server *s = arg;
+	pthread_attr_t detached;
+	pthread_t thread;
+	int fd, one = 1;
+
+	pthread_attr_init(&detached);
+	pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+	while ((fd = accept(s->listener, NULL, NULL)) >= 0) {
+		struct peer *p = calloc(1, sizeof(*p));
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		pthread_mutex_lock(&s->lock);
+		ck_assert_uint_lt(s->accepted, SERVER_CONNECTIONS_MAX);
+		*p = (struct peer){.server = s, .fd = fd, .index = s->accepted};
+		s->sockets[s->accepted++] = fd;
+		s->open++;
+		pthread_mutex_unlock(&s->lock);
+		ck_assert_int_eq(pthread_create(&thread, &detached, serve, p), 0);
+	}
+	pthread_attr_destroy(&detached);
+	return NULL;
+}
+
+/* --- life --- */
+
+/* port 0: a free one. */
+static inline void server_start(struct server *s, uint16_t port)
+{
+	struct sockaddr_in at = {
+		.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(at);
+	int one = 1;
+
+	s->accepted = s->open = 0;
+	atomic_store(&s->cut_after, -1);
+	atomic_store(&s->cut_requests, -1);
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->changed, NULL);
+	s->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	setsockopt(s->listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	ck_assert_int_eq(bind(s->listener, (struct sockaddr *)&at, sizeof(at)), 0);
+	ck_assert_int_eq(listen(s->listener, 128), 0);
+	getsockname(s->listener, (struct sockaddr *)&at, &len);
+	s->port = ntohs(at.sin_port);
+	ck_assert_int_eq(pthread_create(&s->acceptor, NULL, accept_all, s), 0);
+}
+
+/* Close every connection that is open. */
+static inline void server_drop_all(struct server *s)
+{
+	pthread_mutex_lock(&s->lock);
+	for (unsigned i = 0; i < s->accepted; i++) {
+		if (s->sockets[i] >= 0)
+			shutdown(s->sockets[i], SHUT_RDWR);
+	}
+	pthread_mutex_unlock(&s->lock);
+}
+
+static inline void server_stop(struct server *s)
+{
+	shutdown(s->listener, SHUT_RDWR);
+	pthread_join(s->acceptor, NULL);
+	close(s->listener);
+	server_drop_all(s);
+	pthread_mutex_lock(&s->lock);
+	while (s->open > 0)
+		pthread_cond_wait(&s->changed, &s->lock);
+	pthread_mutex_unlock(&s->lock);
+	pthread_mutex_destroy(&s->lock);
+	pthread_cond_destroy(&s->changed);
+}
+
+static inline unsigned server_accepted(struct server *s)
+{
+	pthread_mutex_lock(&s->lock);
+	unsigned n = s->accepted;
+	pthread_mutex_unlock(&s->lock);
+	return n;
+}

@@ -1,0 +1,403 @@
+/* What a good configuration becomes: every key, every default, the places of texts, and the JSON Schema. */
+#include <check.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "config/config.h"
+#include "config/language.h"
+
+#define MINIMAL "endpoints: { \"GET /\": { respond: 1 } }\n"
+
+static struct diagnostics d;
+static struct config *c;
+
+static void setup(void)
+{
+	setenv("TEST_WORD", "word", 1);
+	setenv("TEST_NUMBER", "3", 1);
+	unsetenv("TEST_NOT_SET");
+	diagnostics_init(&d);
+}
+
+static void teardown(void)
+{
+	config_free(c);
+	c = NULL;
+	diagnostics_done(&d);
+}
+
+static void accepted(void)
+{
+	struct buf out = BUF_INIT;
+	diagnostics_print(&d, &out);
+	ck_assert_msg(c != NULL, "refused:\n%s", buf_cstr(&out));
+	ck_assert_uint_eq(d.errors, 0);
+	buf_done(&out);
+}
+
+static void load(const char *text)
+{
+	config_free(c);
+	c = config_load_text("test.yaml", text, strlen(text), &d);
+	accepted();
+}
+
+static void load_language(void)
+{
+	c = config_load("tests/config/good/language.yaml", &d);
+	accepted();
+}
+
+static const struct config_parameter *parameter(const struct config_endpoint *e, const char *name)
+{
+	for (size_t i = 0; i < e->parameter_count; i++) {
+		if (strcmp(e->parameters[i].name, name) == 0)
+			return &e->parameters[i];
+	}
+	ck_abort_msg("no parameter %s", name);
+}
+
+static const struct config_step *step(const struct config_endpoint *e, const char *name)
+{
+	for (size_t i = 0; i < e->step_count; i++) {
+		if (strcmp(e->steps[i].name, name) == 0)
+			return &e->steps[i];
+	}
+	ck_abort_msg("no step %s", name);
+}
+
+/* --- what is absent -------------------------------------------------------------------------------------------- */
+
+START_TEST(defaults)
+{
+	load("sources:\n  shop: { postgres: \"postgresql:///shop\" }\n  catalog: { mongodb: \"mongodb://h/c\" "
+	     "}\n" MINIMAL);
+	const struct config_server *s = &c->server;
+	ck_assert_uint_eq(s->listen_count, 1);
+	ck_assert_str_eq(s->listen[0].host, "127.0.0.1");
+	ck_assert_uint_eq(s->listen[0].port, 8080);
+	ck_assert(!s->listen[0].admin);
+	ck_assert(s->threads_auto);
+	ck_assert_uint_ge(s->threads, 1);
+	ck_assert_uint_eq(s->max_connections, 10000);
+	ck_assert_uint_eq(s->max_requests, 4096);
+	ck_assert_int_eq(s->request_timeout_us, 10000000);
+	ck_assert_int_eq(s->drain_timeout_us, 30000000);
+	ck_assert_uint_eq(s->body_limit, 1 << 20);
+	ck_assert_int_eq(c->log.level, LOG_INFO);
+
+	const struct config_source *shop = &c->sources[0], *catalog = &c->sources[1];
+	ck_assert_uint_eq(shop->pool.size, 8);
+	ck_assert_uint_eq(catalog->pool.size, 16);
+	ck_assert_uint_eq(shop->pool.max_waiting, 1024);
+	ck_assert_int_eq(shop->pool.acquire_timeout_us, 1000000);
+	ck_assert_int_eq(shop->pool.idle_timeout_us, 300000000);
+	ck_assert_int_eq(shop->pool.lifetime_us, 1800000000);
+	ck_assert_int_eq(shop->timeout_us, 0);
+	ck_assert(shop->prepare);
+	ck_assert(!shop->password.set);
+	ck_assert_int_eq(catalog->json, MONGO_JSON_PLAIN);
+}
+END_TEST
+
+/* auto: no more threads than the smallest pool has connections. */
+START_TEST(threads_auto)
+{
+	load("sources: { shop: { postgres: \"postgresql:///shop\", pool: { size: 1 } } }\n" MINIMAL);
+	ck_assert_uint_eq(c->server.threads, 1);
+	load("server:\n  threads: ${TEST_NUMBER}\n" MINIMAL);
+	ck_assert(!c->server.threads_auto && c->server.threads == 3);
+}
+END_TEST
+
+/* --- what is given --------------------------------------------------------------------------------------------- */
+
+START_TEST(server)
+{
+	load_language();
+	const struct config_server *s = &c->server;
+	ck_assert_uint_eq(s->listen_count, 6);
+	ck_assert_uint_eq(s->listen[0].port, 0);
+	ck_assert_str_eq(s->listen[1].host, "::1");
+	ck_assert_str_eq(s->listen[2].host, "127.0.0.1");
+	ck_assert_str_eq(s->listen[3].path, "/run/gatherd/http.sock");
+	ck_assert_ptr_null(s->listen[3].host);
+	ck_assert_uint_eq(s->listen[3].mode, 0600);
+	ck_assert_uint_eq(s->listen[4].mode, 0660);
+	ck_assert(s->listen[5].admin && s->listen[5].port == 9091);
+	ck_assert(!s->threads_auto && s->threads == 2);
+	ck_assert_uint_eq(s->max_connections, 500);
+	ck_assert_uint_eq(s->max_requests, 100);
+	ck_assert_int_eq(s->request_timeout_us, 1500000);
+	ck_assert_int_eq(s->drain_timeout_us, 0);
+	ck_assert_uint_eq(s->body_limit, 1536);
+	ck_assert_int_eq(c->log.level, LOG_WARNING);
+}
+END_TEST
+
+START_TEST(sources)
+{
+	load_language();
+	ck_assert_uint_eq(c->source_count, 3);
+	const struct config_source *shop = &c->sources[0], *catalog = &c->sources[1], *idle = &c->sources[2];
+	ck_assert_str_eq(shop->name, "shop");
+	ck_assert_uint_eq(shop->at.line, 18);
+	ck_assert_int_eq(shop->kind, SOURCE_POSTGRES);
+	ck_assert_str_eq(shop->url, "postgresql://shop@/shop?host=/run/postgresql&application_name=word");
+	ck_assert_uint_eq(shop->url_at.line, 19);
+	ck_assert_uint_eq(shop->url_at.column, 15);
+	ck_assert(shop->password.set);
+	ck_assert_str_eq(shop->password.value, "pass word");
+	ck_assert_uint_eq(shop->pool.size, 4);
+	ck_assert_uint_eq(shop->pool.max_waiting, 0);
+	ck_assert_int_eq(shop->pool.acquire_timeout_us, 250000);
+	ck_assert_int_eq(shop->pool.lifetime_us, 7200000000);
+	ck_assert_int_eq(shop->timeout_us, 800000);
+	ck_assert(!shop->prepare);
+	ck_assert_str_eq(catalog->password.value, "word");
+	ck_assert_int_eq(catalog->json, MONGO_JSON_RELAXED);
+	ck_assert_str_eq(idle->password.value, "plain");
+	/* The longest of its steps, within the request's budget. */
+	ck_assert_int_eq(shop->longest_us, 800000);
+	ck_assert_int_eq(catalog->longest_us, 5000000);
+	ck_assert_int_eq(idle->longest_us, 1500000);
+}
+END_TEST
+
+START_TEST(credential)
+{
+	setenv("CREDENTIALS_DIRECTORY", realpath("tests/config", (char[4096]){0}), 1);
+	load("sources: { shop: { postgres: \"postgresql:///shop\", password: { credential: secret } } }\n" MINIMAL);
+	ck_assert_str_eq(c->sources[0].password.value, "pass word");
+	unsetenv("CREDENTIALS_DIRECTORY");
+}
+END_TEST
+
+START_TEST(parameters)
+{
+	load_language();
+	const struct config_endpoint *e = &c->endpoints[0];
+	ck_assert_int_eq(e->method, METHOD_GET);
+	ck_assert_str_eq(e->path, "/customers/{id}/{rest*}");
+	ck_assert_uint_eq(e->parameter_count, 8);
+
+	const struct config_parameter *id = parameter(e, "id");
+	ck_assert(id->in == IN_PATH && id->required && id->schema.type == TYPE_INTEGER);
+	ck_assert(id->schema.has_minimum && strcmp(id->schema.minimum, "1") == 0);
+	ck_assert_str_eq(id->schema.maximum, "9007199254740993");
+	ck_assert_str_eq(id->summary, "Which one");
+
+	const struct config_parameter *rest = parameter(e, "rest");
+	ck_assert(rest->in == IN_PATH && rest->required && rest->schema.type == TYPE_STRING);
+
+	const struct config_parameter *limit = parameter(e, "limit");
+	ck_assert(limit->in == IN_QUERY && !limit->required && limit->has_default);
+	ck_assert_int_eq(limit->default_value.kind, VALUE_INT);
+	ck_assert_int_eq(limit->default_value.integer, 20);
+
+	const struct config_parameter *since = parameter(e, "since");
+	ck_assert(!since->required && !since->has_default && since->schema.format == FORMAT_DATE_TIME);
+
+	const struct config_parameter *tenant = parameter(e, "X-Tenant");
+	ck_assert(tenant->in == IN_HEADER && tenant->required && tenant->schema.pattern_compiled);
+	ck_assert(tenant->schema.has_min_length && tenant->schema.min_length == 2 && tenant->schema.max_length == 9);
+
+	const struct config_parameter *tag = parameter(e, "tag");
+	ck_assert(tag->schema.type == TYPE_ARRAY && tag->schema.items->enumeration_count == 2);
+	ck_assert(tag->schema.has_max_length && !tag->schema.has_min_length);
+
+	const struct config_parameter *colour = parameter(e, "colour");
+	ck_assert(colour->schema.nullable && colour->schema.type == TYPE_STRING && colour->has_default);
+	ck_assert_int_eq(colour->default_value.kind, VALUE_NULL);
+
+	const struct config_parameter *ratio = parameter(e, "ratio");
+	ck_assert_int_eq(ratio->default_value.kind, VALUE_NUMBER);
+	ck_assert_str_eq(ratio->schema.minimum, "0.1");
+}
+END_TEST
+
+START_TEST(body)
+{
+	load_language();
+	const struct config_endpoint *e = &c->endpoints[1];
+	ck_assert(e->body && e->body->type == TYPE_OBJECT && !e->body->additional);
+	ck_assert_uint_eq(e->body->property_count, 3);
+	const struct config_parameter *name = &e->body->properties[0], *address = &e->body->properties[1];
+	ck_assert(strcmp(name->name, "name") == 0 && name->required && name->schema.min_length == 1);
+	ck_assert(!address->required && address->schema.additional && address->schema.properties[0].required);
+	ck_assert(e->body->properties[2].has_default && e->body->properties[2].default_value.integer == 18);
+	ck_assert_int_eq(parameter(e, "dry")->in, IN_QUERY);
+	ck_assert_int_eq(parameter(e, "name")->in, IN_BODY);
+	ck_assert_int_eq(parameter(e, "anything")->schema.type, TYPE_ANY);
+	ck_assert_uint_eq(e->status, 201);
+	ck_assert_str_eq(e->location->text, "/customers/{made.id}");
+}
+END_TEST
+
+START_TEST(steps)
+{
+	load_language();
+	const struct config_endpoint *e = &c->endpoints[0];
+	ck_assert_uint_eq(e->step_count, 7);
+	const struct config_step *s = step(e, "customer");
+	ck_assert(s->source == &c->sources[0] && s->action == ACTION_SQL && s->expect == EXPECT_ONE && s->write);
+	ck_assert_str_eq(s->action_value->text, "select id, name\nfrom customers where id = {id}\n");
+	ck_assert_int_eq(s->timeout_us, 100000);
+	/* The second line of the text is line 51 of the file. */
+	struct mark at = node_mark_at(s->action_value, strlen("select id, name\nfrom "));
+	ck_assert_uint_eq(at.line, 51);
+	ck_assert_uint_eq(at.column, 16);
+
+	s = step(e, "orders");
+	ck_assert(s->on_error == ON_ERROR_NULL && s->expect == EXPECT_MANY && s->when && !s->write);
+	s = step(e, "reviews");
+	ck_assert(s->action == ACTION_FIND && s->filter && s->projection && s->sort && s->limit && s->skip);
+	ck_assert(s->on_error == ON_ERROR_DEFAULT && s->default_node->kind == NODE_SEQUENCE);
+	s = step(e, "latest");
+	ck_assert(s->action == ACTION_FIND_ONE && s->expect == EXPECT_MAYBE && s->on_error == ON_ERROR_OMIT);
+	s = step(e, "sums");
+	ck_assert(s->action == ACTION_AGGREGATE && s->expect == EXPECT_MAYBE && s->pipeline->count == 1);
+	s = step(e, "stars");
+	ck_assert(s->action == ACTION_COUNT && s->expect == EXPECT_VALUE && s->on_error == ON_ERROR_FAIL);
+	s = step(e, "names");
+	ck_assert(s->action == ACTION_DISTINCT && s->expect == EXPECT_MANY && strcmp(s->key->text, "name") == 0);
+}
+END_TEST
+
+START_TEST(endpoints)
+{
+	load_language();
+	ck_assert_uint_eq(c->endpoint_count, 4);
+	const struct config_endpoint *e = &c->endpoints[0];
+	ck_assert(e->status == 203 && e->additional && e->timeout_us == 5000000 && e->headers->count == 2);
+	struct buf out = BUF_INIT;
+	node_render(e->respond, &out);
+	ck_assert_str_eq(buf_cstr(&out), "{\"id\":\"{customer.id}\",\"price\":1.10,\"literal\":\"${x}\"}");
+	buf_done(&out);
+	ck_assert(c->endpoints[2].step_count == 0 && c->endpoints[2].status == 200 && !c->endpoints[2].additional);
+	ck_assert_int_eq(c->endpoints[3].method, METHOD_DELETE);
+	ck_assert_uint_eq(c->endpoints[3].parameter_count, 1);
+}
+END_TEST
+
+/* --- texts of files -------------------------------------------------------------------------------------------- */
+
+START_TEST(kinds_of_text)
+{
+	load("\xEF\xBB\xBF" MINIMAL);
+	load("# CR LF\r\nendpoints:\r\n  \"GET /\":\r\n    respond: |\r\n      a\r\n      b\r\n");
+	ck_assert_str_eq(c->endpoints[0].respond->text, "a\nb\n");
+	load("%YAML 1.2\n---\n" MINIMAL "...\n");
+	load("endpoints: { \"GET /caf\xC3\xA9/{id}\": { respond: 1 } }\n");
+	load("{\"endpoints\": {\"GET /\": {\"respond\": null}}}");
+	ck_assert_int_eq(c->endpoints[0].respond->kind, NODE_NULL);
+}
+END_TEST
+
+/* The diagnostics outlive the configuration and the text that they are about. */
+START_TEST(diagnostics_outlive)
+{
+	char *text = strdup("endpoints: { \"GET /\": { respond: 1, summry: 2 } }\n");
+	char *name = strdup("gone.yaml");
+	ck_assert_ptr_null(config_load_text(name, text, strlen(text), &d));
+	memset(text, 'x', strlen(text));
+	memset(name, 'x', strlen(name));
+	free(text);
+	free(name);
+	ck_assert_uint_eq(d.count, 1);
+	ck_assert_str_eq(d.items[0].at.file, "gone.yaml");
+	ck_assert_str_eq(d.items[0].text, "unknown key of an endpoint \"summry\": did you mean \"summary\"?");
+}
+END_TEST
+
+/* No value of the environment stands in a message. */
+START_TEST(nothing_leaks)
+{
+	setenv("TEST_SECRET", "hunter2", 1);
+	static const char text[] =
+		"server: { threads: \"${TEST_SECRET}\", listen: \"${TEST_SECRET}\" }\n"
+		"log: { level: \"${TEST_SECRET}\" }\n"
+		"sources: { shop: { postgres: \"postgresql:///shop\", password: \"\" } }\n"
+		"endpoints:\n  \"GET /\":\n    status: ${TEST_SECRET}\n    gather:\n"
+		"      a: { from: \"${TEST_SECRET}\", sql: a }\n"
+		"      b: { from: shop, sql: a, expect: \"${TEST_SECRET}\", on_error: \"${TEST_SECRET}\" }\n"
+		"    parameters: { a: { type: \"${TEST_SECRET}\", default: \"${TEST_SECRET}\" } }\n";
+	ck_assert_ptr_null(config_load_text("test.yaml", text, sizeof(text) - 1, &d));
+	ck_assert_uint_ge(d.errors, 7);
+	for (size_t i = 0; i < d.count; i++)
+		ck_assert_msg(!strstr(d.items[i].text, "hunter2"), "%s", d.items[i].text);
+	unsetenv("TEST_SECRET");
+}
+END_TEST
+
+START_TEST(too_large)
+{
+	size_t len = (4u << 20) + 1;
+	char *text = malloc(len);
+	memset(text, '\n', len);
+	ck_assert_ptr_null(config_load_text("large.yaml", text, len, &d));
+	ck_assert_str_eq(d.items[0].text, "the file is larger than 4 MiB");
+	free(text);
+}
+END_TEST
+
+/* --- the JSON Schema ------------------------------------------------------------------------------------------- */
+
+/* It is JSON; each key of each section is in it, but for those of later issues. */
+START_TEST(json_schema)
+{
+	struct arena a;
+	struct buf out = BUF_INIT;
+	struct json *schema;
+	char what[128];
+
+	arena_init(&a);
+	config_schema_print(&out);
+	ck_assert_msg(json_parse(&schema, &a, out.data, out.len, 64, what, sizeof(what)) == 0, "%s", what);
+	const struct json *defs = json_member(schema, "$defs", 5);
+	ck_assert_ptr_nonnull(defs);
+	for (size_t i = 0; i < section_count; i++) {
+		const struct json *section = json_member(defs, sections[i]->name, strlen(sections[i]->name));
+		ck_assert_msg(section != NULL, "%s", sections[i]->name);
+		const struct json *properties = json_member(section, "properties", 10);
+		const struct key *k;
+		for (size_t j = 0; (k = section_key(sections[i], j)); j++) {
+			const struct json *property = json_member(properties, k->name, strlen(k->name));
+			ck_assert_msg(!property == (k->type == KEY_LATER), "%s.%s", sections[i]->name, k->name);
+			ck_assert(k->type == KEY_LATER || k->help);
+		}
+	}
+	buf_done(&out);
+	arena_done(&a);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("config");
+	TCase *t = tcase_create("good");
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, defaults);
+	tcase_add_test(t, threads_auto);
+	tcase_add_test(t, server);
+	tcase_add_test(t, sources);
+	tcase_add_test(t, credential);
+	tcase_add_test(t, parameters);
+	tcase_add_test(t, body);
+	tcase_add_test(t, steps);
+	tcase_add_test(t, endpoints);
+	tcase_add_test(t, kinds_of_text);
+	tcase_add_test(t, diagnostics_outlive);
+	tcase_add_test(t, nothing_leaks);
+	tcase_add_test(t, too_large);
+	tcase_add_test(t, json_schema);
+	suite_add_tcase(s, t);
+	SRunner *runner = srunner_create(s);
+	srunner_set_fork_status(runner, CK_NOFORK);
+	srunner_run_all(runner, CK_NORMAL);
+	int failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}

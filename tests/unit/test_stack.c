@@ -1,0 +1,267 @@
+/* Stacks: guarded, pooled, and refused rather than died of when no memory map is left. */
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "async/internal.h"
+#include "tests/unit/async_fixture.h"
+
+/* Run fn in a process of its own; returns its wait status. */
+static int in_a_child(int (*fn)(void))
+{
+	pid_t pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		signal(SIGSEGV, SIG_DFL);
+		_exit(fn());
+	}
+	int status;
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
+static bool is_mapped(void *page)
+{
+	return msync(page, 1, MS_ASYNC) == 0;
+}
+
+/* Its own pages are writable to the last byte. */
+static int write_inside(void)
+{
+	struct stack_pool p;
+	stack_pool_init(&p, 1);
+	struct stack *s = stack_get(&p);
+	if (!s)
+		return 1;
+	memset(s->base, 1, s->size);
+	stack_put(&p, s);
+	stack_pool_done(&p);
+	return 0;
+}
+
+static int write_below(void)
+{
+	struct stack_pool p;
+	stack_pool_init(&p, 1);
+	struct stack *s = stack_get(&p);
+	if (!s)
+		return 1;
+	((volatile char *)s->base)[-1] = 1;
+	return 0;
+}
+
+/* Deeper than any stack. */
+static int recurse(int depth)
+{
+	volatile char frame[512];
+	frame[0] = (char)depth;
+	return depth == 0 ? 0 : recurse(depth - 1) + frame[0];
+}
+
+static int overflow(void *arg)
+{
+	return recurse(*(int *)arg);
+}
+
+static int run_an_overflow(void)
+{
+	int depth = 1000000;
+	return loop_run_main(overflow, &depth);
+}
+
+static void check_segv(int status)
+{
+	ck_assert(WIFSIGNALED(status));
+	ck_assert_int_eq(WTERMSIG(status), SIGSEGV);
+}
+
+START_TEST(a_write_below_ends_in_the_guard_page)
+{
+	ck_assert_int_eq(in_a_child(write_inside), 0);
+	check_segv(in_a_child(write_below));
+}
+END_TEST
+
+START_TEST(a_task_that_recurses_too_deep_ends_in_the_guard_page)
+{
+	check_segv(in_a_child(run_an_overflow));
+}
+END_TEST
+
+START_TEST(the_pool_keeps_some_and_unmaps_the_rest)
+{
+	struct stack_pool p;
+	struct stack *s[4];
+	void *mapping[4];
+	stack_pool_init(&p, 2);
+	for (int i = 0; i < 4; i++) {
+		s[i] = stack_get(&p);
+		ck_assert_ptr_nonnull(s[i]);
+		ck_assert_uint_eq((uintptr_t)s[i] % 64, 0);
+		ck_assert_uint_gt(s[i]->size, STACK_SIZE - 8192);
+		mapping[i] = s[i]->mapping;
+	}
+	ck_assert_uint_eq(p.in_use, 4);
+	for (int i = 0; i < 4; i++)
+		stack_put(&p, s[i]);
+	ck_assert_uint_eq(p.in_use, 0);
+	ck_assert_uint_eq(p.idle, 2);
+	ck_assert(is_mapped(mapping[0]) && is_mapped(mapping[1]));
+	ck_assert(!is_mapped(mapping[2]) && !is_mapped(mapping[3]));
+	ck_assert_ptr_eq(stack_get(&p), s[1]); /* the warmest */
+	ck_assert_ptr_eq(stack_get(&p), s[0]);
+	stack_put(&p, s[0]);
+	stack_put(&p, s[1]);
+	stack_pool_done(&p);
+	for (int i = 0; i < 4; i++)
+		ck_assert(!is_mapped(mapping[i]));
+}
+END_TEST
+
+static int return_seven(void *arg)
+{
+	(void)arg;
+	return 7;
+}
+
+LOOP_TEST(tasks_use_one_stack_again_and_again)
+{
+	struct loop *l = loop_current();
+	for (int i = 0; i < 1000; i++)
+		ck_assert_int_eq(join(spawn(return_seven, NULL)), 7);
+	ck_assert_uint_eq(l->stacks.in_use, 1);
+	ck_assert_uint_eq(l->stacks.idle, 1);
+	return 0;
+}
+
+/* The sanitizers end the process themselves when they get no memory. */
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+
+static void limit_address_space(size_t more)
+{
+	long pages = 0;
+	FILE *f = fopen("/proc/self/statm", "r");
+	if (!f || fscanf(f, "%ld", &pages) != 1)
+		_exit(2);
+	fclose(f);
+	struct rlimit limit = {.rlim_cur = (rlim_t)(pages * sysconf(_SC_PAGESIZE)) + more, .rlim_max = RLIM_INFINITY};
+	if (setrlimit(RLIMIT_AS, &limit) < 0)
+		_exit(2);
+}
+
+/* Take stacks until there are none; one that is given back can be had again. Returns how many, or -1. */
+static int use_up(struct stack_pool *p)
+{
+	int count = 0;
+	struct stack *s, *last = NULL, *taken = NULL;
+	while ((s = stack_get(p))) {
+		s->next = taken;
+		taken = last = s;
+		count++;
+	}
+	if (count == 0)
+		return -1;
+	taken = taken->next;
+	stack_put(p, last);
+	s = stack_get(p);
+	if (!s)
+		return -1;
+	stack_put(p, s);
+	while ((s = taken)) {
+		taken = s->next;
+		stack_put(p, s);
+	}
+	return p->in_use == 0 ? count : -1;
+}
+
+static int use_up_the_address_space(void)
+{
+	struct stack_pool p;
+	stack_pool_init(&p, 0);
+	limit_address_space(10 * STACK_SIZE);
+	int first = use_up(&p), second = use_up(&p);
+	return first == 10 && second == 10 ? 0 : 1;
+}
+
+static int use_up_the_mappings(void)
+{
+	struct stack_pool p;
+	stack_pool_init(&p, 0);
+	int first = use_up(&p), second = use_up(&p);
+	return first > 1000 && second == first ? 0 : 1;
+}
+
+static int sleeper(void *arg)
+{
+	(void)arg;
+	return task_sleep_ms(60000);
+}
+
+static int spawn_until_refused(void *arg)
+{
+	struct task *t[50];
+	int count = 0, r = 0;
+	(void)arg;
+	limit_address_space(10 * STACK_SIZE);
+	while (count < 50 && (r = task_spawn(&t[count], sleeper, NULL, NULL)) == 0)
+		count++;
+	if (count != 10 || r != -EAGAIN || task_sleep_ms(1) < 0)
+		return 1;
+	for (int i = 0; i < count; i++) {
+		task_cancel(t[i]);
+		if (task_await(&t[i], DEADLINE_NEVER) != -ECANCELED)
+			return 1;
+	}
+	return task_spawn(&t[0], return_seven, NULL, NULL) == 0 && task_await(&t[0], DEADLINE_NEVER) == 7 ? 0 : 1;
+}
+
+static int run_spawn_until_refused(void)
+{
+	return loop_run_main(spawn_until_refused, NULL);
+}
+
+START_TEST(without_address_space_stacks_and_tasks_are_refused)
+{
+	ck_assert_int_eq(in_a_child(use_up_the_address_space), 0);
+	ck_assert_int_eq(in_a_child(run_spawn_until_refused), 0);
+}
+END_TEST
+
+static long map_limit(void)
+{
+	long limit = -1;
+	FILE *f = fopen("/proc/sys/vm/max_map_count", "r");
+	if (f && fscanf(f, "%ld", &limit) != 1)
+		limit = -1;
+	if (f)
+		fclose(f);
+	return limit;
+}
+
+START_TEST(at_the_limit_of_mappings_stacks_are_refused)
+{
+	long limit = map_limit();
+	if (limit < 4000 || limit > 70000)
+		return; /* too large here to be used up in a test */
+	ck_assert_int_eq(in_a_child(use_up_the_mappings), 0);
+}
+END_TEST
+
+#endif
+
+int main(void)
+{
+	Suite *s = suite_create("stack");
+	TCase *c = async_tcase(s, "stack");
+	tcase_add_test(c, a_write_below_ends_in_the_guard_page);
+	tcase_add_test(c, a_task_that_recurses_too_deep_ends_in_the_guard_page);
+	tcase_add_test(c, the_pool_keeps_some_and_unmaps_the_rest);
+	tcase_add_test(c, tasks_use_one_stack_again_and_again);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+	tcase_add_test(c, without_address_space_stacks_and_tasks_are_refused);
+	tcase_add_test(c, at_the_limit_of_mappings_stacks_are_refused);
+#endif
+	return run_suite(s);
+}
