@@ -12,7 +12,7 @@ struct timers;
 /* Embedded by its owner. */
 struct timer {
 	deadline_t at; /* when it fires; of one started in the past: the next turn */
-	size_t slot; /* place in the heap, from 1; 0: not running */
+	size_t slot;   /* place in the heap, from 1; 0: not running */
 	void (*fire)(struct timer *t);
 };
 

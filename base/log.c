@@ -14,6 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/utf8.h"
+
 enum {
 	PENDING_MAX_BYTES = 4 * 1024 * 1024, /* beyond it lines are dropped and counted */
 	GATHER_MS = 10,                      /* how long lines gather before they are written together */
@@ -218,6 +220,7 @@ void logfmt_value(struct buf *out, const char *s, size_t len)
 		buf_append(out, s, len);
 		return;
 	}
+	bool text = utf8_valid(s, len); /* else bytes above 0x7f are escaped as well */
 	buf_char(out, '"');
 	for (size_t i = 0; i < len; i++) {
 		unsigned char c = (unsigned char)s[i];
@@ -230,7 +233,7 @@ void logfmt_value(struct buf *out, const char *s, size_t len)
 			buf_lit(out, "\\r");
 		} else if (c == '\t') {
 			buf_lit(out, "\\t");
-		} else if (c < ' ' || c == 0x7f) {
+		} else if (c < ' ' || c == 0x7f || (c > 0x7f && !text)) {
 			buf_printf(out, "\\x%02x", c);
 		} else {
 			buf_char(out, (char)c);

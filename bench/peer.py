@@ -74,10 +74,9 @@ async def pair(request: web.Request) -> web.Response:
 
 
 async def sources(app: web.Application):
-    size = int(os.environ["POOL"])
-    client = AsyncIOMotorClient(os.environ["MONGO"], maxPoolSize=size)
+    client = AsyncIOMotorClient(os.environ["MONGO"], maxPoolSize=16)
     app["mongo"] = client.get_default_database()
-    async with asyncpg.create_pool(os.environ["PG"], min_size=size, max_size=size) as app["pg"]:
+    async with asyncpg.create_pool(os.environ["PG"], min_size=8, max_size=8) as app["pg"]:
         yield
     client.close()
 

@@ -92,41 +92,46 @@ static const char *const not_of_type[] = {
 	[TYPE_ANY] = NULL,
 };
 
-static const char *misfit(const struct config_schema *s, const struct node *n);
+static const char *misfit(const struct config_schema *s, const struct node *n, const struct node **where);
 
-static const char *misfit_within(const struct config_schema *s, const struct node *n)
+static const char *misfit_within(const struct config_schema *s, const struct node *n, const struct node **where)
 {
 	const char *why = NULL;
 	if (n->kind == NODE_SEQUENCE) {
 		for (size_t i = 0; s->items && i < n->count && !why; i++)
-			why = misfit(s->items, n->items[i]);
+			why = misfit(s->items, n->items[i], where);
 		return why;
 	}
 	for (size_t i = 0; i < s->property_count && !why; i++) {
 		const struct config_parameter *p = &s->properties[i];
 		const struct node *member = node_member(n, p->name);
-		if (member)
-			why = misfit(&p->schema, member);
-		else if (p->required)
+		if (member) {
+			why = misfit(&p->schema, member, where);
+		} else if (p->required) {
+			*where = n;
 			why = "a member that is required is missing";
+		}
 	}
 	for (size_t i = 0; !s->additional && i < n->count && !why; i++) {
 		bool declared = false;
 		for (size_t j = 0; j < s->property_count && !declared; j++)
 			declared = strcmp(s->properties[j].name, n->members[i].key->text) == 0;
-		if (!declared)
-			why = "it has a member that is not in \"properties\"";
+		if (!declared) {
+			*where = n->members[i].key;
+			why = "it is not in \"properties\"";
+		}
 	}
 	return why;
 }
 
-/* Why n does not fit s; NULL where it does. The recursion is bounded by the depth of the tree. */
-static const char *misfit(const struct config_schema *s, const struct node *n)
+/* Why n does not fit s, and which part of it; NULL where it does. The recursion is bounded by the depth of the tree. */
+static const char *misfit(const struct config_schema *s, const struct node *n, const struct node **where)
 {
 	bool number = is_number(n);
 	size_t length = n->kind == NODE_STRING ? utf8_length(n->text, n->len) : n->count;
 	bool measured = n->kind == NODE_STRING || n->kind == NODE_SEQUENCE;
 
+	*where = n;
 	if (n->kind == NODE_NULL)
 		return s->nullable || s->type == TYPE_ANY ? NULL : "null is not allowed";
 	if (!fits_type(n, s->type))
@@ -143,7 +148,7 @@ static const char *misfit(const struct config_schema *s, const struct node *n)
 		return "it does not match \"pattern\"";
 	if (!in_enumeration(s, n))
 		return "it is none of \"enum\"";
-	return node_is_scalar(n) ? NULL : misfit_within(s, n);
+	return node_is_scalar(n) ? NULL : misfit_within(s, n, where);
 }
 
 /* --- words ----------------------------------------------------------------------------------------------------- */
@@ -306,10 +311,10 @@ static void check_enum(struct decoder *dc, const struct node *mapping, struct co
 		decode_error(dc, n->at, "enum: it allows nothing");
 	struct value *values = arena_array(dc->arena, n->count, sizeof(*values));
 	for (size_t i = 0; i < n->count; i++) {
-		const char *why = n->items[i]->refused ? NULL : misfit(s, n->items[i]);
+		const struct node *where = n->items[i];
+		const char *why = where->refused ? NULL : misfit(s, n->items[i], &where);
 		if (why)
-			decode_error(dc, n->items[i]->at, "enum: %s does not fit: %s", decode_shown(dc, n->items[i]),
-				     why);
+			decode_error(dc, where->at, "enum: %s does not fit: %s", decode_shown(dc, where), why);
 		values[i] = node_value(n->items[i], dc->arena);
 	}
 	s->enumeration = values;
@@ -323,9 +328,10 @@ static void check_default(struct decoder *dc, const struct node *mapping, struct
 	if (!n || n->refused)
 		return;
 	/* null is what an optional parameter is where it is absent. */
-	const char *why = n->kind == NODE_NULL ? NULL : misfit(&p->schema, n);
+	const struct node *where = n;
+	const char *why = n->kind == NODE_NULL ? NULL : misfit(&p->schema, n, &where);
 	if (why)
-		decode_error(dc, n->at, "default: %s does not fit: %s", decode_shown(dc, n), why);
+		decode_error(dc, where->at, "default: %s does not fit: %s", decode_shown(dc, where), why);
 	p->has_default = true;
 	p->default_value = node_value(n, dc->arena);
 	p->default_value.subtype = (uint8_t)p->schema.format;

@@ -158,6 +158,8 @@ static const struct {
 	 "\"- \" can't begin a list here: check the indentation"},
 	{"did not find expected node content",
 	 "expected a value (a text that begins with \"[\" or \"{\" must stand in quotes)"},
+	{"did not find expected alphabetic or numeric character",
+	 "expected a name behind \"&\" or \"*\" (a text that begins with one must stand in quotes)"},
 	{"found incompatible YAML document", "only YAML 1.1 and 1.2 are understood"},
 };
 

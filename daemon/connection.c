@@ -17,7 +17,10 @@
 #include "base/mem.h"
 #include "daemon/head.h"
 
-enum { SWEEP_MS = 1000 };
+enum {
+	SWEEP_MS = 1000,
+	QUIET_MS = 250, /* for so long a connection must have been idle to be closed by a drain */
+};
 
 enum state {
 	IDLE,      /* not a byte of a request yet */
@@ -216,13 +219,6 @@ void connection_refused(struct connection *c, struct st_h2o_req_t *req, const ch
 
 /* --- from one request to the next --- */
 
-/* Is there nothing to read on a connection that is idle? */
-static bool is_silent(const struct connection *c)
-{
-	char byte;
-	return c->sock->input->size == 0 && recv(h2o_socket_get_fd(c->sock), &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
-}
-
 /* h2o waits for the next request: stand before it. */
 static void await_request(struct connection *c)
 {
@@ -231,8 +227,6 @@ static void await_request(struct connection *c)
 	head_init(&c->head);
 	if (c->sock->input->size > 0)
 		look(c);
-	else if (c->all->draining && is_silent(c))
-		close_now(c);
 }
 
 /* What has come of a head. c may be closed afterwards. */
@@ -459,12 +453,19 @@ void connection_open(struct connections *all, int fd, const struct sockaddr_stor
 	await_request(c);
 }
 
+/* Is there nothing to read on a connection that is idle? */
+static bool is_silent(const struct connection *c)
+{
+	char byte;
+	return c->sock->input->size == 0 && recv(h2o_socket_get_fd(c->sock), &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
+}
+
 void connections_drain(struct connections *all)
 {
-	all->draining = true;
+	int64_t now_us = loop_now_us(all->loop);
 	list_for_each_safe (node, &all->live) {
 		struct connection *c = container_of(node, struct connection, link);
-		if (c->state == IDLE && is_silent(c))
+		if (c->state == IDLE && now_us - c->since_us >= QUIET_MS * 1000 && is_silent(c))
 			close_now(c);
 	}
 }

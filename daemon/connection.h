@@ -33,7 +33,6 @@ struct connections {
 	unsigned count;
 	atomic_uint *total; /* of the process */
 	struct timer sweep;
-	bool draining;
 };
 
 void connections_init(struct connections *all, struct loop *l);
@@ -42,7 +41,8 @@ void connections_done(struct connections *all);
 
 /* Serve a connection that was accepted: fd is taken over. */
 void connection_open(struct connections *all, int fd, const struct sockaddr_storage *peer, bool admin);
-/* From now on every connection ends behind the request that it is in; those that are idle end at once. */
+/* While the worker drains, every now and then: close what is idle. A client that has just had a reply may be sending
+ * its next request, unaware: it gets a moment for it, and a reply that ends the connection. */
 void connections_drain(struct connections *all);
 /* Close those on which no request is being answered; with `everything` these, too. */
 void connections_close(struct connections *all, bool everything);

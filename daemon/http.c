@@ -95,9 +95,18 @@ void http_drain(struct http *h)
 
 #ifdef __SANITIZE_ADDRESS__
 /* h2o 2.2.5 never frees what it keeps for reuse on a thread, nor the queue of a context. */
-const char *__lsan_default_suppressions(void); /* NOLINT(bugprone-reserved-identifier) */
-const char *__lsan_default_suppressions(void)  /* NOLINT(bugprone-reserved-identifier) */
+/* NOLINTBEGIN(bugprone-reserved-identifier): the names are the sanitizer's */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_options(void);
+
+const char *__lsan_default_suppressions(void)
 {
 	return "leak:h2o_mem_alloc_recycle\nleak:h2o_multithread_create_queue\n";
 }
+
+const char *__lsan_default_options(void)
+{
+	return "print_suppressions=0";
+}
+/* NOLINTEND(bugprone-reserved-identifier) */
 #endif

@@ -84,6 +84,7 @@ static void on_tick(struct timer *t)
 {
 	struct worker *w = container_of(t, struct worker, tick);
 	int64_t now_us = loop_now_us(w->loop);
+	connections_drain(&w->connections);
 	if (w->phase == CANCELLED && now_us - w->cancelled_us > LAST_WORDS_MS * 1000)
 		connections_close(&w->connections, true);
 	if (w->exchanges.live_count == 0 && w->connections.count == 0)
@@ -105,7 +106,6 @@ static void on_drain(struct message *m)
 	for (size_t i = 0; i < w->all->listeners->count; i++)
 		if (!w->listeners[i].admin)
 			listener_close(&w->listeners[i]);
-	connections_drain(&w->connections);
 	timer_start(&w->tick, loop_timers(w->loop), (deadline_t){0});
 }
 

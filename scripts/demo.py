@@ -33,7 +33,7 @@ class Stopped(BaseException):
 
 def stop(*_) -> None:
     for number in SIGNALS:  # once is enough: what follows is cleaning up
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None)
     raise Stopped
 
 

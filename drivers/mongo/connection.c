@@ -66,31 +66,23 @@ int mongo_connection_open(struct connection *c, const mongoc_uri_t *uri, const c
 	return r;
 }
 
-static void rest(deadline_t until)
+deadline_t mongo_connection_rest(const struct connection *c)
 {
-	struct shield shield;
+	int64_t polled_us = c->streams.polled_us;
 
-	task_shield(&shield, DEADLINE_NEVER);
-	while (!deadline_passed(until)) {
-		if (task_sleep(until) < 0)
-			break;
-	}
-	task_unshield(&shield);
+	return (deadline_t){c->client && polled_us ? polled_us + RESCAN_REST_MS * 1000 : 0};
 }
 
 void mongo_connection_destroy(struct connection *c, deadline_t by)
 {
 	struct shield shield;
 
-	if (!c->client)
-		goto free_options;
-	if (c->streams.fault && c->streams.polled_us)
-		rest((deadline_t){c->streams.polled_us + RESCAN_REST_MS * 1000});
-	task_shield(&shield, by);
-	mongoc_client_destroy(c->client);
-	task_unshield(&shield);
-	c->client = NULL;
-free_options:
+	if (c->client) {
+		task_shield(&shield, by);
+		mongoc_client_destroy(c->client);
+		task_unshield(&shield);
+	}
 	bson_destroy(c->options);
+	c->client = NULL;
 	c->options = NULL;
 }

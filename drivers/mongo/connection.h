@@ -7,7 +7,14 @@
 
 struct mongo_pool;
 
-enum connection_state { CONNECTION_OPENING, CONNECTION_IDLE, CONNECTION_BUSY, CONNECTION_LEAVING, CONNECTION_STATES };
+enum connection_state {
+	CONNECTION_OPENING,
+	CONNECTION_IDLE,
+	CONNECTION_BUSY,
+	CONNECTION_LEAVING, /* sound: it says good-bye */
+	CONNECTION_BROKEN,  /* its sockets are closed; what is left of it waits to be destroyed */
+	CONNECTION_STATES
+};
 
 struct connection {
 	struct list link; /* in pool->in[state] */
@@ -31,5 +38,7 @@ int mongo_connection_open(struct connection *c, const mongoc_uri_t *uri, const c
  * either way. */
 bool mongo_connection_command(struct connection *c, const char *database, const bson_t *command, bson_t *reply,
 			      bson_error_t *error);
+/* From when on may a broken one be destroyed? Before, libmongoc could put the thread to sleep. */
+deadline_t mongo_connection_rest(const struct connection *c);
 /* Suspends: tells the server, where that is still possible by `by`. Not cancelled by the task's cancellation. */
 void mongo_connection_destroy(struct connection *c, deadline_t by);

@@ -37,12 +37,17 @@ static int nonsense(const struct operation *o, const char *what)
 	return error_set(o->error, -EPROTO, 502, NULL, "MongoDB's answer has no %s", what);
 }
 
-static int command(const struct operation *o, const bson_t *document, bson_t *reply)
+/* Send it. Returns 0: the answer is the caller's, to be given to bson_free. */
+static int command(const struct operation *o, const bson_t *document, struct answer *answer)
 {
 	bson_error_t error = {0};
+	bson_t reply;
 
-	if (mongo_connection_command(o->connection, o->database, document, reply, &error))
+	if (mongo_connection_command(o->connection, o->database, document, &reply, &error)) {
+		answer->data = bson_destroy_with_steal(&reply, true, &answer->len);
 		return 0;
+	}
+	bson_destroy(&reply);
 	return mongo_operation_error(o->error, &error, &o->connection->streams, o->from_request, o->consequences);
 }
 

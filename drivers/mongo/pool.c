@@ -9,15 +9,18 @@
 #include "base/mem.h"
 #include "drivers/mongo/errors.h"
 
-#define PAUSE_FIRST_US 50000
+#define PAUSE_FIRST_US 4000
 #define PAUSE_MOST_US  5000000
 #define GOODBYE_US     1000000 /* to tell the server that a connection ends */
 
+#define ENDS           (BIT(CONNECTION_LEAVING) | BIT(CONNECTION_BROKEN))
+
 static const uint8_t allowed[CONNECTION_STATES] = {
-	[CONNECTION_OPENING] = BIT(CONNECTION_IDLE) | BIT(CONNECTION_LEAVING),
-	[CONNECTION_IDLE] = BIT(CONNECTION_BUSY) | BIT(CONNECTION_LEAVING),
-	[CONNECTION_BUSY] = BIT(CONNECTION_IDLE) | BIT(CONNECTION_LEAVING),
+	[CONNECTION_OPENING] = BIT(CONNECTION_IDLE) | ENDS,
+	[CONNECTION_IDLE] = BIT(CONNECTION_BUSY) | ENDS,
+	[CONNECTION_BUSY] = BIT(CONNECTION_IDLE) | ENDS,
 	[CONNECTION_LEAVING] = 0,
+	[CONNECTION_BROKEN] = 0,
 };
 
 struct acquire_wait {
@@ -59,13 +62,19 @@ static unsigned usable(const struct mongo_pool *p)
 	return p->count[CONNECTION_IDLE] + p->count[CONNECTION_BUSY];
 }
 
-/* fault 0: the server is told, politely, before the connection is closed. */
+/* A sound one says good-bye first; a broken one (fault is not 0) is closed at once, and another may take its place. */
 static void discard(struct connection *c, int fault)
 {
+	struct mongo_pool *p = c->pool;
+
 	if (fault)
 		stream_set_fail(&c->streams, fault);
-	move(c, CONNECTION_LEAVING);
-	more_work(c->pool);
+	move(c, fault ? CONNECTION_BROKEN : CONNECTION_LEAVING);
+	if (fault)
+		budget_give(&p->member);
+	if (p->destroyer)
+		task_wake(p->destroyer, 0);
+	more_work(p);
 }
 
 /* --- giving connections to who waits --- */
@@ -227,22 +236,40 @@ static void open_wanted(struct mongo_pool *p)
 
 /* --- destroying --- */
 
+static void destroy(struct connection *c)
+{
+	struct mongo_pool *p = c->pool;
+
+	mongo_connection_destroy(c, deadline_min(p->close_by, deadline_in_us(GOODBYE_US)));
+	list_remove(&c->link);
+	p->count[c->state]--;
+	if (c->state == CONNECTION_LEAVING)
+		budget_give(&p->member);
+	free(c);
+}
+
+/* Sound ones go first: others wait for their places. */
 static int destroy_task(void *arg)
 {
 	struct mongo_pool *p = arg;
 	struct connection *c;
 
-	while ((c = first_of(p, CONNECTION_LEAVING))) {
-		deadline_t by = deadline_min(p->close_by, deadline_in_us(GOODBYE_US));
-		mongo_connection_destroy(c, by);
-		list_remove(&c->link);
-		p->count[CONNECTION_LEAVING]--;
-		free(c);
-		budget_give(&p->member);
+	while ((c = first_of(p, CONNECTION_LEAVING)) || (c = first_of(p, CONNECTION_BROKEN))) {
+		deadline_t due = c->state == CONNECTION_BROKEN ? mongo_connection_rest(c) : (deadline_t){0};
+		struct waiter w;
+		if (deadline_passed(due)) {
+			destroy(c);
+			continue;
+		}
+		waiter_init(&w, NULL);
+		p->destroyer = &w;
+		int r = task_suspend(&w, due);
+		p->destroyer = NULL;
+		if (r == -ECANCELED)
+			break;
 	}
 	p->destroying = false;
-	if (p->closer)
-		task_wake(p->closer, 0);
+	more_work(p);
 	return 0;
 }
 
@@ -250,7 +277,7 @@ static void start_destroying(struct mongo_pool *p)
 {
 	static const struct task_options options = {.name = "mongo: close", .detached = true};
 
-	if (p->destroying || p->count[CONNECTION_LEAVING] == 0)
+	if (p->destroying || p->count[CONNECTION_LEAVING] + p->count[CONNECTION_BROKEN] == 0)
 		return;
 	if (task_spawn(NULL, destroy_task, p, &options) == 0)
 		p->destroying = true;

@@ -37,7 +37,8 @@ struct mongo_pool {
 	struct timer retry;    /* runs: no attempt before it fires */
 	struct timer janitor;  /* closes what was idle, or open, for too long */
 	struct deferred work;
-	bool destroying; /* the task that destroys connections is there */
+	bool destroying;          /* the task that destroys connections is there */
+	struct waiter *destroyer; /* it waits */
 	deadline_t close_by;
 	bool closing;
 	struct waiter *closer;

@@ -33,7 +33,7 @@ struct pg_call *pg_call_new(struct pg_client *c, struct pg_statement *st)
 	call->result = NULL;
 	call->state = PG_CALL_NEW;
 	call->outcome = PG_ANSWERED;
-	call->alone = call->rerun = call->abandoned = call->counted = call->aborted = false;
+	call->alone = call->rerun = call->begun = call->abandoned = call->counted = call->aborted = false;
 	call->pending = 0;
 	return call;
 }
@@ -156,11 +156,20 @@ void pg_call_end(struct pg_call *call, enum pg_outcome outcome)
 		task_wake(call->waiter, 0);
 }
 
-/* A read whose answer was lost through no fault of its own is run again, once, unseen by its task. */
-static bool run_again(struct pg_call *call)
+/* Would it be no second run? A read may be run again; a write where the server ended the session instead of beginning
+ * its transaction. */
+static bool is_repeatable(const struct pg_call *call)
 {
-	if (call->rerun || call->abandoned || !call->statement || !call->statement->action->read_only ||
-	    call->client->closing)
+	if (!call->statement)
+		return false;
+	return call->statement->action->read_only ||
+	       (!call->begun && call->result && pg_sqlstate_ends_connection(call->result));
+}
+
+/* A call whose answer was lost through no fault of its own is run again, once, unseen by its task. */
+static bool run_again(struct pg_call *call, enum pg_queue queue)
+{
+	if (call->rerun || call->abandoned || call->client->closing || !is_repeatable(call))
 		return false;
 	PQclear(call->result);
 	call->result = NULL;
@@ -168,7 +177,8 @@ static bool run_again(struct pg_call *call)
 	call->pending = 0;
 	call->connection = NULL;
 	call->rerun = true;
-	pg_pool_resubmit(call);
+	call->broken_us = loop_now_us(call->client->loop);
+	pg_pool_resubmit(call, queue);
 	return true;
 }
 
@@ -203,7 +213,8 @@ void pg_call_answered(struct pg_call *call)
 		if (pg_sqlstate_ends_connection(call->result) || (writes && pg_sqlstate_is(call->result, "25006")))
 			conn->retired = true;
 	}
-	if (innocent && run_again(call))
+	bool ends = pg_failed(call->result) && pg_sqlstate_ends_connection(call->result);
+	if (innocent && run_again(call, ends ? PG_QUEUE_FRESH : PG_QUEUE_ALONE))
 		return;
 	if (call->aborted && !pg_failed(call->result)) {
 		error_set(&call->error, -EIO, 502, NULL, "aborted by the failure of another statement");
@@ -215,7 +226,7 @@ void pg_call_answered(struct pg_call *call)
 
 void pg_call_broken(struct pg_call *call, const char *why)
 {
-	if (run_again(call))
+	if (run_again(call, PG_QUEUE_FRESH))
 		return;
 	if (pg_failed(call->result) && *pg_sqlstate(call->result)) {
 		pg_call_end(call, PG_ANSWERED);

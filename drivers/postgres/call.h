@@ -40,13 +40,16 @@ struct pg_call {
 	PGresult *result;   /* rows; or the first error */
 	struct error error; /* PG_REFUSED, PG_BROKEN: why */
 	uint8_t state, outcome;
+	uint8_t queue;    /* where it waits */
 	bool alone;       /* must not share */
 	bool rerun;       /* is being run again: not a third time */
+	bool begun;       /* the server has begun its transaction */
 	bool abandoned;   /* its task has left */
 	bool counted;     /* as waiting, in the budget */
 	bool aborted;     /* by a neighbour's failure in the same group */
 	unsigned pending; /* its entries in the pipe */
 	int64_t placed_us, abandoned_us;
+	int64_t broken_us; /* PG_QUEUE_FRESH: when its connection broke */
 	uint64_t sequence; /* the order of waiting */
 };
 

@@ -1,7 +1,7 @@
 /* A cancel request is a connection of its own, for which the server forks a process, and it names a session, not a
- * statement. So: only what still runs a while after it was abandoned, only at the head of the pipe, only a few at once;
- * and no new call enters the connection before the request has been answered and the statement has ended. What it hits
- * of others in the same pipe is run again. */
+ * statement. So: only what still runs a while after it was abandoned, only in the group at the head of the pipe, only a
+ * few at once; and no new call enters the connection before the request has been answered and the statement has ended.
+ * What it hits of others in the same pipe is run again. */
 #include "drivers/postgres/cancel.h"
 
 #include <stdlib.h>
@@ -69,10 +69,17 @@ static void again_in(struct pg_connection *conn, int64_t us)
 	timer_start(&conn->cancel_timer, loop_timers(l), (deadline_t){loop_now_us(l) + us});
 }
 
-static const struct pg_call *abandoned_head(struct pg_connection *conn)
+/* The server holds its answers back until the Sync: any statement of the group at the head may be the one that runs. */
+static const struct pg_call *abandoned_in_head_group(const struct pg_connection *conn)
 {
-	const struct pg_entry *head = pg_connection_head(conn);
-	return head && head->call && head->call->abandoned ? head->call : NULL;
+	for (unsigned i = 0; i < conn->entries; i++) {
+		const struct pg_entry *entry = &conn->ring[(conn->first + i) & (conn->ring_size - 1)];
+		if (entry->role == PG_SYNC)
+			break;
+		if (entry->call && entry->call->abandoned)
+			return entry->call;
+	}
+	return NULL;
 }
 
 static void request(struct pg_connection *conn)
@@ -104,7 +111,7 @@ void pg_cancel_fire(struct timer *t)
 	if (conn->state == PG_QUARANTINED) {
 		pg_connection_close(conn, "a statement did not end after it was cancelled");
 		pg_pool_serve(c);
-	} else if (abandoned_head(conn)) {
+	} else if (abandoned_in_head_group(conn)) {
 		request(conn);
 	}
 }
@@ -115,7 +122,7 @@ void pg_cancel_consider(struct pg_connection *conn)
 
 	if (conn->state != PG_BUSY && conn->state != PG_SHARED)
 		return;
-	const struct pg_call *call = abandoned_head(conn);
+	const struct pg_call *call = abandoned_in_head_group(conn);
 	if (!call)
 		timer_stop(&conn->cancel_timer, loop_timers(l));
 	else if (!timer_running(&conn->cancel_timer))

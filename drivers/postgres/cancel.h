@@ -3,8 +3,8 @@
 
 #include "drivers/postgres/connection.h"
 
-/* Where the statement at the head of the pipe was abandoned, see to it that it is cancelled 100 ms later, if it still
- * runs then. Called when a call is abandoned and after answers came. */
+/* Where a statement of the group at the head of the pipe was abandoned, see to it that the group is cancelled 100 ms
+ * later, if it still runs then. Called when a call is abandoned and after answers came. */
 void pg_cancel_consider(struct pg_connection *conn);
 /* For timer_init of a connection. */
 void pg_cancel_fire(struct timer *t);

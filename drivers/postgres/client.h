@@ -20,6 +20,10 @@
 
 enum pg_state { PG_CONNECTING, PG_IDLE, PG_BUSY, PG_SHARED, PG_QUARANTINED, PG_CLOSED, PG_STATES };
 
+/* Calls that wait: for a connection alone; for one alone or for a place on a shared one; for one that was opened after
+ * the one on which they broke, which others that are about to break may outlive. */
+enum pg_queue { PG_QUEUE_ALONE, PG_QUEUE_SHARING, PG_QUEUE_FRESH, PG_QUEUES };
+
 /* libpq's keywords and values, as the URL gives them and as we add to them. Shared with the executor's jobs, which may
  * outlive the source; freed with the last reference. Immutable. */
 struct pg_conninfo {
@@ -47,8 +51,8 @@ struct pg_client {
 	unsigned count[PG_STATES];
 	unsigned draining; /* shared connections that take no more calls, for a call that needs one alone */
 
-	struct list waiting[2]; /* calls: [0] that need a connection alone, [1] that may share one */
-	unsigned waiting_count[2];
+	struct list waiting[PG_QUEUES]; /* calls, the first to come first */
+	unsigned waiting_count[PG_QUEUES];
 	uint64_t waiting_sequence;
 	struct list free_calls;
 	unsigned free_call_count;
@@ -72,7 +76,12 @@ struct pg_client {
 	unsigned cancels; /* cancel requests that are under way */
 };
 
-/* A connection works: not connecting, not closed. */
+static inline unsigned pg_client_waiting(const struct pg_client *c)
+{
+	return c->waiting_count[PG_QUEUE_ALONE] + c->waiting_count[PG_QUEUE_SHARING] + c->waiting_count[PG_QUEUE_FRESH];
+}
+
+/* Connections that work: not connecting, not closed. */
 static inline unsigned pg_client_live(const struct pg_client *c)
 {
 	return c->count[PG_IDLE] + c->count[PG_BUSY] + c->count[PG_SHARED] + c->count[PG_QUARANTINED];

@@ -11,6 +11,7 @@
 #include "drivers/postgres/cancel.h"
 #include "drivers/postgres/pipeline.h"
 #include "drivers/postgres/pool.h"
+#include "drivers/postgres/sqlstate.h"
 #include "drivers/postgres/statement.h"
 
 /* Statements that were prepared again leave their old selves on the server; beyond so many the connection is closed
@@ -54,6 +55,7 @@ struct pg_connection *pg_connection_new(struct pg_client *c)
 
 	conn->client = c;
 	conn->state = PG_CONNECTING;
+	conn->began_us = loop_now_us(c->loop);
 	watch_init(&conn->watch, ready);
 	deferred_init(&conn->flush, end_of_turn);
 	timer_init(&conn->cancel_timer, pg_cancel_fire);
@@ -62,11 +64,12 @@ struct pg_connection *pg_connection_new(struct pg_client *c)
 	return conn;
 }
 
-/* Notices are nobody's business; libpq would print them. */
-static void drop_notice(void *arg, const PGresult *result)
+/* libpq would print notices, which are nobody's business, but for one: the server's last words on an idle connection.
+ */
+static void take_notice(void *arg, const PGresult *result)
 {
-	(void)arg;
-	(void)result;
+	struct pg_connection *conn = arg;
+	conn->retired |= pg_sqlstate_ends_connection(result);
 }
 
 /* Connections that were opened together shall not be closed together. */
@@ -81,7 +84,7 @@ void pg_connection_established(struct pg_connection *conn, PGconn *pg)
 	struct pg_client *c = conn->client;
 
 	conn->pg = pg;
-	PQsetNoticeReceiver(pg, drop_notice, NULL);
+	PQsetNoticeReceiver(pg, take_notice, conn);
 	conn->expires_us = loop_now_us(c->loop) + lifetime_us(c);
 	conn->idle_since_us = loop_now_us(c->loop);
 	pg_connection_move(conn, PG_IDLE);
@@ -150,8 +153,7 @@ void pg_connection_settle(struct pg_connection *conn)
 	if (conn->state <= PG_IDLE || conn->state == PG_CLOSED || conn->entries > 0 || conn->lease || conn->cancelling)
 		return;
 	timer_stop(&conn->cancel_timer, loop_timers(c->loop));
-	bool waiting = c->waiting_count[0] + c->waiting_count[1] > 0;
-	bool wanted_elsewhere = !waiting && pg_client_live(c) > 1 && budget_wanted(&c->source->budget);
+	bool wanted_elsewhere = pg_client_waiting(c) == 0 && pg_client_live(c) > 1 && budget_wanted(&c->source->budget);
 	conn->idle_since_us = now;
 	pg_connection_move(conn, PG_IDLE);
 	if (conn->retired || now >= conn->expires_us || wanted_elsewhere || conn->prepared_stale > MAX_STALE_STATEMENTS)
@@ -164,10 +166,12 @@ static void ready(struct watch *w, uint32_t events)
 	struct pg_connection *conn = container_of(w, struct pg_connection, watch);
 	struct pg_client *c = conn->client;
 	int consumed = PQconsumeInput(conn->pg);
+	/* What comes on an idle connection is read by PQisBusy. */
+	bool idle = conn->entries == 0 && !PQisBusy(conn->pg) && conn->state == PG_IDLE;
 	bool alive = pg_pipeline_drain(conn);
 
 	(void)events;
-	if (!consumed || !alive) {
+	if (!consumed || !alive || (idle && conn->retired)) {
 		pg_connection_close(conn, PQerrorMessage(conn->pg));
 	} else {
 		if (w->events & EPOLLOUT)

@@ -172,7 +172,7 @@ static bool client_idle(const struct client *client)
 {
 	const struct pg_client *c = (const struct pg_client *)client;
 	return c->callers == 0 && c->cancels == 0 && c->count[PG_BUSY] + c->count[PG_SHARED] == 0 &&
-	       c->count[PG_QUARANTINED] == 0 && c->waiting_count[0] + c->waiting_count[1] == 0;
+	       c->count[PG_QUARANTINED] == 0 && pg_client_waiting(c) == 0;
 }
 
 /* --- one run --- */

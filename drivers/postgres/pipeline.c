@@ -161,6 +161,8 @@ static void take_result(struct pg_connection *conn, struct pg_entry *entry, PGre
 		PQclear(result);
 		return;
 	}
+	if (entry->role == PG_OTHER && status == PGRES_COMMAND_OK)
+		call->begun = true;
 	if (entry->role == PG_PREPARE && call->statement && (failed || status == PGRES_PIPELINE_ABORTED))
 		pg_connection_unprepared(conn, call->statement);
 	if (status == PGRES_PIPELINE_ABORTED)

@@ -74,8 +74,8 @@ static void drain_for_waiting(struct pg_client *c)
 	unsigned live = pg_client_live(c);
 	unsigned wanted = live > 1 ? live - 1 : 1;
 
-	if (wanted > c->waiting_count[0])
-		wanted = c->waiting_count[0];
+	if (wanted > c->waiting_count[PG_QUEUE_ALONE])
+		wanted = c->waiting_count[PG_QUEUE_ALONE];
 	while (c->draining < wanted) {
 		struct pg_connection *conn = least_loaded(c);
 		if (!conn)
@@ -85,12 +85,12 @@ static void drain_for_waiting(struct pg_client *c)
 	}
 }
 
-static void enqueue(struct pg_call *call)
+static void enqueue(struct pg_call *call, enum pg_queue queue)
 {
 	struct pg_client *c = call->client;
-	unsigned queue = call->alone ? 0 : 1;
 
 	call->state = PG_CALL_WAITING;
+	call->queue = (uint8_t)queue;
 	call->sequence = call->rerun ? 0 : ++c->waiting_sequence;
 	if (call->rerun)
 		list_prepend(&c->waiting[queue], &call->link);
@@ -102,41 +102,64 @@ static void enqueue(struct pg_call *call)
 void pg_pool_forget(struct pg_call *call)
 {
 	list_remove(&call->link);
-	call->client->waiting_count[call->alone ? 0 : 1]--;
+	call->client->waiting_count[call->queue]--;
 	if (call->counted)
 		budget_wait_end(&call->client->source->budget);
 	call->counted = false;
 }
 
-static struct pg_call *head_of(struct pg_client *c, unsigned queue)
+static struct pg_call *head_of(struct pg_client *c, enum pg_queue queue)
 {
 	struct list *head = &c->waiting[queue];
 	return list_empty(head) ? NULL : container_of(head->next, struct pg_call, link);
 }
 
+/* Who has waited longest of those that may go on conn, which is idle. */
+static struct pg_call *next_for(struct pg_client *c, const struct pg_connection *conn)
+{
+	struct pg_call *fresh = head_of(c, PG_QUEUE_FRESH);
+	struct pg_call *alone = head_of(c, PG_QUEUE_ALONE);
+	struct pg_call *sharing = head_of(c, PG_QUEUE_SHARING);
+
+	if (fresh && conn->began_us >= fresh->broken_us)
+		return fresh;
+	return !sharing || (alone && alone->sequence < sharing->sequence) ? alone : sharing;
+}
+
+static bool serve_one(struct pg_client *c)
+{
+	struct pg_connection *conn = NULL;
+	struct pg_call *call = NULL;
+
+	list_for_each (link, &c->connections[PG_IDLE]) {
+		conn = container_of(link, struct pg_connection, link);
+		call = next_for(c, conn);
+		if (call)
+			break;
+	}
+	if (!call) {
+		call = head_of(c, PG_QUEUE_SHARING);
+		conn = call ? least_loaded(c) : NULL;
+	}
+	if (!call || !conn)
+		return false;
+	pg_pool_forget(call);
+	put_on(conn, call);
+	return true;
+}
+
 void pg_pool_serve(struct pg_client *c)
 {
-	while (c->waiting_count[0] + c->waiting_count[1] > 0) {
-		struct pg_call *alone = head_of(c, 0), *sharing = head_of(c, 1);
-		struct pg_connection *conn = first_of(c, PG_IDLE);
-		struct pg_call *call = sharing;
-		if (conn && (!sharing || (alone && alone->sequence < sharing->sequence)))
-			call = alone;
-		if (!conn && sharing)
-			conn = least_loaded(c);
-		if (!conn || !call)
-			break;
-		pg_pool_forget(call);
-		put_on(conn, call);
-	}
-	if (c->waiting_count[0] > c->draining)
+	while (pg_client_waiting(c) > 0 && serve_one(c))
+		;
+	if (c->waiting_count[PG_QUEUE_ALONE] > c->draining)
 		drain_for_waiting(c);
 }
 
-void pg_pool_resubmit(struct pg_call *call)
+void pg_pool_resubmit(struct pg_call *call, enum pg_queue queue)
 {
 	call->alone = true;
-	enqueue(call);
+	enqueue(call, queue);
 	pg_pool_tend(call->client);
 }
 
@@ -150,7 +173,7 @@ static bool is_down(const struct pg_client *c)
 
 void pg_pool_refuse(struct pg_client *c, const struct error *e)
 {
-	for (unsigned queue = 0; queue < ARRAY_SIZE(c->waiting); queue++) {
+	for (enum pg_queue queue = 0; queue < PG_QUEUES; queue++) {
 		while (c->waiting_count[queue] > 0) {
 			struct pg_call *call = head_of(c, queue);
 			pg_pool_forget(call);
@@ -199,7 +222,7 @@ int pg_pool_submit(struct pg_call *call, struct error *e)
 	if (r < 0)
 		return r;
 	call->counted = true;
-	enqueue(call);
+	enqueue(call, call->alone ? PG_QUEUE_ALONE : PG_QUEUE_SHARING);
 	if (call->alone)
 		drain_for_waiting(c);
 	return 0;
@@ -210,7 +233,7 @@ int pg_pool_submit(struct pg_call *call, struct error *e)
 static bool wants_more(const struct pg_client *c)
 {
 	unsigned connecting = c->count[PG_CONNECTING];
-	unsigned waiting = c->waiting_count[0] + c->waiting_count[1];
+	unsigned waiting = pg_client_waiting(c);
 	bool pressed = loop_now_us(c->loop) - c->pressed_us < PRESSURE_US;
 
 	if (pg_client_live(c) + connecting == 0)
@@ -229,6 +252,24 @@ static void open_one(struct pg_client *c)
 	}
 }
 
+/* The budget is used up, and somebody waits for a fresh connection: an old one makes room for it. */
+static void make_room(struct pg_client *c)
+{
+	static const enum pg_state states[] = {PG_IDLE, PG_SHARED, PG_BUSY};
+
+	if (c->waiting_count[PG_QUEUE_FRESH] == 0)
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
+		struct pg_connection *conn = first_of(c, states[i]);
+		if (!conn)
+			continue;
+		conn->retired = true;
+		if (states[i] == PG_IDLE)
+			pg_connection_close(conn, "a fresh one is needed");
+		return;
+	}
+}
+
 static void grow(struct pg_client *c)
 {
 	unsigned at_once = c->failures ? 1 : CONNECTING_AT_ONCE;
@@ -238,13 +279,15 @@ static void grow(struct pg_client *c)
 		bool first = pg_client_live(c) + c->count[PG_CONNECTING] == 0;
 		if (loop_now_us(c->loop) < c->retry_at_us || (c->asking && !first))
 			break;
-		if (budget_take(&c->member))
+		if (budget_take(&c->member)) {
 			open_one(c);
-		else
+		} else {
 			c->asking = true;
+			make_room(c);
+		}
 	}
 	int64_t quiet_us = loop_now_us(c->loop) - c->pressed_us;
-	if (c->asking && c->waiting_count[0] + c->waiting_count[1] == 0 && quiet_us > ASKING_US) {
+	if (c->asking && pg_client_waiting(c) == 0 && quiet_us > ASKING_US) {
 		budget_withdraw(&c->member);
 		c->asking = false;
 	}
@@ -367,8 +410,8 @@ void pg_pool_init(struct pg_client *c)
 {
 	for (unsigned i = 0; i < PG_STATES; i++)
 		list_init(&c->connections[i]);
-	list_init(&c->waiting[0]);
-	list_init(&c->waiting[1]);
+	for (unsigned i = 0; i < PG_QUEUES; i++)
+		list_init(&c->waiting[i]);
 	deferred_init(&c->tend, tend_now);
 	timer_init(&c->tend_timer, tend_fire);
 	budget_join(&c->source->budget, &c->member, c->loop, notified);

@@ -6,8 +6,8 @@
 /* Place call, or let it wait. Returns 0, or -EBUSY (too many wait) or -ECONNREFUSED (the source is down) with e
  * filled; then the call is new still. */
 int pg_pool_submit(struct pg_call *call, struct error *e) must_check;
-/* Let call wait at the head of the queue, for a connection alone: it is run again. */
-void pg_pool_resubmit(struct pg_call *call);
+/* Let call wait at the head of that queue, for a connection alone: it is run again. */
+void pg_pool_resubmit(struct pg_call *call, enum pg_queue queue);
 /* A waiting call leaves. */
 void pg_pool_forget(struct pg_call *call);
 /* Place who waits, as far as there is room. */

@@ -84,15 +84,26 @@ def load_postgres(url: str, countries: list[dict[str, str]]) -> dict[str, int]:
     return {"countries": len(countries), "subdivisions": len(subdivisions)}
 
 
-def words(url: str, texts: list[str]) -> list[list[str]]:
-    """The words of each text as a search will spell them. PostgreSQL folds them, as it does what is searched for."""
+def words(url: str, **collections: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    """An index of words: for each that stands in a name, what has it, by collection. PostgreSQL folds the names, as it
+    does what is searched for."""
+    entries = [
+        (what, {"code": document["_id"], "name": document["name"]})
+        for what in collections
+        for document in collections[what]
+    ]
     folded = psql(
         url,
         "create temporary table texts (n int, t text);\n"
-        + copy("texts", ["n", "t"], enumerate(texts))
+        + copy("texts", ["n", "t"], ((n, entry["name"]) for n, (_, entry) in enumerate(entries)))
         + "select to_json(atlas.folded(t)) from texts order by n;\n",
     )
-    return [sorted(set(re.findall(r"\w+", json.loads(line)))) for line in folded.splitlines()]
+    index: dict[str, dict[str, Any]] = {}
+    for (what, entry), line in zip(entries, folded.splitlines(), strict=True):
+        name = json.loads(line)
+        for word in {name, *re.findall(r"\w+", name)}:
+            index.setdefault(word, {"_id": word} | {what: [] for what in collections})[what].append(entry)
+    return index.values()
 
 
 def degrees(text: str) -> float:
@@ -110,6 +121,7 @@ def time_zones() -> Iterable[dict[str, Any]]:
         latitude, longitude = re.fullmatch(r"([+-]\d+)([+-]\d+)", place).groups()
         zone = {
             "_id": name,
+            "area": name.partition("/")[0],
             "countries": countries.split(","),
             "location": {"latitude": degrees(latitude), "longitude": degrees(longitude)},
         }
@@ -135,24 +147,18 @@ def load_mongodb(url: str, postgres: str, countries: list[dict[str, str]]) -> di
         | {"scope": LANGUAGE_SCOPES[entry["scope"]], "type": LANGUAGE_TYPES[entry["type"]]}
         for entry in iso("639-3")
     ]
-    for documents in (currencies, languages):
-        for document, found in zip(
-            documents, words(postgres, [document["name"] for document in documents]), strict=True
-        ):
-            document["words"] = found
-
     loaded = {}
     for collection, documents, indexed in [
-        ("currencies", currencies, ["country", "words"]),
-        ("languages", languages, ["type", "words"]),
-        ("time_zones", time_zones(), ["countries"]),
+        ("currencies", currencies, "country"),
+        ("languages", languages, None),
+        ("time_zones", time_zones(), "countries"),
+        ("words", words(postgres, currencies=currencies, languages=languages), None),
     ]:
         client.drop(database, collection)
         loaded[collection.replace("_", " ")] = client.insert(database, collection, documents)
-        client.command(
-            database,
-            {"createIndexes": collection, "indexes": [{"key": {key: 1}, "name": f"{key}_1"} for key in indexed]},
-        )
+        if indexed:
+            index = {"key": {indexed: 1}, "name": f"{indexed}_1"}
+            client.command(database, {"createIndexes": collection, "indexes": [index]})
     client.close()
     return loaded
 

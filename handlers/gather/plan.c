@@ -117,16 +117,15 @@ static int check_cycles(const struct plan *plan, struct scope *scope)
 				startable |= UINT64_C(1) << i;
 		}
 	} while (startable != before);
-	for (unsigned i = 0; i < plan->step_count; i++) {
-		if (startable & (UINT64_C(1) << i))
-			continue;
+	uint64_t all = plan->step_count == 64 ? UINT64_MAX : (UINT64_C(1) << plan->step_count) - 1;
+	if (startable != all) {
+		unsigned i = (unsigned)__builtin_ctzll(all & ~startable);
 		uint64_t circle = plan->steps[i].needs & ~startable;
 		const struct config_step *other = plan->steps[__builtin_ctzll(circle)].config;
 		diagnostics_error(scope->diagnostics, plan->steps[i].config->at,
 				  "step '%s' can never start: it waits, in a circle, for step '%s'",
 				  plan->steps[i].config->name, other->name);
 	}
-	uint64_t all = plan->step_count == 64 ? UINT64_MAX : (UINT64_C(1) << plan->step_count) - 1;
 	return startable == all ? 0 : -EINVAL;
 }
 

@@ -189,7 +189,7 @@ static void member_name(struct builder *b, const char *name, size_t len)
 	buf_done(&text);
 }
 
-/* A member that is nothing but a step with `on_error: omit` is left out with it. */
+/* A member that is nothing but a reference into a step with `on_error: omit` is left out with it. */
 static void mark_omission(struct builder *b, size_t member)
 {
 	if (b->count != member + 2 || b->ops[member + 1].kind != OP_SLOT)

@@ -220,7 +220,7 @@ def test_failures_are_replaced(failing: Gatherd) -> None:
 
 def test_replaced_failures_in_the_declared_reply(failing: Gatherd) -> None:
     reply = failing.get("/replaced/respond")
-    assert good(reply) == {"nothing": None, "inside": 1.0, "default": {"rate": 1.0}, "list": [1], "member": None, "text": "<>"}
+    assert good(reply) == {"nothing": None, "inside": 1.0, "default": {"rate": 1.0}, "list": [1], "text": "<>"}
     assert reply.headers["Gatherd-Missing"] == "nothing, default, omitted"
 
 

@@ -18,7 +18,7 @@ endpoints:
   "GET /": { respond: x }
   "GET /things/{id}": { additional: allow, gather: { n: { from: pg, sql: "select {id}::text as id", expect: one } } }
   "GET /bad": { gather: { n: { from: pg, sql: "select nothing from nowhere" } } }
-  "POST /divide": { parameters: { n: { type: integer }, secret: { type: string, required: false } }, gather: { n: { from: pg, sql: "select 1 / {n} as n, {secret}::int" } } }
+  "POST /divide": { parameters: { n: { type: integer }, secret: { type: string, required: false } }, gather: { row: { from: pg, sql: "select 1 / {n} as n, {secret}::int" } } }
   "GET /replaced": { gather: { n: { from: pg, sql: "select 1/0", on_error: null }, m: { from: pg, sql: "select 1" } } }
   "GET /locked": { gather: { n: { from: locked, sql: "select 1" } } }
   "GET /vault": { gather: { n: { from: vault, count: x } } }

@@ -210,10 +210,11 @@ endpoints:
   "POST /filter":
     parameters: { any: { required: false }, o: { type: object, required: false }, list: { type: array, required: false }, s: { type: string, required: false } }
     gather:
-      any:  { from: db, count: products, filter: { _id: "{any}" }, when: "{any}" }
-      o:    { from: db, count: kinds, filter: { document: "{o}" }, when: "{o}" }
-      list: { from: db, count: products, filter: { tags: "{list}" }, when: "{list}" }
-      s:    { from: db, count: products, filter: { _id: "{s}" }, when: "{s}" }
+      by_any:  { from: db, count: products, filter: { _id: "{any}" }, when: "{any}" }
+      by_o:    { from: db, count: kinds, filter: { document: "{o}" }, when: "{o}" }
+      by_list: { from: db, count: products, filter: { tags: "{list}" }, when: "{list}" }
+      by_s:    { from: db, count: products, filter: { _id: "{s}" }, when: "{s}" }
+    respond: { any: "{by_any}", o: "{by_o}", list: "{by_list}", s: "{by_s}" }
   "POST /body":
     gather: { n: { from: db, count: products, filter: { _id: "{body.id}" } } }
     respond: "{n}"

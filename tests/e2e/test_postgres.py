@@ -186,8 +186,8 @@ endpoints:
   "GET /echo":
     parameters: { s: { type: string } }
     gather:
-      s: { from: pg, sql: "select {s} as s", expect: value }
-      t: { from: simple, sql: "select {s} as s", expect: value }
+      a: { from: pg, sql: "select {s} as s", expect: value }
+      b: { from: simple, sql: "select {s} as s", expect: value }
       n: { from: pg, sql: "select count(*) from customers where name = {s} or name like {s} || '%'", expect: value }
   "GET /close/{x}":
     parameters: { x: { type: integer } }
@@ -268,8 +268,8 @@ ATTACKS = [
 
 def test_input_is_data(parameters: Gatherd, postgres: Postgres) -> None:
     for attack in ATTACKS:
-        assert good(parameters.get(f"/echo?s={quote(attack)}"))["s"] == attack
-        assert good(parameters.get(f"/echo?s={quote(attack)}"))["t"] == attack
+        reply = good(parameters.get(f"/echo?s={quote(attack)}"))
+        assert reply["a"] == attack and reply["b"] == attack
     assert good(parameters.get("/echo?s=Customer+1"))["n"] == 12
     assert postgres.sql("select count(*) from customers", "test") == "100"
 
@@ -409,8 +409,8 @@ def test_a_write_happens_once_and_whole(gatherd: Callable[..., Gatherd], postgre
     postgres.sql("drop table if exists once; create table once (n int primary key)", "test")
     daemon = gatherd(SOURCES + """
         endpoints:
-          "POST /once": { parameters: { n: { type: integer } }, gather: { n: { from: pg, sql: "insert into once values ({n}), (1000 + {n} / ({n} % 5)) returning n" } } }
-          "GET /read/{n}": { parameters: { n: { type: integer } }, gather: { n: { from: pg, sql: "select {n}::int / ({n}::int % 3) as n", expect: value } } }
+          "POST /once": { parameters: { n: { type: integer } }, gather: { made: { from: pg, sql: "insert into once values ({n}), (1000 + {n} / ({n} % 5)) returning n" } } }
+          "GET /read/{n}": { parameters: { n: { type: integer } }, gather: { r: { from: pg, sql: "select {n}::int / ({n}::int % 3) as n", expect: value } } }
     """)
     calls = []
     for n in range(1, 61):
@@ -612,7 +612,7 @@ endpoints:
     gather:
       item:  { from: pg, sql: "select id from items where id = {id}", expect: one }
       other: { from: pg, sql: "select {item.id}::int + 1 as n from pg_sleep(0.01)", expect: value, on_error: null }
-  "POST /write": { parameters: { n: { type: integer } }, gather: { n: { from: pg, sql: "insert into written values ({n}) returning n", expect: value } } }
+  "POST /write": { parameters: { n: { type: integer } }, gather: { row: { from: pg, sql: "insert into written values ({n}) returning n", expect: one } }, respond: "{row}" }
 """
 
 

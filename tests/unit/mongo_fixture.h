@@ -106,6 +106,9 @@ static inline void fixture_close(struct fixture *f)
 	mongo_driver.client_close(f->client);
 	ck_assert_uint_eq(loop_stats(loop_current()).tasks, 1);
 	mongo_driver.source_free(f->source);
+	for (int i = 0; i < 1000 && server_open(&f->server) > 0; i++)
+		ck_assert_int_eq(task_sleep_ms(1), 0);
+	ck_assert_int_eq(open_fds(), f->descriptors);
 }
 
 static inline void fixture_done(struct fixture *f)

@@ -69,7 +69,7 @@ static inline bool peer_read(struct peer *p, void *out, size_t size)
 	for (size_t done = 0; done < size;) {
 		size_t want = size - done;
 		long limit = atomic_load(&p->server->cut_requests);
-		if (limit >= 0 && (long)want > limit - p->received)
+		if (limit >= p->received && (long)want > limit - p->received)
 			want = (size_t)(limit - p->received);
 		if (want == 0) {
 			if (atomic_fetch_sub(&p->server->cuts, 1) > 0)
@@ -90,7 +90,7 @@ static inline bool peer_read(struct peer *p, void *out, size_t size)
 static inline bool peer_write(struct peer *p, const void *data, size_t size)
 {
 	long limit = atomic_load(&p->server->cut_after);
-	bool cut = limit >= 0 && p->sent + (long)size > limit && atomic_fetch_sub(&p->server->cuts, 1) > 0;
+	bool cut = limit >= p->sent && p->sent + (long)size > limit && atomic_fetch_sub(&p->server->cuts, 1) > 0;
 	if (cut)
 		size = (size_t)(limit - p->sent);
 	for (size_t done = 0; done < size;) {
@@ -367,6 +367,28 @@ static inline void *accept_all(void *arg)
 
 /* --- life --- */
 
+/* Everything but the listener is ready. */
+static inline void server_run(struct server *s)
+{
+	s->accepted = s->open = 0;
+	atomic_store(&s->cut_after, -1);
+	atomic_store(&s->cut_requests, -1);
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->changed, NULL);
+	ck_assert_int_eq(listen(s->listener, 128), 0);
+	ck_assert_int_eq(pthread_create(&s->acceptor, NULL, accept_all, s), 0);
+}
+
+static inline void server_start_unix(struct server *s, const char *path)
+{
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
+
+	snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
+	s->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(bind(s->listener, (struct sockaddr *)&at, sizeof(at)), 0);
+	server_run(s);
+}
+
 /* port 0: a free one. */
 static inline void server_start(struct server *s, uint16_t port)
 {
@@ -375,18 +397,12 @@ static inline void server_start(struct server *s, uint16_t port)
 	socklen_t len = sizeof(at);
 	int one = 1;
 
-	s->accepted = s->open = 0;
-	atomic_store(&s->cut_after, -1);
-	atomic_store(&s->cut_requests, -1);
-	pthread_mutex_init(&s->lock, NULL);
-	pthread_cond_init(&s->changed, NULL);
 	s->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	setsockopt(s->listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	ck_assert_int_eq(bind(s->listener, (struct sockaddr *)&at, sizeof(at)), 0);
-	ck_assert_int_eq(listen(s->listener, 128), 0);
 	getsockname(s->listener, (struct sockaddr *)&at, &len);
 	s->port = ntohs(at.sin_port);
-	ck_assert_int_eq(pthread_create(&s->acceptor, NULL, accept_all, s), 0);
+	server_run(s);
 }
 
 /* Close every connection that is open. */
@@ -418,6 +434,14 @@ static inline unsigned server_accepted(struct server *s)
 {
 	pthread_mutex_lock(&s->lock);
 	unsigned n = s->accepted;
+	pthread_mutex_unlock(&s->lock);
+	return n;
+}
+
+static inline unsigned server_open(struct server *s)
+{
+	pthread_mutex_lock(&s->lock);
+	unsigned n = s->open;
 	pthread_mutex_unlock(&s->lock);
 	return n;
 }

@@ -74,17 +74,27 @@ static inline void fixture_open(struct fixture *f)
 	ck_assert_int_eq(postgres_driver.client_open(&f->client, f->source, &e), 0);
 }
 
+static inline void fixture_close_now(struct fixture *f)
+{
+	postgres_driver.client_close(f->client);
+	postgres_driver.source_free(f->source);
+	executor_free(f->executor);
+}
+
+static inline void fixture_free(struct fixture *f)
+{
+	arena_done(&f->arena);
+	diagnostics_done(&f->diagnostics);
+}
+
 /* Everything that was taken was given back. */
 static inline void fixture_close(struct fixture *f)
 {
 	for (int i = 0; i < 3000 && !postgres_driver.client_idle(f->client); i++)
 		ck_assert_int_eq(task_sleep_ms(1), 0);
 	ck_assert(postgres_driver.client_idle(f->client));
-	postgres_driver.client_close(f->client);
-	postgres_driver.source_free(f->source);
-	executor_free(f->executor);
-	arena_done(&f->arena);
-	diagnostics_done(&f->diagnostics);
+	fixture_close_now(f);
+	fixture_free(f);
 }
 
 static inline struct action *compile(struct fixture *f, const char *sql, enum expect expect, bool read_only)
@@ -108,8 +118,8 @@ static inline struct action *compile(struct fixture *f, const char *sql, enum ex
 	return a;
 }
 
-static inline int run_for(struct fixture *f, struct action *a, const struct value *args, int64_t timeout_us, struct buf *json,
-		   struct error *e)
+static inline int run_for(struct fixture *f, struct action *a, const struct value *args, int64_t timeout_us,
+			  struct buf *json, struct error *e)
 {
 	struct run_options options = {.timeout_us = timeout_us, .arena = &f->arena};
 	struct result *result = NULL;

@@ -16,7 +16,7 @@
 
 enum when {
 	NEVER,
-	AT_ONCE,  /* the call finds itself interrupted and does not suspend */
+	AT_ONCE,   /* the call finds itself interrupted and does not suspend */
 	THIS_TURN, /* when the task has suspended */
 	NEXT_TURN, /* from a message: others, and the wake itself, may come first */
 };
@@ -346,7 +346,7 @@ static int step_shield(void)
 }
 
 static int (*const steps[])(void) = {
-	step_sleep, step_yield,	    step_await, step_detach,   step_future, step_semaphore, step_shared_semaphore,
+	step_sleep, step_yield,     step_await,  step_detach,   step_future,   step_semaphore, step_shared_semaphore,
 	step_fd,    step_fail_fast, step_shield, step_deadline, step_executor,
 };
 

@@ -200,8 +200,8 @@ static int compete(void *arg)
 	int r = 0;
 	for (int i = 0; i < ROUNDS && r != -ECANCELED; i++) {
 		bool hurried = next_random(&w->seed) % 4 == 0;
-		r = shared_semaphore_acquire(&shared, hurried ? deadline_in_us(next_random(&w->seed) % 2000)
-							      : DEADLINE_NEVER);
+		r = shared_semaphore_acquire(&shared,
+					     hurried ? deadline_in_us(next_random(&w->seed) % 2000) : DEADLINE_NEVER);
 		if (r == 0)
 			r = hold_for_a_while(w);
 		else

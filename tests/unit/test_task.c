@@ -236,6 +236,50 @@ START_TEST(an_early_timer_does_not_end_a_later_wait)
 }
 END_TEST
 
+/* The timer of a wait that ended before its deadline still runs: it must not end the next wait. */
+LOOP_TEST(the_timer_of_an_ended_wait_does_not_end_the_next)
+{
+	struct task *t = spawn(sleeper, (void *)1);
+	ck_assert_int_eq(task_await(&t, deadline_in_ms(5)), 0);
+	int64_t before_us = monotonic_us();
+	ck_assert_int_eq(task_sleep_ms(15), 0);
+	ck_assert_int_ge(monotonic_us() - before_us, 15000);
+	return 0;
+}
+
+LOOP_TEST(a_shield_in_a_shield_lasts_no_longer_than_the_outer_one)
+{
+	struct shield outer, inner;
+	task_shield(&outer, deadline_in_ms(2));
+	task_shield(&inner, DEADLINE_NEVER);
+	ck_assert_int_eq(task_sleep_ms(10000), -ETIMEDOUT);
+	task_unshield(&inner);
+	task_unshield(&outer);
+	ck_assert_int_eq(task_yield(), 0);
+	return 0;
+}
+
+static int wake_it(void *arg)
+{
+	task_wake(arg, 6);
+	task_wake(arg, 7); /* has no effect */
+	return 0;
+}
+
+/* The task is woken for one wait while it is in another: that one goes on, and the first has its result. */
+LOOP_TEST(a_wake_reaches_only_the_wait_that_it_is_for)
+{
+	struct waiter w;
+	waiter_init(&w, NULL);
+	struct task *t = spawn(wake_it, &w);
+	int64_t before_us = monotonic_us();
+	ck_assert_int_eq(task_sleep_ms(5), 0);
+	ck_assert_int_ge(monotonic_us() - before_us, 5000);
+	ck_assert_int_eq(task_suspend(&w, DEADLINE_NEVER), 6);
+	ck_assert_int_eq(task_await(&t, DEADLINE_NEVER), 0);
+	return 0;
+}
+
 static int order_at[3];
 
 static int note_order(void *arg)
@@ -329,6 +373,9 @@ int main(void)
 	tcase_add_test(c, deadlines_nest_and_the_earlier_wins);
 	tcase_add_test(c, children_inherit_the_deadline);
 	tcase_add_test(c, an_early_timer_does_not_end_a_later_wait);
+	tcase_add_test(c, the_timer_of_an_ended_wait_does_not_end_the_next);
+	tcase_add_test(c, a_shield_in_a_shield_lasts_no_longer_than_the_outer_one);
+	tcase_add_test(c, a_wake_reaches_only_the_wait_that_it_is_for);
 	tcase_add_test(c, tasks_run_in_the_order_they_became_ready);
 	tcase_add_test(c, thousands_sleep_at_once);
 	tcase_add_test(c, a_descriptor_is_awaited);

@@ -1,0 +1,271 @@
+/* libcurl's multi handle on the loop: sockets, timers, messages.
+ *
+ * SOCKETS are kept in a table by number. libcurl 7.88 tells of most things that happen to one, but not of all: an
+ * attempt to connect that failed is closed without a word, and the next attempt may get the same number (and then,
+ * libcurl believes, is being watched). So every socket is opened here, and a watch that is still registered under the
+ * number of a new socket is known to be of a closed one. Once data was read from a socket its closing is told. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "drivers/http/internal.h"
+
+enum {
+	MAX_IN_FLIGHT = 256,
+	MAX_WAITING = 1024,
+	CONNECT_TIMEOUT_US = 5000000,
+};
+
+/* --- sockets --- */
+
+static void drain_messages(struct http_engine *engine)
+{
+	CURLMsg *message;
+	int left;
+
+	while ((message = curl_multi_info_read(engine->multi, &left))) {
+		struct http_transfer *t;
+		CURLcode code = message->data.result;
+		if (message->msg != CURLMSG_DONE ||
+		    curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&t) != CURLE_OK)
+			continue;
+		http_transfer_ended(t, code);
+	}
+}
+
+static void act(struct http_engine *engine, curl_socket_t fd, int what)
+{
+	int running;
+
+	curl_multi_socket_action(engine->multi, fd, what, &running);
+	drain_messages(engine);
+}
+
+static void socket_ready(struct watch *w, uint32_t events)
+{
+	struct http_socket *s = container_of(w, struct http_socket, watch);
+	int what = 0;
+
+	/* An idle connection was closed by the server: libcurl will find that out when it wants to use it. */
+	if (s->idle) {
+		watch_clear(w);
+		return;
+	}
+	if (events & EPOLLIN)
+		what |= CURL_CSELECT_IN;
+	if (events & EPOLLOUT)
+		what |= CURL_CSELECT_OUT;
+	if (events & (EPOLLERR | EPOLLHUP))
+		what |= CURL_CSELECT_ERR;
+	act(s->engine, w->fd, what);
+}
+
+static struct http_socket *socket_of(struct http_engine *engine, curl_socket_t fd)
+{
+	size_t room = engine->socket_room;
+
+	if ((size_t)fd >= room) {
+		while ((size_t)fd >= room)
+			room = room ? room * 2 : 64;
+		engine->sockets = mem_realloc_array(engine->sockets, room, sizeof(struct http_socket *));
+		memset(&engine->sockets[engine->socket_room], 0,
+		       (room - engine->socket_room) * sizeof(struct http_socket *));
+		engine->socket_room = room;
+	}
+	if (!engine->sockets[fd]) {
+		struct http_socket *s = mem_zalloc(sizeof(*s));
+		s->engine = engine;
+		watch_init(&s->watch, socket_ready);
+		engine->sockets[fd] = s;
+	}
+	return engine->sockets[fd];
+}
+
+/* CURLMOPT_SOCKETFUNCTION. */
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
+{
+	struct http_engine *engine = arg;
+	struct http_socket *s = socket_of(engine, fd);
+
+	(void)easy, (void)unused;
+	s->idle = what == CURL_POLL_REMOVE;
+	if (s->idle) {
+		if (!s->established)
+			watch_clear(&s->watch);
+		return 0;
+	}
+	if (what & CURL_POLL_IN)
+		s->established = true;
+	uint32_t events = (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
+	return watch_set(&s->watch, loop_poller(engine->loop), fd, events) < 0 ? -1 : 0;
+}
+
+/* CURLOPT_OPENSOCKETFUNCTION. */
+static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	struct http_engine *engine = arg;
+	int fd = socket(address->family, address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, address->protocol);
+
+	(void)purpose;
+	if (fd < 0)
+		return CURL_SOCKET_BAD;
+	struct http_socket *s = socket_of(engine, fd);
+	uint32_t events = s->watch.events;
+	bool stale = s->watch.poller;
+	watch_forget(&s->watch);
+	s->established = false;
+	if (stale && !s->idle && watch_set(&s->watch, loop_poller(engine->loop), fd, events) < 0) {
+		close(fd);
+		return CURL_SOCKET_BAD;
+	}
+	return fd;
+}
+
+/* CURLOPT_CLOSESOCKETFUNCTION. */
+static int close_socket(void *arg, curl_socket_t fd)
+{
+	struct http_engine *engine = arg;
+	struct http_socket *s = socket_of(engine, fd);
+
+	watch_forget(&s->watch); /* closing it takes it out of the poller */
+	s->idle = s->established = false;
+	return close(fd);
+}
+
+void http_engine_adopt(struct http_engine *engine, CURL *easy)
+{
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, engine);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, engine);
+}
+
+/* --- timers --- */
+
+static void kick(struct deferred *d)
+{
+	act(container_of(d, struct http_engine, kick), CURL_SOCKET_TIMEOUT, 0);
+}
+
+static void timer_fired(struct timer *t)
+{
+	act(container_of(t, struct http_engine, timer), CURL_SOCKET_TIMEOUT, 0);
+}
+
+/* CURLMOPT_TIMERFUNCTION. It is called inside libcurl, which must not be entered again: "at once" is the end of the
+ * turn, and one call then serves all transfers that were added in it. */
+static int on_timer(CURLM *multi, long timeout_ms, void *arg)
+{
+	struct http_engine *engine = arg;
+
+	(void)multi;
+	if (timeout_ms == 0)
+		loop_defer(engine->loop, &engine->kick);
+	else if (timeout_ms < 0)
+		timer_stop(&engine->timer, loop_timers(engine->loop));
+	else
+		timer_start(&engine->timer, loop_timers(engine->loop), deadline_in_ms(timeout_ms));
+	return 0;
+}
+
+/* --- life --- */
+
+static void library_init(void)
+{
+	curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+static void set_up_multi(struct http_engine *engine)
+{
+	CURLM *multi = engine->multi;
+
+	curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+	curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, engine);
+	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer);
+	curl_multi_setopt(multi, CURLMOPT_TIMERDATA, engine);
+	curl_multi_setopt(multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long)engine->settings.max_in_flight);
+}
+
+int http_engine_new(struct http_engine **out, const struct http_settings *settings, struct error *e)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	struct http_engine *engine = mem_zalloc(sizeof(*engine));
+
+	pthread_once(&once, library_init);
+	engine->settings = *settings;
+	if (!engine->settings.max_in_flight)
+		engine->settings.max_in_flight = MAX_IN_FLIGHT;
+	if (!engine->settings.max_waiting)
+		engine->settings.max_waiting = MAX_WAITING;
+	if (!engine->settings.connect_timeout_us)
+		engine->settings.connect_timeout_us = CONNECT_TIMEOUT_US;
+	engine->loop = loop_current();
+	list_init(&engine->running);
+	list_init(&engine->spare);
+	timer_init(&engine->timer, timer_fired);
+	deferred_init(&engine->kick, kick);
+	semaphore_init(&engine->permits, engine->settings.max_in_flight, engine->settings.max_waiting);
+	const struct http_origin *to = settings->proxy ? settings->proxy : settings->origin;
+	http_names_init(&engine->names, to->host, to->port, settings->executor);
+	if (settings->trust)
+		engine->store = http_trust_store(settings->trust);
+	engine->multi = curl_multi_init();
+	if (!engine->multi || (settings->trust && !engine->store)) {
+		curl_multi_cleanup(engine->multi);
+		http_trust_store_free(engine->store);
+		free(engine);
+		return error_set(e, -ENOMEM, 500, NULL, "libcurl can't be set up");
+	}
+	set_up_multi(engine);
+	*out = engine;
+	return 0;
+}
+
+static void end_running(struct http_engine *engine)
+{
+	while (!list_empty(&engine->running)) {
+		struct http_transfer *t = container_of(engine->running.next, struct http_transfer, link);
+		t->trouble = TROUBLE_CLOSING;
+		http_transfer_ended(t, CURLE_ABORTED_BY_CALLBACK);
+	}
+}
+
+void http_engine_free(struct http_engine *engine)
+{
+	struct shield shield;
+
+	if (!engine)
+		return;
+	task_shield(&shield, DEADLINE_NEVER);
+	engine->closing = true;
+	while (engine->callers > 0) {
+		end_running(engine);
+		int r = task_sleep_ms(1);
+		(void)r;
+	}
+	http_names_done(&engine->names);
+	task_unshield(&shield);
+	while (!list_empty(&engine->spare))
+		http_transfer_free(container_of(list_shift(&engine->spare), struct http_transfer, link));
+	curl_multi_cleanup(engine->multi);
+	timer_stop(&engine->timer, loop_timers(engine->loop));
+	deferred_cancel(&engine->kick);
+	for (size_t i = 0; i < engine->socket_room; i++) {
+		if (engine->sockets[i])
+			watch_forget(&engine->sockets[i]->watch);
+		free(engine->sockets[i]);
+	}
+	free(engine->sockets);
+	http_trust_store_free(engine->store);
+	free(engine);
+}
+
+bool http_engine_idle(const struct http_engine *engine)
+{
+	return engine->callers == 0;
+}

@@ -1,0 +1,88 @@
+/* What engine.c, transfer.c and request.c know of each other. Nobody else includes this. */
+#pragma once
+
+#include <curl/curl.h>
+
+#include "async/poller.h"
+#include "async/semaphore.h"
+#include "async/timer.h"
+#include "base/list.h"
+#include "drivers/http/engine.h"
+#include "drivers/http/names.h"
+#include "drivers/http/trust.h"
+
+/* A socket that libcurl has opened, by its number. */
+struct http_socket {
+	struct watch watch;
+	struct http_engine *engine;
+	bool established; /* libcurl has read from it: it tells when it closes it */
+	bool idle;        /* no transfer uses it; its watch is still registered */
+};
+
+/* All on the loop's thread. */
+struct http_engine {
+	struct http_settings settings;
+	struct loop *loop;
+	CURLM *multi;
+	struct x509_store_st *store; /* NULL: no TLS */
+	struct http_names names;
+	unsigned names_known; /* version of the addresses that the multi handle has */
+	struct semaphore permits;
+	struct timer timer;
+	struct deferred kick;         /* libcurl wants to be called at once */
+	struct http_socket **sockets; /* by descriptor */
+	size_t socket_room;
+	struct list running; /* transfers that the multi handle has */
+	struct list spare;   /* transfers to be used again */
+	unsigned spare_count;
+	unsigned callers; /* tasks in http_request */
+	bool closing;
+};
+
+/* Make libcurl's easy handle call back about the sockets that it opens and closes. */
+void http_engine_adopt(struct http_engine *engine, CURL *easy);
+
+enum transfer_trouble {
+	TROUBLE_NONE,
+	TROUBLE_LARGE,      /* the body is larger than max_size */
+	TROUBLE_HEAD,       /* too many header lines, or too long */
+	TROUBLE_SENT_TWICE, /* libcurl was about to send it again */
+	TROUBLE_CLOSING,    /* the engine is being freed */
+};
+
+/* How the easy handle's method is set up; 0 is what a fresh one has. */
+enum transfer_shape { SHAPE_GET, SHAPE_HEAD, SHAPE_BARE, SHAPE_BODY };
+
+/* One exchange of a request and an answer, and the easy handle for it. */
+struct http_transfer {
+	struct list link; /* engine.running or engine.spare */
+	struct http_engine *engine;
+	CURL *easy;
+	struct waiter waiter;
+	enum transfer_shape shape;
+	struct curl_slist addresses; /* that it brings to the multi handle; data NULL: none */
+	unsigned names_version;      /* of these */
+
+	/* of the call at hand */
+	struct http_response *response;
+	size_t max_size;
+	size_t head_bytes;
+	unsigned head_lines;
+	unsigned sends, max_sends;
+	enum transfer_trouble trouble;
+	CURLcode code;
+	struct curl_slist lines[HTTP_MAX_LINES + 2];
+	char why[CURL_ERROR_SIZE];
+};
+
+/* A transfer ready to be set up; NULL: libcurl is out of memory. */
+struct http_transfer *http_transfer_take(struct http_engine *engine);
+/* It is not running. */
+void http_transfer_give(struct http_transfer *t);
+void http_transfer_free(struct http_transfer *t);
+/* Set the request up. Everything in it stays the caller's until the transfer is given back. */
+void http_transfer_prepare(struct http_transfer *t, const struct http_request *request, struct http_response *response);
+/* Suspends until it is done: t->code and t->trouble say how. Returns 0, -ETIMEDOUT or -ECANCELED. */
+int http_transfer_run(struct http_transfer *t, deadline_t by) must_check;
+/* libcurl is through with it. */
+void http_transfer_ended(struct http_transfer *t, CURLcode code);

@@ -1,0 +1,263 @@
+/* HTTP calls: permits, addresses, redirections, and what went wrong in the words of the rest of gatherd. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "drivers/http/internal.h"
+
+/* --- failures --- */
+
+static const struct {
+	CURLcode code;
+	enum http_outcome outcome;
+	const char *what; /* NULL: libcurl's own words */
+} verdicts[] = {
+	{CURLE_COULDNT_RESOLVE_HOST, HTTP_NOT_SENT, NULL},
+	{CURLE_COULDNT_RESOLVE_PROXY, HTTP_NOT_SENT, NULL},
+	{CURLE_COULDNT_CONNECT, HTTP_NOT_SENT, NULL},
+	{CURLE_PROXY, HTTP_NOT_SENT, NULL},
+	{CURLE_OPERATION_TIMEDOUT, HTTP_NOT_SENT, "connecting took too long"},
+	{CURLE_SSL_CONNECT_ERROR, HTTP_NOT_SENT, NULL},
+	{CURLE_PEER_FAILED_VERIFICATION, HTTP_NONSENSE, NULL},
+	{CURLE_GOT_NOTHING, HTTP_BROKEN, "the connection was closed before an answer"},
+	{CURLE_PARTIAL_FILE, HTTP_BROKEN, "the connection was closed in the midst of the answer"},
+	{CURLE_SEND_ERROR, HTTP_BROKEN, NULL},
+	{CURLE_RECV_ERROR, HTTP_BROKEN, NULL},
+	{CURLE_HTTP2, HTTP_BROKEN, NULL},
+	{CURLE_HTTP2_STREAM, HTTP_BROKEN, NULL},
+	{CURLE_UNSUPPORTED_PROTOCOL, HTTP_NONSENSE, "the answer is no HTTP"},
+	{CURLE_WEIRD_SERVER_REPLY, HTTP_NONSENSE, NULL},
+	{CURLE_BAD_CONTENT_ENCODING, HTTP_NONSENSE, "the answer's compression is broken or unknown"},
+	{CURLE_OUT_OF_MEMORY, HTTP_NOT_SENT, NULL},
+	{CURLE_FAILED_INIT, HTTP_NOT_SENT, NULL},
+};
+
+static int too_large(struct error *e, enum transfer_trouble trouble)
+{
+	return error_set(e, -EMSGSIZE, 502, NULL, "%s",
+			 trouble == TROUBLE_LARGE ? "the answer is larger than max_size"
+						  : "the answer has too many headers");
+}
+
+/* Fill e by how t ended. Returns 0 where it was answered. */
+static int judge(const struct http_transfer *t, struct http_response *r, struct error *e)
+{
+	const char *what = t->why[0] ? t->why : curl_easy_strerror(t->code);
+
+	r->outcome = t->code == CURLE_OK ? HTTP_ANSWERED : HTTP_NONSENSE;
+	switch (t->trouble) {
+	case TROUBLE_CLOSING:
+		r->outcome = HTTP_NOT_SENT;
+		return error_set(e, -ECONNREFUSED, 503, "The service is stopping.", "closing");
+	case TROUBLE_LARGE:
+	case TROUBLE_HEAD:
+		return too_large(e, t->trouble);
+	case TROUBLE_SENT_TWICE:
+		r->outcome = HTTP_BROKEN;
+		return error_set(e, -EPIPE, 502, NULL, "the connection was closed before an answer");
+	case TROUBLE_NONE:
+		break;
+	}
+	if (t->code == CURLE_OK)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(verdicts); i++) {
+		if (verdicts[i].code != t->code)
+			continue;
+		r->outcome = verdicts[i].outcome;
+		what = verdicts[i].what ? verdicts[i].what : what;
+	}
+	if (r->outcome == HTTP_NOT_SENT)
+		return error_set(e, -ECONNREFUSED, 503, NULL, "%s", what);
+	return error_set(e, -EPIPE, 502, NULL, "%s", what);
+}
+
+/* The task may not go on waiting, or there is no permit. */
+static int interrupted(struct error *e, struct http_response *response, int r, const char *what)
+{
+	response->outcome = r == -EBUSY ? HTTP_NOT_SENT : HTTP_INTERRUPTED;
+	if (r == -ETIMEDOUT)
+		return error_set(e, r, 504, NULL, "the deadline passed while %s", what);
+	return error_set(e, r, 503, NULL, r == -EBUSY ? "too many calls wait: %s" : "cancelled while %s", what);
+}
+
+/* --- one exchange --- */
+
+static int find_addresses(struct http_engine *engine, struct http_response *response, deadline_t by, struct error *e)
+{
+	int r = http_names_await(&engine->names, by);
+
+	if (r == 0)
+		return 0;
+	if (r != -EHOSTUNREACH && r != -EAGAIN)
+		return interrupted(e, response, r, "the host's name was looked up");
+	response->outcome = HTTP_NOT_SENT;
+	return error_set(e, -ECONNREFUSED, 503, NULL, "looking up the host's name: %s",
+			 r == -EAGAIN ? "no task for it" : engine->names.why);
+}
+
+static int exchange(struct http_engine *engine, const struct http_request *request, struct http_response *response,
+		    deadline_t by, struct error *e)
+{
+	struct http_transfer *t = http_transfer_take(engine);
+
+	if (!t) {
+		response->outcome = HTTP_NOT_SENT;
+		return error_set(e, -ENOMEM, 500, NULL, "libcurl can't be set up");
+	}
+	http_transfer_prepare(t, request, response);
+	int r = http_transfer_run(t, by);
+	if (r < 0) {
+		r = interrupted(e, response, r, "the answer was awaited");
+	} else {
+		long status = 0;
+		r = judge(t, response, e);
+		curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+		response->status = (unsigned)status;
+	}
+	http_transfer_give(t);
+	return r;
+}
+
+/* --- redirections --- */
+
+static bool is_redirection(unsigned status)
+{
+	return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+}
+
+/* Where the answer sends to, as the next request; false: it can't be followed. */
+static bool redirect(const struct http_origin *origin, struct http_request *request,
+		     const struct http_response *response, struct arena *a)
+{
+	struct http_header location;
+
+	if (!http_header_find(response, "Location", &location))
+		return false;
+	const char *where = arena_strndup(a, location.value, location.value_len);
+	request->target = http_origin_follow(origin, a, request->target, where);
+	if (!request->target || strlen(request->target) > HTTP_MAX_TARGET_BYTES)
+		return false;
+	/* As browsers do, and RFC 9110 allows: the redirected POST is a GET, unless 307 or 308 say otherwise. */
+	bool keeps = response->status == 307 || response->status == 308;
+	if (!keeps && strcmp(request->method, "HEAD") != 0 && strcmp(request->method, "GET") != 0) {
+		request->method = "GET";
+		request->body = NULL;
+		request->body_len = 0;
+	}
+	request->redirects--;
+	return true;
+}
+
+static int follow(struct http_engine *engine, const struct http_request *request, struct http_response *response,
+		  deadline_t by, struct error *e)
+{
+	struct http_request at = *request;
+	struct arena a;
+	int r;
+
+	arena_init(&a);
+	while ((r = exchange(engine, &at, response, by, e)) == 0 && request->redirects > 0 &&
+	       is_redirection(response->status)) {
+		if (at.redirects == 0 || !redirect(engine->settings.origin, &at, response, &a)) {
+			response->outcome = HTTP_NONSENSE;
+			r = error_set(e, -EPIPE, 502, NULL,
+				      at.redirects == 0 ? "it redirects too often"
+							: "it redirects to another origin, or to nowhere");
+			break;
+		}
+		response->head.len = response->body.len = 0;
+	}
+	arena_done(&a);
+	return r;
+}
+
+/* --- calls --- */
+
+/* What would be no request, or another one than was meant. */
+static bool is_sendable(const struct http_request *request)
+{
+	size_t len = strlen(request->target);
+
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)request->target[i] <= ' ' || (unsigned char)request->target[i] >= 0x7F)
+			return false;
+	for (size_t i = 0; i < request->line_count; i++)
+		if (strpbrk(request->lines[i], "\r\n"))
+			return false;
+	return request->target[0] == '/' && len <= HTTP_MAX_TARGET_BYTES && request->line_count <= HTTP_MAX_LINES;
+}
+
+int http_request(struct http_engine *engine, const struct http_request *request, struct http_response *response,
+		 deadline_t by, struct error *e)
+{
+	*response = (struct http_response){.outcome = HTTP_NOT_SENT};
+	if (!is_sendable(request))
+		return error_set(e, -EINVAL, 500, NULL,
+				 "the target or a header can't be sent: it is too long, or "
+				 "holds what may not stand there");
+	if (engine->closing)
+		return error_set(e, -ECONNREFUSED, 503, "The service is stopping.", "closing");
+	int r = semaphore_acquire(&engine->permits, by);
+	if (r < 0)
+		return interrupted(e, response, r, "a connection was awaited");
+	engine->callers++;
+	r = find_addresses(engine, response, by, e);
+	if (r == 0)
+		r = follow(engine, request, response, by, e);
+	engine->callers--;
+	semaphore_release(&engine->permits);
+	return r;
+}
+
+int http_get(struct http_engine *engine, const char *target, struct http_response *response, deadline_t by,
+	     struct error *e)
+{
+	struct http_request request = {.method = "GET", .target = target};
+
+	return http_request(engine, &request, response, by, e);
+}
+
+void http_response_done(struct http_response *r)
+{
+	buf_done(&r->head);
+	buf_done(&r->body);
+}
+
+bool http_method_idempotent(const char *method)
+{
+	return strcmp(method, "POST") != 0 && strcmp(method, "PATCH") != 0;
+}
+
+/* --- headers --- */
+
+bool http_header_next(const struct http_response *r, size_t *at, struct http_header *out)
+{
+	while (*at < r->head.len) {
+		const char *line = r->head.data + *at, *end = r->head.data + r->head.len;
+		const char *newline = memchr(line, '\n', (size_t)(end - line));
+		const char *stop = newline ? newline : end;
+		*at += (size_t)(stop - line) + (newline ? 1 : 0);
+		const char *colon = memchr(line, ':', (size_t)(stop - line));
+		if (!colon || colon == line)
+			continue;
+		const char *value = colon + 1;
+		while (value < stop && (*value == ' ' || *value == '\t'))
+			value++;
+		while (stop > value && (stop[-1] == '\r' || stop[-1] == ' ' || stop[-1] == '\t'))
+			stop--;
+		*out = (struct http_header){line, value, (size_t)(colon - line), (size_t)(stop - value)};
+		return true;
+	}
+	return false;
+}
+
+bool http_header_find(const struct http_response *r, const char *name, struct http_header *out)
+{
+	size_t len = strlen(name);
+
+	for (size_t at = 0; http_header_next(r, &at, out);)
+		if (out->name_len == len && strncasecmp(out->name, name, len) == 0)
+			return true;
+	return false;
+}

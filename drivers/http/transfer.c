@@ -1,0 +1,329 @@
+/* One exchange on an easy handle of libcurl. Handles are used again: what is the same for every call is set when one is
+ * made, and a call sets what is its own. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "drivers/http/internal.h"
+
+enum {
+	MAX_SPARE = 64,
+	MAX_BODY = 8 << 20,
+	TRUSTED_LENGTH = 256 << 10, /* how much room a declared length may ask for in advance */
+	CONNECTION_LIFETIME_S = 600,
+};
+
+/* --- addresses --- */
+
+/* The multi handle keeps for all of its transfers the addresses that one of them brings. A transfer that is taken off
+ * early may not have brought them. */
+static void bring_addresses(struct http_transfer *t)
+{
+	const struct http_names *names = &t->engine->names;
+
+	if (!names->entry || names->version == t->engine->names_known)
+		return;
+	t->addresses = (struct curl_slist){.data = mem_strdup(names->entry)};
+	t->names_version = names->version;
+	curl_easy_setopt(t->easy, CURLOPT_RESOLVE, &t->addresses);
+}
+
+static void addresses_are_known(struct http_transfer *t)
+{
+	if (t->addresses.data)
+		t->engine->names_known = t->names_version;
+}
+
+static void drop_addresses(struct http_transfer *t)
+{
+	if (!t->addresses.data)
+		return;
+	curl_easy_setopt(t->easy, CURLOPT_RESOLVE, NULL);
+	free(t->addresses.data);
+	t->addresses.data = NULL;
+}
+
+/* --- what comes --- */
+
+static bool begins(const char *line, size_t len, const char *name, size_t name_len)
+{
+	return len >= name_len && strncasecmp(line, name, name_len) == 0;
+}
+
+/* Make room for the body at once where its length is declared. */
+static void expect_length(struct http_response *r, const char *digits, size_t len)
+{
+	size_t length = 0;
+
+	while (len > 0 && *digits == ' ')
+		digits++, len--;
+	for (; len > 0 && *digits >= '0' && *digits <= '9' && length <= TRUSTED_LENGTH; digits++, len--)
+		length = length * 10 + (size_t)(*digits - '0');
+	if (length <= TRUSTED_LENGTH)
+		buf_reserve(&r->body, length);
+}
+
+/* CURLOPT_HEADERFUNCTION: a whole line, a status line and the empty one at the end included. */
+static size_t on_header(char *line, size_t size, size_t count, void *arg)
+{
+	struct http_transfer *t = arg;
+	struct http_response *r = t->response;
+	size_t len = size * count;
+
+	t->head_bytes += len;
+	if (t->head_bytes > HTTP_MAX_HEAD_BYTES || ++t->head_lines > HTTP_MAX_HEAD_LINES) {
+		t->trouble = TROUBLE_HEAD;
+		return 0;
+	}
+	if (begins(line, len, "HTTP/", 5)) {
+		r->head.len = 0; /* what came so far was of an interim answer */
+		return len;
+	}
+	if (len <= 2)
+		return len;
+	if (begins(line, len, "Content-Length:", 15))
+		expect_length(r, line + 15, len - 15);
+	buf_append(&r->head, line, len);
+	return len;
+}
+
+/* CURLOPT_WRITEFUNCTION: a piece of the body, decompressed. */
+static size_t on_body(char *data, size_t size, size_t count, void *arg)
+{
+	struct http_transfer *t = arg;
+	size_t len = size * count;
+
+	if (len > t->max_size - t->response->body.len) {
+		t->trouble = TROUBLE_LARGE;
+		return CURL_WRITEFUNC_ERROR;
+	}
+	buf_append(&t->response->body, data, len);
+	return len;
+}
+
+/* CURLOPT_PREREQFUNCTION: the request is about to be sent. libcurl sends it again, whatever its method, where a
+ * connection that it had kept turns out to be closed. */
+static int on_send(void *arg, char *to, char *from, int to_port, int from_port)
+{
+	struct http_transfer *t = arg;
+
+	(void)to, (void)from, (void)to_port, (void)from_port;
+	if (t->sends == t->max_sends) {
+		t->trouble = TROUBLE_SENT_TWICE;
+		return CURL_PREREQFUNC_ABORT;
+	}
+	t->sends++;
+	addresses_are_known(t);
+	return CURL_PREREQFUNC_OK;
+}
+
+/* --- easy handles --- */
+
+static void set_up_network(struct http_transfer *t)
+{
+	const struct http_settings *s = &t->engine->settings;
+	const struct http_origin *o = s->origin;
+	CURL *easy = t->easy;
+
+	http_engine_adopt(t->engine, easy);
+	curl_easy_setopt(easy, CURLOPT_URL, o->url);
+	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+	curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, -1L);
+	curl_easy_setopt(easy, CURLOPT_MAXLIFETIME_CONN, (long)CONNECTION_LIFETIME_S);
+	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(s->connect_timeout_us / 1000));
+	if (o->socket)
+		curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, o->socket);
+	if (o->user) {
+		curl_easy_setopt(easy, CURLOPT_USERNAME, o->user);
+		curl_easy_setopt(easy, CURLOPT_PASSWORD, o->password ? o->password : "");
+	}
+	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, o->tls ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1);
+	if (o->tls) {
+		/* Calls that come while the first connection is being made wait for it: it may carry them all. */
+		curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
+		http_trust_apply(t->engine->store, easy);
+	}
+}
+
+/* The environment's proxies are none of ours. */
+static void set_up_proxy(struct http_transfer *t)
+{
+	const struct http_origin *proxy = t->engine->settings.proxy;
+
+	curl_easy_setopt(t->easy, CURLOPT_PROXY, proxy ? proxy->url : "");
+	if (!proxy || !proxy->user)
+		return;
+	curl_easy_setopt(t->easy, CURLOPT_PROXYUSERNAME, proxy->user);
+	curl_easy_setopt(t->easy, CURLOPT_PROXYPASSWORD, proxy->password ? proxy->password : "");
+}
+
+static void set_up_content(struct http_transfer *t)
+{
+	CURL *easy = t->easy;
+
+	curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
+	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->why);
+	curl_easy_setopt(easy, CURLOPT_USERAGENT, "gatherd/" GATHERD_VERSION);
+	curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
+	curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
+	curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
+	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+	curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
+	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send);
+	curl_easy_setopt(easy, CURLOPT_PREREQDATA, t);
+}
+
+struct http_transfer *http_transfer_take(struct http_engine *engine)
+{
+	struct list *spare = list_shift(&engine->spare);
+
+	if (spare) {
+		engine->spare_count--;
+		return container_of(spare, struct http_transfer, link);
+	}
+	struct http_transfer *t = mem_zalloc(sizeof(*t));
+	t->engine = engine;
+	list_init(&t->link);
+	t->easy = curl_easy_init();
+	if (!t->easy) {
+		free(t);
+		return NULL;
+	}
+	set_up_network(t);
+	set_up_proxy(t);
+	set_up_content(t);
+	return t;
+}
+
+void http_transfer_free(struct http_transfer *t)
+{
+	curl_easy_cleanup(t->easy);
+	free(t);
+}
+
+/* Nothing may stay that points to what was the caller's. */
+void http_transfer_give(struct http_transfer *t)
+{
+	struct http_engine *engine = t->engine;
+
+	if (t->shape != SHAPE_GET) {
+		curl_easy_setopt(t->easy, CURLOPT_POSTFIELDS, NULL);
+		curl_easy_setopt(t->easy, CURLOPT_NOBODY, 0L);
+		curl_easy_setopt(t->easy, CURLOPT_HTTPGET, 1L);
+		curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, NULL);
+		t->shape = SHAPE_GET;
+	}
+	drop_addresses(t);
+	t->response = NULL;
+	if (engine->spare_count == MAX_SPARE || engine->closing) {
+		http_transfer_free(t);
+		return;
+	}
+	engine->spare_count++;
+	list_prepend(&engine->spare, &t->link);
+}
+
+/* --- a call --- */
+
+static void set_lines(struct http_transfer *t, const struct http_request *request)
+{
+	size_t count = request->line_count;
+
+	for (size_t i = 0; i < count; i++)
+		t->lines[i].data = (char *)request->lines[i];
+	if (request->body)
+		t->lines[count++].data = (char *)"Expect:"; /* do not ask before sending a large body */
+	for (size_t i = 0; i < count; i++)
+		t->lines[i].next = i + 1 < count ? &t->lines[i + 1] : NULL;
+	curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, count ? t->lines : NULL);
+}
+
+static void set_method(struct http_transfer *t, const struct http_request *request)
+{
+	const char *method = request->method;
+
+	if (strcmp(method, "GET") == 0 && !request->body)
+		return;
+	if (strcmp(method, "HEAD") == 0) {
+		t->shape = SHAPE_HEAD;
+		curl_easy_setopt(t->easy, CURLOPT_NOBODY, 1L);
+		return;
+	}
+	/* Without a body, methods that have none say nothing of a length; the others say that it is 0. */
+	t->shape = SHAPE_BARE;
+	if (request->body || (strcmp(method, "DELETE") != 0 && strcmp(method, "OPTIONS") != 0)) {
+		t->shape = SHAPE_BODY;
+		curl_easy_setopt(t->easy, CURLOPT_POST, 1L);
+		curl_easy_setopt(t->easy, CURLOPT_POSTFIELDS, request->body ? request->body : "");
+		curl_easy_setopt(t->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_len);
+	}
+	curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, method);
+}
+
+static void set_target(struct http_transfer *t, const struct http_request *request)
+{
+	struct http_engine *engine = t->engine;
+
+	if (engine->settings.proxy) {
+		/* A proxy is told the whole URL. */
+		struct buf url = BUF_INIT;
+		buf_str(&url, engine->settings.origin->url);
+		buf_str(&url, request->target + 1);
+		curl_easy_setopt(t->easy, CURLOPT_URL, buf_cstr(&url));
+		buf_done(&url);
+	} else {
+		curl_easy_setopt(t->easy, CURLOPT_REQUEST_TARGET, request->target);
+	}
+}
+
+void http_transfer_prepare(struct http_transfer *t, const struct http_request *request, struct http_response *response)
+{
+	t->response = response;
+	t->max_size = request->max_size ? request->max_size : MAX_BODY;
+	t->head_bytes = t->head_lines = t->sends = 0;
+	t->max_sends = http_method_idempotent(request->method) ? 2 : 1;
+	t->trouble = TROUBLE_NONE;
+	t->code = CURLE_OK;
+	set_method(t, request);
+	set_target(t, request);
+	set_lines(t, request);
+	bring_addresses(t);
+}
+
+/* Take it off the multi handle; a transfer in its midst loses its connection. */
+static void take_off(struct http_transfer *t)
+{
+	list_remove(&t->link);
+	curl_multi_remove_handle(t->engine->multi, t->easy);
+}
+
+static void abandon(struct waiter *w)
+{
+	take_off(container_of(w, struct http_transfer, waiter));
+}
+
+void http_transfer_ended(struct http_transfer *t, CURLcode code)
+{
+	t->code = code;
+	addresses_are_known(t);
+	take_off(t);
+	task_wake(&t->waiter, 0);
+}
+
+int http_transfer_run(struct http_transfer *t, deadline_t by)
+{
+	waiter_init(&t->waiter, abandon);
+	list_append(&t->engine->running, &t->link);
+	if (curl_multi_add_handle(t->engine->multi, t->easy) != CURLM_OK) {
+		list_remove(&t->link);
+		t->code = CURLE_FAILED_INIT;
+		return 0;
+	}
+	return task_suspend(&t->waiter, by);
+}
