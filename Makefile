@@ -14,14 +14,14 @@ B        := build$(if $(SANITIZE),/$(subst $(comma),-,$(SANITIZE)))
 PREFIX   ?= /usr/local
 VERSION  := 0.1.0
 
-MODULES  := base async config drivers drivers/postgres drivers/mongo handlers handlers/gather daemon
+MODULES  := base async config drivers drivers/postgres drivers/mongo drivers/http handlers handlers/gather daemon
 SOURCES  := $(sort $(wildcard $(addsuffix /*.c,$(MODULES))))
 OBJECTS  := $(SOURCES:%.c=$B/obj/%.o)
 LIBRARY  := $(filter-out $B/obj/daemon/main.o,$(OBJECTS))
 UNITS    := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_BIN := $(UNITS:tests/unit/%.c=$B/tests/%)
 
-PACKAGES := libh2o-evloop libpq libmongoc-1.0 yaml-0.1 libpcre2-8 openssl
+PACKAGES := libh2o-evloop libpq libmongoc-1.0 libcurl yaml-0.1 libpcre2-8 openssl zlib
 PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES))
 PKG_LIBS   = $(shell pkg-config --libs $(PACKAGES)) -lboost_context -lm
 

@@ -88,9 +88,7 @@ struct loop {
 	unsigned expected; /* messages that other threads are certain to post: the loop must outlive them */
 };
 
-/* Run what is ready; leaves something for the next turn rather than starve the poll. */
-void loop_run_ready(struct loop *l);
 /* Make t run, behind all that is ready. */
 void task_make_ready(struct task *t);
-/* Switch to t until it suspends or ends. */
-void task_resume(struct task *t);
+/* Run the tasks that are ready; leaves something for the next turn rather than starve the poll. */
+void tasks_run(struct loop *l);

@@ -128,3 +128,17 @@ bool decimal_to_int64(const char *text, size_t len, int64_t *out)
 	*out = d.negative ? n : -n;
 	return true;
 }
+
+void decimal_canonical(struct buf *out, const char *text, size_t len)
+{
+	struct decimal d = decimal_of(text, len);
+
+	if (d.negative)
+		buf_char(out, '-');
+	for (const char *s = d.digits; s < d.end; s++) {
+		if (*s != '.')
+			buf_char(out, *s);
+	}
+	buf_char(out, 'e');
+	buf_int(out, d.point);
+}

@@ -43,6 +43,10 @@ struct json {
 int json_parse(struct json **out, struct arena *a, const char *text, size_t len, unsigned max_depth, char *what,
 	       size_t what_size) must_check;
 
+/* What json_parse would say of text, without making a tree; max_depth is at most JSON_MAX_DEPTH. *spaced: is there
+ * white space between its tokens, so that json_compact would make it shorter? */
+int json_check(const char *text, size_t len, unsigned max_depth, bool *spaced, char *what, size_t what_size) must_check;
+
 /* The last member of that name, or NULL; NULL too where object is no object. */
 const struct json *json_member(const struct json *object, const char *name, size_t len);
 /* Is text one valid JSON number? */

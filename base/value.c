@@ -259,3 +259,38 @@ struct value json_follow(const struct json *j, const struct path_segment *segmen
 		list[k] = value_at(places.at[k]);
 	return (struct value){.kind = VALUE_LIST, .count = (uint32_t)places.count, .list = list};
 }
+
+/* --- the way into any value --- */
+
+static struct value follow_list(const struct value *v, const struct path_segment *segments, size_t count,
+				struct arena *a)
+{
+	if (segments->kind == PATH_INDEX)
+		return segments->index < v->count ? value_follow(&v->list[segments->index], segments + 1, count - 1, a)
+						  : VALUE_OF_NULL;
+	if (segments->kind != PATH_EACH)
+		return VALUE_OF_NULL;
+	if (count == 1)
+		return *v;
+	struct value *list = arena_array(a, v->count, sizeof(*list));
+	for (uint32_t i = 0; i < v->count; i++)
+		list[i] = value_follow(&v->list[i], segments + 1, count - 1, a);
+	return (struct value){.kind = VALUE_LIST, .count = v->count, .list = list};
+}
+
+struct value value_follow(const struct value *v, const struct path_segment *segments, size_t count, struct arena *a)
+{
+	struct value found = VALUE_OF_NULL;
+
+	if (count == 0)
+		return *v;
+	if (v->kind == VALUE_JSON)
+		found = json_follow(v->json, segments, count, a);
+	else if (v->kind == VALUE_LIST)
+		found = follow_list(v, segments, count, a);
+	else if (v->kind == VALUE_FOREIGN && v->ops->follow)
+		found = v->ops->follow(v, segments, count, a);
+	found.from_request = v->from_request;
+	found.structured = v->structured;
+	return found;
+}

@@ -24,6 +24,7 @@ enum value_kind {
 };
 
 struct value;
+struct path_segment;
 
 struct value_ops {
 	/* As JSON. */
@@ -32,6 +33,9 @@ struct value_ops {
 	void (*text)(const struct value *v, struct buf *out);
 	/* Is it false, null, 0, "", [] or {}? */
 	bool (*falsy)(const struct value *v);
+	/* The way into it; as value_follow, count above 0. NULL: it has no parts. */
+	struct value (*follow)(const struct value *v, const struct path_segment *segments, size_t count,
+			       struct arena *a);
 };
 
 struct value {
@@ -94,3 +98,5 @@ struct path {
 /* Follow path into parsed JSON; absent is null. `[*]` gives a VALUE_LIST in a (nested ones are flattened into one):
  * what is no array adds nothing to it, an element without the member that follows adds null. */
 struct value json_follow(const struct json *j, const struct path_segment *segments, size_t count, struct arena *a);
+/* The same for any value. What it gives was supplied by whoever supplied v. */
+struct value value_follow(const struct value *v, const struct path_segment *segments, size_t count, struct arena *a);

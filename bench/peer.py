@@ -1,5 +1,7 @@
-"""The same service by hand: aiohttp, asyncpg, motor, orjson, on uvloop, in one process. peer.py PORT, with $PG, $MONGO
-and $POOL."""
+"""The same service by hand: aiohttp, asyncpg, motor and orjson on uvloop, in one process.
+
+peer.py PORT, with the databases in $PG and $MONGO.
+"""
 
 from __future__ import annotations
 

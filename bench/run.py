@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HERE = ROOT / "bench"
 sys.path.insert(0, str(ROOT / "tests"))
 
-from harness import Gatherd, Mongo, Port, Postgres, Server, ServerError  # noqa: E402
+from harness import Gatherd, Mongo, Postgres, Server, ServerError  # noqa: E402
 
 KEYS = 10000
 
@@ -76,8 +76,7 @@ class Peer(Server):
         super().__init__()
         self.python = virtual_environment()
         self.env = env
-        self._port = Port()
-        self.port = self._port.number
+        self.port = self.take_port()
 
     def command(self) -> list[str]:
         return [str(self.python), "-B", str(HERE / "peer.py"), str(self.port)]
@@ -90,10 +89,6 @@ class Peer(Server):
             return get(self.port, "/hello") == {"message": "Hello, World!"}
         except OSError:
             return False
-
-    def discard(self) -> None:
-        super().discard()
-        self._port.release()
 
 
 def get(port: int, path: str) -> object:

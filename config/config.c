@@ -30,7 +30,8 @@ static void check_pools(struct decoder *dc, const struct node *root, struct conf
 
 	for (size_t i = 0; i < c->source_count; i++) {
 		const struct config_source *s = &c->sources[i];
-		if (s->pool.size >= c->server.threads)
+		bool pooled = s->kind == SOURCE_POSTGRES || s->kind == SOURCE_MONGODB;
+		if (!pooled || s->pool.size >= c->server.threads)
 			continue;
 		if (c->server.threads_auto) {
 			c->server.threads = s->pool.size;
@@ -74,6 +75,7 @@ static void set_longest(struct config *c)
 void check_root(struct decoder *dc, const struct node *mapping, void *object)
 {
 	check_pools(dc, mapping, object);
+	check_semaphores(dc, object);
 	set_longest(object);
 }
 
@@ -89,14 +91,6 @@ static void pattern_free(void *p, void *arena)
 	(void)p, (void)arena; /* it goes with the arena */
 }
 
-static const char *directory_of(struct arena *a, const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	if (!slash)
-		return ".";
-	return slash == path ? "/" : arena_strndup(a, path, (size_t)(slash - path));
-}
-
 struct config *config_load_text(const char *name, const char *text, size_t len, struct diagnostics *d)
 {
 	size_t errors = d->errors;
@@ -107,12 +101,13 @@ struct config *config_load_text(const char *name, const char *text, size_t len, 
 		.config = c,
 		.arena = &c->arena,
 		.diagnostics = d,
-		.directory = directory_of(&c->arena, name),
 		.pattern_context = pcre2_general_context_create(pattern_alloc, pattern_free, &c->arena),
 	};
 	const struct node *root = yaml_parse(&c->arena, arena_strdup(&c->arena, name), text, len, d);
-	if (root)
-		decode_section(&dc, &section_root, "the configuration", root, c);
+	if (root && node_is_absent(root))
+		diagnostics_error(d, root->at, "there is nothing in the file: expected a mapping with \"endpoints\"");
+	else if (root)
+		decode_section(&dc, &section_root, "the configuration", include_files(&dc, root), c);
 	diagnostics_sort(d);
 	if (d->errors == errors && root)
 		return c;

@@ -30,6 +30,13 @@ struct config_listen {
 	struct mark at;
 };
 
+/* An address with the bits of it that count: 10.0.0.0/8. */
+struct config_network {
+	int family; /* AF_INET, AF_INET6 */
+	unsigned char address[16];
+	unsigned bits;
+};
+
 struct config_server {
 	struct config_listen *listen; /* at least one; the admin listener, where there is one, is the last */
 	size_t listen_count;
@@ -40,6 +47,10 @@ struct config_server {
 	int64_t request_timeout_us;
 	int64_t drain_timeout_us;
 	size_t body_limit;
+	size_t cache_size; /* bytes of all cached results */
+	struct config_network *trusted_proxies;
+	size_t trusted_proxy_count;
+	bool explain;
 };
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
@@ -47,7 +58,7 @@ struct config_log {
 	enum log_level level; /* request lines are info */
 };
 
-enum source_kind { SOURCE_POSTGRES, SOURCE_MONGODB };
+enum source_kind { SOURCE_POSTGRES, SOURCE_MONGODB, SOURCE_HTTP, SOURCE_FILES };
 enum mongo_json { MONGO_JSON_PLAIN, MONGO_JSON_RELAXED };
 
 struct config_pool {
@@ -58,11 +69,40 @@ struct config_pool {
 	int64_t lifetime_us;
 };
 
+/* At most `permits` at once, over all workers: `semaphores:`, or a number where one stands in place. */
+struct config_semaphore {
+	const char *name; /* NULL: in place */
+	unsigned permits, max_waiting;
+	struct mark at;
+};
+
+/* How long a result is kept by what its references evaluate to; ttl_us 0: not at all. */
+struct config_cache {
+	int64_t ttl_us;
+	int64_t stale_us; /* beyond ttl_us: served while it is fetched anew */
+};
+
+/* rate: 100/s, of each client; count 0: none. */
+struct config_rate {
+	unsigned count;
+	int64_t per_us;
+};
+
+struct config_retry {
+	unsigned attempts; /* in all; 0 and 1: no retry */
+	int64_t backoff_us;
+};
+
+struct config_breaker {
+	unsigned failures; /* in a row; 0: no breaker */
+	int64_t cooldown_us;
+};
+
 struct config_source {
 	const char *name;
 	struct mark at;
 	enum source_kind kind;
-	const char *url; /* as given; may hold a password: never print it */
+	const char *url; /* as given; may hold a password: never print it; files: the root folder, absolute */
 	struct mark url_at;
 	struct config_secret password;
 	struct config_pool pool;
@@ -70,6 +110,15 @@ struct config_source {
 	int64_t longest_us;   /* the longest any step of this source may take, never 0: for statement_timeout */
 	bool prepare;         /* postgres */
 	enum mongo_json json; /* mongodb */
+	int semaphore;        /* index in config.semaphores; -1: none */
+	/* http */
+	struct config_retry retry;
+	struct config_breaker breaker;
+	const struct node *headers; /* mapping of name to text, without references; NULL: none */
+	unsigned redirects;
+	bool proxy;      /* proxy: environment */
+	size_t max_size; /* http, files: bytes of one answer or file */
+	bool write;      /* files */
 };
 
 enum parameter_type { TYPE_STRING, TYPE_INTEGER, TYPE_NUMBER, TYPE_BOOLEAN, TYPE_ARRAY, TYPE_OBJECT, TYPE_ANY };
@@ -119,11 +168,52 @@ enum http_method {
 extern const char *const http_method_names[METHOD_COUNT];
 
 /* EXPECT_DEFAULT never leaves config: it stands for the action's own. */
-enum expect { EXPECT_DEFAULT, EXPECT_MANY, EXPECT_ONE, EXPECT_MAYBE, EXPECT_VALUE, EXPECT_NONE };
-enum on_error { ON_ERROR_FAIL, ON_ERROR_NULL, ON_ERROR_DEFAULT, ON_ERROR_OMIT };
+enum expect {
+	EXPECT_DEFAULT,
+	EXPECT_MANY,
+	EXPECT_ONE,
+	EXPECT_MAYBE,
+	EXPECT_VALUE,
+	EXPECT_NONE,
+	EXPECT_JSON,     /* http: the body, JSON; files: what `as` says */
+	EXPECT_RESPONSE, /* http: { status, headers, body } */
+};
+enum on_error { ON_ERROR_FAIL, ON_ERROR_NULL, ON_ERROR_DEFAULT, ON_ERROR_OMIT, ON_ERROR_STALE };
 
 /* The actions; a table in config gives for each its key and the source kind that has it. */
-enum action_kind { ACTION_SQL, ACTION_FIND, ACTION_FIND_ONE, ACTION_AGGREGATE, ACTION_COUNT, ACTION_DISTINCT };
+enum action_kind {
+	ACTION_SQL,
+	ACTION_FIND,
+	ACTION_FIND_ONE,
+	ACTION_AGGREGATE,
+	ACTION_COUNT,
+	ACTION_DISTINCT,
+	ACTION_GET,
+	ACTION_HEAD,
+	ACTION_POST,
+	ACTION_PUT,
+	ACTION_PATCH,
+	ACTION_DELETE,
+	ACTION_READ,
+	ACTION_STAT,
+	ACTION_LIST,
+	ACTION_SEND,
+	ACTION_WRITE,
+	ACTION_APPEND,
+	ACTION_REMOVE,
+};
+
+enum file_as { FILE_AS_TEXT, FILE_AS_JSON, FILE_AS_BASE64 };
+
+/* Embed this step's rows in those of another one. */
+struct config_join {
+	unsigned into;      /* index of that step in the endpoint's */
+	const char *key;    /* the member of its rows */
+	const char *equals; /* the member of this step's rows */
+	const char *as;     /* the member that is added */
+	bool many;          /* a list of all that match, instead of the first or null */
+	struct mark at;
+};
 
 struct config_step {
 	const char *name;
@@ -139,6 +229,15 @@ struct config_step {
 	const struct node *when;         /* NULL: always */
 	int64_t timeout_us;              /* 0: the source's */
 	bool write;                      /* write: true */
+	int semaphore;                   /* index in config.semaphores; -1: none */
+	struct config_cache cache;
+	const struct config_join *join; /* NULL: none */
+	bool keep;                      /* a joined step stays a member of the reply */
+	/* http; NULL: absent. action_value is the path, a text. */
+	const struct node *query, *headers, *body, *pick;
+	/* files; action_value is the path below the root, a text. */
+	enum file_as as;
+	const struct node *content; /* of write and append: text, or JSON where it is no text */
 };
 
 struct config_endpoint {
@@ -158,12 +257,17 @@ struct config_endpoint {
 	const struct node *headers;  /* mapping of name to text, with references; NULL: none */
 	int64_t timeout_us;          /* 0: server.request_timeout */
 	bool additional;             /* additional: allow */
+	int semaphore;               /* index in config.semaphores; -1: none */
+	struct config_cache cache;
+	struct config_rate rate;
 };
 
 struct config {
 	struct arena arena;
 	struct config_server server;
 	struct config_log log;
+	struct config_semaphore *semaphores; /* the named ones, then those in place */
+	size_t semaphore_count;
 	struct config_source *sources;
 	size_t source_count;
 	struct config_endpoint *endpoints;

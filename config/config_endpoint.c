@@ -245,6 +245,7 @@ void check_endpoint(struct decoder *dc, const struct node *mapping, void *object
 		decode_error(dc, mapping->at, "%s: \"gather\" is missing (or \"respond\", for a constant)", e->name);
 	if (e->headers)
 		check_headers(dc, e->headers);
+	check_endpoint_policies(dc, mapping, e);
 	if (e->status == 0)
 		e->status = e->method == METHOD_POST && e->location ? 201 : 200;
 }
@@ -256,7 +257,7 @@ static void decode_endpoint(struct decoder *dc, const struct node *key, const st
 	struct config_endpoint *e = &dc->config->endpoints[dc->config->endpoint_count++];
 	struct declared_path path = {0};
 
-	*e = (struct config_endpoint){.name = key->text, .at = key->at};
+	*e = (struct config_endpoint){.name = key->text, .at = key->at, .semaphore = -1};
 	parse_key(dc, key, e, &path);
 	if (!decode_is_mapping(dc, key->text, n))
 		return;
@@ -265,6 +266,7 @@ static void decode_endpoint(struct decoder *dc, const struct node *key, const st
 	dc->path_name_count = path.count;
 	decode_section(dc, &section_endpoint, key->text, n, e);
 	dc->endpoint = NULL;
+	dc->gather = NULL;
 	dc->path_names = NULL;
 	dc->path_name_count = 0;
 }

@@ -233,14 +233,6 @@ void decode_properties(struct decoder *dc, const struct key *k, const struct nod
 
 /* --- the whole ------------------------------------------------------------------------------------------------- */
 
-static void report_word(struct decoder *dc, const struct node *mapping, const char *word, const char *why)
-{
-	for (size_t i = 0; i < mapping->count; i++) {
-		if (strcmp(mapping->members[i].key->text, word) == 0)
-			decode_error(dc, mapping->members[i].key->at, "%s: %s", word, why);
-	}
-}
-
 /* Each word stands only where its type does: elsewhere it would never be looked at. */
 static void check_applies(struct decoder *dc, const struct node *mapping, const struct config_schema *s)
 {
@@ -263,7 +255,7 @@ static void check_applies(struct decoder *dc, const struct node *mapping, const 
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(applies); i++) {
 		if (!(applies[i].types & BIT(s->type)))
-			report_word(dc, mapping, applies[i].word, applies[i].why);
+			decode_report(dc, mapping, applies[i].word, applies[i].why);
 	}
 }
 
@@ -275,10 +267,10 @@ static void check_bounds(struct decoder *dc, const struct node *mapping, struct 
 	s->has_max_length = node_member(mapping, "maxLength") || node_member(mapping, "maxItems");
 	if (s->has_minimum && s->has_maximum &&
 	    decimal_compare(s->minimum, strlen(s->minimum), s->maximum, strlen(s->maximum)) > 0)
-		report_word(dc, mapping, "maximum", "it is below \"minimum\"");
+		decode_report(dc, mapping, "maximum", "it is below \"minimum\"");
 	if (s->has_min_length && s->has_max_length && s->min_length > s->max_length) {
-		report_word(dc, mapping, "maxLength", "it is below \"minLength\"");
-		report_word(dc, mapping, "maxItems", "it is below \"minItems\"");
+		decode_report(dc, mapping, "maxLength", "it is below \"minLength\"");
+		decode_report(dc, mapping, "maxItems", "it is below \"minItems\"");
 	}
 }
 
@@ -291,8 +283,9 @@ static void compile_pattern(struct decoder *dc, const struct node *mapping, stru
 	if (!n || !s->pattern)
 		return;
 	pcre2_compile_context *context = pcre2_compile_context_create(dc->pattern_context);
-	s->pattern_compiled = pcre2_compile((PCRE2_SPTR)s->pattern, n->len, PCRE2_UTF | PCRE2_NEVER_BACKSLASH_C, &error,
-					    &offset, context);
+	/* JSON Schema's "$" is the end of the text, and not a place before its last line end. */
+	uint32_t options = PCRE2_UTF | PCRE2_NEVER_BACKSLASH_C | PCRE2_DOLLAR_ENDONLY;
+	s->pattern_compiled = pcre2_compile((PCRE2_SPTR)s->pattern, n->len, options, &error, &offset, context);
 	pcre2_compile_context_free(context);
 	if (s->pattern_compiled)
 		return;
@@ -361,7 +354,7 @@ static void check_required_members(struct decoder *dc, const struct node *mappin
 	if (!n || n->kind != NODE_SEQUENCE)
 		return;
 	if (s->type != TYPE_OBJECT)
-		report_word(dc, mapping, "required", "a list of members is for \"type: object\"");
+		decode_report(dc, mapping, "required", "a list of members is for \"type: object\"");
 	for (size_t i = 0; s->type == TYPE_OBJECT && i < n->count; i++)
 		require(dc, s, n->items[i]);
 }
@@ -426,12 +419,11 @@ static void check_form(struct decoder *dc, const struct node *mapping, const str
 	const struct path_name *in_path = path_name(dc, p->name);
 	enum parameter_type type = p->schema.type;
 	const struct node *at = node_member(mapping, "type");
-	bool one_text = p->in == IN_PATH || p->in == IN_HEADER;
 	const struct config_schema *items = p->schema.items;
 
 	if (!at || p->in == IN_BODY)
 		return;
-	if (type == TYPE_OBJECT || (type == TYPE_ARRAY && one_text))
+	if (type == TYPE_OBJECT || (type == TYPE_ARRAY && p->in == IN_PATH))
 		decode_error(dc, at->at, "type: %s can't stand in the %s", type_words[type],
 			     p->in == IN_PATH     ? "path"
 			     : p->in == IN_HEADER ? "header"
@@ -439,7 +431,8 @@ static void check_form(struct decoder *dc, const struct node *mapping, const str
 	else if (in_path && in_path->rest && type != TYPE_STRING && type != TYPE_ANY)
 		decode_error(dc, at->at, "type: {%s*} is the rest of the path: a string", p->name);
 	else if (type == TYPE_ARRAY && items && (items->type == TYPE_ARRAY || items->type == TYPE_OBJECT))
-		decode_error(dc, items->at, "items: %s can't stand in the query", type_words[items->type]);
+		decode_error(dc, items->at, "items: %s can't stand in the %s", type_words[items->type],
+			     p->in == IN_HEADER ? "header" : "query");
 }
 
 static void check_required(struct decoder *dc, const struct node *mapping, struct config_parameter *p)

@@ -1,59 +1,28 @@
 /* Secrets: a text, or where it is to be found. What was read is shown in no message. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "base/utf8.h"
 #include "config/language.h"
+#include "config/reference.h"
 
 #define SECRET_MAX 65536 /* bytes of a file */
 
-/* Read the file at path into *out. Returns its length or -errno; -EFBIG, -EINVAL (no regular file). */
-static ssize_t read_file(const char *path, char *out, size_t size)
-{
-	struct stat st;
-	size_t len = 0;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-
-	if (fd < 0)
-		return -errno;
-	ssize_t r = fstat(fd, &st) < 0 ? -errno : S_ISREG(st.st_mode) ? 1 : -EINVAL;
-	while (r > 0 && len < size) {
-		r = read(fd, out + len, size - len);
-		if (r < 0)
-			r = -errno;
-		else
-			len += (size_t)r;
-	}
-	close(fd);
-	return r < 0 ? r : len == size ? -EFBIG : (ssize_t)len;
-}
-
 static const char *from_file(struct decoder *dc, struct mark at, const char *path)
 {
-	const char *place = *path == '/' ? path : arena_printf(dc->arena, "%s/%s", dc->directory, path);
-	char *text = arena_alloc(dc->arena, SECRET_MAX + 2);
-	ssize_t len = read_file(place, text, SECRET_MAX + 2);
+	const char *place = decode_path(dc, at, path);
+	size_t len = 0;
+	const char *text = read_text_file(dc, at, place, SECRET_MAX, &len);
 
-	if (len == -EFBIG || len == -EINVAL) {
-		diagnostics_error(dc->diagnostics, at, "%.200s: %s", place,
-				  len == -EFBIG ? "too large for a secret" : "a secret must be a regular file");
+	if (!text)
 		return NULL;
-	}
-	if (len < 0) {
-		diagnostics_error(dc->diagnostics, at, "%.200s: %s", place, strerror((int)-len));
+	if (memchr(text, '\0', len)) {
+		decode_error(dc, at, "%.200s: a secret can't hold a NUL byte", place);
 		return NULL;
 	}
 	if (len > 0 && text[len - 1] == '\n')
 		len -= len > 1 && text[len - 2] == '\r' ? 2 : 1;
-	if (memchr(text, '\0', (size_t)len)) {
-		diagnostics_error(dc->diagnostics, at, "%.200s: a secret can't hold a NUL byte", place);
-		return NULL;
-	}
-	text[len] = '\0';
-	return text;
+	return arena_strndup(dc->arena, text, len);
 }
 
 static const char *from_credential(struct decoder *dc, struct mark at, const char *name)
@@ -121,4 +90,65 @@ void decode_secret(struct decoder *dc, const struct key *k, const struct node *n
 	}
 	if (value)
 		*secret = (struct config_secret){.set = true, .value = value, .at = n->at};
+}
+
+/* --- headers --------------------------------------------------------------------------------------------------- */
+
+/* A text that stands for another node's: a secret, or a text without its doubled braces. */
+static const struct node *text_node(struct decoder *dc, const struct node *n, const char *text, size_t len, bool secret)
+{
+	struct node *made = arena_zalloc(dc->arena, sizeof(*made));
+
+	*made = (struct node){.kind = NODE_STRING, .at = n->at, .body_at = n->at, .text = text, .len = len};
+	made->expanded = secret || n->expanded; /* never shown */
+	return made;
+}
+
+static const struct node *secret_header(struct decoder *dc, const char *name, const struct node *n)
+{
+	const char *value = look_up(dc, n, name);
+
+	if (!value)
+		return n;
+	if (!utf8_valid(value, strlen(value)))
+		decode_error(dc, n->at, "%.100s: the secret is not UTF-8", name);
+	return text_node(dc, n, value, strlen(value), true);
+}
+
+static const struct node *plain_header(struct decoder *dc, const char *name, const struct node *n)
+{
+	struct template text;
+
+	if (!node_is_scalar(n) || n->kind == NODE_NULL) {
+		decode_unexpected(dc, name, n, "a text, { env: NAME }, { file: PATH } or { credential: NAME }");
+		return n;
+	}
+	if (!template_parse(&text, dc->arena, n, dc->diagnostics))
+		return n;
+	if (!template_is_literal(&text)) {
+		decode_error(dc, n->at, "%.100s: the headers of a source have no references: those of its steps may",
+			     name);
+		return n;
+	}
+	return text.count ? text_node(dc, n, text.pieces[0].text, text.pieces[0].len, false) : n;
+}
+
+/* A mapping of names to texts, secrets looked up. */
+void decode_secret_headers(struct decoder *dc, const struct key *k, const struct node *n, void *object)
+{
+	const struct node **place = (const struct node **)(void *)((char *)object + k->offset);
+
+	if (!decode_is_mapping(dc, k->name, n))
+		return;
+	struct node *headers = arena_zalloc(dc->arena, sizeof(*headers));
+	struct node_member *members = arena_array(dc->arena, n->count, sizeof(*members));
+	for (size_t i = 0; i < n->count; i++) {
+		const struct node *key = n->members[i].key, *value = n->members[i].value;
+		bool secret = value->kind == NODE_MAPPING && !value->refused;
+		members[i] = (struct node_member){key, secret ? secret_header(dc, key->text, value)
+							      : plain_header(dc, key->text, value)};
+	}
+	*headers = *n;
+	headers->members = members;
+	*place = headers;
 }

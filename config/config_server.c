@@ -155,3 +155,56 @@ void decode_threads(struct decoder *dc, const struct key *k, const struct node *
 		decode_unexpected(dc, k->name, n, "auto or an integer from 1 to 256");
 	}
 }
+
+/* --- proxies --------------------------------------------------------------------------------------------------- */
+
+/* Are all bits of address behind the first `bits` zero? */
+static bool ends_in_zeros(const unsigned char *address, unsigned bits, unsigned size)
+{
+	for (unsigned bit = bits; bit < size; bit++) {
+		if (address[bit / 8] & (0x80u >> bit % 8))
+			return false;
+	}
+	return true;
+}
+
+/* 10.0.0.1, 10.0.0.0/8, fd00::/8. */
+static bool parse_network(struct decoder *dc, const char *text, struct config_network *out)
+{
+	const char *slash = strchr(text, '/');
+	const char *address = slash ? arena_strndup(&dc->diagnostics->arena, text, (size_t)(slash - text)) : text;
+
+	out->family = strchr(address, ':') ? AF_INET6 : AF_INET;
+	unsigned size = out->family == AF_INET ? 32 : 128;
+	if (inet_pton(out->family, address, out->address) != 1)
+		return false;
+	out->bits = size;
+	if (!slash)
+		return true;
+	if (strspn(slash + 1, "0123456789") != strlen(slash + 1) || strlen(slash + 1) > 3 || !slash[1])
+		return false;
+	out->bits = (unsigned)strtoul(slash + 1, NULL, 10);
+	return out->bits <= size && ends_in_zeros(out->address, out->bits, size);
+}
+
+void decode_proxies(struct decoder *dc, const struct key *k, const struct node *n, void *object)
+{
+	struct config_server *s = object;
+
+	if (n->kind != NODE_SEQUENCE) {
+		decode_unexpected(dc, k->name, n, "a list of addresses and networks");
+		return;
+	}
+	s->trusted_proxies = arena_array(dc->arena, n->count, sizeof(*s->trusted_proxies));
+	for (size_t i = 0; i < n->count; i++) {
+		struct config_network network = {0};
+		const struct node *item = n->items[i];
+		if (!decode_is_text(dc, k->name, item))
+			continue;
+		if (parse_network(dc, item->text, &network))
+			s->trusted_proxies[s->trusted_proxy_count++] = network;
+		else
+			decode_unexpected(dc, k->name, item,
+					  "an address or a network without bits behind its prefix, such as 10.0.0.0/8");
+	}
+}

@@ -1,24 +1,24 @@
 /* sources: by name, each of a kind. */
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "config/language.h"
 
-/* The key that makes a source of a kind, and the rows of that kind; NULL: not of this build. */
-static const struct {
-	const char *name;
-	const struct section *section;
-} kinds[] = {
-	{"postgres", &section_postgres},
-	{"mongodb", &section_mongodb},
-	{"http", NULL},
-	{"files", NULL},
+/* The key that makes a source of a kind is the kind's name; its rows. */
+static const struct section *const kinds[] = {
+	[SOURCE_POSTGRES] = &section_postgres,
+	[SOURCE_MONGODB] = &section_mongodb,
+	[SOURCE_HTTP] = &section_http,
+	[SOURCE_FILES] = &section_files,
 };
 
 /* No kind among the keys: is one of them nearly one? */
 static void report_no_kind(struct decoder *dc, const struct node *name, const struct node *n)
 {
 	for (size_t i = 0; i < n->count; i++) {
-		const char *nearest = nearest_name(n->members[i].key->text, source_kind_names, 2);
+		const char *nearest = nearest_name(n->members[i].key->text, source_kind_names, ARRAY_SIZE(kinds));
 		if (!nearest)
 			continue;
 		diagnostics_error(dc->diagnostics, n->members[i].key->at,
@@ -27,7 +27,8 @@ static void report_no_kind(struct decoder *dc, const struct node *name, const st
 		return;
 	}
 	diagnostics_error(dc->diagnostics, n->at,
-			  "source \"%s\" has no kind: expected \"postgres\" or \"mongodb\" with the server's URL",
+			  "source \"%s\" has no kind: expected \"postgres\", \"mongodb\" or \"http\" with a URL, or "
+			  "\"files\" with a folder",
 			  name->text);
 }
 
@@ -36,11 +37,11 @@ static int kind_of(struct decoder *dc, const struct node *name, const struct nod
 {
 	int found = -1;
 	for (int i = 0; i < (int)ARRAY_SIZE(kinds); i++) {
-		if (!node_member(n, kinds[i].name))
+		if (!node_member(n, source_kind_names[i]))
 			continue;
 		if (found >= 0) {
 			diagnostics_error(dc->diagnostics, n->at, "source \"%s\" is of two kinds: %s and %s",
-					  name->text, kinds[found].name, kinds[i].name);
+					  name->text, source_kind_names[found], source_kind_names[i]);
 			return -1;
 		}
 		found = i;
@@ -57,17 +58,10 @@ static void decode_source(struct decoder *dc, const struct node *name, const str
 	int kind = kind_of(dc, name, n);
 	if (kind < 0)
 		return;
-	if (!kinds[kind].section) {
-		for (size_t i = 0; i < n->count; i++) {
-			if (strcmp(n->members[i].key->text, kinds[kind].name) == 0)
-				diagnostics_error(dc->diagnostics, n->members[i].key->at,
-						  "%s: not supported by this build", kinds[kind].name);
-		}
-		return;
-	}
 	struct config_source *s = &dc->config->sources[dc->config->source_count++];
-	*s = (struct config_source){.name = name->text, .at = name->at, .kind = (enum source_kind)kind};
-	decode_section(dc, kinds[kind].section, name->text, n, s);
+	*s = (struct config_source){
+		.name = name->text, .at = name->at, .kind = (enum source_kind)kind, .semaphore = -1};
+	decode_section(dc, kinds[kind], name->text, n, s);
 }
 
 void decode_sources(struct decoder *dc, const struct key *k, const struct node *n, void *object)
@@ -90,8 +84,40 @@ void decode_sources(struct decoder *dc, const struct key *k, const struct node *
 void check_source(struct decoder *dc, const struct node *mapping, void *object)
 {
 	struct config_source *s = object;
-	const struct node *url = node_member(mapping, kinds[s->kind].name);
+	const struct node *url = node_member(mapping, source_kind_names[s->kind]);
 
 	(void)dc;
 	s->url_at = url ? url->at : mapping->at;
+}
+
+void check_http(struct decoder *dc, const struct node *mapping, void *object)
+{
+	const struct config_source *s = object;
+	const char *authority = s->url ? strstr(s->url, "://") : NULL;
+
+	check_source(dc, mapping, object);
+	if (authority && memchr(authority + 3, '@', strcspn(authority + 3, "/?#")))
+		decode_error(dc, s->url_at,
+			     "http: no user stands in the URL: a secret belongs in \"headers\", as "
+			     "Authorization: { env: NAME }");
+}
+
+/* The folder, absolute. */
+void decode_folder(struct decoder *dc, const struct key *k, const struct node *n, void *object)
+{
+	const char **place = (const char **)(void *)((char *)object + k->offset);
+	struct stat st;
+
+	if (!decode_is_text(dc, k->name, n))
+		return;
+	const char *path = decode_path(dc, n->at, n->text);
+	const char *shown = n->expanded ? "a folder from the environment" : path;
+	char *real = realpath(path, NULL);
+	if (!real)
+		decode_error(dc, n->at, "files: %.200s: %s", shown, strerror(errno));
+	else if (stat(real, &st) < 0 || !S_ISDIR(st.st_mode))
+		decode_error(dc, n->at, "files: %.200s: it is no folder", shown);
+	else
+		*place = arena_strdup(dc->arena, real);
+	free(real);
 }

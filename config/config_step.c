@@ -1,21 +1,18 @@
 /* gather: steps, each with a source and one action. */
 #include <string.h>
 
+#include "base/utf8.h"
 #include "config/language.h"
+#include "config/reference.h"
 
-/* Actions of sources that this build has not. */
-static const struct {
-	const char *name, *kind;
-} foreign_actions[] = {
-	{"get", "http"},    {"post", "http"},    {"put", "http"},     {"patch", "http"},
-	{"delete", "http"}, {"head", "http"},    {"read", "files"},   {"stat", "files"},
-	{"list", "files"},  {"append", "files"}, {"remove", "files"}, {"send", "files"},
+#define SQL_FILE_MAX (1u << 20) /* bytes */
+
+static const struct section *const step_sections[] = {
+	[SOURCE_POSTGRES] = &section_postgres_step,
+	[SOURCE_MONGODB] = &section_mongodb_step,
+	[SOURCE_HTTP] = &section_http_step,
+	[SOURCE_FILES] = &section_files_step,
 };
-
-static const struct section *section_of_step(enum source_kind kind)
-{
-	return kind == SOURCE_POSTGRES ? &section_postgres_step : &section_mongodb_step;
-}
 
 static const char *actions_of(struct decoder *dc, enum source_kind kind)
 {
@@ -36,10 +33,6 @@ static const char *kind_of_action(const char *name)
 		if (strcmp(action_rows[i].name, name) == 0)
 			return source_kind_names[action_rows[i].kind];
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(foreign_actions); i++) {
-		if (strcmp(foreign_actions[i].name, name) == 0)
-			return foreign_actions[i].kind;
-	}
 	return NULL;
 }
 
@@ -49,7 +42,7 @@ bool step_stranger(struct decoder *dc, const struct node *key, void *object)
 	const struct config_step *s = object;
 	const char *kind = kind_of_action(key->text);
 
-	if (!kind)
+	if (!kind || strcmp(key->text, "write") == 0) /* a key of postgres steps too */
 		return false;
 	decode_error(dc, key->at, "%s is an action of %s sources; \"%s\" is a %s source, whose actions are: %s",
 		     key->text, kind, s->source->name, source_kind_names[s->source->kind],
@@ -57,19 +50,74 @@ bool step_stranger(struct decoder *dc, const struct node *key, void *object)
 	return true;
 }
 
+/* The place of the byte at offset in a file's text. */
+static struct mark place_in(const char *path, const char *text, size_t offset)
+{
+	struct mark at = {path, 1, 1};
+	for (size_t i = 0; i < offset; i++) {
+		at.column += ((unsigned char)text[i] & 0xC0) != 0x80;
+		if (text[i] == '\n')
+			at = (struct mark){path, at.line + 1, 1};
+	}
+	return at;
+}
+
+/* A file's text as a scalar of the tree whose places are those of the file. */
+static const struct node *sql_of_file(struct decoder *dc, const struct node *n, const char *file)
+{
+	const char *path = decode_path(dc, n->at, file);
+	size_t len = 0;
+	const char *text = read_text_file(dc, n->at, path, SQL_FILE_MAX, &len);
+	size_t mark = text && len >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
+	struct mark start = {path, 1, 1};
+
+	if (!text)
+		return NULL;
+	text += mark;
+	len -= mark;
+	size_t good = utf8_prefix(text, len);
+	const char *nul = memchr(text, '\0', len);
+	if (nul || good < len)
+		decode_error(dc, place_in(path, text, nul && (size_t)(nul - text) < good ? (size_t)(nul - text) : good),
+			     "SQL is UTF-8 text without NUL");
+	if (text[strspn(text, " \t\r\n")] == '\0' && !nul)
+		decode_error(dc, start, "there is no statement in the file");
+	struct node *made = arena_zalloc(dc->arena, sizeof(*made));
+	*made = (struct node){.kind = NODE_STRING, .at = start, .body_at = start, .verbatim = true};
+	made->text = text;
+	made->len = len;
+	return made;
+}
+
 void decode_sql(struct decoder *dc, const struct key *k, const struct node *n, void *object)
 {
-	(void)object;
-	if (node_member(n, "file"))
-		decode_error(dc, n->at, "sql: { file: … }: not supported by this build");
-	else
+	struct config_step *s = object;
+	struct sql_words words = {0};
+
+	if (n->kind != NODE_MAPPING || n->refused) {
 		decode_is_text(dc, k->name, n);
+		return;
+	}
+	decode_section(dc, &section_sql, k->name, n, &words);
+	if (words.file)
+		s->action_value = sql_of_file(dc, node_member(n, "file"), words.file);
+}
+
+/* Of a step of a files source: the path of the file to write, or true beside another action. */
+void decode_write(struct decoder *dc, const struct key *k, const struct node *n, void *object)
+{
+	struct config_step *s = object;
+
+	if (n->kind == NODE_BOOL)
+		s->write = n->boolean;
+	else if (n->kind != NODE_STRING)
+		decode_unexpected(dc, k->name, n, "the path of a file, or true beside append or remove");
 }
 
 void decode_on_error(struct decoder *dc, const struct key *k, const struct node *n, void *object)
 {
-	static const char *const words[] = {"fail", "null", "omit", NULL};
-	static const enum on_error meaning[] = {ON_ERROR_FAIL, ON_ERROR_NULL, ON_ERROR_OMIT};
+	static const char *const words[] = {"fail", "null", "omit", "stale", NULL};
+	static const enum on_error meaning[] = {ON_ERROR_FAIL, ON_ERROR_NULL, ON_ERROR_OMIT, ON_ERROR_STALE};
 	struct config_step *s = object;
 	int word = node_is_scalar(n) ? decode_word(n->text, words) : -1;
 
@@ -78,14 +126,22 @@ void decode_on_error(struct decoder *dc, const struct key *k, const struct node 
 		s->on_error = ON_ERROR_DEFAULT;
 	} else if (word >= 0) {
 		s->on_error = meaning[word];
-	} else if (node_is_scalar(n) && strcmp(n->text, "stale") == 0) {
-		decode_error(dc, n->at, "on_error: stale: not supported by this build");
 	} else {
-		decode_unexpected(dc, k->name, n, "fail, null, omit or { default: X }");
+		decode_unexpected(dc, k->name, n, "fail, null, omit, stale or { default: X }");
 	}
 }
 
 /* --- the action ------------------------------------------------------------------------------------------------ */
+
+/* The action that a member of the step is, or NULL. `write: true` is none. */
+static const struct action_row *action_of(const struct node_member *m, enum source_kind kind)
+{
+	for (size_t i = 0; i < action_count; i++) {
+		if (action_rows[i].kind == kind && strcmp(action_rows[i].name, m->key->text) == 0)
+			return i == ACTION_WRITE && m->value->kind == NODE_BOOL ? NULL : &action_rows[i];
+	}
+	return NULL;
+}
 
 /* The one action among the step's keys; NULL where there is none, or more than one (reported). */
 static const struct action_row *find_action(struct decoder *dc, const struct node *mapping, struct config_step *s)
@@ -93,22 +149,18 @@ static const struct action_row *find_action(struct decoder *dc, const struct nod
 	const struct action_row *found = NULL;
 
 	for (size_t i = 0; i < mapping->count; i++) {
-		const struct node *key = mapping->members[i].key;
-		const struct action_row *row = NULL;
-		for (size_t j = 0; j < action_count; j++) {
-			if (strcmp(action_rows[j].name, key->text) == 0)
-				row = &action_rows[j];
-		}
-		if (!row || row->kind != s->source->kind)
+		const struct action_row *row = action_of(&mapping->members[i], s->source->kind);
+		if (!row)
 			continue;
 		if (found) {
-			decode_error(dc, key->at, "step \"%s\" has two actions: %s and %s", s->name, found->name,
-				     row->name);
+			decode_error(dc, mapping->members[i].key->at, "step \"%s\" has two actions: %s and %s", s->name,
+				     found->name, row->name);
 			return NULL;
 		}
 		found = row;
 		s->action = (enum action_kind)(row - action_rows);
-		s->action_value = mapping->members[i].value;
+		if (!s->action_value) /* sql of a file has it */
+			s->action_value = mapping->members[i].value;
 	}
 	return found;
 }
@@ -133,6 +185,56 @@ static void check_collection(struct decoder *dc, const struct action_row *row, c
 		decode_unexpected(dc, row->name, n, "the name of a collection");
 }
 
+/* Below the folder, whatever its references bring. */
+static void check_file_path(struct decoder *dc, const struct action_row *row, const struct node *n)
+{
+	if (n->kind != NODE_STRING || n->refused)
+		return;
+	if (n->len == 0 || n->text[0] == '/') {
+		decode_unexpected(dc, row->name, n, "a path below the source's folder (\".\" is the folder itself)");
+		return;
+	}
+	for (const char *segment = n->text; *segment; segment += strspn(segment, "/")) {
+		size_t len = strcspn(segment, "/");
+		if (len == 2 && memcmp(segment, "..", 2) == 0)
+			decode_error(dc, node_mark_at(n, (size_t)(segment - n->text)),
+				     "%s: \"..\" leads out of a folder", row->name);
+		segment += len;
+	}
+}
+
+static void check_writing(struct decoder *dc, const struct node *mapping, const struct action_row *row,
+			  struct config_step *s)
+{
+	const struct node *said = node_member(mapping, "write");
+	enum http_method method = dc->endpoint->method;
+
+	if (method == METHOD_GET)
+		decode_report(dc, mapping, row->name, "a GET endpoint only reads");
+	if (row->kind == SOURCE_FILES && !s->source->write)
+		decode_report(dc, mapping, row->name,
+			      arena_printf(&dc->diagnostics->arena, "the source \"%s\" does not say \"write: true\"",
+					   s->source->name));
+	if (said && said->kind == NODE_BOOL && !said->boolean)
+		decode_report(dc, mapping, "write",
+			      arena_printf(&dc->diagnostics->arena, "false: %s writes", row->name));
+	s->write = true;
+}
+
+static void check_pick(struct decoder *dc, const struct node *mapping, const struct config_step *s)
+{
+	const char *why = NULL;
+	struct path path;
+
+	if (!s->pick)
+		return;
+	if (s->expect == EXPECT_RESPONSE)
+		decode_report(dc, mapping, "pick", "it is of the JSON answer: not for \"expect: response\"");
+	if (path_parse(&path, dc->arena, s->pick->text, s->pick->len, &why))
+		return;
+	decode_error(dc, s->pick->at, "pick: %s; expected the way to a member, such as rates.EUR or items[0].id", why);
+}
+
 static void check_amount(struct decoder *dc, const char *name, const struct node *n, int64_t least)
 {
 	if (n && n->kind == NODE_INT && n->integer < least)
@@ -140,8 +242,8 @@ static void check_amount(struct decoder *dc, const char *name, const struct node
 }
 
 static const char *const expect_names[] = {
-	[EXPECT_MANY] = "many",   [EXPECT_ONE] = "one",   [EXPECT_MAYBE] = "maybe",
-	[EXPECT_VALUE] = "value", [EXPECT_NONE] = "none",
+	[EXPECT_MANY] = "many", [EXPECT_ONE] = "one",   [EXPECT_MAYBE] = "maybe",       [EXPECT_VALUE] = "value",
+	[EXPECT_NONE] = "none", [EXPECT_JSON] = "json", [EXPECT_RESPONSE] = "response",
 };
 
 static void check_expect(struct decoder *dc, const struct node *mapping, const struct action_row *row,
@@ -156,7 +258,7 @@ static void check_expect(struct decoder *dc, const struct node *mapping, const s
 	}
 	if (row->expect_allowed & BIT(s->expect))
 		return;
-	for (unsigned e = EXPECT_MANY; e <= EXPECT_NONE; e++) {
+	for (unsigned e = EXPECT_MANY; e < ARRAY_SIZE(expect_names); e++) {
 		if (row->expect_allowed & BIT(e))
 			buf_printf(&allowed, "%s%s", allowed.len ? ", " : "", expect_names[e]);
 	}
@@ -168,7 +270,7 @@ static void check_expect(struct decoder *dc, const struct node *mapping, const s
 /* Was something reported already that stands where the action should? */
 static bool action_was_refused(const struct node *mapping, const struct config_step *s)
 {
-	const struct section *section = section_of_step(s->source->kind);
+	const struct section *section = step_sections[s->source->kind];
 	for (size_t i = 0; i < mapping->count; i++) {
 		const char *name = mapping->members[i].key->text;
 		const struct key *k = section_find(section, name);
@@ -194,9 +296,15 @@ void check_step(struct decoder *dc, const struct node *mapping, void *object)
 	check_action_keys(dc, mapping, row);
 	if (row->kind == SOURCE_MONGODB)
 		check_collection(dc, row, s->action_value);
+	else if (row->kind == SOURCE_FILES)
+		check_file_path(dc, row, s->action_value);
+	if (row->writes)
+		check_writing(dc, mapping, row, s);
 	if (row->required && !node_member(mapping, row->required))
 		decode_error(dc, mapping->at, "%s: \"%s\" is missing", row->name, row->required);
 	check_expect(dc, mapping, row, s);
+	check_pick(dc, mapping, s);
+	check_step_policies(dc, mapping, s);
 }
 
 /* --- gather ---------------------------------------------------------------------------------------------------- */
@@ -243,6 +351,7 @@ void decode_gather(struct decoder *dc, const struct key *k, const struct node *n
 	if (n->count == 0)
 		decode_unexpected(dc, k->name, n, "at least one step");
 	e->steps = arena_array(dc->arena, n->count, sizeof(*e->steps));
+	dc->gather = n;
 	for (size_t i = 0; i < n->count; i++) {
 		const struct node *name = n->members[i].key, *value = n->members[i].value;
 		check_step_name(dc, name);
@@ -252,7 +361,7 @@ void decode_gather(struct decoder *dc, const struct key *k, const struct node *n
 		if (!source)
 			continue;
 		struct config_step *s = &e->steps[e->step_count++];
-		*s = (struct config_step){.name = name->text, .at = name->at, .source = source};
-		decode_section(dc, section_of_step(source->kind), name->text, value, s);
+		*s = (struct config_step){.name = name->text, .at = name->at, .source = source, .semaphore = -1};
+		decode_section(dc, step_sections[source->kind], name->text, value, s);
 	}
 }

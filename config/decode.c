@@ -39,6 +39,22 @@ bool decode_is_text(struct decoder *dc, const char *name, const struct node *n)
 	return false;
 }
 
+void decode_report(struct decoder *dc, const struct node *mapping, const char *key, const char *why)
+{
+	for (size_t i = 0; i < mapping->count; i++) {
+		if (strcmp(mapping->members[i].key->text, key) == 0)
+			decode_error(dc, mapping->members[i].key->at, "%s: %s", key, why);
+	}
+}
+
+const char *decode_path(struct decoder *dc, struct mark at, const char *path)
+{
+	const char *slash = strrchr(at.file, '/');
+	if (*path == '/' || !slash)
+		return path;
+	return arena_printf(dc->arena, "%.*s/%s", (int)(slash - at.file), at.file, path);
+}
+
 int decode_word(const char *text, const char *const *words)
 {
 	for (int i = 0; words && words[i]; i++) {
@@ -250,12 +266,25 @@ static void decode_custom(struct decoder *dc, const struct key *k, const struct 
 	k->decode(dc, k, n, object);
 }
 
-static decode_fn *const decoders[] = {
+static decode_fn *const decoders[KEY_LATER] = {
 	[KEY_BOOL] = decode_bool,     [KEY_INTEGER] = decode_integer,  [KEY_NUMBER] = decode_number,
 	[KEY_SIZE] = decode_measure,  [KEY_DURATION] = decode_measure, [KEY_STRING] = decode_string,
 	[KEY_ENUM] = decode_enum,     [KEY_NODE] = decode_node,        [KEY_SECTION] = decode_subsection,
 	[KEY_CUSTOM] = decode_custom,
 };
+
+void decode_value(struct decoder *dc, const struct key *k, const struct node *n, void *object)
+{
+	decoders[k->type](dc, k, n, object);
+}
+
+void decode_as(struct decoder *dc, const struct section *s, const char *row, const char *name, const struct node *n,
+	       void *object)
+{
+	struct key k = *section_find(s, row);
+	k.name = name;
+	decode_value(dc, &k, n, object);
+}
 
 /* --- sections -------------------------------------------------------------------------------------------------- */
 
@@ -275,7 +304,7 @@ static void decode_absent(struct decoder *dc, const struct key *k, struct mark a
 	int64_t integer = 0;
 	if (n->kind == NODE_INT && sscanf(k->initial, "%" SCNd64, &integer) == 1)
 		n->integer = integer;
-	decoders[k->type](dc, k, n, object);
+	decode_value(dc, k, n, object);
 }
 
 void decode_defaults(struct decoder *dc, const struct section *s, struct mark at, void *object)
@@ -326,7 +355,7 @@ void decode_section(struct decoder *dc, const struct section *s, const char *nam
 		if (!given || k->type != KEY_SECTION)
 			decode_absent(dc, k, n->at, object); /* also what stays where the value is wrong */
 		if (given)
-			decoders[k->type](dc, k, value, object);
+			decode_value(dc, k, value, object);
 		if (!value && k->required)
 			diagnostics_error(dc->diagnostics, n->at, "%s: \"%s\" is missing", name, k->name);
 	}

@@ -39,11 +39,15 @@ static const struct key server_keys[] = {
 	 .maximum = 24 * HOURS, .initial = "30s", .help = "How long running requests may take to end at SIGTERM."},
 	{"body_limit", KEY_SIZE, INTO(struct config_server, body_limit), .minimum = 0, .maximum = 1 << 30,
 	 .initial = "1MiB", .help = "The largest request body; 413 beyond it."},
-	LATER("cache_size"),
-	LATER("trusted_proxies"),
+	{"cache_size", KEY_SIZE, INTO(struct config_server, cache_size), .minimum = 0, .maximum = INT64_C(1) << 40,
+	 .initial = "64MiB", .help = "Memory for all cached results; those least recently used go first."},
+	{"trusted_proxies", KEY_CUSTOM, .decode = decode_proxies,
+	 .shape = "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"pattern\":\"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$\"}}",
+	 .help = "Addresses and networks (10.0.0.0/8) whose X-Forwarded-For is believed."},
+	{"explain", KEY_BOOL, INTO(struct config_server, explain), .initial = "false",
+	 .help = "Answer Gatherd-Explain: 1 with Server-Timing: what each step waited and ran."},
 	LATER("debug"),
 	LATER("slow_callback"),
-	LATER("explain"),
 };
 static const struct section section_server = {.name = "server", .what = "server", SECTION(server_keys)};
 
@@ -68,9 +72,29 @@ static const struct key log_keys[] = {
 };
 static const struct section section_log = {.name = "log", .what = "log", SECTION(log_keys)};
 
+/* --- semaphores ------------------------------------------------------------------------------------------------ */
+
+#define SEMAPHORE_SHAPE "{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"integer\",\"minimum\":1,\"maximum\":1000000}]}"
+/* A row of whatever may hold a semaphore. */
+#define SEMAPHORE(T, whose)                                                                                            \
+	{                                                                                                              \
+		"semaphore", KEY_CUSTOM, .decode = decode_semaphore, INTO(T, semaphore), .shape = SEMAPHORE_SHAPE,     \
+					 .help = "At most so many " whose                                              \
+						 " at once, over all workers: a number, or the name of one of "        \
+						 "semaphores."                                                         \
+	}
+static const struct key semaphore_keys[] = {
+	{"permits", KEY_INTEGER, .required = true, INTO(struct config_semaphore, permits), .minimum = 1,
+	 .maximum = 1000000, .help = "At most so many at once."},
+	{"max_waiting", KEY_INTEGER, INTO(struct config_semaphore, max_waiting), .minimum = 0, .maximum = 1000000,
+	 .initial = "1024", .help = "The most that may wait for it; 503 beyond it."},
+};
+const struct section section_semaphore = {.name = "semaphore", .what = "a semaphore", SECTION(semaphore_keys)};
+
 /* --- sources --------------------------------------------------------------------------------------------------- */
 
-const char *const source_kind_names[] = {[SOURCE_POSTGRES] = "postgres", [SOURCE_MONGODB] = "mongodb"};
+const char *const source_kind_names[] = {
+	[SOURCE_POSTGRES] = "postgres", [SOURCE_MONGODB] = "mongodb", [SOURCE_HTTP] = "http", [SOURCE_FILES] = "files"};
 
 static const struct key postgres_pool_keys[] = {
 	{"size", KEY_INTEGER, INTO(struct config_pool, size), .minimum = 1, .maximum = 10000, .initial = "8",
@@ -95,17 +119,22 @@ static const struct section section_postgres_pool = {
 static const struct section section_mongodb_pool = {
 	.name = "mongodb_pool", .what = "pool", SECTION(mongodb_pool_keys), SHARED(pool_keys)};
 
+/* clang-format off */
+#define PASSWORD                                                                                                       \
+	{"password", KEY_CUSTOM, .decode = decode_secret, INTO(struct config_source, password),                        \
+	 .shape = "{\"$ref\":\"#/$defs/secret\"}", .help = "The password, beside the URL."}
+/* clang-format on */
+
 static const struct key source_keys[] = {
-	{"password", KEY_CUSTOM, .decode = decode_secret, INTO(struct config_source, password),
-	 .shape = "{\"$ref\":\"#/$defs/secret\"}", .help = "The password, beside the URL."},
 	{"timeout", KEY_DURATION, INTO(struct config_source, timeout_us), .minimum = 0, .maximum = 24 * HOURS,
 	 .initial = "0", .help = "For a step that names none; 0: only the request's."},
-	LATER("semaphore"),
+	SEMAPHORE(struct config_source, "steps of this source"),
 };
 
 static const struct key postgres_keys[] = {
 	{"postgres", KEY_STRING, .required = true, INTO(struct config_source, url),
 	 .help = "The server: postgresql://user@host/database, or libpq's key=value form."},
+	PASSWORD,
 	{"pool", KEY_SECTION, .section = &section_postgres_pool, .offset = offsetof(struct config_source, pool),
 	 .help = "The connections."},
 	{"prepare", KEY_BOOL, INTO(struct config_source, prepare), .initial = "true",
@@ -121,6 +150,7 @@ static const char *const mongo_json_words[] = {"plain", "relaxed", NULL};
 static const struct key mongodb_keys[] = {
 	{"mongodb", KEY_STRING, .required = true, INTO(struct config_source, url),
 	 .help = "The server: mongodb://user@host/database."},
+	PASSWORD,
 	{"pool", KEY_SECTION, .section = &section_mongodb_pool, .offset = offsetof(struct config_source, pool),
 	 .help = "The clients."},
 	{"json", KEY_ENUM, INTO(struct config_source, json), .words = mongo_json_words, .initial = "plain",
@@ -132,6 +162,56 @@ const struct section section_mongodb = {.name = "mongodb",
 					SECTION(mongodb_keys),
 					SHARED(source_keys),
 					.check = check_source};
+
+static const struct key retry_keys[] = {
+	{"attempts", KEY_INTEGER, .required = true, INTO(struct config_retry, attempts), .minimum = 1, .maximum = 10,
+	 .help = "Attempts in all."},
+	{"backoff", KEY_DURATION, INTO(struct config_retry, backoff_us), .minimum = 0, .maximum = 60 * SECONDS,
+	 .initial = "50ms",
+	 .help = "The wait before the second attempt, about; twice as long before each further one."},
+};
+static const struct section section_retry = {.name = "retry", .what = "retry", SECTION(retry_keys)};
+static const struct key breaker_keys[] = {
+	{"failures", KEY_INTEGER, .required = true, INTO(struct config_breaker, failures), .minimum = 1,
+	 .maximum = 1000000, .help = "It opens after so many failures in a row: then calls are refused at once."},
+	{"cooldown", KEY_DURATION, INTO(struct config_breaker, cooldown_us), .minimum = MS, .maximum = HOURS,
+	 .initial = "10s", .help = "How long it is open before one call tries again."},
+};
+static const struct section section_breaker = {.name = "breaker", .what = "breaker", SECTION(breaker_keys)};
+
+static const char *const proxy_words[] = {"environment", NULL};
+static const struct key http_keys[] = {
+	{"http", KEY_STRING, .required = true, INTO(struct config_source, url),
+	 .help = "The service: http://host/path, https://host/path, or http+unix:///path/of/socket."},
+	{"headers", KEY_CUSTOM, .decode = decode_secret_headers, INTO(struct config_source, headers),
+	 .shape = "{\"type\":\"object\",\"additionalProperties\":{\"anyOf\":[{\"type\":[\"string\",\"number\","
+		  "\"boolean\"]},{\"$ref\":\"#/$defs/secret_place\"}]}}",
+	 .help = "Headers of each call by name; a secret may stand for a text."},
+	{"retry", KEY_SECTION, .section = &section_retry, .offset = offsetof(struct config_source, retry),
+	 .help = "Try again what may be done twice: after broken connections, 429, 502, 503 and 504."},
+	{"breaker", KEY_SECTION, .section = &section_breaker, .offset = offsetof(struct config_source, breaker),
+	 .help = "Refuse calls for a while once so many have failed."},
+	{"max_size", KEY_SIZE, INTO(struct config_source, max_size), .minimum = 1, .maximum = 1 << 30,
+	 .initial = "8MiB", .help = "The largest answer, also decompressed."},
+	{"redirects", KEY_INTEGER, INTO(struct config_source, redirects), .minimum = 0, .maximum = 20, .initial = "0",
+	 .help = "Follow so many redirections, on the same origin."},
+	{"proxy", KEY_ENUM, INTO(struct config_source, proxy), .words = proxy_words, .minimum = true,
+	 .help = "environment: the proxy that http_proxy, https_proxy and no_proxy name; default: none."},
+};
+const struct section section_http = {
+	.name = "http", .what = "an http source", SECTION(http_keys), SHARED(source_keys), .check = check_http};
+
+static const struct key files_keys[] = {
+	{"files", KEY_CUSTOM, .required = true, .decode = decode_folder, INTO(struct config_source, url),
+	 .shape = "{\"type\":\"string\",\"minLength\":1}",
+	 .help = "A folder, absolute or relative to the configuration; nothing outside it is ever read."},
+	{"write", KEY_BOOL, INTO(struct config_source, write), .initial = "false",
+	 .help = "Steps may write, append and remove."},
+	{"max_size", KEY_SIZE, INTO(struct config_source, max_size), .minimum = 1, .maximum = 1 << 30,
+	 .initial = "8MiB", .help = "The largest file that is read or written; send has no bound."},
+};
+const struct section section_files = {
+	.name = "files", .what = "a files source", SECTION(files_keys), SHARED(source_keys), .check = check_source};
 
 static const struct key secret_keys[] = {
 	{"env", KEY_STRING, INTO(struct secret_words, env), .help = "The name of an environment variable."},
@@ -234,6 +314,8 @@ const struct section section_schema = {
 /* --- steps ----------------------------------------------------------------------------------------------------- */
 
 #define ALLOW(...) .expect_allowed = (__VA_ARGS__)
+#define ANSWER     (BIT(EXPECT_JSON) | BIT(EXPECT_RESPONSE))
+#define CALL_KEYS  " query headers body pick "
 const struct action_row action_rows[] = {
 	[ACTION_SQL] = {"sql", SOURCE_POSTGRES, EXPECT_MANY, .keys = " write ",
 			ALLOW(BIT(EXPECT_MANY) | BIT(EXPECT_ONE) | BIT(EXPECT_MAYBE) | BIT(EXPECT_VALUE) |
@@ -248,33 +330,90 @@ const struct action_row action_rows[] = {
 			  ALLOW(BIT(EXPECT_VALUE))},
 	[ACTION_DISTINCT] = {"distinct", SOURCE_MONGODB, EXPECT_MANY, .keys = " key filter ", .required = "key",
 			     ALLOW(BIT(EXPECT_MANY))},
+	[ACTION_GET] = {"get", SOURCE_HTTP, EXPECT_JSON, .keys = " query headers pick ", ALLOW(ANSWER)},
+	[ACTION_HEAD] = {"head", SOURCE_HTTP, EXPECT_RESPONSE, .keys = " query headers ", ALLOW(BIT(EXPECT_RESPONSE))},
+	[ACTION_POST] = {"post", SOURCE_HTTP, EXPECT_JSON, .keys = CALL_KEYS, .writes = true, ALLOW(ANSWER)},
+	[ACTION_PUT] = {"put", SOURCE_HTTP, EXPECT_JSON, .keys = CALL_KEYS, .writes = true, ALLOW(ANSWER)},
+	[ACTION_PATCH] = {"patch", SOURCE_HTTP, EXPECT_JSON, .keys = CALL_KEYS, .writes = true, ALLOW(ANSWER)},
+	[ACTION_DELETE] = {"delete", SOURCE_HTTP, EXPECT_JSON, .keys = CALL_KEYS, .writes = true, ALLOW(ANSWER)},
+	[ACTION_READ] = {"read", SOURCE_FILES, EXPECT_JSON, .keys = " as ", ALLOW(BIT(EXPECT_JSON))},
+	[ACTION_STAT] = {"stat", SOURCE_FILES, EXPECT_JSON, .keys = "", ALLOW(BIT(EXPECT_JSON))},
+	[ACTION_LIST] = {"list", SOURCE_FILES, EXPECT_JSON, .keys = "", ALLOW(BIT(EXPECT_JSON))},
+	[ACTION_SEND] = {"send", SOURCE_FILES, EXPECT_JSON, .keys = "", ALLOW(BIT(EXPECT_JSON))},
+	[ACTION_WRITE] = {"write", SOURCE_FILES, EXPECT_JSON, .keys = " content write ", .required = "content",
+			  .writes = true, ALLOW(BIT(EXPECT_JSON))},
+	[ACTION_APPEND] = {"append", SOURCE_FILES, EXPECT_JSON, .keys = " content write ", .required = "content",
+			   .writes = true, ALLOW(BIT(EXPECT_JSON))},
+	[ACTION_REMOVE] = {"remove", SOURCE_FILES, EXPECT_JSON, .keys = " write ", .writes = true,
+			   ALLOW(BIT(EXPECT_JSON))},
 };
 const size_t action_count = ARRAY_SIZE(action_rows);
 
-static const char *const expect_words[] = {"many", "one", "maybe", "value", "none", NULL};
+static const char *const row_words[] = {"many", "one", "maybe", "value", "none", NULL};
+static const char *const answer_words[] = {"json", "response", NULL};
+static const char *const as_words[] = {"text", "json", "base64", NULL};
+/* clang-format off */
+#define EXPECT_ROWS                                                                                                    \
+	{"expect", KEY_ENUM, INTO(struct config_step, expect), .words = row_words, .minimum = EXPECT_MANY,             \
+	 .help = "many: an array; one: an object, none is 404, two are 500; maybe: an object or null; value: one "     \
+		 "column of at most one row; none."}
+#define CALL(method, does) {method, KEY_NODE, .kinds = TEXT, .help = does " The value is a path below the source's URL."}
+#define ON_FILE(action, does) {action, KEY_NODE, .kinds = TEXT, .help = does " The value is its path below the folder."}
+/* clang-format on */
+
+#define CACHE_SHAPE "{\"anyOf\":[{\"$ref\":\"#/$defs/duration\"},{\"$ref\":\"#/$defs/cache\"}]}"
 
 static const struct key step_keys[] = {
 	{"from", KEY_STRING, .required = true, .help = "The source."},
-	{"expect", KEY_ENUM, INTO(struct config_step, expect), .words = expect_words, .minimum = EXPECT_MANY,
-	 .help = "many: an array; one: an object, none is 404, two are 500; maybe: an object or null; value: one "
-		 "column of at most one row; none."},
 	{"on_error", KEY_CUSTOM, .decode = decode_on_error,
-	 .shape = "{\"anyOf\":[{\"enum\":[\"fail\",\"null\",\"omit\"]},{\"type\":\"null\"},"
+	 .shape = "{\"anyOf\":[{\"enum\":[\"fail\",\"null\",\"omit\",\"stale\"]},{\"type\":\"null\"},"
 		  "{\"$ref\":\"#/$defs/on_error\"}]}",
-	 .help = "When the step fails: fail the request (default), null, { default: X }, or omit its member."},
+	 .help = "When the step fails: fail the request (default), null, { default: X }, omit its member, or stale: "
+		 "the "
+		 "cached result, however old."},
 	{"when", KEY_NODE, INTO(struct config_step, when), .kinds = TEXT,
 	 .help = "A reference; where it is false, null, 0 or empty the step is skipped and its result is null."},
 	{"timeout", KEY_DURATION, INTO(struct config_step, timeout_us), .minimum = 0, .maximum = 24 * HOURS,
 	 .help = "Counted from when the step really starts; default: the source's."},
-	LATER("semaphore"),
-	LATER("cache"),
-	LATER("join"),
-	LATER("keep"),
+	SEMAPHORE(struct config_step, "runs of this step"),
+	{"cache", KEY_CUSTOM, .decode = decode_cache, INTO(struct config_step, cache), .shape = CACHE_SHAPE,
+	 .help = "Keep the result for so long, by what the step's references evaluate to."},
+	{"join", KEY_CUSTOM, .decode = decode_join, INTO(struct config_step, join),
+	 .shape = "{\"$ref\":\"#/$defs/join\"}", .help = "Embed the rows in those of another step."},
+	{"keep", KEY_BOOL, INTO(struct config_step, keep),
+	 .help = "A joined step stays a member of the reply of its own."},
 };
 
+static const struct key cache_keys[] = {
+	{"ttl", KEY_DURATION, .required = true, INTO(struct config_cache, ttl_us), .minimum = 0, .maximum = 720 * HOURS,
+	 .help = "A result is fresh for so long; 0: it is not kept."},
+	{"stale", KEY_DURATION, INTO(struct config_cache, stale_us), .minimum = 0, .maximum = 720 * HOURS,
+	 .help = "So long beyond ttl it is served still, while it is fetched anew."},
+};
+const struct section section_cache = {.name = "cache", .what = "cache", SECTION(cache_keys)};
+
+static const struct key join_keys[] = {
+	{"into", KEY_STRING, .required = true, INTO(struct join_words, into), .help = "The step whose rows get them."},
+	{"key", KEY_STRING, .required = true, INTO(struct join_words, join.key), .help = "The member of its rows."},
+	{"equals", KEY_STRING, .required = true, INTO(struct join_words, join.equals),
+	 .help = "The member of this step's rows."},
+	{"as", KEY_STRING, .required = true, INTO(struct join_words, join.as), .help = "The member that is added."},
+	{"many", KEY_BOOL, INTO(struct join_words, join.many), .initial = "false",
+	 .help = "true: a list of all that match; false: the first, or null."},
+};
+const struct section section_join = {.name = "join", .what = "join", SECTION(join_keys)};
+
+static const struct key sql_keys[] = {
+	{"file", KEY_STRING, .required = true, INTO(struct sql_words, file),
+	 .help = "A file that holds the statement, relative to the file that names it."},
+};
+const struct section section_sql = {.name = "sql_file", .what = "sql", SECTION(sql_keys)};
+
 static const struct key postgres_step_keys[] = {
-	{"sql", KEY_CUSTOM, .decode = decode_sql, .shape = "{\"type\":\"string\"}",
-	 .help = "A statement; references in it become bound parameters."},
+	{"sql", KEY_CUSTOM, .decode = decode_sql,
+	 .shape = "{\"anyOf\":[{\"type\":\"string\",\"minLength\":1},{\"$ref\":\"#/$defs/sql_file\"}]}",
+	 .help = "A statement, or { file: PATH }; references in it become bound parameters."},
+	EXPECT_ROWS,
 	{"write", KEY_BOOL, INTO(struct config_step, write), .help = "The statement writes, in a GET endpoint."},
 	LATER("transaction"),
 	LATER("isolation"),
@@ -304,6 +443,7 @@ static const struct key mongodb_step_keys[] = {
 	 .help = "Leave out the first so many; a number or a reference."},
 	{"pipeline", KEY_NODE, INTO(struct config_step, pipeline), .kinds = BIT(NODE_SEQUENCE), .help = "The stages."},
 	{"key", KEY_NODE, INTO(struct config_step, key), .kinds = TEXT, .help = "The key of distinct."},
+	EXPECT_ROWS,
 	LATER("insert_one"),
 	LATER("insert_many"),
 	LATER("update_one"),
@@ -331,6 +471,63 @@ const struct section section_mongodb_step = {
 		 "\"pipeline\"]},{\"required\":[\"count\"]},{\"required\":[\"distinct\",\"key\"]}]",
 };
 
+static const struct key http_step_keys[] = {
+	CALL("get", "The answer of a GET."),
+	CALL("head", "The head of the answer."),
+	CALL("post", "The answer of a POST."),
+	CALL("put", "The answer of a PUT."),
+	CALL("patch", "The answer of a PATCH."),
+	CALL("delete", "The answer of a DELETE."),
+	{"query", KEY_NODE, INTO(struct config_step, query), .kinds = MAPPING,
+	 .help = "Query parameters by name, with references; null leaves one out."},
+	{"headers", KEY_NODE, INTO(struct config_step, headers), .kinds = MAPPING,
+	 .help = "Headers by name, with references, beside the source's."},
+	{"body", KEY_NODE, INTO(struct config_step, body), .help = "The JSON body, with references."},
+	{"pick", KEY_NODE, INTO(struct config_step, pick), .kinds = TEXT,
+	 .help = "The part of the JSON answer that is the result, such as rates.EUR or items[0].id."},
+	{"expect", KEY_ENUM, INTO(struct config_step, expect), .words = answer_words, .minimum = EXPECT_JSON,
+	 .help = "json: the body, and an answer of 400 or more is a failure; response: { status, headers, body } of "
+		 "any answer."},
+};
+const struct section section_http_step = {
+	.name = "http_step",
+	.what = "a step of an http source",
+	SECTION(http_step_keys),
+	SHARED(step_keys),
+	.check = check_step,
+	.stranger = step_stranger,
+	.shape = ",\"oneOf\":[{\"required\":[\"get\"]},{\"required\":[\"head\"]},{\"required\":[\"post\"]},{"
+		 "\"required\":[\"put\"]},{\"required\":[\"patch\"]},{\"required\":[\"delete\"]}]",
+};
+
+static const struct key files_step_keys[] = {
+	ON_FILE("read", "What a file holds."),
+	ON_FILE("stat", "Size, time and kind of a file."),
+	ON_FILE("list", "The files of a folder."),
+	ON_FILE("send", "The file itself as the endpoint's reply."),
+	{"write", KEY_CUSTOM, .decode = decode_write, .shape = "{\"type\":[\"string\",\"boolean\"]}",
+	 .help = "Write a whole file, at once for all who read it. The value is its path below the folder. Beside "
+		 "append "
+		 "and remove: true."},
+	ON_FILE("append", "Write at the end of a file."),
+	ON_FILE("remove", "Remove a file."),
+	{"as", KEY_ENUM, INTO(struct config_step, as), .words = as_words, .initial = "text",
+	 .help = "What read makes of the file."},
+	{"content", KEY_NODE, INTO(struct config_step, content),
+	 .help = "What write and append write, with references: a text, or JSON where it is none."},
+};
+const struct section section_files_step = {
+	.name = "files_step",
+	.what = "a step of a files source",
+	SECTION(files_step_keys),
+	SHARED(step_keys),
+	.check = check_step,
+	.stranger = step_stranger,
+	.shape = ",\"anyOf\":[{\"required\":[\"read\"]},{\"required\":[\"stat\"]},{\"required\":[\"list\"]},{"
+		 "\"required\":[\"send\"]},{\"required\":[\"write\",\"content\"]},{\"required\":[\"append\","
+		 "\"content\"]},{\"required\":[\"remove\"]}]",
+};
+
 static const struct key on_error_keys[] = {
 	{"default", KEY_NODE, .required = true, INTO(struct config_step, default_node), .help = "The result instead."},
 };
@@ -351,7 +548,8 @@ static const struct key endpoint_keys[] = {
 	{"gather", KEY_CUSTOM, .decode = decode_gather,
 	 .shape = "{\"type\":\"object\",\"minProperties\":1,\"propertyNames\":" NAME_PATTERN
 		  ",\"additionalProperties\":{\"anyOf\":[{\"$ref\":\"#/$defs/postgres_step\"},"
-		  "{\"$ref\":\"#/$defs/mongodb_step\"}]}}",
+		  "{\"$ref\":\"#/$defs/mongodb_step\"},{\"$ref\":\"#/$defs/http_step\"},"
+		  "{\"$ref\":\"#/$defs/files_step\"}]}}",
 	 .help = "The steps by name. Each starts when the last step that it refers to has ended; the others at once."},
 	{"respond", KEY_NODE, INTO(struct config_endpoint, respond),
 	 .help = "The reply, with references; absent: one object of the steps' results."},
@@ -365,9 +563,12 @@ static const struct key endpoint_keys[] = {
 	 .help = "The budget of a request; default: server.request_timeout."},
 	{"additional", KEY_ENUM, INTO(struct config_endpoint, additional), .words = additional_words,
 	 .initial = "refuse", .help = "Query parameters that nobody declared: 400, or let through."},
-	LATER("semaphore"),
-	LATER("rate"),
-	LATER("cache"),
+	SEMAPHORE(struct config_endpoint, "requests"),
+	{"rate", KEY_CUSTOM, .decode = decode_rate, INTO(struct config_endpoint, rate),
+	 .shape = "{\"type\":\"string\",\"pattern\":\"^[0-9]+/[smh]$|\\\\$\\\\{\"}",
+	 .help = "Requests of one client: 100/s, 100/m or 100/h; 429 beyond it."},
+	{"cache", KEY_CUSTOM, .decode = decode_cache, INTO(struct config_endpoint, cache), .shape = CACHE_SHAPE,
+	 .help = "Keep the reply for so long, by what its references evaluate to."},
 	LATER("auth"),
 	LATER("stream"),
 	LATER("listen"),
@@ -385,31 +586,38 @@ const struct section section_endpoint = {
 /* --- the whole ------------------------------------------------------------------------------------------------- */
 
 static const struct key root_keys[] = {
+	{"include", KEY_NODE, .kinds = TEXT | BIT(NODE_SEQUENCE),
+	 .help = "Files with more sources, semaphores and endpoints: conf.d/*.yaml, relative to this one."},
 	{"server", KEY_SECTION, .section = &section_server, .offset = offsetof(struct config, server),
 	 .help = "The process and its listeners."},
 	{"log", KEY_SECTION, .section = &section_log, .offset = offsetof(struct config, log),
 	 .help = "What is logged."},
+	{"semaphores", KEY_CUSTOM, .decode = decode_semaphores,
+	 .shape = "{\"type\":\"object\",\"propertyNames\":" NAME_PATTERN ",\"additionalProperties\":{\"anyOf\":"
+		  "[{\"type\":\"integer\",\"minimum\":1,\"maximum\":1000000},{\"$ref\":\"#/$defs/semaphore\"}]}}",
+	 .help = "What several sources, endpoints and steps share, by name: a number or { permits, max_waiting }."},
 	{"sources", KEY_CUSTOM, .decode = decode_sources,
 	 .shape = "{\"type\":\"object\",\"propertyNames\":" NAME_PATTERN ",\"additionalProperties\":{\"oneOf\":"
-		  "[{\"$ref\":\"#/$defs/postgres\"},{\"$ref\":\"#/$defs/mongodb\"}]}}",
-	 .help = "The databases by name."},
+		  "[{\"$ref\":\"#/$defs/postgres\"},{\"$ref\":\"#/$defs/mongodb\"},{\"$ref\":\"#/$defs/http\"},"
+		  "{\"$ref\":\"#/$defs/files\"}]}}",
+	 .help = "Databases, services and folders by name."},
 	{"endpoints", KEY_CUSTOM, .required = true, .decode = decode_endpoints,
 	 .shape = "{\"type\":\"object\",\"minProperties\":1,\"propertyNames\":{\"pattern\":"
 		  "\"^(GET|POST|PUT|PATCH|DELETE) /[^ "
 		  "?#%]*$\"},\"additionalProperties\":{\"$ref\":\"#/$defs/endpoint\"}}",
 	 .help = "What is answered, by \"METHOD /path\"; {name} in the path is a parameter, {name*} the rest of it."},
-	LATER("include"),
 	LATER("trace"),
-	LATER("semaphores"),
 	LATER("auth"),
 };
 const struct section section_root = {
 	.name = "gatherd", .what = "the configuration", SECTION(root_keys), .check = check_root};
 
 const struct section *const sections[] = {
-	&section_server,        &section_listen,       &section_log,      &section_postgres,  &section_postgres_pool,
-	&section_mongodb,       &section_mongodb_pool, &section_secret,   &section_parameter, &section_schema,
-	&section_postgres_step, &section_mongodb_step, &section_on_error, &section_endpoint,
+	&section_server,        &section_listen,       &section_log,          &section_semaphore,  &section_postgres,
+	&section_postgres_pool, &section_mongodb,      &section_mongodb_pool, &section_http,       &section_retry,
+	&section_breaker,       &section_files,        &section_secret,       &section_parameter,  &section_schema,
+	&section_postgres_step, &section_mongodb_step, &section_http_step,    &section_files_step, &section_on_error,
+	&section_cache,         &section_join,         &section_sql,          &section_endpoint,
 };
 const size_t section_count = ARRAY_SIZE(sections);
 

@@ -17,12 +17,13 @@ struct decoder {
 	struct config *config;
 	struct arena *arena; /* the configuration's */
 	struct diagnostics *diagnostics;
-	const char *directory; /* of the file: relative paths begin here */
 	void *pattern_context; /* pcre2_general_context *: patterns live in the arena */
 	/* Every source that was named, also those that are wrong: one mistake is not reported at each step again. */
 	const char **source_names;
 	size_t source_name_count;
+	size_t semaphore_capacity;
 	struct config_endpoint *endpoint;   /* whose keys are being decoded */
+	const struct node *gather;          /* its steps */
 	const struct path_name *path_names; /* that its path has */
 	size_t path_name_count;
 };
@@ -39,6 +40,13 @@ struct listen_words {
 };
 struct secret_words {
 	const char *env, *file, *credential;
+};
+struct join_words {
+	const char *into;
+	struct config_join join;
+};
+struct sql_words {
+	const char *file;
 };
 
 enum key_type {
@@ -96,8 +104,10 @@ const struct key *section_key(const struct section *s, size_t i);
 /* The row of that name, or NULL. */
 const struct key *section_find(const struct section *s, const char *name);
 
-extern const struct section section_root, section_postgres, section_mongodb, section_endpoint, section_parameter,
-	section_schema, section_postgres_step, section_mongodb_step, section_listen, section_secret, section_on_error;
+extern const struct section section_root, section_postgres, section_mongodb, section_http, section_files,
+	section_semaphore, section_endpoint, section_parameter, section_schema, section_postgres_step,
+	section_mongodb_step, section_http_step, section_files_step, section_listen, section_secret, section_on_error,
+	section_cache, section_join, section_sql;
 /* Everything that $defs of the JSON Schema holds. */
 extern const struct section *const sections[];
 extern const size_t section_count;
@@ -110,11 +120,17 @@ struct action_row {
 	unsigned expect_allowed; /* bits of enum expect */
 	const char *keys;        /* beside the action itself: " filter sort ", with blanks around each */
 	const char *required;    /* one of keys; NULL: none */
+	bool writes;             /* not in a GET endpoint, never cached; files: the source says write: true */
 };
 extern const struct action_row action_rows[]; /* by enum action_kind */
 extern const size_t action_count;
 extern const char *const source_kind_names[]; /* by enum source_kind */
 
+/* Decode n, the value of the row k, into object. */
+void decode_value(struct decoder *dc, const struct key *k, const struct node *n, void *object);
+/* The same where the row of another section, of that name, says what n must be: `cache: 5s` is `cache: { ttl: 5s }`. */
+void decode_as(struct decoder *dc, const struct section *s, const char *row, const char *name, const struct node *n,
+	       void *object);
 /* Decode the mapping n into object, which is zeroed. A node that is no mapping is reported as the value of name. */
 void decode_section(struct decoder *dc, const struct section *s, const char *name, const struct node *n, void *object);
 /* What absent keys mean: their initial values. */
@@ -127,6 +143,10 @@ void decode_unexpected(struct decoder *dc, const char *name, const struct node *
 /* Report that name, a `what`, is none of names; with the nearest, or all of a few. */
 void decode_unknown(struct decoder *dc, struct mark at, const char *what, const char *name, const char *const *names,
 		    size_t count);
+/* Report `why` at the key of that name. */
+void decode_report(struct decoder *dc, const struct node *mapping, const char *key, const char *why);
+/* path as it is found from the file that at is in: relative ones begin in its folder. */
+const char *decode_path(struct decoder *dc, struct mark at, const char *path);
 /* The index of the text in words (up to a NULL), or -1. */
 int decode_word(const char *text, const char *const *words);
 /* A copy of the tree's text, clipped for a message. */
@@ -142,16 +162,30 @@ bool is_name(const char *s);
 bool is_reserved_name(const char *s);
 
 /* Decoders of what has a form of its own, and checks of sections; each in the file that knows it. */
-decode_fn decode_threads, decode_listen, decode_admin;               /* config_server.c */
-decode_fn decode_secret;                                             /* config_secret.c */
-decode_fn decode_sources;                                            /* config_source.c */
-decode_fn decode_endpoints, decode_parameters;                       /* config_endpoint.c */
-decode_fn decode_type, decode_items, decode_properties, decode_body; /* config_schema.c */
-decode_fn decode_gather, decode_on_error, decode_sql;                /* config_step.c */
+decode_fn decode_threads, decode_listen, decode_admin, decode_proxies; /* config_server.c */
+decode_fn decode_secret, decode_secret_headers;                        /* config_secret.c */
+decode_fn decode_sources, decode_folder;                               /* config_source.c */
+decode_fn decode_semaphores, decode_semaphore;                         /* config_semaphore.c */
+decode_fn decode_endpoints, decode_parameters;                         /* config_endpoint.c */
+decode_fn decode_type, decode_items, decode_properties, decode_body;   /* config_schema.c */
+decode_fn decode_gather, decode_on_error, decode_sql, decode_write;    /* config_step.c */
+decode_fn decode_cache, decode_rate, decode_join;                      /* config_policy.c */
+/* root with what the files of `include` hold beside it; root itself where there is none. config_include.c. */
+const struct node *include_files(struct decoder *dc, const struct node *root);
+/* Read a regular file of at most max bytes; text lives in the arena, NUL-terminated. Reported at `at` where it can't be
+ * read; NULL then. text_file.c. */
+const char *read_text_file(struct decoder *dc, struct mark at, const char *path, size_t max, size_t *len);
 void check_source(struct decoder *dc, const struct node *mapping, void *object);
+void check_http(struct decoder *dc, const struct node *mapping, void *object);
 void check_endpoint(struct decoder *dc, const struct node *mapping, void *object);
 void check_parameter(struct decoder *dc, const struct node *mapping, void *object);
 void check_schema(struct decoder *dc, const struct node *mapping, void *object);
 bool step_stranger(struct decoder *dc, const struct node *key, void *object);
 void check_root(struct decoder *dc, const struct node *mapping, void *object); /* config.c */
 void check_step(struct decoder *dc, const struct node *mapping, void *object);
+/* Policies of a step, behind its action: cache, on_error, join; config_policy.c. */
+void check_step_policies(struct decoder *dc, const struct node *mapping, const struct config_step *s);
+/* What the steps of an endpoint are to each other: joins, `send`, the endpoint's cache. */
+void check_endpoint_policies(struct decoder *dc, const struct node *mapping, const struct config_endpoint *e);
+/* Who takes a semaphore while another is held; config_semaphore.c. */
+void check_semaphores(struct decoder *dc, const struct config *c);

@@ -50,6 +50,11 @@ static inline bool node_is_scalar(const struct node *n)
 {
 	return n->kind <= NODE_STRING;
 }
+/* Nothing stands there: a key without a value, a file without a text. */
+static inline bool node_is_absent(const struct node *n)
+{
+	return n->kind == NODE_NULL && n->len == 0 && !n->refused;
+}
 /* The value of that name; NULL where n is no mapping or has none. */
 const struct node *node_member(const struct node *n, const char *name);
 /* "a mapping", "a text", … : for diagnostics. */

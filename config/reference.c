@@ -118,6 +118,20 @@ size_t reference_parse(struct reference *out, struct arena *a, const char *text,
 	return size;
 }
 
+bool path_parse(struct path *out, struct arena *a, const char *text, size_t len, const char **why)
+{
+	const char *whole = arena_printf(a, "{_%s%s}", len > 0 && *text == '[' ? "" : ".", text);
+	struct reference reference;
+	size_t size = reference_parse(&reference, a, whole, strlen(whole), (struct mark){0}, why);
+
+	if (size > 0 && whole[size] != '\0')
+		*why = "\"}\" can't stand in it";
+	if (size == 0 || whole[size] != '\0')
+		return false;
+	*out = reference.path;
+	return true;
+}
+
 /* --- texts ----------------------------------------------------------------------------------------------------- */
 
 static size_t count_braces(const struct node *n)

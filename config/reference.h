@@ -24,6 +24,10 @@ struct reference {
 size_t reference_parse(struct reference *out, struct arena *a, const char *text, size_t len, struct mark at,
 		       const char **why);
 
+/* A way alone, as it stands behind a root but without the first ".": `rates.EUR`, `items[0].id`. text is
+ * NUL-terminated; the way lives in a. False: *why says what was expected. */
+bool path_parse(struct path *out, struct arena *a, const char *text, size_t len, const char **why);
+
 /* A text with references in it: literal pieces and references by turns. */
 struct template_piece {
 	const char *text; /* literal, with {{ and }} replaced; NULL where it is a reference */

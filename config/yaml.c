@@ -472,10 +472,13 @@ static int compare_keys(const void *p, const void *q)
 	return texts ? texts : (a->index > b->index) - (a->index < b->index);
 }
 
-/* Report keys that were given before, and mark them as refused: sorted, so that a large mapping costs no square. */
-static void refuse_duplicates(struct builder *b, struct node_member *members, size_t count)
+/* Drop keys that were given before: of the first `own` that is a mistake; those behind came by <<, and give way.
+ * Sorted, so that a large mapping costs no square. Returns how many are left, in order. */
+static size_t drop_duplicates(struct builder *b, struct node_member *members, size_t count, size_t own)
 {
 	struct keyed *sorted = mem_array(count, sizeof(*sorted));
+	size_t kept = 0;
+
 	for (size_t i = 0; i < count; i++)
 		sorted[i] = (struct keyed){members[i].key, i};
 	qsort(sorted, count, sizeof(*sorted), compare_keys);
@@ -485,43 +488,89 @@ static void refuse_duplicates(struct builder *b, struct node_member *members, si
 			first = k;
 			continue;
 		}
-		diagnostics_error(b->diagnostics, k->key->at, "%s is given twice; first on line %u, column %u",
-				  node_shown(k->key, b->arena), first->key->at.line, first->key->at.column);
+		if (k->index < own)
+			diagnostics_error(b->diagnostics, k->key->at, "%s is given twice; first on line %u, column %u",
+					  node_shown(k->key, b->arena), first->key->at.line, first->key->at.column);
 		members[k->index].key = NULL;
 	}
 	free(sorted);
+	for (size_t i = 0; i < count; i++) {
+		if (members[i].key)
+			members[kept++] = members[i];
+	}
+	return kept;
 }
+
+/* --- the merge key << ------------------------------------------------------------------------------------------ */
 
 static bool is_merge_key(const struct node *key)
 {
 	return key->plain && strcmp(key->text, "<<") == 0;
 }
 
+/* What a merge brings: the members of a mapping, or of each mapping in a list. NULL: the value is neither (reported).
+ */
+static const struct node *const *merged_of(struct builder *b, const struct node *const *value, size_t *count)
+{
+	bool list = (*value)->kind == NODE_SEQUENCE;
+	const struct node *const *mappings = list ? (*value)->items : value;
+
+	*count = list ? (*value)->count : 1;
+	for (size_t i = 0; i < *count; i++) {
+		if (mappings[i]->kind == NODE_MAPPING)
+			continue;
+		if (!mappings[i]->refused)
+			diagnostics_error(b->diagnostics, mappings[i]->at,
+					  "<<: expected a mapping or a list of mappings, found %s",
+					  node_shown(mappings[i], b->arena));
+		*count = 0;
+	}
+	return mappings;
+}
+
+/* The value of the mapping's <<, or NULL. */
+static const struct node *const *find_merge(struct builder *b, const struct node *const *children, size_t count)
+{
+	const struct node *const *found = NULL;
+
+	for (size_t i = 0; i + 1 < count; i += 2) {
+		if (!node_is_scalar(children[i]) || children[i]->refused || !is_merge_key(children[i]))
+			continue;
+		if (found)
+			diagnostics_error(b->diagnostics, children[i]->at,
+					  "<< is given twice: several mappings are a list: <<: [*a, *b]");
+		else
+			found = &children[i + 1];
+	}
+	return found;
+}
+
+/* The aliases counted what they bring when they were met. */
 static void end_mapping(struct builder *b, const struct frame *f, const struct node *const *children, size_t count)
 {
-	struct node_member *members = arena_array(b->arena, count / 2, sizeof(*members));
-	size_t kept = 0;
+	const struct node *const *merge = find_merge(b, children, count), *const *mappings = NULL;
+	size_t mapping_count = 0, size = count / 2, kept = 0;
 
 	if (looks_like_reference(f, children, count)) {
 		refuse(b, f->node,
 		       arena_printf(b->arena, "quote it: \"{%.60s}\" (without quotes YAML reads it as a mapping)",
 				    children[0]->text));
 	}
+	if (merge)
+		mappings = merged_of(b, merge, &mapping_count);
+	for (size_t i = 0; i < mapping_count; i++)
+		size += mappings[i]->count;
+	struct node_member *members = arena_array(b->arena, size, sizeof(*members));
 	for (size_t i = 0; i + 1 < count; i += 2) {
-		if (!node_is_scalar(children[i]) || children[i]->refused)
-			continue;
-		if (is_merge_key(children[i]))
-			diagnostics_error(b->diagnostics, children[i]->at,
-					  "the merge key << is not supported by this build");
-		else
+		if (node_is_scalar(children[i]) && !children[i]->refused && !is_merge_key(children[i]))
 			members[kept++] = (struct node_member){children[i], children[i + 1]};
 	}
-	if (kept > 1)
-		refuse_duplicates(b, members, kept);
-	for (size_t i = 0; i < kept; i++) {
-		if (members[i].key)
-			members[f->node->count++] = members[i];
+	size_t own = kept;
+	for (size_t i = 0; i < mapping_count; i++) {
+		for (size_t j = 0; j < mappings[i]->count; j++)
+			members[kept++] = mappings[i]->members[j];
 	}
+	f->node->count = kept > 1 ? drop_duplicates(b, members, kept, own) : kept;
 	f->node->members = members;
 }
 
@@ -598,6 +647,13 @@ static void build(struct builder *b)
 	}
 }
 
+static const struct node *absent(struct arena *a, struct mark at)
+{
+	struct node *n = arena_zalloc(a, sizeof(*n));
+	*n = (struct node){.kind = NODE_NULL, .at = at, .body_at = at, .plain = true, .text = ""};
+	return n;
+}
+
 const struct node *yaml_parse(struct arena *a, const char *name, const char *text, size_t len, struct diagnostics *d)
 {
 	struct mark start = {name, 1, 1};
@@ -623,9 +679,7 @@ const struct node *yaml_parse(struct arena *a, const char *name, const char *tex
 	yaml_parser_set_input_string(&b->parser, (const unsigned char *)text, len);
 	build(b);
 	if (!b->failed)
-		root = b->root;
-	if (!b->failed && !root)
-		diagnostics_error(d, start, "there is nothing in the file: expected a mapping with \"endpoints\"");
+		root = b->root ? b->root : absent(a, start);
 delete_parser:
 	yaml_parser_delete(&b->parser);
 free_builder:

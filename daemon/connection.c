@@ -268,8 +268,11 @@ void connection_request(struct connection *c, struct st_h2o_req_t *req)
 	set_state(c, RUNNING);
 	c->request_size = req->entity.base ? (size_t)(req->entity.base + req->entity.len - c->sock->input->bytes)
 					   : c->head.size;
+	/* h2o takes every Connection field without "keep-alive" for the end. */
 	if (c->head.close)
 		req->http1_is_persistent = 0;
+	else if (c->head.minor >= 1)
+		req->http1_is_persistent = 1;
 	struct exchange *x = exchange_begin(c->all->exchanges, &c->carrier, req, c->head.forwarded);
 	if (x)
 		service_handle(c->all->service, x);

@@ -23,6 +23,7 @@ enum {
 	BACKLOG = 4096,          /* the kernel takes net.core.somaxconn where that is less */
 	ACCEPTS_A_TURN = 64,     /* then the connections that are open get their turn */
 	PAUSE_MS = 50,           /* how long nothing is accepted when too many are open or nothing is left for more */
+	COMPLAIN_MS = 10000,     /* how often it is logged at most */
 	USER_TIMEOUT_MS = 60000, /* a peer that acknowledges nothing for so long is gone */
 };
 
@@ -262,9 +263,11 @@ static void on_pause_over(struct timer *t)
 
 static void log_starved(struct listener *l, int errnum)
 {
-	if (!l->starved)
-		log_line(LOG_LINE_ERROR, "can't accept connections", "error=\"%s\"", strerror(errnum));
-	l->starved = true;
+	int64_t now_us = loop_now_us(l->connections->loop);
+	if (l->complained_us && now_us - l->complained_us < COMPLAIN_MS * 1000)
+		return;
+	l->complained_us = now_us;
+	log_line(LOG_LINE_ERROR, "can't accept connections", "error=\"%s\"", strerror(errnum));
 }
 
 /* Returns 0, or -errno: -EAGAIN when nobody waits any more. */
@@ -275,7 +278,6 @@ static int accept_one(struct listener *l)
 	int fd = accept4(h2o_socket_get_fd(l->sock), (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	l->starved = false;
 	connection_open(l->connections, fd, &peer, l->admin);
 	return 0;
 }

@@ -45,7 +45,7 @@ struct listener {
 	struct connections *connections;
 	unsigned max_connections; /* of the process, for this listener */
 	bool admin;
-	bool starved; /* no descriptor or no memory is left: it has been logged */
+	int64_t complained_us; /* when it was last logged that nothing is left to accept with; 0: never */
 	struct timer pause;
 };
 

@@ -37,6 +37,8 @@ struct run_options {
 	 * none. The task's own deadline (task_deadline, every suspending call) holds throughout. Microseconds. */
 	int64_t timeout_us;
 	struct arena *arena; /* the request's: scratch space that outlives the step */
+	/* What HTTP sources pass on; NULL: nothing. */
+	const char *request_id, *traceparent;
 };
 
 struct driver {
@@ -72,3 +74,4 @@ struct driver {
 
 extern const struct driver postgres_driver;
 extern const struct driver mongo_driver;
+extern const struct driver http_driver;

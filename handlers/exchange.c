@@ -66,7 +66,7 @@ static void free_exchange(struct exchange_private *p)
 
 void exchanges_done(struct exchanges *all)
 {
-	for (struct list *node; (node = list_shift(&all->idle));)
+	list_for_each_safe (node, &all->idle)
 		free_exchange(container_of(node, struct exchange_private, link));
 	buf_done(&all->line);
 }
@@ -549,7 +549,9 @@ static void pair_ms(struct buf *line, int64_t us)
 
 void request_log(struct exchanges *all, const struct request_line *r)
 {
-	enum log_severity severity = r->status >= 500 ? LOG_LINE_ERROR : LOG_LINE_INFO;
+	enum log_severity severity = r->status == 503   ? LOG_LINE_WARNING
+				     : r->status >= 500 ? LOG_LINE_ERROR
+							: LOG_LINE_INFO;
 	if (!log_enabled(severity))
 		return;
 	struct buf *line = &all->line;

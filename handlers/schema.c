@@ -13,7 +13,7 @@
 #include "base/decimal.h"
 #include "base/json_out.h"
 #include "base/utf8.h"
-#include "handlers/format.h"
+#include "base/format.h"
 
 enum {
 	PATTERN_MATCH_LIMIT = 100000,

@@ -226,8 +226,9 @@ int http_engine_new(struct http_engine **out, const struct http_settings *settin
 	return 0;
 }
 
-static void end_running(struct http_engine *engine)
+void http_engine_refuse(struct http_engine *engine)
 {
+	engine->closing = true;
 	while (!list_empty(&engine->running)) {
 		struct http_transfer *t = container_of(engine->running.next, struct http_transfer, link);
 		t->trouble = TROUBLE_CLOSING;
@@ -242,9 +243,9 @@ void http_engine_free(struct http_engine *engine)
 	if (!engine)
 		return;
 	task_shield(&shield, DEADLINE_NEVER);
-	engine->closing = true;
+	http_engine_refuse(engine);
 	while (engine->callers > 0) {
-		end_running(engine);
+		http_engine_refuse(engine);
 		int r = task_sleep_ms(1);
 		(void)r;
 	}

@@ -68,6 +68,7 @@ struct http_transfer {
 	size_t max_size;
 	size_t head_bytes;
 	unsigned head_lines;
+	bool head_ended; /* the empty line behind the headers came */
 	unsigned sends, max_sends;
 	enum transfer_trouble trouble;
 	CURLcode code;

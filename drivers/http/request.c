@@ -59,8 +59,13 @@ static int judge(const struct http_transfer *t, struct http_response *r, struct 
 	case TROUBLE_NONE:
 		break;
 	}
-	if (t->code == CURLE_OK)
+	if (t->code == CURLE_OK && t->head_ended)
 		return 0;
+	if (t->code == CURLE_OK) {
+		/* To libcurl an answer that ends among its headers is one. */
+		r->outcome = HTTP_BROKEN;
+		return error_set(e, -EPIPE, 502, NULL, "the connection was closed in the midst of the answer");
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(verdicts); i++) {
 		if (verdicts[i].code != t->code)
 			continue;
@@ -188,6 +193,16 @@ static bool is_sendable(const struct http_request *request)
 	return request->target[0] == '/' && len <= HTTP_MAX_TARGET_BYTES && request->line_count <= HTTP_MAX_LINES;
 }
 
+/* With a permit. */
+static int call(struct http_engine *engine, const struct http_request *request, struct http_response *response,
+		deadline_t by, struct error *e)
+{
+	if (engine->closing)
+		return error_set(e, -ECONNREFUSED, 503, "The service is stopping.", "closing");
+	int r = find_addresses(engine, response, by, e);
+	return r < 0 ? r : follow(engine, request, response, by, e);
+}
+
 int http_request(struct http_engine *engine, const struct http_request *request, struct http_response *response,
 		 deadline_t by, struct error *e)
 {
@@ -196,17 +211,15 @@ int http_request(struct http_engine *engine, const struct http_request *request,
 		return error_set(e, -EINVAL, 500, NULL,
 				 "the target or a header can't be sent: it is too long, or "
 				 "holds what may not stand there");
-	if (engine->closing)
-		return error_set(e, -ECONNREFUSED, 503, "The service is stopping.", "closing");
-	int r = semaphore_acquire(&engine->permits, by);
-	if (r < 0)
-		return interrupted(e, response, r, "a connection was awaited");
 	engine->callers++;
-	r = find_addresses(engine, response, by, e);
-	if (r == 0)
-		r = follow(engine, request, response, by, e);
+	int r = semaphore_acquire(&engine->permits, by);
+	if (r < 0) {
+		r = interrupted(e, response, r, "a connection was awaited");
+	} else {
+		r = call(engine, request, response, by, e);
+		semaphore_release(&engine->permits);
+	}
 	engine->callers--;
-	semaphore_release(&engine->permits);
 	return r;
 }
 

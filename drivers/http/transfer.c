@@ -78,10 +78,13 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
 	}
 	if (begins(line, len, "HTTP/", 5)) {
 		r->head.len = 0; /* what came so far was of an interim answer */
+		t->head_ended = false;
 		return len;
 	}
-	if (len <= 2)
+	if (len <= 2) {
+		t->head_ended = true;
 		return len;
+	}
 	if (begins(line, len, "Content-Length:", 15))
 		expect_length(r, line + 15, len - 15);
 	buf_append(&r->head, line, len);
@@ -288,6 +291,7 @@ void http_transfer_prepare(struct http_transfer *t, const struct http_request *r
 	t->max_size = request->max_size ? request->max_size : MAX_BODY;
 	t->head_bytes = t->head_lines = t->sends = 0;
 	t->max_sends = http_method_idempotent(request->method) ? 2 : 1;
+	t->head_ended = false;
 	t->trouble = TROUBLE_NONE;
 	t->code = CURLE_OK;
 	set_method(t, request);

@@ -7,6 +7,7 @@
 
 #include "base/decimal.h"
 #include "drivers/mongo/bson_json.h"
+#include "drivers/mongo/follow.h"
 
 #define NUMBER_TEXT_MAX 400
 
@@ -546,28 +547,36 @@ static int convert_one(struct converter *c, const char *key, size_t key_len, con
 	return conversions[as].put(c, key, key_len, text, len, detail);
 }
 
-int convert_value(struct converter *c, const char *key, size_t key_len, const struct value *v, enum conversion as,
-		  const char *detail)
+/* `{ $oid: "{orders[*].id}" }`: each of the list. */
+static int convert_each(struct converter *c, const char *key, size_t key_len, const struct value *v, enum conversion as,
+			const char *detail)
 {
+	const struct json *j = v->kind == VALUE_JSON ? v->json->child : NULL;
+	size_t count = v->kind == VALUE_JSON ? v->json->count : v->count;
 	char digits[16];
 	int r = 0;
 
-	if (as == AS_IS)
-		return put_as_is(c, key, key_len, v);
-	if (v->kind != VALUE_LIST)
-		return convert_one(c, key, key_len, v, as, detail);
-	/* `{ $oid: "{orders[*].id}" }`: each of them. */
-	if (v->from_request && !v->structured)
-		return put_as_is(c, key, key_len, v);
 	if (!bson_out_begin(c->out, BSON_TYPE_ARRAY, key, key_len))
 		return refuse(c, "is nested too deeply");
-	for (unsigned i = 0; i < v->count && r == 0; i++) {
+	for (unsigned i = 0; i < count && r == 0; i++) {
+		struct value item = j ? value_from_json(j) : v->list[i];
 		size_t len = index_key(digits, i);
-		r = convert_one(c, digits, len, &v->list[i], as, detail);
+		r = convert_one(c, digits, len, &item, as, detail);
+		j = j ? j->next : NULL;
 	}
 	if (r == 0)
 		bson_out_end(c->out);
 	return r;
+}
+
+int convert_value(struct converter *c, const char *key, size_t key_len, const struct value *v, enum conversion as,
+		  const char *detail)
+{
+	bool list = v->kind == VALUE_LIST || (v->kind == VALUE_JSON && v->json->kind == JSON_ARRAY);
+
+	if (as == AS_IS || (list && v->from_request && !v->structured))
+		return put_as_is(c, key, key_len, v);
+	return list ? convert_each(c, key, key_len, v, as, detail) : convert_one(c, key, key_len, v, as, detail);
 }
 
 /* --- how BSON reads elsewhere --- */
@@ -612,5 +621,7 @@ static bool falsy(const struct value *v)
 	}
 }
 
-const struct value_ops bson_value_ops_plain = {.render = render_plain, .text = as_text, .falsy = falsy};
-const struct value_ops bson_value_ops_relaxed = {.render = render_relaxed, .text = as_text, .falsy = falsy};
+const struct value_ops bson_value_ops_plain = {
+	.render = render_plain, .text = as_text, .falsy = falsy, .follow = bson_value_follow_plain};
+const struct value_ops bson_value_ops_relaxed = {
+	.render = render_relaxed, .text = as_text, .falsy = falsy, .follow = bson_value_follow_relaxed};

@@ -41,7 +41,7 @@ static void digits(struct buf *out, int n, int count, char after)
 void date_format(struct buf *out, int64_t ms, bool millis)
 {
 	int64_t days = ms / MS_A_DAY - (ms % MS_A_DAY < 0);
-	int of_day = (int)(ms - days * MS_A_DAY), month, day;
+	int of_day = (int)((ms % MS_A_DAY + MS_A_DAY) % MS_A_DAY), month, day;
 	int64_t year = date_of(days, &month, &day);
 
 	if (year >= 0 && year <= 9999)

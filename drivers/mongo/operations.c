@@ -37,17 +37,48 @@ static int nonsense(const struct operation *o, const char *what)
 	return error_set(o->error, -EPROTO, 502, NULL, "MongoDB's answer has no %s", what);
 }
 
+static bool ask(const struct operation *o, const bson_t *document, struct answer *answer, bson_error_t *error)
+{
+	bson_t reply;
+	bool good = mongo_connection_command(o->connection, o->database, document, &reply, error);
+
+	if (good)
+		answer->data = bson_destroy_with_steal(&reply, true, &answer->len);
+	else
+		bson_destroy(&reply);
+	return good;
+}
+
+/* Not every server that speaks MongoDB's language takes maxTimeMS with every command: FerretDB 1.24 refuses it with
+ * `distinct`. */
+static bool refuses_max_time(const struct operation *o, const bson_error_t *error)
+{
+	enum { FAILED_TO_PARSE = 9, UNKNOWN_FIELD = 40415 };
+	return !o->connection->streams.fault && error->domain == MONGOC_ERROR_SERVER &&
+	       (error->code == FAILED_TO_PARSE || error->code == UNKNOWN_FIELD) && strstr(error->message, "maxTimeMS");
+}
+
+/* Our own deadline holds all the same. */
+static bool ask_without_max_time(const struct operation *o, const bson_t *document, struct answer *answer,
+				 bson_error_t *error)
+{
+	bson_t without = BSON_INITIALIZER;
+
+	bson_copy_to_excluding_noinit(document, &without, "maxTimeMS", NULL);
+	bool good = ask(o, &without, answer, error);
+	bson_destroy(&without);
+	return good;
+}
+
 /* Send it. Returns 0: the answer is the caller's, to be given to bson_free. */
 static int command(const struct operation *o, const bson_t *document, struct answer *answer)
 {
 	bson_error_t error = {0};
-	bson_t reply;
 
-	if (mongo_connection_command(o->connection, o->database, document, &reply, &error)) {
-		answer->data = bson_destroy_with_steal(&reply, true, &answer->len);
+	if (ask(o, document, answer, &error))
 		return 0;
-	}
-	bson_destroy(&reply);
+	if (refuses_max_time(o, &error) && ask_without_max_time(o, document, answer, &error))
+		return 0;
 	return mongo_operation_error(o->error, &error, &o->connection->streams, o->from_request, o->consequences);
 }
 

@@ -176,8 +176,6 @@ static bool run_again(struct pg_call *call, enum pg_queue queue)
 	call->aborted = false;
 	call->pending = 0;
 	call->connection = NULL;
-	call->rerun = true;
-	call->broken_us = loop_now_us(call->client->loop);
 	pg_pool_resubmit(call, queue);
 	return true;
 }
@@ -190,6 +188,18 @@ static bool is_innocent(const struct pg_call *call, const struct pg_connection *
 	if (conn->state == PG_QUARANTINED && pg_sqlstate_is(call->result, "57014"))
 		return true;
 	return pg_sqlstate_ends_connection(call->result);
+}
+
+/* What a failure says of the statement and of the connection. */
+static void take_failure(const struct pg_call *call, struct pg_connection *conn, bool innocent)
+{
+	bool writes = call->statement && !call->statement->action->read_only;
+
+	if (call->statement && !innocent)
+		pg_statement_erred(call->statement, loop_now_us(call->client->loop));
+	conn->ending |= pg_sqlstate_ends_connection(call->result);
+	/* A server that takes no writes any more is no good for the next one. */
+	conn->retired |= writes && pg_sqlstate_is(call->result, "25006");
 }
 
 void pg_call_answered(struct pg_call *call)
@@ -205,16 +215,10 @@ void pg_call_answered(struct pg_call *call)
 	if (call->abandoned)
 		conn->abandoned--;
 	bool innocent = is_innocent(call, conn);
-	if (pg_failed(call->result)) {
-		bool writes = call->statement && !call->statement->action->read_only;
-		if (call->statement && !innocent)
-			pg_statement_erred(call->statement, loop_now_us(call->client->loop));
-		/* A server that ends us, or takes no writes any more, is no good for the next call. */
-		if (pg_sqlstate_ends_connection(call->result) || (writes && pg_sqlstate_is(call->result, "25006")))
-			conn->retired = true;
-	}
-	bool ends = pg_failed(call->result) && pg_sqlstate_ends_connection(call->result);
-	if (innocent && run_again(call, ends ? PG_QUEUE_FRESH : PG_QUEUE_ALONE))
+	if (pg_failed(call->result))
+		take_failure(call, conn, innocent);
+	/* Where the server ends this connection it may be about to end the others. */
+	if (innocent && run_again(call, conn->ending ? PG_QUEUE_FRESH : PG_QUEUE_ALONE))
 		return;
 	if (call->aborted && !pg_failed(call->result)) {
 		error_set(&call->error, -EIO, 502, NULL, "aborted by the failure of another statement");

@@ -82,25 +82,18 @@ static const struct pg_call *abandoned_in_head_group(const struct pg_connection 
 	return NULL;
 }
 
-static void request(struct pg_connection *conn)
+bool pg_cancel_request(struct pg_connection *conn)
 {
+	static const struct task_options options = {.name = "postgres cancel", .detached = true};
 	struct pg_client *c = conn->client;
 
-	if (c->cancels >= CANCELS_AT_ONCE) {
-		again_in(conn, AGAIN_US);
-		return;
-	}
+	if (c->cancels >= CANCELS_AT_ONCE || task_spawn(NULL, cancel_task, conn, &options) < 0)
+		return false;
 	conn->cancelling = true;
 	c->cancels++;
-	if (task_spawn(NULL, cancel_task, conn, &(struct task_options){.name = "postgres cancel", .detached = true}) <
-	    0) {
-		conn->cancelling = false;
-		c->cancels--;
-		again_in(conn, AGAIN_US);
-		return;
-	}
 	pg_connection_move(conn, PG_QUARANTINED);
 	again_in(conn, GIVE_UP_US);
+	return true;
 }
 
 void pg_cancel_fire(struct timer *t)
@@ -111,8 +104,8 @@ void pg_cancel_fire(struct timer *t)
 	if (conn->state == PG_QUARANTINED) {
 		pg_connection_close(conn, "a statement did not end after it was cancelled");
 		pg_pool_serve(c);
-	} else if (abandoned_in_head_group(conn)) {
-		request(conn);
+	} else if (abandoned_in_head_group(conn) && !pg_cancel_request(conn)) {
+		again_in(conn, AGAIN_US);
 	}
 }
 

@@ -69,7 +69,7 @@ struct pg_connection *pg_connection_new(struct pg_client *c)
 static void take_notice(void *arg, const PGresult *result)
 {
 	struct pg_connection *conn = arg;
-	conn->retired |= pg_sqlstate_ends_connection(result);
+	conn->ending |= pg_sqlstate_ends_connection(result);
 }
 
 /* Connections that were opened together shall not be closed together. */
@@ -156,7 +156,8 @@ void pg_connection_settle(struct pg_connection *conn)
 	bool wanted_elsewhere = pg_client_waiting(c) == 0 && pg_client_live(c) > 1 && budget_wanted(&c->source->budget);
 	conn->idle_since_us = now;
 	pg_connection_move(conn, PG_IDLE);
-	if (conn->retired || now >= conn->expires_us || wanted_elsewhere || conn->prepared_stale > MAX_STALE_STATEMENTS)
+	if (conn->retired || conn->ending || now >= conn->expires_us || wanted_elsewhere ||
+	    conn->prepared_stale > MAX_STALE_STATEMENTS)
 		pg_connection_close(conn, "its time has come");
 }
 
@@ -171,7 +172,7 @@ static void ready(struct watch *w, uint32_t events)
 	bool alive = pg_pipeline_drain(conn);
 
 	(void)events;
-	if (!consumed || !alive || (idle && conn->retired)) {
+	if (!consumed || !alive || (idle && conn->ending)) {
 		pg_connection_close(conn, PQerrorMessage(conn->pg));
 	} else {
 		if (w->events & EPOLLOUT)

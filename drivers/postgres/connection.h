@@ -43,6 +43,7 @@ struct pg_connection {
 	bool broken;            /* libpq refused a command: closed at the end of the turn */
 	bool draining;          /* shared, but takes no more calls */
 	bool retired;           /* to be closed as soon as it is idle */
+	bool ending;            /* the server has said that it ends it */
 	bool cancelling;        /* the request is under way */
 
 	struct pg_call *lease;

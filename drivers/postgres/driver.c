@@ -10,11 +10,14 @@
 #include "base/mem.h"
 #include "drivers/postgres/action.h"
 #include "drivers/postgres/call.h"
+#include "drivers/postgres/cancel.h"
 #include "drivers/postgres/connect.h"
 #include "drivers/postgres/pool.h"
 #include "drivers/postgres/result.h"
 #include "drivers/postgres/sqlstate.h"
 #include "drivers/postgres/statement.h"
+
+#define PATIENCE_US 1000000 /* with statements that were cancelled by closing */
 
 /* --- sources --- */
 
@@ -96,15 +99,21 @@ static int client_open(struct client **out, struct source *source, struct error 
 	return 0;
 }
 
-/* Close what there is; what is being connected hears that it is cancelled. */
-static void close_connections(struct pg_client *c)
+/* Close what is idle, cancel what runs before it is closed (the server would not notice that we have gone), and what
+ * is being connected. */
+static void close_connections(struct pg_client *c, bool patient)
 {
 	static const enum pg_state open[] = {PG_IDLE, PG_BUSY, PG_SHARED, PG_QUARANTINED};
 
 	for (size_t i = 0; i < ARRAY_SIZE(open); i++) {
-		struct list *head = &c->connections[open[i]];
-		while (!list_empty(head))
-			pg_connection_close(container_of(head->next, struct pg_connection, link), "closing");
+		list_for_each_safe (link, &c->connections[open[i]]) {
+			struct pg_connection *conn = container_of(link, struct pg_connection, link);
+			bool runs = conn->entries > 0 || conn->cancelling;
+			if (runs && patient && open[i] != PG_QUARANTINED)
+				(void)pg_cancel_request(conn);
+			else if (!runs || !patient)
+				pg_connection_close(conn, "closing");
+		}
 	}
 	list_for_each (link, &c->connections[PG_CONNECTING]) {
 		struct pg_connection *conn = container_of(link, struct pg_connection, link);
@@ -144,10 +153,11 @@ static void client_close(struct client *client)
 		  c->source->config->name);
 	pg_pool_refuse(c, &closing);
 	budget_leave(&c->member);
-	/* Everything that is under way ends by itself, and soon: attempts to connect were cancelled, requests to cancel
+	/* Everything that is under way ends by itself, and soon: attempts to connect are cancelled, requests to cancel
 	 * have a deadline. */
+	deadline_t patience = deadline_in_us(PATIENCE_US);
 	for (;;) {
-		close_connections(c);
+		close_connections(c, !deadline_passed(patience));
 		if (has_ended(c))
 			break;
 		int r = task_sleep_ms(1);

@@ -42,7 +42,9 @@ static struct pg_connection *least_loaded(struct pg_client *c)
 
 	list_for_each (link, &c->connections[PG_SHARED]) {
 		struct pg_connection *conn = container_of(link, struct pg_connection, link);
-		if (conn->draining || conn->retired || conn->broken || conn->calls >= PG_MAX_SHARING)
+		/* Behind one that was abandoned there may be a long wait. */
+		bool closed = conn->draining || conn->retired || conn->ending || conn->broken || conn->abandoned > 0;
+		if (closed || conn->calls >= PG_MAX_SHARING)
 			continue;
 		if (!best || conn->calls < best->calls)
 			best = conn;
@@ -159,6 +161,8 @@ void pg_pool_serve(struct pg_client *c)
 void pg_pool_resubmit(struct pg_call *call, enum pg_queue queue)
 {
 	call->alone = true;
+	call->rerun = true;
+	call->broken_us = loop_now_us(call->client->loop);
 	enqueue(call, queue);
 	pg_pool_tend(call->client);
 }

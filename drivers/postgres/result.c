@@ -119,10 +119,14 @@ static bool foreign_result_falsy(const struct value *v)
 	return PQntuples(r->rows) == 0;
 }
 
+static struct value foreign_result_follow(const struct value *v, const struct path_segment *segments, size_t count,
+					  struct arena *a);
+
 static const struct value_ops result_value_ops = {
 	.render = foreign_result_render,
 	.text = foreign_result_render,
 	.falsy = foreign_result_falsy,
+	.follow = foreign_result_follow,
 };
 
 static void foreign_row_render(const struct value *v, struct buf *out)
@@ -136,10 +140,14 @@ static bool foreign_row_falsy(const struct value *v)
 	return r->layout->count == 0;
 }
 
+static struct value foreign_row_follow(const struct value *v, const struct path_segment *segments, size_t count,
+				       struct arena *a);
+
 static const struct value_ops row_value_ops = {
 	.render = foreign_row_render,
 	.text = foreign_row_render,
 	.falsy = foreign_row_falsy,
+	.follow = foreign_row_follow,
 };
 
 static struct value row_value(const struct pg_result *r, int row)
@@ -204,6 +212,12 @@ static struct value column_value(const struct pg_result *r, int row, const struc
 	return VALUE_OF_NULL;
 }
 
+static struct value foreign_row_follow(const struct value *v, const struct path_segment *segments, size_t count,
+				       struct arena *a)
+{
+	return column_value(v->foreign, (int)v->len, segments, count, a);
+}
+
 static size_t flat_count(const struct value *v)
 {
 	return v->kind == VALUE_LIST ? v->count : 1;
@@ -261,6 +275,13 @@ static struct value get(const struct result *base, const struct path *path, stru
 	if (r->expect == EXPECT_VALUE)
 		return cell_value(r, 0, 0, s, count, a);
 	return column_value(r, 0, s, count, a);
+}
+
+static struct value foreign_result_follow(const struct value *v, const struct path_segment *segments, size_t count,
+					  struct arena *a)
+{
+	const struct pg_result *r = v->foreign;
+	return get(&r->base, &(struct path){.segments = segments, .count = count}, a);
 }
 
 static void free_result(struct result *base)

@@ -130,6 +130,7 @@ struct lesson {
 	struct pg_limit *limit;
 	struct error *error;
 	struct pg_place place;
+	bool lost; /* the connection broke: it was not the statement's fault */
 };
 
 /* Suspends. Wait for what was sent on the lease. *out (may be NULL) takes what came; the caller clears it. A failure of
@@ -143,18 +144,16 @@ static int exchange(struct lesson *l, PGresult **out)
 	int r = pg_call_wait(lease, l->limit, l->error);
 	if (r < 0)
 		return r;
-	if (lease->outcome == PG_REFUSED) {
-		if (l->error)
-			*l->error = lease->error;
-		return lease->error.errnum;
-	}
+	l->lost = lease->state == PG_CALL_ENDED || !lease->result;
 	if (lease->outcome == PG_BROKEN)
 		return pg_error_broken(l->error, &l->place, lease->error.what);
 	*out = lease->result;
 	lease->result = NULL;
-	if (pg_failed(*out))
+	if (pg_failed(*out)) {
+		l->lost |= pg_sqlstate_ends_connection(*out);
 		return -EIO;
-	if (lease->state == PG_CALL_ENDED || !*out)
+	}
+	if (l->lost)
 		return pg_error_broken(l->error, &l->place, "the connection was lost");
 	return 0;
 }
@@ -415,6 +414,29 @@ static int learn_on_lease(struct lesson *l)
 	return r;
 }
 
+/* Suspends. Take a connection; again: one that was opened after the last one broke. */
+static int take_lease(struct lesson *l, bool again)
+{
+	int r = 0;
+
+	l->lost = false;
+	l->lease = pg_call_new(l->client, NULL);
+	if (again)
+		pg_pool_resubmit(l->lease, PG_QUEUE_FRESH);
+	else
+		r = pg_pool_submit(l->lease, l->error);
+	if (r == 0)
+		r = pg_call_wait(l->lease, l->limit, l->error);
+	if (r < 0 || l->lease->state != PG_CALL_ENDED)
+		return r;
+	if (l->lease->outcome == PG_REFUSED) {
+		*l->error = l->lease->error;
+		return l->lease->error.errnum;
+	}
+	l->lost = true;
+	return pg_error_broken(l->error, &l->place, l->lease->error.what);
+}
+
 /* Suspends. */
 static int learn(struct pg_client *c, struct pg_statement *st, struct pg_limit *limit, struct error *e)
 {
@@ -425,21 +447,16 @@ static int learn(struct pg_client *c, struct pg_statement *st, struct pg_limit *
 		.error = e,
 		.place = {.source = c->source->config->name, .step = st->action->step, .read_only = true},
 	};
+	int r = 0;
 
-	l.lease = pg_call_new(c, NULL);
-	int r = pg_pool_submit(l.lease, e);
-	if (r == 0)
-		r = pg_call_wait(l.lease, limit, e);
-	if (r == 0 && l.lease->outcome == PG_REFUSED) {
-		if (e)
-			*e = l.lease->error;
-		r = l.lease->error.errnum;
-	} else if (r == 0 && l.lease->state == PG_CALL_ENDED) {
-		r = pg_error_broken(e, &l.place, l.lease->error.what);
+	for (int tries = 0; tries < 2; tries++) {
+		r = take_lease(&l, tries > 0);
+		if (r == 0)
+			r = learn_on_lease(&l);
+		pg_call_leave(l.lease);
+		if (r == 0 || !l.lost || c->closing)
+			break;
 	}
-	if (r == 0)
-		r = learn_on_lease(&l);
-	pg_call_leave(l.lease);
 	return r;
 }
 

@@ -103,6 +103,7 @@ static int compile_step(struct plan_step *p, const struct config *c, struct scop
 	p->args = args;
 	p->arg_count = s.count;
 	p->needs = s.needs;
+	order_semaphores(p);
 	return r;
 }
 
@@ -127,6 +128,40 @@ static int check_cycles(const struct plan *plan, struct scope *scope)
 				  plan->steps[i].config->name, other->name);
 	}
 	return startable == all ? 0 : -EINVAL;
+}
+
+/* Its own semaphore and its source's. Always taken in one order, so that two steps can't wait for each other. */
+static void order_semaphores(struct plan_step *p)
+{
+	int own = p->config->semaphore, source = p->config->source->semaphore;
+	bool swap = own < 0 || (source >= 0 && source < own);
+	p->semaphores[0] = swap ? source : own;
+	p->semaphores[1] = swap ? own : source;
+}
+
+/* A step that others are joined into is embedded with them: they come first. config refused circles. */
+static void order_joins(struct plan *plan, struct arena *a)
+{
+	uint8_t *order = arena_alloc(a, plan->step_count + 1);
+	uint64_t placed = 0, awaited;
+	unsigned before;
+	do {
+		awaited = 0;
+		for (unsigned i = 0; i < plan->step_count; i++) {
+			const struct config_join *join = plan->steps[i].config->join;
+			if (join && !(placed & (UINT64_C(1) << i)))
+				awaited |= UINT64_C(1) << join->into;
+		}
+		before = plan->join_count;
+		for (unsigned i = 0; i < plan->step_count; i++) {
+			uint64_t bit = UINT64_C(1) << i;
+			if (!plan->steps[i].config->join || ((placed | awaited) & bit))
+				continue;
+			order[plan->join_count++] = (uint8_t)i;
+			placed |= bit;
+		}
+	} while (plan->join_count != before);
+	plan->joins = order;
 }
 
 static int compile_header(struct plan_header *h, const char *name, const struct node *value, enum text_escape escape,
@@ -175,6 +210,7 @@ static int compile_steps(struct plan *plan, const struct config *c, struct scope
 		if (compile_step(&plan->steps[i], c, scope, i) < 0)
 			r = -EINVAL;
 	}
+	order_joins(plan, scope->arena);
 	return r == 0 ? check_cycles(plan, scope) : r;
 }
 

@@ -20,7 +20,8 @@ struct plan_step {
 	unsigned arg_count;
 	bool has_when;
 	struct slot when;
-	uint64_t needs;          /* bits of the steps that it refers to */
+	uint64_t needs; /* bits of the steps that it refers to */
+	int semaphores[2]; /* in config.semaphores, the lower index first; -1: none */
 	struct value substitute; /* on_error: { default: … } */
 };
 
@@ -34,6 +35,8 @@ struct plan {
 	const struct config_endpoint *endpoint;
 	struct plan_step *steps;
 	unsigned step_count;
+	const uint8_t *joins; /* the steps that are joined into others, each before the one that it is joined into */
+	unsigned join_count;
 	struct respond respond;
 	const char *const *headers; /* of the request, that references name */
 	unsigned header_count;

@@ -248,6 +248,8 @@ static void compile_steps(struct builder *b)
 	const struct config_endpoint *e = b->scope->endpoint;
 	emit(b, OP_OPEN, "{", 1);
 	for (unsigned i = 0; i < e->step_count; i++) {
+		if (e->steps[i].join && !e->steps[i].keep)
+			continue; /* it is a part of another one */
 		size_t member = b->count;
 		member_name(b, e->steps[i].name, strlen(e->steps[i].name));
 		emit(b, OP_SLOT, NULL, 0)->slot = (struct slot){.kind = SLOT_STEP, .index = i};

@@ -139,25 +139,10 @@ static struct value from_span(struct span s)
 	return v;
 }
 
-/* Follow a path into a value that is no step's result: a parameter, the body, a default. */
-static struct value follow(struct value v, const struct path *path, struct arena *a)
+/* Into a value that is no step's result: a parameter, the body, a default. */
+static struct value follow(const struct value *v, const struct path *path, struct arena *a)
 {
-	if (path->count == 0)
-		return v;
-	if (v.kind == VALUE_LIST && path->segments[0].kind == PATH_INDEX && path->count == 1) {
-		struct value element = path->segments[0].index < v.count ? v.list[path->segments[0].index]
-									 : VALUE_OF_NULL;
-		element.from_request = v.from_request;
-		return element;
-	}
-	if (v.kind == VALUE_LIST && path->segments[0].kind == PATH_EACH && path->count == 1)
-		return v;
-	if (v.kind != VALUE_JSON)
-		return VALUE_OF_NULL;
-	struct value found = json_follow(v.json, path->segments, path->count, a);
-	found.from_request = v.from_request;
-	found.structured = v.structured;
-	return found;
+	return value_follow(v, path->segments, path->count, a);
 }
 
 static struct value outcome_value(const struct outcome *o, const struct path *path, struct arena *a)
@@ -165,7 +150,7 @@ static struct value outcome_value(const struct outcome *o, const struct path *pa
 	if (o->kind == OUTCOME_RESULT && o->result)
 		return o->result->ops->get(o->result, path, a);
 	if (o->kind == OUTCOME_DEFAULT)
-		return follow(*o->substitute, path, a);
+		return follow(o->substitute, path, a);
 	return VALUE_OF_NULL;
 }
 
@@ -174,13 +159,13 @@ struct value slot_value(const struct slot *s, const struct evaluation *e)
 	const struct exchange *x = e->exchange;
 	switch (s->kind) {
 	case SLOT_PARAMETER:
-		return follow(e->parameters.values[s->index], &s->path, e->arena);
+		return follow(&e->parameters.values[s->index], &s->path, e->arena);
 	case SLOT_STEP:
 		return outcome_value(&e->outcomes[s->index], &s->path, e->arena);
 	case SLOT_HEADER:
 		return from_span(e->headers[s->index]);
 	case SLOT_BODY:
-		return follow(e->parameters.body, &s->path, e->arena);
+		return follow(&e->parameters.body, &s->path, e->arena);
 	case SLOT_METHOD:
 		return value_string(http_method_names[x->method], strlen(http_method_names[x->method]));
 	case SLOT_PATH:

@@ -64,8 +64,8 @@ def test_a_line_a_request(daemon: Gatherd) -> None:
         ("HEAD", "/", {"status": "200", "bytes": "0"}),
         ("GET", "/bad", {"status": "500", "level": "error", "step": "n", "code": "42P01"}),
         ("GET", "/replaced", {"status": "200", "missing": "n", "code": "22012"}),
-        ("GET", "/locked", {"status": "503", "level": "error", "step": "n"}),
-        ("GET", "/vault", {"status": "503", "level": "error", "step": "n"}),
+        ("GET", "/locked", {"status": "503", "step": "n"}),
+        ("GET", "/vault", {"status": "503", "step": "n"}),
         ("GET", "/%0a%22x=y%22", {"status": "404", "path": "/%0a%22x=y%22"}),
     ],
 )

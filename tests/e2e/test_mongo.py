@@ -218,13 +218,9 @@ endpoints:
   "POST /body":
     gather: { n: { from: db, count: products, filter: { _id: "{body.id}" } } }
     respond: "{n}"
-  "POST /expression":
-    parameters: { s: { type: string } }
-    gather: { found: { from: db, aggregate: products, pipeline: [ { $match: { _id: p-1 } }, { $project: { v: { $literal: "{s}" } } } ] } }
-    respond: "{found[0].v}"
   "POST /field":
     parameters: { s: { type: string } }
-    gather: { found: { from: db, aggregate: products, pipeline: [ { $match: { _id: p-1 } }, { $project: { v: { $concat: [ "<", "{s}", ">" ] } } } ] } }
+    gather: { found: { from: db, aggregate: products, pipeline: [ { $match: { _id: p-1 } }, { $project: { v: "{s}" } } ] } }
     respond: "{found[0].v}"
 """
 
@@ -303,12 +299,10 @@ def test_objects_and_arrays_only_where_declared(references: Gatherd) -> None:
 
 
 def test_texts_in_expressions_are_no_fields(references: Gatherd) -> None:
-    for text in ("x", "$name", "$$ROOT", "", "a $name"):
-        reply = references.post("/expression", json_body={"s": text})
-        assert reply.status == 400 or good(reply) == text
-        reply = references.post("/field", json_body={"s": text})
-        assert reply.status in (400, 500) or good(reply) == f"<{text}>"
-        assert b"Product 1" not in reply.body
+    for text in ("$name", "$$ROOT", "$_id", "$"):
+        problem(references.post("/field", json_body={"s": text}), 400)
+    for text in ("x", "", "a $name"):
+        assert b"Product 1" not in references.post("/field", json_body={"s": text}).body
 
 
 # -- errors --
@@ -341,7 +335,7 @@ def connections(mongo: Mongo) -> int:
 
 
 @pytest.mark.parametrize("threads, size", [(1, 2), (2, 3)])
-def test_no_more_clients_than_the_pool_has(gatherd: Callable[..., Gatherd], private_mongo: Mongo, threads: int, size: int) -> None:
+def test_no_more_clients_than_the_pool_has(private_mongo: Mongo, gatherd: Callable[..., Gatherd], threads: int, size: int) -> None:
     config = f'sources: {{ db: {{ mongodb: "${{MONGO}}", pool: {{ size: {size}, acquire_timeout: 20s }} }} }}\n' + endpoints({"batches": step("find: points, sort: { n: 1 }, projection: { n: 1 }")})
     private_mongo._disconnect()
     wait_for(lambda: connections(private_mongo) == 0, 10, "our own connection to be gone")
@@ -349,7 +343,8 @@ def test_no_more_clients_than_the_pool_has(gatherd: Callable[..., Gatherd], priv
     running = [in_background(lambda: [daemon.get("/batches") for _ in range(3)]) for _ in range(16)]
     most = 0
     while any(one.running for one in running):
-        most = max(most, connections(private_mongo))
+        # Reading the table of sockets takes a while, in which one may go and another come: what is there twice is there.
+        most = max(most, min(connections(private_mongo), connections(private_mongo)))
         time.sleep(0.002)
     for one in running:
         for reply in one.result():
@@ -369,14 +364,14 @@ endpoints:
 
 
 @pytest.fixture
-def frozen(gatherd: Callable[..., Gatherd], private_mongo: Mongo) -> Gatherd:
+def frozen(private_mongo: Mongo, gatherd: Callable[..., Gatherd]) -> Gatherd:
     daemon = gatherd(FROZEN, mongo=private_mongo)
     for reply in at_once([lambda: soon(lambda: daemon.get("/p-1"))] * 2):
         good(reply)
     return daemon
 
 
-def test_a_frozen_server(frozen: Gatherd, private_mongo: Mongo) -> None:
+def test_a_frozen_server(private_mongo: Mongo, frozen: Gatherd) -> None:
     private_mongo.pause()
     with stopwatch() as took:
         problem(frozen.get("/quick/p-1"), 504, step="product")
@@ -399,7 +394,7 @@ def test_a_frozen_server(frozen: Gatherd, private_mongo: Mongo) -> None:
         assert good(reply)["product"]["_id"] == f"p-{n}"
 
 
-def test_restarts_and_crashes_under_load(frozen: Gatherd, private_mongo: Mongo) -> None:
+def test_restarts_and_crashes_under_load(private_mongo: Mongo, frozen: Gatherd) -> None:
     ending = threading.Event()
     statuses: dict[int, int] = {}
 
@@ -440,7 +435,7 @@ def test_restarts_and_crashes_under_load(frozen: Gatherd, private_mongo: Mongo) 
     assert statuses[200] > 5
 
 
-def test_a_server_that_is_not_there_yet(gatherd: Callable[..., Gatherd], private_mongo: Mongo) -> None:
+def test_a_server_that_is_not_there_yet(private_mongo: Mongo, gatherd: Callable[..., Gatherd]) -> None:
     private_mongo.stop()
     daemon = gatherd(FROZEN, mongo=private_mongo)
     for _ in range(2):

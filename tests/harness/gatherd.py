@@ -12,7 +12,7 @@ import socket
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .server import ROOT, Port, Server, ServerError
+from .server import ROOT, Server, ServerError
 
 SANITIZER = re.compile(r"^.*(?:ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:).*$", re.MULTILINE)
 
@@ -56,9 +56,8 @@ class Gatherd(Server):
         super().__init__()
         self.log_here = log_here
         self.program = Path(program or os.environ.get("GATHERD") or ROOT / "build/gatherd").resolve()
-        self._ports = [Port(), Port()]
-        self.port = self._ports[0].number if port is None else port
-        self.admin_port = self._ports[1].number
+        self.port = self.take_port() if port is None else port
+        self.admin_port = self.take_port()
         self.env = {"PORT": str(self.port), "ADMIN": str(self.admin_port), "FOLDER": str(self.folder)} | (env or {})
         for name, content in (files or {}).items():
             self.write(name, content)
@@ -107,11 +106,6 @@ class Gatherd(Server):
         if code != 0:
             raise ServerError(f"gatherd ended with {code}:\n{self.log_tail()}")
         return code
-
-    def discard(self) -> None:
-        super().discard()
-        for port in self._ports:
-            port.release()
 
     # -- talking to it --
 

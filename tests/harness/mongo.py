@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from . import bson
-from .server import ROOT, Port, Server, ServerError
+from .server import ROOT, Server, ServerError
 
 SCRIPT = ROOT / "scripts/mongo-server"
 
@@ -91,16 +91,15 @@ class Mongo(Server):
     that server's."""
 
     name = "mongo"
+    _client: MongoClient | None = None
 
     def __init__(self, *, fast: bool = False) -> None:
         super().__init__()
-        self._port = Port()
-        self.port = self._port.number
+        self.port = self.take_port()
         self.data = self.folder / "data"
         self.data.mkdir()
         self._script = [str(SCRIPT), *(["--fast"] if fast else [])]
         self.kind = self._prepare()  # mongod, ferretdb or java
-        self._client: MongoClient | None = None
 
     def _prepare(self) -> str:
         # Building can take a minute: interrupted, it takes its compilers with it.
@@ -139,10 +138,6 @@ class Mongo(Server):
     def kill(self) -> None:
         self._disconnect()
         super().kill()
-
-    def discard(self) -> None:
-        super().discard()
-        self._port.release()
 
     def _disconnect(self) -> None:
         if self._client is not None:

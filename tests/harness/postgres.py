@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
-from .server import ROOT, Port, Server, ServerError
+from .server import ROOT, Server, ServerError
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -91,7 +91,10 @@ def _template() -> Path:
         if template.exists():
             return template
         # The server's user may not be able to reach build/: made elsewhere, and brought here.
-        with tempfile.TemporaryDirectory(prefix="gatherd-initdb-") as scratch:
+        with (
+            tempfile.TemporaryDirectory(prefix="gatherd-initdb-") as scratch,
+            tempfile.TemporaryDirectory(prefix=".new-", dir=template.parent) as here,
+        ):
             password = Path(scratch, "password")
             password.touch(0o600)
             password.write_text(secrets.token_hex(16))
@@ -102,7 +105,8 @@ def _template() -> Path:
             done = subprocess.run(argv, cwd=scratch, env=_clean_environment(), capture_output=True, text=True)
             if done.returncode != 0:
                 raise ServerError(f"initdb failed:\n{done.stdout}{done.stderr}")
-            fresh = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=template.parent))
+            fresh = Path(here, name)
+            fresh.mkdir(mode=0o700)
             subprocess.run(
                 ["cp", "-r", "--preserve=mode", f"{scratch}/data", f"{scratch}/password", str(fresh)], check=True
             )
@@ -119,8 +123,7 @@ class Postgres(Server):
 
     def __init__(self, settings: dict[str, str] | None = None) -> None:
         super().__init__()
-        self._port = Port()
-        self.port = self._port.number
+        self.port = self.take_port()
         self.data = self.folder / "data"
         template = _template()
         subprocess.run(["cp", "-r", "--preserve=mode", str(template / "data"), str(self.data)], check=True)
@@ -159,10 +162,6 @@ class Postgres(Server):
         super().kill()
         if len(lines) >= 7 and re.fullmatch(r"\s*\d+\s+\d+\s*", lines[6]):
             ctypes.CDLL(None).shmctl(int(lines[6].split()[1]), 0, None)  # IPC_RMID
-
-    def discard(self) -> None:
-        super().discard()
-        self._port.release()
 
     def url(self, database: str = "postgres", *, user: str = "postgres", socket: bool = False, **options: str) -> str:
         """A libpq URL, over TCP or the Unix socket."""

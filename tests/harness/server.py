@@ -10,13 +10,13 @@ import atexit
 import contextlib
 import os
 import random
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +80,15 @@ def running(pid: int) -> bool:
         return False
 
 
+def frozen(pid: int) -> bool:
+    """Has every thread of pid stopped? A stop signal reaches them one after another."""
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):
+            if stat.read_text().rpartition(")")[2].split()[0] not in "TtZX":
+                return False
+    return True
+
+
 class Server:
     """One server process. A context manager: started on entry, stopped and its folder removed on exit."""
 
@@ -88,14 +97,21 @@ class Server:
     stop_timeout = 20.0
     start_timeout = 60.0
 
-    _alive: weakref.WeakSet[Server] = weakref.WeakSet()
+    _alive: set[Server] = set()
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix=f"gatherd-{self.name}-"))
+        self.folder = Path(tempfile.gettempdir(), f"gatherd-{self.name}-{secrets.token_hex(6)}")
+        self._ports: list[Port] = []
         self.log_path = self.folder / "log"
         self.log_here = False  # to our own stderr instead of log_path
         self.process: subprocess.Popen | None = None
-        self._alive.add(self)
+        self._alive.add(self)  # first: a signal may come at any time
+        self.folder.mkdir(mode=0o700)
+
+    def take_port(self) -> int:
+        """A port that is ours until the end."""
+        self._ports.append(Port())
+        return self._ports[-1].number
 
     # -- what a kind of server says of itself --
 
@@ -197,9 +213,11 @@ class Server:
     def pause(self) -> None:
         """Freeze it: its connections stay open and nothing answers."""
         os.kill(self.pid, signal.SIGSTOP)
-        for pid in descendants(self.pid):
+        pids = [self.pid, *descendants(self.pid)]
+        for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
+        wait_for(lambda: all(map(frozen, pids)), 10, f"the threads of {self.name} to stop")
 
     def resume(self) -> None:
         for pid in [*descendants(self.pid), self.pid]:
@@ -217,6 +235,8 @@ class Server:
         """Whatever its state: nothing of it is left after this."""
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+        for port in self._ports:
+            port.release()
         self._alive.discard(self)
 
     def __enter__(self):

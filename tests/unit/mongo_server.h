@@ -308,8 +308,10 @@ static inline bool serve_one(struct peer *p)
 	size_t size = (size_t)head[0] - sizeof(head);
 	uint8_t *body = malloc(size);
 	bool good = peer_read(p, body, size);
-	size_t at = head[3] == 2004 ? 4 + strlen((char *)body + 4) + 1 + 8 : 5;
 	uint32_t len = 0;
+	size_t at = 5;
+	if (good && head[3] == 2004)
+		at = 4 + strlen((char *)body + 4) + 1 + 8;
 	if (good)
 		memcpy(&len, body + at, sizeof(len));
 	good = good && bson_init_static(&command, body + at, len) && respond(p, head[1], head[3] == 2004, &command);

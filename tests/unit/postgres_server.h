@@ -22,7 +22,7 @@ static struct {
 	const char *user; /* who runs it and owns it; NULL: we */
 	uid_t uid;
 	gid_t gid;
-	pid_t pid;
+	pid_t pid, owner;
 	int port; /* of the socket's name */
 } server = {.folder = "/tmp/gatherd-pg-XXXXXX", .port = 5432};
 
@@ -124,9 +124,27 @@ static inline void server_end(void)
 	waitpid(server.pid, NULL, 0);
 }
 
+static inline int server_remove(const char *path, const struct stat *st, int kind, struct FTW *ftw)
+{
+	(void)st, (void)kind, (void)ftw;
+	return remove(path);
+}
+
+/* Also at the end of the process that started it, however that ends; idempotent. */
+static inline void server_stop(void)
+{
+	if (server.owner != getpid())
+		return;
+	server.owner = 0;
+	server_end();
+	nftw(server.folder, server_remove, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 static inline void server_start(void)
 {
 	server_find();
+	server.owner = getpid();
+	atexit(server_stop);
 	if (!mkdtemp(server.folder) || (server.user && chown(server.folder, server.uid, server.gid) < 0))
 		server_die("no scratch folder");
 	char *argv[] = {"initdb", "-D",        server.folder, "-U",   "postgres",         "-A",
@@ -140,18 +158,6 @@ static inline void server_start(void)
 	if (waitpid(pid, &status, 0) != pid || status != 0)
 		server_die("initdb failed");
 	server_run();
-}
-
-static inline int server_remove(const char *path, const struct stat *st, int kind, struct FTW *ftw)
-{
-	(void)st, (void)kind, (void)ftw;
-	return remove(path);
-}
-
-static inline void server_stop(void)
-{
-	server_end();
-	nftw(server.folder, server_remove, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 /* Run SQL on a connection of its own, outside of what is tested. Returns the first value, to be freed, or NULL. */

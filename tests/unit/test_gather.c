@@ -1,6 +1,7 @@
 /* Gather: results in order, fail fast, all, next, and that no child outlives it. */
 #include "async/gather.h"
 
+#include "async/future.h"
 #include "async/internal.h"
 #include "tests/unit/async_fixture.h"
 
@@ -76,14 +77,32 @@ LOOP_TEST(fail_fast_cancels_the_rest)
 	return 0;
 }
 
+/* Children that end when they are told to. */
+static int await_the_future(void *arg)
+{
+	return future_await(arg, DEADLINE_NEVER);
+}
+
+static void add_futures(struct gather *g, struct future *f, int count)
+{
+	for (int i = 0; i < count; i++) {
+		future_init(&f[i]);
+		ck_assert_int_eq(gather_add(g, NULL, await_the_future, &f[i]), i);
+	}
+	settle();
+}
+
 LOOP_TEST(the_first_failure_in_time_is_the_one)
 {
-	struct plan plans[] = {{4, -EIO, 0}, {1, -ENOENT, 0}, {0, 0, 0}};
+	struct future f[3];
 	struct gather g;
 	gather_init(&g, GATHER_FAIL_FAST);
-	for (int i = 0; i < 3; i++)
-		ck_assert_int_eq(gather_add(&g, NULL, follow, &plans[i]), i);
+	add_futures(&g, f, 3);
+	future_resolve(&f[2], 0);
+	future_resolve(&f[1], -ENOENT);
+	future_resolve(&f[0], -EIO);
 	ck_assert_int_eq(gather_wait(&g, DEADLINE_NEVER), -ENOENT);
+	ck_assert_int_eq(gather_result(&g, 0), -EIO); /* it had its result before it was cancelled */
 	gather_done(&g);
 	return 0;
 }
@@ -108,20 +127,22 @@ LOOP_TEST(all_collects_every_error)
 LOOP_TEST(next_returns_them_as_they_end)
 {
 	static const int order[] = {3, 1, 4, 0, 2};
-	struct plan plans[5];
+	struct plan plan = {0, 9, 0};
+	struct future f[5];
 	struct gather g;
 	gather_init(&g, GATHER_ALL);
-	for (int i = 0; i < 5; i++)
-		plans[order[i]] = (struct plan){4 * i, order[i] == 4 ? -EIO : order[i], 0};
-	for (int i = 0; i < 5; i++)
-		ck_assert_int_eq(gather_add(&g, NULL, follow, &plans[i]), i);
+	add_futures(&g, f, 5);
+	future_resolve(&f[order[0]], 0); /* two before anybody asks */
+	future_resolve(&f[order[1]], 1);
+	settle();
 	for (int i = 0; i < 5; i++) {
-		int index = gather_next(&g, DEADLINE_NEVER);
-		ck_assert_int_eq(index, order[i]);
-		ck_assert_int_eq(gather_result(&g, (unsigned)index), plans[index].result);
+		if (i >= 2)
+			future_resolve(&f[order[i]], i == 4 ? -EIO : i);
+		ck_assert_int_eq(gather_next(&g, DEADLINE_NEVER), order[i]);
+		ck_assert_int_eq(gather_result(&g, (unsigned)order[i]), i == 4 ? -EIO : i);
 	}
 	ck_assert_int_eq(gather_next(&g, DEADLINE_NEVER), -ENOENT);
-	ck_assert_int_eq(gather_add(&g, NULL, follow, &plans[order[0]]), 5); /* one more, and one more result */
+	ck_assert_int_eq(gather_add(&g, NULL, follow, &plan), 5); /* one more, and one more result */
 	ck_assert_int_eq(gather_next(&g, DEADLINE_NEVER), 5);
 	ck_assert_int_eq(gather_next(&g, DEADLINE_NEVER), -ENOENT);
 	gather_done(&g);

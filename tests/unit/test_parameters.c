@@ -10,7 +10,7 @@
 #include <pcre2.h>
 
 #include "base/mem.h"
-#include "handlers/format.h"
+#include "base/format.h"
 #include "handlers/mistakes.h"
 #include "handlers/parameters.h"
 

@@ -287,6 +287,7 @@ PG_TEST(deadlines_are_kept)
 	int64_t took = monotonic_us() - before;
 	ck_assert_msg(took > 30000 && took < 500000, "%lld us", (long long)took);
 	/* The time-out of a step begins when it has a connection: all of them are taken now. */
+	s.action = compile(f, "select {a}::int as n from pg_sleep({b})", EXPECT_ONE, true);
 	for (int i = 0; i < 8; i++) {
 		jobs[i] = (struct job_of){.args[1] = value_string("0.03", 4), .timeout_us = 200000};
 		tasks[i] = ask_in_task(&jobs[i], &s, i);
@@ -402,16 +403,16 @@ LOOP_TEST(nobody_starves)
 PG_TEST(a_dead_idle_connection_is_noticed)
 {
 	ck_assert_str_eq(ask(f, EXPECT_VALUE, "select 1", NULL), "1");
-	for (int i = 0; i < 20; i++) {
+	for (int i = 0; i < 5; i++) {
 		free(server_sql("select count(pg_terminate_backend(pid)) from pg_stat_activity "
 				"where application_name = 'gatherd'"));
-		ck_assert_int_eq(task_sleep_ms(i % 4 * 10), 0);
+		ck_assert_int_eq(task_sleep_ms(40), 0);
 		/* A write: it may not be run again, so it must not meet a dead connection. */
 		struct buf json = BUF_INIT;
 		struct error e;
 		struct action *write = compile(f, "insert into written values (7)", EXPECT_NONE, false);
 		int r = run_for(f, write, NULL, 0, &json, &e);
-		ck_assert_msg(r == 0 || i % 4 == 0, "%s", e.what);
+		ck_assert_msg(r == 0, "%s", e.what);
 		buf_done(&json);
 	}
 	/* Nobody asks, and yet there is a connection again. */
@@ -466,7 +467,7 @@ LOOP_TEST(closing_ends_everything)
 			jobs[i].args[1] = value_int(i % 2 ? 30 : 0);
 			tasks[i] = ask_in_task(&jobs[i], &s, i);
 		}
-		for (int i = 0; i < n; i++)
+		for (int i = 0; i <= n; i++)
 			ck_assert_int_eq(task_sleep(deadline_in_us(i * 400)), 0);
 		int64_t before = monotonic_us();
 		fixture_close_now(&f);

@@ -1,5 +1,5 @@
 /* Formats of strings. Each check reads the text once, from the left. */
-#include "handlers/format.h"
+#include "base/format.h"
 
 #include <arpa/inet.h>
 #include <string.h>

@@ -1,0 +1,128 @@
+/* Compiling steps of HTTP sources. */
+#include "drivers/http/action.h"
+
+#include <string.h>
+
+#include "drivers/http/origin.h"
+
+static const struct {
+	const char *method;
+	bool reads;
+} methods[] = {
+	[ACTION_GET] = {"GET", true},  [ACTION_HEAD] = {"HEAD", true},    [ACTION_POST] = {"POST", false},
+	[ACTION_PUT] = {"PUT", false}, [ACTION_PATCH] = {"PATCH", false}, [ACTION_DELETE] = {"DELETE", false},
+};
+
+/* "rates.EUR", "[0].name": what a reference has behind its root. */
+static bool compile_pick(struct http_action *a, const struct node *n, struct action_env *env)
+{
+	const char *text = n->text, *why = NULL;
+	struct reference reference;
+
+	if (n->kind == NODE_STRING && n->len > 0) {
+		text = arena_printf(env->arena, *text == '[' ? "{answer%s}" : "{answer.%s}", text);
+		size_t len = strlen(text);
+		if (reference_parse(&reference, env->arena, text, len, n->at, &why) == len) {
+			a->picks = true;
+			a->pick = reference.path;
+			return true;
+		}
+	}
+	diagnostics_error(env->diagnostics, n->at,
+			  "pick: expected the way to a member of the answer, such as rates.EUR");
+	return false;
+}
+
+static bool check_writes(const struct config_step *step, bool reads, struct action_env *env)
+{
+	if (!env->read_only || reads)
+		return true;
+	diagnostics_error(env->diagnostics, step->at,
+			  "step \"%s\" writes, in an endpoint that only reads: use another method for the endpoint, or "
+			  "say write: true",
+			  step->name);
+	return false;
+}
+
+static bool check_body(const struct config_step *step, bool reads, struct action_env *env)
+{
+	if (!step->body || !reads)
+		return true;
+	diagnostics_error(env->diagnostics, step->body->at, "body: a request of this method has none");
+	return false;
+}
+
+static bool compile_lines(struct http_action *a, const struct config_source *config, const struct config_step *step,
+			  struct action_env *env)
+{
+	struct lines_spec spec = {
+		.source = config->headers,
+		.step = step->headers,
+		.accept = a->expect == EXPECT_JSON ? "application/json" : NULL,
+		.json_body = step->body,
+	};
+
+	return lines_compile(&a->lines, &spec, env);
+}
+
+/* The source's own mistakes are reported where it is checked. */
+static bool compile_target(struct http_action *a, const struct config_source *config, const struct config_step *step,
+			   struct action_env *env)
+{
+	struct http_origin origin;
+	const char *why;
+
+	if (http_origin_parse(&origin, env->arena, config->url, &why) < 0)
+		origin.base = "";
+	return target_compile(&a->target, origin.base, step->action_value, step->query, env);
+}
+
+struct http_action *http_action_new(const struct config_source *config, const struct config_step *step,
+				    struct action_env *env)
+{
+	struct http_action *a = arena_zalloc(env->arena, sizeof(*a));
+	bool reads = methods[step->action].reads;
+	const char *path = step->action_value->text;
+
+	a->step = step->name;
+	a->method = methods[step->action].method;
+	a->shown = arena_strndup(env->arena, path, strcspn(path, "?"));
+	a->expect = step->expect;
+	a->idempotent = http_method_idempotent(a->method);
+	bool good = check_writes(step, reads, env);
+	good &= check_body(step, reads, env);
+	good &= compile_target(a, config, step, env);
+	good &= compile_lines(a, config, step, env);
+	if (step->pick)
+		good &= compile_pick(a, step->pick, env);
+	if (step->body && !reads)
+		good &= body_compile(&a->body, step->body, env);
+	return good ? a : NULL;
+}
+
+int http_message_make(struct http_message *out, const struct http_action *a, const struct value *args,
+		      const struct run_options *options, uint64_t *random, struct error *e)
+{
+	out->target = out->body = BUF_INIT;
+	out->request = (struct http_request){.method = a->method, .lines = out->lines};
+	int r = target_fill(&a->target, args, &out->target, e);
+	if (r < 0)
+		return r;
+	out->request.target = buf_cstr(&out->target);
+	if (a->body.count) {
+		body_fill(&a->body, args, &out->body);
+		out->request.body = out->body.data;
+		out->request.body_len = out->body.len;
+	}
+	r = lines_fill(&a->lines, args, options, options->arena, random, out->lines, e);
+	if (r < 0)
+		return r;
+	out->request.line_count = (size_t)r;
+	return 0;
+}
+
+void http_message_done(struct http_message *m)
+{
+	buf_done(&m->target);
+	buf_done(&m->body);
+}

@@ -1,0 +1,110 @@
+/* One step's call: attempts, the waits between them, and what the breaker thinks of each. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "async/task.h"
+#include "drivers/http/source.h"
+#include "drivers/http/trace.h"
+
+enum { DOWN_US = 5000000, MAX_BACKOFF_DOUBLINGS = 10, MAX_RETRY_AFTER_S = 3600 };
+
+/* Does the answer say that another attempt may be better? */
+static bool is_transient(unsigned status)
+{
+	return status == 429 || status == 502 || status == 503 || status == 504;
+}
+
+static bool may_try_again(const struct http_action *a, int r, const struct http_response *response)
+{
+	if (!a->idempotent)
+		return false;
+	if (r == 0)
+		return is_transient(response->status);
+	return r != -EBUSY && (response->outcome == HTTP_NOT_SENT || response->outcome == HTTP_BROKEN);
+}
+
+static enum breaker_verdict verdict_of(int r, const struct http_response *response)
+{
+	if (r == 0)
+		return response->status >= 500 || response->status == 429 ? BREAKER_FAILED : BREAKER_FINE;
+	return r == -ECANCELED || r == -EBUSY || r == -EINVAL ? BREAKER_UNKNOWN : BREAKER_FAILED;
+}
+
+/* What the client will say when it is asked whether it is ready. */
+static void note_readiness(struct http_client *c, int r, const struct http_response *response)
+{
+	if (r == 0)
+		c->down_until.us = 0;
+	else if (r == -ECONNREFUSED && response->outcome == HTTP_NOT_SENT)
+		c->down_until = deadline_in_us(DOWN_US);
+}
+
+static int attempt(struct http_client *c, const struct http_request *request, struct http_response *response,
+		   struct error *e)
+{
+	struct breaker *b = &c->source->breaker;
+	unsigned era = 0;
+	int retry_after_s;
+
+	*response = (struct http_response){.outcome = HTTP_NOT_SENT};
+	if (breaker_enter(b, &era, &retry_after_s) < 0) {
+		int r = error_set(e, -EBUSY, 503, NULL, "the breaker is open");
+		if (e)
+			e->retry_after_s = retry_after_s;
+		return r;
+	}
+	int r = http_request(c->engine, request, response, DEADLINE_NEVER, e);
+	breaker_leave(b, era, verdict_of(r, response));
+	note_readiness(c, r, response);
+	return r;
+}
+
+/* Retry-After in seconds; its other form, a date, is of a clock that is not ours. */
+static int64_t retry_after_us(const struct http_response *response)
+{
+	struct http_header h;
+	int64_t seconds = 0;
+
+	if (response->outcome != HTTP_ANSWERED || !http_header_find(response, "Retry-After", &h))
+		return 0;
+	for (size_t i = 0; i < h.value_len; i++) {
+		if (h.value[i] < '0' || h.value[i] > '9')
+			return 0;
+		seconds = seconds * 10 + (h.value[i] - '0');
+		if (seconds > MAX_RETRY_AFTER_S)
+			seconds = MAX_RETRY_AFTER_S;
+	}
+	return seconds * 1000000;
+}
+
+/* The backoff doubles; half of it is chance, so that those who failed together do not come back together. */
+static int64_t pause_us(struct http_client *c, unsigned attempts, const struct http_response *response)
+{
+	unsigned doublings = attempts - 1 < MAX_BACKOFF_DOUBLINGS ? attempts - 1 : MAX_BACKOFF_DOUBLINGS;
+	int64_t backoff = c->source->config->retry.backoff_us << doublings;
+	int64_t jittered = backoff / 2 + (int64_t)(trace_random(&c->random) % (uint64_t)(backoff / 2 + 1));
+	int64_t asked = retry_after_us(response);
+
+	return asked > jittered ? asked : jittered;
+}
+
+int http_call(struct http_client *c, const struct http_action *a, const struct http_request *request,
+	      struct http_response *response, struct error *e)
+{
+	for (unsigned attempts = 1;; attempts++) {
+		int r = attempt(c, request, response, e);
+		if (attempts >= c->source->config->retry.attempts || !may_try_again(a, r, response))
+			return r;
+		/* Never past the deadline: what came is then the outcome. */
+		int64_t pause = pause_us(c, attempts, response);
+		if (pause >= deadline_left_us(task_deadline()))
+			return r;
+		int woken = future_await(&c->closing, deadline_in_us(pause));
+		if (woken != -ETIMEDOUT) {
+			response->outcome = HTTP_INTERRUPTED;
+			return error_set(e, woken < 0 ? woken : -ECONNREFUSED, 503, NULL, "given up between attempts");
+		}
+		http_response_done(response);
+	}
+}

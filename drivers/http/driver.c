@@ -1,0 +1,215 @@
+/* HTTP services as a kind of source: what drivers/driver.h asks of every kind. */
+#include "drivers/driver.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "async/task.h"
+#include "base/mem.h"
+#include "drivers/http/result.h"
+#include "drivers/http/source.h"
+
+static struct http_source *source_of(struct source *s)
+{
+	return (struct http_source *)s;
+}
+
+static struct http_client *client_of(struct client *c)
+{
+	return (struct http_client *)c;
+}
+
+/* --- sources --- */
+
+static void source_check(const struct config_source *config, struct diagnostics *d)
+{
+	struct http_origin origin;
+	struct arena a;
+	const char *why;
+
+	arena_init(&a);
+	if (http_origin_parse(&origin, &a, config->url, &why) < 0)
+		diagnostics_error(d, config->url_at, "http: %s", why);
+	arena_done(&a);
+	lines_check(config->headers, d);
+}
+
+static void source_free(struct source *source)
+{
+	struct http_source *s = source_of(source);
+
+	if (!s)
+		return;
+	http_trust_free(s->trust);
+	breaker_done(&s->breaker);
+	arena_done(&s->arena);
+	free(s);
+}
+
+/* Where its calls go, and whom they believe. */
+static int prepare(struct http_source *s, struct error *e)
+{
+	const char *why;
+
+	if (http_origin_parse(&s->origin, &s->arena, s->config->url, &why) < 0)
+		return error_set(e, -EINVAL, 500, NULL, "source %s: %s", s->config->name, why);
+	if (s->config->proxy) {
+		int r = http_proxy_of_environment(&s->proxy, &s->arena, &s->origin, &why);
+		if (r == -EINVAL)
+			return error_set(e, r, 500, NULL, "source %s: the environment's proxy: %s", s->config->name,
+					 why);
+		s->proxied = r == 0;
+	}
+	/* A proxy may be spoken to over TLS, too. */
+	if (s->origin.tls || (s->proxied && s->proxy.tls))
+		return http_trust_new(&s->trust, NULL, e);
+	return 0;
+}
+
+static int source_new(struct source **out, const struct config_source *config, struct executor *executor,
+		      unsigned workers, struct error *e)
+{
+	struct http_source *s = mem_zalloc(sizeof(*s));
+
+	(void)workers;
+	s->config = config;
+	s->executor = executor;
+	arena_init(&s->arena);
+	breaker_init(&s->breaker, config->name, config->breaker.failures, config->breaker.cooldown_us);
+	int r = prepare(s, e);
+	if (r < 0) {
+		source_free((struct source *)s);
+		return r;
+	}
+	*out = (struct source *)s;
+	return 0;
+}
+
+static struct action *action_new(const struct config_source *config, const struct config_step *step,
+				 struct action_env *env)
+{
+	return (struct action *)http_action_new(config, step, env);
+}
+
+/* --- clients --- */
+
+static int client_open(struct client **out, struct source *source, struct error *e)
+{
+	struct http_source *s = source_of(source);
+	struct http_client *c = mem_zalloc(sizeof(*c));
+	struct http_settings settings = {
+		.origin = &s->origin,
+		.executor = s->executor,
+		.trust = s->trust,
+		.proxy = s->proxied ? &s->proxy : NULL,
+	};
+
+	c->source = s;
+	if (getrandom(&c->random, sizeof(c->random), GRND_NONBLOCK) != sizeof(c->random))
+		c->random = (uint64_t)monotonic_us();
+	c->random |= 1;
+	future_init(&c->closing);
+	int r = http_engine_new(&c->engine, &settings, e);
+	if (r < 0) {
+		free(c);
+		return r;
+	}
+	*out = (struct client *)c;
+	return 0;
+}
+
+static void client_close(struct client *client)
+{
+	struct http_client *c = client_of(client);
+
+	if (!c)
+		return;
+	struct shield shield;
+	task_shield(&shield, DEADLINE_NEVER);
+	future_resolve(&c->closing, 0);
+	while (c->callers > 0) {
+		http_engine_refuse(c->engine);
+		int r = task_sleep_ms(1);
+		(void)r;
+	}
+	task_unshield(&shield);
+	http_engine_free(c->engine);
+	free(c);
+}
+
+/* Connections are made when they are wanted: it is down when the last one could not be made. */
+static bool client_ready(const struct client *client)
+{
+	const struct http_client *c = (const struct http_client *)client;
+
+	return c->down_until.us == 0 || deadline_passed(c->down_until);
+}
+
+static bool client_idle(const struct client *client)
+{
+	const struct http_client *c = (const struct http_client *)client;
+
+	return c->callers == 0 && http_engine_idle(c->engine);
+}
+
+/* --- one run --- */
+
+/* Say where it happened. */
+static int locate(struct error *e, int r, const struct http_client *c, const struct http_action *a)
+{
+	if (!e)
+		return r;
+	struct error inner = *e;
+	error_set(e, r, inner.status, inner.public[0] ? inner.public : NULL, "step %s, source %s: %s %s: %s", a->step,
+		  c->source->config->name, a->method, a->shown, inner.what);
+	e->retry_after_s = inner.retry_after_s;
+	return r;
+}
+
+static int64_t now_or_never(int64_t timeout_us)
+{
+	return timeout_us ? deadline_in_us(timeout_us).us : DEADLINE_NEVER.us;
+}
+
+static int run(struct client *client, const struct action *action, const struct value *args,
+	       const struct run_options *options, struct result **out, struct error *e)
+{
+	struct http_client *c = client_of(client);
+	const struct http_action *a = (const struct http_action *)action;
+	const struct config_source *config = c->source->config;
+	struct http_response response = {0};
+	struct http_message message;
+
+	c->callers++;
+	int r = http_message_make(&message, a, args, options, &c->random, e);
+	if (r == 0) {
+		message.request.max_size = config->max_size;
+		message.request.redirects = config->redirects;
+		deadline_t before = deadline_push((deadline_t){now_or_never(options->timeout_us)});
+		r = http_call(c, a, &message.request, &response, e);
+		deadline_pop(before);
+	}
+	if (r == 0)
+		r = http_result_new(out, a, &response, e);
+	if (r < 0)
+		locate(e, r, c, a);
+	http_response_done(&response);
+	http_message_done(&message);
+	c->callers--;
+	return r;
+}
+
+const struct driver http_driver = {
+	.kind = "http",
+	.source_check = source_check,
+	.source_new = source_new,
+	.source_free = source_free,
+	.action_new = action_new,
+	.client_open = client_open,
+	.client_close = client_close,
+	.client_ready = client_ready,
+	.client_idle = client_idle,
+	.run = run,
+};

@@ -1,0 +1,240 @@
+/* Lines that hold no reference are made when the configuration is loaded. */
+#include "drivers/http/lines.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "drivers/http/engine.h"
+#include "drivers/http/trace.h"
+
+/* Room is left for X-Request-Id and traceparent. */
+enum { MAX_DECLARED = HTTP_MAX_LINES - 2 };
+
+struct line {
+	const char *name;
+	const char *fixed;     /* the whole line; NULL: it has references; "": it is left out */
+	struct template value; /* with references */
+	const int *slots;      /* one for each piece of value */
+};
+
+/* What libcurl and the connection decide. */
+static const char *const not_ours[] = {
+	"Connection", "Content-Length", "Expect",  "HTTP2-Settings",    "Keep-Alive", "Proxy-Connection",
+	"TE",         "Trailer",        "Upgrade", "Transfer-Encoding",
+};
+
+static bool is_token(const char *s)
+{
+	for (const char *c = s; *c; c++)
+		if (!((*c >= 'A' && *c <= 'Z') || (*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9') ||
+		      strchr("!#$%&'*+-.^_`|~", *c)))
+			return false;
+	return *s != '\0';
+}
+
+static bool check_name(const struct node *key, struct diagnostics *d)
+{
+	if (!is_token(key->text)) {
+		diagnostics_error(d, key->at, "not the name of a header");
+		return false;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(not_ours); i++) {
+		if (strcasecmp(key->text, not_ours[i]) == 0) {
+			diagnostics_error(d, key->at, "%s can't be set: it is of the connection", not_ours[i]);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* A header's value: no control characters but the tab (RFC 9110, 5.5). */
+static bool is_value(const char *s, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (((unsigned char)s[i] < ' ' && s[i] != '\t') || s[i] == 0x7F)
+			return false;
+	return true;
+}
+
+static bool check_value(const struct node *key, const struct node *value, struct diagnostics *d)
+{
+	if (value->kind == NODE_NULL)
+		return true;
+	if (!node_is_scalar(value)) {
+		diagnostics_error(d, value->at, "%.100s: expected a text", key->text);
+		return false;
+	}
+	if (!is_value(value->text, value->len)) {
+		diagnostics_error(d, value->at, "%.100s: control characters can't stand in a header", key->text);
+		return false;
+	}
+	return true;
+}
+
+void lines_check(const struct node *headers, struct diagnostics *d)
+{
+	for (size_t i = 0; headers && i < headers->count; i++) {
+		bool good = check_name(headers->members[i].key, d);
+		good &= check_value(headers->members[i].key, headers->members[i].value, d);
+		(void)good;
+	}
+}
+
+/* --- compiling --- */
+
+static bool names(const struct node *mapping, const char *name)
+{
+	for (size_t i = 0; mapping && i < mapping->count; i++)
+		if (strcasecmp(mapping->members[i].key->text, name) == 0)
+			return true;
+	return false;
+}
+
+static void fix_line(struct line *line, const char *value, struct arena *a)
+{
+	line->fixed = *value ? arena_printf(a, "%s: %s", line->name, value) : "";
+}
+
+static bool compile_line(struct line *line, const struct node_member *m, struct action_env *env)
+{
+	struct arena *a = env->arena;
+
+	*line = (struct line){.name = m->key->text};
+	if (!check_name(m->key, env->diagnostics) || !check_value(m->key, m->value, env->diagnostics))
+		return false;
+	if (m->value->kind == NODE_NULL) {
+		line->fixed = "";
+		return true;
+	}
+	if (!template_parse(&line->value, a, m->value, env->diagnostics))
+		return false;
+	if (template_is_literal(&line->value)) {
+		fix_line(line, line->value.count ? line->value.pieces[0].text : "", a);
+		return true;
+	}
+	int *slots = arena_array(a, line->value.count, sizeof(*slots));
+	bool good = true;
+	for (size_t i = 0; i < line->value.count; i++) {
+		if (line->value.pieces[i].text)
+			continue;
+		slots[i] = env->references->add(env->references, &line->value.pieces[i].reference);
+		good &= slots[i] >= 0;
+	}
+	line->slots = slots;
+	return good;
+}
+
+static bool too_many(const struct lines_spec *spec, struct action_env *env)
+{
+	size_t count = (spec->source ? spec->source->count : 0) + (spec->step ? spec->step->count : 0) + 2;
+
+	if (count <= MAX_DECLARED)
+		return false;
+	diagnostics_error(env->diagnostics, spec->step ? spec->step->at : spec->source->at,
+			  "a call may have at most %d headers", MAX_DECLARED - 2);
+	return true;
+}
+
+bool lines_compile(struct lines *out, const struct lines_spec *spec, struct action_env *env)
+{
+	struct line *items = arena_array(env->arena, HTTP_MAX_LINES, sizeof(*items));
+	size_t count = 0;
+	bool good = true;
+
+	if (too_many(spec, env))
+		return false;
+	for (size_t i = 0; spec->source && i < spec->source->count; i++)
+		if (!names(spec->step, spec->source->members[i].key->text)) {
+			items[count] = (struct line){.name = spec->source->members[i].key->text};
+			fix_line(&items[count++], spec->source->members[i].value->text, env->arena);
+		}
+	for (size_t i = 0; spec->step && i < spec->step->count; i++)
+		good &= compile_line(&items[count++], &spec->step->members[i], env);
+	if (spec->accept && !names(spec->source, "Accept") && !names(spec->step, "Accept")) {
+		items[count] = (struct line){.name = "Accept"};
+		fix_line(&items[count++], spec->accept, env->arena);
+	}
+	if (spec->json_body && !names(spec->source, "Content-Type") && !names(spec->step, "Content-Type"))
+		items[count++] = (struct line){.name = "Content-Type", .fixed = "Content-Type: application/json"};
+	*out = (struct lines){
+		.items = items,
+		.count = count,
+		.names_id = names(spec->source, "X-Request-Id") || names(spec->step, "X-Request-Id"),
+		.names_trace = names(spec->source, "traceparent") || names(spec->step, "traceparent"),
+	};
+	return good;
+}
+
+/* --- filling --- */
+
+static int wrong(const struct line *line, bool from_request, struct error *e)
+{
+	char text[160];
+
+	snprintf(text, sizeof(text), "A control character can't stand in the header %.80s.", line->name);
+	return error_set(e, -EINVAL, from_request ? 400 : 500, from_request ? text : NULL, "%s", text);
+}
+
+/* The line into text; nothing where it is left out. */
+static int fill_line(const struct line *line, const struct value *args, struct buf *text, struct error *e)
+{
+	bool from_request = false;
+
+	text->len = 0;
+	buf_str(text, line->name);
+	buf_lit(text, ": ");
+	size_t begin = text->len;
+	for (size_t i = 0; i < line->value.count; i++) {
+		const struct template_piece *piece = &line->value.pieces[i];
+		if (piece->text) {
+			buf_append(text, piece->text, piece->len);
+			continue;
+		}
+		from_request |= args[line->slots[i]].from_request;
+		value_text(&args[line->slots[i]], text);
+	}
+	if (!is_value(text->data + begin, text->len - begin))
+		return wrong(line, from_request, e);
+	if (text->len == begin)
+		text->len = 0;
+	return 0;
+}
+
+static size_t add_own(const struct lines *l, const struct run_options *options, struct arena *a, uint64_t *random,
+		      const char **out)
+{
+	size_t count = 0;
+
+	if (options->request_id && !l->names_id && is_value(options->request_id, strlen(options->request_id)))
+		out[count++] = arena_printf(a, "X-Request-Id: %s", options->request_id);
+	if (options->traceparent && !l->names_trace) {
+		const char *child = trace_child(options->traceparent, a, random);
+		if (child)
+			out[count++] = arena_printf(a, "traceparent: %s", child);
+	}
+	return count;
+}
+
+int lines_fill(const struct lines *l, const struct value *args, const struct run_options *options, struct arena *a,
+	       uint64_t *random, const char **out, struct error *e)
+{
+	struct buf text = BUF_INIT;
+	size_t count = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < l->count && r == 0; i++) {
+		const struct line *line = &l->items[i];
+		if (line->fixed) {
+			if (*line->fixed)
+				out[count++] = line->fixed;
+			continue;
+		}
+		r = fill_line(line, args, &text, e);
+		if (r == 0 && text.len)
+			out[count++] = arena_strndup(a, text.data, text.len);
+	}
+	buf_done(&text);
+	return r < 0 ? r : (int)(count + add_own(l, options, a, random, out + count));
+}

@@ -1,0 +1,11 @@
+/* What an HTTP step brought back: JSON text, as it came, and parsed only where something looks inside. */
+#pragma once
+
+#include "drivers/http/action.h"
+#include "drivers/http/engine.h"
+#include "drivers/result.h"
+
+/* Make of a whole answer what the step expects of it. Takes r's body where it succeeds. Returns 0; or -EBADMSG (502)
+ * with e filled: its status is no success, it is not JSON, its body is no text. */
+int http_result_new(struct result **out, const struct http_action *a, struct http_response *r,
+		    struct error *e) must_check;

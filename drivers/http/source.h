@@ -1,0 +1,40 @@
+/* An HTTP source and a worker's share of it. */
+#pragma once
+
+#include "async/future.h"
+#include "drivers/driver.h"
+#include "drivers/http/action.h"
+#include "drivers/http/breaker.h"
+#include "drivers/http/engine.h"
+#include "drivers/http/trust.h"
+
+struct http_source {
+	const struct config_source *config;
+	struct executor *executor;
+	struct arena arena;
+	struct http_origin origin;
+	struct http_origin proxy;
+	bool proxied;
+	struct http_trust *trust; /* NULL: no TLS */
+	struct breaker breaker;
+};
+
+/* Loop thread only. */
+struct http_client {
+	struct http_source *source;
+	struct http_engine *engine;
+	uint64_t random;
+	unsigned callers;
+	struct future closing; /* resolved when the client is being closed */
+	deadline_t down_until; /* the last attempt to connect failed: not ready until then */
+};
+
+/* The proxy that the environment names for calls to o, into out; texts live in a. Returns 0, -ENOENT (none) or -EINVAL
+ * with *why. Main thread. */
+int http_proxy_of_environment(struct http_origin *out, struct arena *a, const struct http_origin *o,
+			      const char **why) must_check;
+
+/* Suspends. Run the action once, or again where `retry` says so, under the breaker. Returns 0 with a whole answer in
+ * response, whatever its status; or -errno with e filled. response is http_response_done's. */
+int http_call(struct http_client *c, const struct http_action *a, const struct http_request *request,
+	      struct http_response *response, struct error *e) must_check;

@@ -1,0 +1,438 @@
+/* The hash join and the result that it makes. */
+#include "handlers/gather/join.h"
+
+#include <string.h>
+
+#include "base/decimal.h"
+#include "base/json_out.h"
+
+/* The rows of one side, each a value of its driver's. */
+struct rows {
+	const struct value *at;
+	uint32_t count;
+	bool list; /* rendered as an array; else one object */
+};
+
+/* One member that a join adds to every row. */
+struct added_member {
+	const char *name;
+	size_t name_len;
+	const char *key; /* `"name":` */
+	size_t key_len;
+	bool many;
+	const struct value *from; /* the rows that are embedded */
+	const uint32_t *matches;  /* row numbers in from, those of row i at starts[i]..starts[i + 1] */
+	const uint32_t *starts;
+	struct added_member *next; /* added before it */
+};
+
+struct joined_result {
+	struct result base;
+	struct result *inner; /* owned */
+	struct rows rows;
+	struct added_member *members; /* the last one added first */
+};
+
+/* --- rows --- */
+
+static struct rows rows_of(struct join_side side, struct arena *a)
+{
+	static const struct path_segment each = {.kind = PATH_EACH};
+	const struct path whole = {0}, all = {.segments = &each, .count = 1};
+	const struct result *r = side.outcome->result;
+	struct rows rows = {.list = true};
+
+	if (side.outcome->kind != OUTCOME_RESULT || !r)
+		return rows;
+	struct value *one = arena_alloc(a, sizeof(*one));
+	*one = r->ops->get(r, &whole, a);
+	rows.list = side.step->expect == EXPECT_MANY || (one->kind == VALUE_JSON && one->json->kind == JSON_ARRAY);
+	if (rows.list) {
+		struct value list = r->ops->get(r, &all, a);
+		rows.at = list.list;
+		rows.count = list.kind == VALUE_LIST ? list.count : 0;
+	} else if (one->kind != VALUE_NULL) {
+		rows.at = one;
+		rows.count = 1;
+	}
+	return rows;
+}
+
+/* --- keys --- */
+
+struct key {
+	size_t at, len; /* in the text of all keys; len 0: null, which equals nothing */
+	uint32_t hash;
+	uint32_t next; /* the next row of `from` with the same hash bucket, + 1; 0: none */
+};
+
+/* What a driver's own value is in JSON decides what it equals. */
+static void canonical_json(struct buf *out, const struct value *v, struct arena *a)
+{
+	struct buf text = BUF_INIT;
+	struct json *j;
+	char why[64];
+
+	v->ops->render(v, &text);
+	const char *copy = arena_strndup(a, text.data, text.len);
+	if (json_parse(&j, a, copy, text.len, JSON_MAX_DEPTH, why, sizeof(why)) == 0 && j->kind == JSON_STRING) {
+		buf_char(out, 's');
+		buf_append(out, j->text, j->len);
+	} else if (json_is_number(copy, text.len)) {
+		buf_char(out, 'n');
+		decimal_canonical(out, copy, text.len);
+	} else {
+		buf_char(out, 'j');
+		buf_append(out, copy, text.len);
+	}
+	buf_done(&text);
+}
+
+static void canonical(struct buf *out, const struct value *v, struct arena *a)
+{
+	struct buf digits = BUF_INIT;
+
+	switch (v->kind) {
+	case VALUE_NULL:
+		break;
+	case VALUE_BOOL:
+		buf_str(out, v->boolean ? "bt" : "bf");
+		break;
+	case VALUE_INT:
+		buf_int(&digits, v->integer);
+		buf_char(out, 'n');
+		decimal_canonical(out, digits.data, digits.len);
+		break;
+	case VALUE_NUMBER:
+		buf_char(out, 'n');
+		decimal_canonical(out, v->text, v->len);
+		break;
+	case VALUE_STRING:
+		buf_char(out, 's');
+		buf_append(out, v->text, v->len);
+		break;
+	case VALUE_LIST:
+	case VALUE_JSON:
+		buf_char(out, 'j');
+		value_render(v, out);
+		break;
+	case VALUE_FOREIGN:
+		canonical_json(out, v, a);
+		break;
+	}
+	buf_done(&digits);
+}
+
+/* FNV-1a. The rows come from databases; a table that a stranger fills with collisions is bounded by its row count. */
+static uint32_t hash_bytes(const char *s, size_t len)
+{
+	uint32_t h = 2166136261u;
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ (unsigned char)s[i]) * 16777619u;
+	return h;
+}
+
+static struct key key_of(struct buf *text, const struct value *row, const char *member, struct arena *a)
+{
+	const struct path_segment segment = {.kind = PATH_MEMBER, .name = member, .name_len = strlen(member)};
+	struct value v = value_follow(row, &segment, 1, a);
+	struct key k = {.at = text->len};
+
+	canonical(text, &v, a);
+	k.len = text->len - k.at;
+	k.hash = hash_bytes(text->data + k.at, k.len);
+	return k;
+}
+
+/* --- matching --- */
+
+struct table {
+	struct buf text;
+	struct key *keys;  /* of the rows that are embedded */
+	uint32_t *buckets; /* row number + 1 */
+	uint32_t mask;
+};
+
+static void table_fill(struct table *t, const struct rows *from, const char *member, struct arena *a)
+{
+	uint32_t size = 16;
+	while (size < from->count * 2)
+		size *= 2;
+	t->mask = size - 1;
+	t->buckets = arena_array(a, size, sizeof(*t->buckets));
+	t->keys = arena_array(a, from->count + 1, sizeof(*t->keys));
+	/* From the last to the first: each bucket's chain is then in the order of the rows. */
+	for (uint32_t i = from->count; i-- > 0;) {
+		t->keys[i] = key_of(&t->text, &from->at[i], member, a);
+		if (t->keys[i].len == 0)
+			continue;
+		uint32_t *bucket = &t->buckets[t->keys[i].hash & t->mask];
+		t->keys[i].next = *bucket;
+		*bucket = i + 1;
+	}
+}
+
+/* Append the rows whose key equals k to matches, or only count them where it is NULL. */
+static uint32_t table_find(const struct table *t, const struct key *k, bool many, uint32_t *matches)
+{
+	uint32_t found = 0;
+	if (k->len == 0)
+		return 0;
+	for (uint32_t i = t->buckets[k->hash & t->mask]; i; i = t->keys[i - 1].next) {
+		const struct key *other = &t->keys[i - 1];
+		if (other->hash != k->hash || other->len != k->len ||
+		    memcmp(t->text.data + other->at, t->text.data + k->at, k->len) != 0)
+			continue;
+		if (matches)
+			matches[found] = i - 1;
+		found++;
+		if (!many)
+			break;
+	}
+	return found;
+}
+
+static void match(struct added_member *m, const struct config_join *join, const struct rows *into,
+		  const struct rows *from, struct arena *a)
+{
+	struct table t = {0};
+	struct key *wanted = arena_array(a, into->count + 1, sizeof(*wanted));
+	uint32_t *starts = arena_array(a, into->count + 1, sizeof(*starts));
+
+	table_fill(&t, from, join->equals, a);
+	for (uint32_t i = 0; i < into->count; i++) {
+		wanted[i] = key_of(&t.text, &into->at[i], join->key, a);
+		starts[i + 1] = starts[i] + table_find(&t, &wanted[i], join->many, NULL);
+	}
+	uint32_t *matches = arena_array(a, starts[into->count] + 1, sizeof(*matches));
+	for (uint32_t i = 0; i < into->count; i++)
+		table_find(&t, &wanted[i], join->many, matches + starts[i]);
+	m->starts = starts;
+	m->matches = matches;
+	buf_done(&t.text);
+}
+
+/* --- the joined result --- */
+
+static const struct value_ops row_ops;
+
+static void render_member(const struct added_member *m, uint32_t row, struct buf *out)
+{
+	uint32_t first = m->starts[row], end = m->starts[row + 1];
+
+	if (!m->many) {
+		if (first < end)
+			value_render(&m->from[m->matches[first]], out);
+		else
+			json_null(out);
+		return;
+	}
+	buf_char(out, '[');
+	for (uint32_t i = first; i < end; i++) {
+		if (i > first)
+			buf_char(out, ',');
+		value_render(&m->from[m->matches[i]], out);
+	}
+	buf_char(out, ']');
+}
+
+static void render_members(const struct added_member *m, uint32_t row, struct buf *out)
+{
+	/* The list holds the last one first. At most one a step: the depth is bounded by the plan. */
+	const struct added_member *in_order[PLAN_MAX_STEPS];
+	unsigned count = 0;
+
+	for (; m && count < PLAN_MAX_STEPS; m = m->next)
+		in_order[count++] = m;
+	while (count-- > 0) {
+		if (out->data[out->len - 1] != '{')
+			buf_char(out, ',');
+		buf_append(out, in_order[count]->key, in_order[count]->key_len);
+		render_member(in_order[count], row, out);
+	}
+}
+
+static void render_row(const struct joined_result *r, uint32_t row, struct buf *out)
+{
+	value_render(&r->rows.at[row], out);
+	if (out->data[out->len - 1] != '}')
+		return; /* a scalar has no members */
+	out->len--;
+	render_members(r->members, row, out);
+	buf_char(out, '}');
+}
+
+static void render_joined(const struct result *base, struct buf *out)
+{
+	const struct joined_result *r = container_of(base, const struct joined_result, base);
+
+	if (!r->rows.list) {
+		render_row(r, 0, out);
+		return;
+	}
+	buf_char(out, '[');
+	for (uint32_t i = 0; i < r->rows.count; i++) {
+		if (i)
+			buf_char(out, ',');
+		render_row(r, i, out);
+	}
+	buf_char(out, ']');
+}
+
+static struct value member_value(const struct added_member *m, uint32_t row, struct arena *a)
+{
+	uint32_t first = m->starts[row], count = m->starts[row + 1] - first;
+
+	if (!m->many)
+		return count ? m->from[m->matches[first]] : VALUE_OF_NULL;
+	struct value *list = arena_array(a, count + 1, sizeof(*list));
+	for (uint32_t i = 0; i < count; i++)
+		list[i] = m->from[m->matches[first + i]];
+	return (struct value){.kind = VALUE_LIST, .count = count, .list = list};
+}
+
+static struct value follow_row(const struct joined_result *r, uint32_t row, const struct path_segment *segments,
+			       size_t count, struct arena *a)
+{
+	if (count == 0)
+		return (struct value){.kind = VALUE_FOREIGN, .foreign = r, .len = row, .ops = &row_ops};
+	for (const struct added_member *m = r->members; m && segments->kind == PATH_MEMBER; m = m->next) {
+		if (m->name_len != segments->name_len || memcmp(m->name, segments->name, m->name_len) != 0)
+			continue;
+		struct value v = member_value(m, row, a);
+		return value_follow(&v, segments + 1, count - 1, a);
+	}
+	return value_follow(&r->rows.at[row], segments, count, a);
+}
+
+/* What a list in a row gives is taken into the one list, as everywhere. */
+static struct value follow_each(const struct joined_result *r, const struct path_segment *rest, size_t count,
+				struct arena *a)
+{
+	struct value *parts = arena_array(a, r->rows.count + 1, sizeof(*parts));
+	uint32_t total = 0, n = 0;
+
+	for (uint32_t i = 0; i < r->rows.count; i++) {
+		parts[i] = follow_row(r, i, rest, count, a);
+		total += parts[i].kind == VALUE_LIST ? parts[i].count : 1;
+	}
+	struct value *list = arena_array(a, total + 1, sizeof(*list));
+	for (uint32_t i = 0; i < r->rows.count; i++) {
+		if (parts[i].kind != VALUE_LIST)
+			list[n++] = parts[i];
+		for (uint32_t k = 0; parts[i].kind == VALUE_LIST && k < parts[i].count; k++)
+			list[n++] = parts[i].list[k];
+	}
+	return (struct value){.kind = VALUE_LIST, .count = n, .list = list};
+}
+
+static const struct value_ops whole_ops;
+
+static struct value follow_joined(const struct joined_result *r, const struct path_segment *segments, size_t count,
+				  struct arena *a)
+{
+	if (!r->rows.list)
+		return follow_row(r, 0, segments, count, a);
+	if (count == 0)
+		return (struct value){.kind = VALUE_FOREIGN, .foreign = r, .ops = &whole_ops};
+	if (segments->kind == PATH_EACH)
+		return follow_each(r, segments + 1, count - 1, a);
+	if (segments->kind == PATH_INDEX && segments->index < r->rows.count)
+		return follow_row(r, segments->index, segments + 1, count - 1, a);
+	return VALUE_OF_NULL;
+}
+
+static struct value get_joined(const struct result *base, const struct path *path, struct arena *a)
+{
+	return follow_joined(container_of(base, const struct joined_result, base), path->segments, path->count, a);
+}
+
+static void free_joined(struct result *base)
+{
+	result_free(container_of(base, struct joined_result, base)->inner); /* the rest is the arena's */
+}
+
+static const struct result_ops joined_ops = {.render = render_joined, .get = get_joined, .free = free_joined};
+
+/* --- as values --- */
+
+static void row_render(const struct value *v, struct buf *out)
+{
+	render_row(v->foreign, (uint32_t)v->len, out);
+}
+
+static struct value row_follow(const struct value *v, const struct path_segment *segments, size_t count,
+			       struct arena *a)
+{
+	return follow_row(v->foreign, (uint32_t)v->len, segments, count, a);
+}
+
+static void whole_render(const struct value *v, struct buf *out)
+{
+	const struct joined_result *r = v->foreign;
+	render_joined(&r->base, out);
+}
+
+static struct value whole_follow(const struct value *v, const struct path_segment *segments, size_t count,
+				 struct arena *a)
+{
+	return follow_joined(v->foreign, segments, count, a);
+}
+
+static bool whole_falsy(const struct value *v)
+{
+	const struct joined_result *r = v->foreign;
+	return r->rows.count == 0;
+}
+
+static bool never_falsy(const struct value *v)
+{
+	(void)v;
+	return false; /* a row that was joined into has a member */
+}
+
+static const struct value_ops row_ops = {
+	.render = row_render, .text = row_render, .falsy = never_falsy, .follow = row_follow};
+static const struct value_ops whole_ops = {
+	.render = whole_render, .text = whole_render, .falsy = whole_falsy, .follow = whole_follow};
+
+/* --- joining --- */
+
+static struct joined_result *joined_of(struct join_side into, struct arena *a)
+{
+	struct result *r = into.outcome->result;
+
+	if (r->ops == &joined_ops)
+		return container_of(r, struct joined_result, base);
+	struct joined_result *joined = arena_zalloc(a, sizeof(*joined));
+	joined->base = (struct result){.ops = &joined_ops, .rows = r->rows};
+	joined->inner = r;
+	joined->rows = rows_of(into, a);
+	return joined;
+}
+
+void join_apply(const struct config_join *join, struct join_side into, struct join_side from, struct arena *a)
+{
+	if (into.outcome->kind != OUTCOME_RESULT || !into.outcome->result)
+		return;
+	struct joined_result *joined = joined_of(into, a);
+	if (joined->rows.count == 0)
+		return; /* nothing to embed in: an empty list, or null, stays what it is */
+
+	struct rows rows = rows_of(from, a);
+	struct added_member *m = arena_zalloc(a, sizeof(*m));
+	struct buf key = BUF_INIT;
+	*m = (struct added_member){.name = join->as,
+				   .name_len = strlen(join->as),
+				   .many = join->many,
+				   .from = rows.at,
+				   .next = joined->members};
+	json_string(&key, m->name, m->name_len);
+	buf_char(&key, ':');
+	m->key = arena_strndup(a, key.data, key.len);
+	m->key_len = key.len;
+	buf_done(&key);
+	match(m, join, &joined->rows, &rows, a);
+	joined->members = m;
+	into.outcome->result = &joined->base;
+}
