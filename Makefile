@@ -82,7 +82,8 @@ bench: setup
 	@$(MAKE) --no-print-directory all
 	@bench/run
 
-lint: setup
+lint:
+	@scripts/setup build lint
 	@scripts/lint
 
 format:

@@ -93,6 +93,11 @@ int gather_next(struct gather *g, deadline_t by)
 	return (int)container_of(list_shift(&g->finished), struct gather_child, link)->index;
 }
 
+struct task *gather_task(const struct gather *g, unsigned index)
+{
+	return g->children[index]->task;
+}
+
 int gather_result(const struct gather *g, unsigned index)
 {
 	return g->children[index]->result;

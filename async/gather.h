@@ -31,6 +31,8 @@ int gather_wait(struct gather *g, deadline_t by) must_check;
 /* Suspends until one more child has ended (asyncio.as_completed). Returns its index, -ENOENT when all were returned,
  * -ETIMEDOUT or -ECANCELED. */
 int gather_next(struct gather *g, deadline_t by) must_check;
+/* A child's task; NULL once it has ended. Still the gather's: not to be awaited. */
+struct task *gather_task(const struct gather *g, unsigned index);
 /* The result of a child that has ended; -EINPROGRESS where it has not. */
 int gather_result(const struct gather *g, unsigned index);
 /* Cancel all that still run. */

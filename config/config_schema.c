@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/decimal.h"
+#include "base/format.h"
 #include "base/utf8.h"
 #include "config/language.h"
 
@@ -144,6 +145,8 @@ static const char *misfit(const struct config_schema *s, const struct node *n, c
 		return n->kind == NODE_STRING ? "it is shorter than \"minLength\"" : "it has less than \"minItems\"";
 	if (measured && s->has_max_length && length > s->max_length)
 		return n->kind == NODE_STRING ? "it is longer than \"maxLength\"" : "it has more than \"maxItems\"";
+	if (n->kind == NODE_STRING && !format_valid(s->format, n->text, n->len))
+		return "it is not of that \"format\"";
 	if (n->kind == NODE_STRING && !matches(s, n))
 		return "it does not match \"pattern\"";
 	if (!in_enumeration(s, n))

@@ -44,8 +44,9 @@ bool step_stranger(struct decoder *dc, const struct node *key, void *object)
 
 	if (!kind || strcmp(key->text, "write") == 0) /* a key of postgres steps too */
 		return false;
-	decode_error(dc, key->at, "%s is an action of %s sources; \"%s\" is a %s source, whose actions are: %s",
-		     key->text, kind, s->source->name, source_kind_names[s->source->kind],
+	const char *own = source_kind_names[s->source->kind];
+	decode_error(dc, key->at, "%s is an action of %s sources; \"%s\" is %s %s source, whose actions are: %s",
+		     key->text, kind, s->source->name, strchr("aeh", *own) ? "an" : "a", own,
 		     actions_of(dc, s->source->kind));
 	return true;
 }
@@ -226,7 +227,7 @@ static void check_pick(struct decoder *dc, const struct node *mapping, const str
 	const char *why = NULL;
 	struct path path;
 
-	if (!s->pick)
+	if (!s->pick || !strstr(action_rows[s->action].keys, " pick "))
 		return;
 	if (s->expect == EXPECT_RESPONSE)
 		decode_report(dc, mapping, "pick", "it is of the JSON answer: not for \"expect: response\"");
@@ -274,7 +275,8 @@ static bool action_was_refused(const struct node *mapping, const struct config_s
 	for (size_t i = 0; i < mapping->count; i++) {
 		const char *name = mapping->members[i].key->text;
 		const struct key *k = section_find(section, name);
-		if (kind_of_action(name) || (k && k->type == KEY_LATER))
+		bool flag = strcmp(name, "write") == 0 && mapping->members[i].value->kind == NODE_BOOL;
+		if ((kind_of_action(name) && !flag) || (k && k->type == KEY_LATER))
 			return true;
 	}
 	return false;

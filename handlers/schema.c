@@ -11,9 +11,9 @@
 #include <time.h>
 
 #include "base/decimal.h"
+#include "base/format.h"
 #include "base/json_out.h"
 #include "base/utf8.h"
-#include "base/format.h"
 
 enum {
 	PATTERN_MATCH_LIMIT = 100000,

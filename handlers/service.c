@@ -5,8 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "async/semaphore.h"
 #include "base/mem.h"
 #include "handlers/admin.h"
+#include "handlers/cache.h"
 #include "handlers/gather/plan.h"
 #include "handlers/gather/run.h"
 #include "handlers/router.h"
@@ -16,12 +18,15 @@ struct app {
 	struct arena arena;  /* plans, routes */
 	struct plan **plans; /* one for each endpoint */
 	struct router *router;
-	struct source **sources; /* one for each source; NULL until app_open */
+	struct source **sources;             /* one for each source; NULL until app_open */
+	struct shared_semaphore *semaphores; /* one for each of config.semaphores */
+	struct cache *cache;
 };
 
 struct service {
 	struct app *app;
 	struct client **clients; /* one for each source */
+	struct gather_env env;
 	bool draining;
 };
 
@@ -34,6 +39,10 @@ struct app *app_compile(const struct config *c, struct diagnostics *d)
 	arena_init(&a->arena);
 	a->plans = arena_array(&a->arena, c->endpoint_count + 1, sizeof(*a->plans));
 	a->sources = arena_array(&a->arena, c->source_count + 1, sizeof(struct source *));
+	a->semaphores = arena_array(&a->arena, c->semaphore_count + 1, sizeof(*a->semaphores));
+	for (size_t i = 0; i < c->semaphore_count; i++)
+		shared_semaphore_init(&a->semaphores[i], c->semaphores[i].permits, c->semaphores[i].max_waiting);
+	a->cache = cache_new(c->server.cache_size);
 	for (size_t i = 0; i < c->source_count; i++)
 		driver_of(c->sources[i].kind)->source_check(&c->sources[i], d);
 	for (size_t i = 0; i < c->endpoint_count; i++)
@@ -65,6 +74,9 @@ void app_free(struct app *a)
 		if (a->sources[i])
 			driver_of(a->config->sources[i].kind)->source_free(a->sources[i]);
 	}
+	cache_free(a->cache);
+	for (size_t i = 0; i < a->config->semaphore_count; i++)
+		shared_semaphore_done(&a->semaphores[i]);
 	arena_done(&a->arena);
 	free(a);
 }
@@ -77,6 +89,13 @@ int service_open(struct service **out, struct app *a, unsigned worker, struct er
 	(void)worker;
 	s->app = a;
 	s->clients = mem_zalloc((a->config->source_count + 1) * sizeof(struct client *));
+	s->env = (struct gather_env){
+		.clients = s->clients,
+		.semaphores = a->semaphores,
+		.cache = a->cache,
+		.explain = a->config->server.explain,
+		.fetch_budget_us = a->config->server.request_timeout_us,
+	};
 	for (size_t i = 0; i < a->config->source_count; i++) {
 		int r = driver_of(a->config->sources[i].kind)->client_open(&s->clients[i], a->sources[i], e);
 		if (r < 0) {
@@ -162,7 +181,7 @@ void service_handle(struct service *s, struct exchange *x)
 	struct route_match m;
 	int r = router_match(a->router, x->method, x->path, &x->arena, &m);
 	if (r == 0)
-		gather_handle(a->plans[m.index], s->clients, x, &m);
+		gather_handle(a->plans[m.index], &s->env, x, &m);
 	else if (r == -EOPNOTSUPP)
 		refuse_method(x, m.allowed);
 	else

@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "drivers/mongo/errors.h"
 
-#define RESCAN_REST_MS 550 /* libmongoc's own is 500 */
+#define RESCAN_REST_US INT64_C(550000) /* libmongoc's own is 500 ms */
 
 /* Once: a look for the servers costs a round trip to each of them, and waits for the slowest. When the one that was
  * chosen steps down or goes away, the connection ends, and its successor chooses again. */
@@ -70,7 +70,7 @@ deadline_t mongo_connection_rest(const struct connection *c)
 {
 	int64_t polled_us = c->streams.polled_us;
 
-	return (deadline_t){c->client && polled_us ? polled_us + RESCAN_REST_MS * 1000 : 0};
+	return (deadline_t){c->client && polled_us ? polled_us + RESCAN_REST_US : 0};
 }
 
 void mongo_connection_destroy(struct connection *c, deadline_t by)

@@ -145,7 +145,7 @@ static void kill_cursor(const struct operation *o, int64_t cursor, const char *c
 	bson_error_t error;
 	struct shield shield;
 
-	if (cursor == 0 || o->connection->streams.fault)
+	if (cursor == 0 || !collection || o->connection->streams.fault)
 		return;
 	BSON_APPEND_UTF8(&document, "killCursors", collection);
 	BSON_APPEND_ARRAY_BEGIN(&document, "cursors", &list);
@@ -305,7 +305,7 @@ int mongo_execute(struct connection *c, const char *database, const struct mongo
 	*consequences = 0;
 	if (!bson_init_static(&document, (const uint8_t *)what->bytes.data, what->bytes.len))
 		return error_set(e, -E2BIG, what->from_request ? 400 : 500, NULL, "the command is too large");
-	struct answer answer;
+	struct answer answer = {0};
 	int status = command(&o, &document, &answer);
 	if (status < 0)
 		return status;

@@ -240,8 +240,8 @@ static void destroy(struct connection *c)
 {
 	struct mongo_pool *p = c->pool;
 
-	mongo_connection_destroy(c, deadline_min(p->close_by, deadline_in_us(GOODBYE_US)));
 	list_remove(&c->link);
+	mongo_connection_destroy(c, deadline_min(p->close_by, deadline_in_us(GOODBYE_US)));
 	p->count[c->state]--;
 	if (c->state == CONNECTION_LEAVING)
 		budget_give(&p->member);

@@ -23,13 +23,10 @@ static const char *reason(void)
 
 static int give_password(char *out, int size, int writing, void *password)
 {
-	size_t len = password ? strlen(password) : 0;
+	int len = snprintf(out, (size_t)size, "%s", password ? (const char *)password : "");
+
 	(void)writing;
-	if (len > (size_t)size)
-		return -1;
-	if (len)
-		memcpy(out, password, len);
-	return (int)len;
+	return len < size ? len : -1;
 }
 
 static int load_certificate(SSL_CTX *context, const struct tls_options *options, struct error *e)

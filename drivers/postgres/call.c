@@ -121,23 +121,26 @@ static int acquire_failed(const struct pg_call *call, struct error *e)
 
 int pg_call_wait(struct pg_call *call, struct pg_limit *limit, struct error *e)
 {
-	struct pg_client *c = call->client;
-	deadline_t acquire_by = {loop_now_us(c->loop) + c->source->config->pool.acquire_timeout_us};
+	int64_t acquire_us = call->client->source->config->pool.acquire_timeout_us;
+	deadline_t acquire_by = DEADLINE_NEVER;
 
 	while (!is_ready(call)) {
-		/* One that is run again has begun already. */
-		bool acquiring = call->state == PG_CALL_WAITING && !call->rerun;
-		if (call->state == PG_CALL_PLACED && limit->timeout_us && limit->by.us == DEADLINE_NEVER.us)
+		bool waiting = call->state == PG_CALL_WAITING;
+		if (!waiting)
+			acquire_by = DEADLINE_NEVER;
+		else if (acquire_by.us == DEADLINE_NEVER.us)
+			acquire_by = deadline_in_us(acquire_us);
+		if (!waiting && limit->timeout_us && limit->by.us == DEADLINE_NEVER.us)
 			limit->by.us = call->placed_us + limit->timeout_us;
-		deadline_t by = acquiring ? deadline_min(acquire_by, limit->by) : limit->by;
 		struct waiter w;
 		waiter_init(&w, NULL);
 		call->waiter = &w;
-		int r = task_suspend(&w, by);
+		int r = task_suspend(&w, deadline_min(acquire_by, limit->by));
 		call->waiter = NULL;
 		if (r == 0 || (r == -ETIMEDOUT && is_ready(call)))
 			continue;
-		if (r != -ETIMEDOUT || by.us != acquire_by.us || task_check() < 0)
+		bool acquiring = waiting && acquire_by.us < limit->by.us;
+		if (r != -ETIMEDOUT || !acquiring || task_check() < 0)
 			return wait_failed(call, r, e);
 		if (call->state == PG_CALL_WAITING)
 			return acquire_failed(call, e);

@@ -3,6 +3,7 @@
 #include "drivers/postgres/sqlstate.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/compiler.h"
@@ -72,10 +73,24 @@ int pg_error_broken(struct error *e, const struct pg_place *place, const char *w
 	return fill(e, -EIO, 502, "The connection to the data source broke.", place, why);
 }
 
+/* A data exception quotes the value that it is about. What a client sent, perhaps a password in the wrong place, is not
+ * for the log: everything from the first quote to the last is left out. */
+static const char *without_value(char *out, size_t size, const char *message)
+{
+	const char *first = strchr(message, '"');
+	const char *last = strrchr(message, '"');
+
+	if (!first || first == last)
+		return message;
+	snprintf(out, size, "%.*s\"…%s", (int)(first - message), message, last);
+	return out;
+}
+
 int pg_error_from_result(struct error *e, const PGresult *result, const struct pg_place *place)
 {
 	const char *sqlstate = pg_sqlstate(result);
 	const char *primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+	char shortened[256];
 
 	if (!*sqlstate)
 		return pg_error_broken(e, place, primary ? primary : "the connection broke");
@@ -85,6 +100,8 @@ int pg_error_from_result(struct error *e, const PGresult *result, const struct p
 	if (place->from_request && strncmp(sqlstate, "22", 2) == 0) {
 		status = 400;
 		public_text = "A parameter's value does not fit.";
+		if (primary)
+			primary = without_value(shortened, sizeof(shortened), primary);
 	} else if (!place->read_only && strcmp(sqlstate, "25006") == 0) {
 		status = 503;
 		public_text = "The data source takes no writes now.";

@@ -42,7 +42,7 @@ static struct rows rows_of(struct join_side side, struct arena *a)
 	const struct result *r = side.outcome->result;
 	struct rows rows = {.list = true};
 
-	if (side.outcome->kind != OUTCOME_RESULT || !r)
+	if (!r)
 		return rows;
 	struct value *one = arena_alloc(a, sizeof(*one));
 	*one = r->ops->get(r, &whole, a);
@@ -413,7 +413,7 @@ static struct joined_result *joined_of(struct join_side into, struct arena *a)
 
 void join_apply(const struct config_join *join, struct join_side into, struct join_side from, struct arena *a)
 {
-	if (into.outcome->kind != OUTCOME_RESULT || !into.outcome->result)
+	if (!into.outcome->result)
 		return;
 	struct joined_result *joined = joined_of(into, a);
 	if (joined->rows.count == 0)

@@ -74,6 +74,15 @@ static int compile_when(struct plan_step *p, struct sink *s)
 	return note_need(s, &p->when, &t.pieces[0].reference);
 }
 
+/* Its own semaphore and its source's. Always taken in one order, so that two steps can't wait for each other. */
+static void order_semaphores(struct plan_step *p)
+{
+	int own = p->config->semaphore, source = p->config->source->semaphore;
+	bool swap = own < 0 || (source >= 0 && source < own);
+	p->semaphores[0] = swap ? source : own;
+	p->semaphores[1] = swap ? own : source;
+}
+
 static int compile_step(struct plan_step *p, const struct config *c, struct scope *scope, unsigned index)
 {
 	const struct config_step *config = &scope->endpoint->steps[index];
@@ -128,15 +137,6 @@ static int check_cycles(const struct plan *plan, struct scope *scope)
 				  plan->steps[i].config->name, other->name);
 	}
 	return startable == all ? 0 : -EINVAL;
-}
-
-/* Its own semaphore and its source's. Always taken in one order, so that two steps can't wait for each other. */
-static void order_semaphores(struct plan_step *p)
-{
-	int own = p->config->semaphore, source = p->config->source->semaphore;
-	bool swap = own < 0 || (source >= 0 && source < own);
-	p->semaphores[0] = swap ? source : own;
-	p->semaphores[1] = swap ? own : source;
 }
 
 /* A step that others are joined into is embedded with them: they come first. config refused circles. */
@@ -214,6 +214,24 @@ static int compile_steps(struct plan *plan, const struct config *c, struct scope
 	return r == 0 ? check_cycles(plan, scope) : r;
 }
 
+/* All of the request that the reply can depend on. */
+static void compile_key(struct plan *plan, const struct scope *scope)
+{
+	static const enum slot_kind whole[] = {SLOT_BODY, SLOT_PATH, SLOT_ID, SLOT_IP};
+	size_t parameters = plan->endpoint->parameter_count;
+	struct slot *key = arena_array(scope->arena, parameters + scope->header_count + ARRAY_SIZE(whole),
+				       sizeof(*key));
+	for (unsigned i = 0; i < parameters; i++)
+		key[plan->key_count++] = (struct slot){.kind = SLOT_PARAMETER, .index = i};
+	for (unsigned i = 0; i < scope->header_count; i++)
+		key[plan->key_count++] = (struct slot){.kind = SLOT_HEADER, .index = i};
+	for (size_t i = 0; i < ARRAY_SIZE(whole); i++) {
+		if (scope->kinds & BIT(whole[i]))
+			key[plan->key_count++] = (struct slot){.kind = whole[i]};
+	}
+	plan->key = key;
+}
+
 struct plan *plan_compile(const struct config *c, const struct config_endpoint *e, struct arena *a,
 			  struct diagnostics *d)
 {
@@ -227,5 +245,6 @@ struct plan *plan_compile(const struct config *c, const struct config_endpoint *
 	memcpy(names, scope.headers, scope.header_count * sizeof(*names));
 	plan->headers = names;
 	plan->header_count = scope.header_count;
+	compile_key(plan, &scope);
 	return steps < 0 || respond < 0 || headers < 0 ? NULL : plan;
 }

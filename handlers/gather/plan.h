@@ -20,8 +20,8 @@ struct plan_step {
 	unsigned arg_count;
 	bool has_when;
 	struct slot when;
-	uint64_t needs; /* bits of the steps that it refers to */
-	int semaphores[2]; /* in config.semaphores, the lower index first; -1: none */
+	uint64_t needs;          /* bits of the steps that it refers to */
+	int semaphores[2];       /* in config.semaphores, the lower index first; -1: none */
 	struct value substitute; /* on_error: { default: … } */
 };
 
@@ -38,6 +38,8 @@ struct plan {
 	const uint8_t *joins; /* the steps that are joined into others, each before the one that it is joined into */
 	unsigned join_count;
 	struct respond respond;
+	const struct slot *key; /* all of the request that the reply depends on: where it is cached */
+	unsigned key_count;
 	const char *const *headers; /* of the request, that references name */
 	unsigned header_count;
 	struct plan_header *reply_headers;

@@ -2,113 +2,18 @@
  *
  * A plan of a single step runs in the request's own task. Otherwise the steps are children of one gather: the first
  * failure that `on_error` does not replace cancels the rest, the client's leaving cancels all, and nothing is freed or
- * rendered before the last child has ended. */
+ * rendered before the last child has ended. What is fetched for the cache may be waited for by other requests: it runs
+ * in tasks beside the steps, and the request's memory stays until they have ended too, after the reply if need be. */
 #include "handlers/gather/run.h"
 
 #include <errno.h>
 #include <string.h>
 
-#include "async/gather.h"
-#include "async/task.h"
+#include "async/loop.h"
+#include "handlers/gather/internal.h"
+#include "handlers/gather/join.h"
 
-struct run;
-
-struct step_run {
-	struct run *run;
-	unsigned index;
-	bool started;
-	struct error error;
-};
-
-struct run {
-	const struct plan *plan;
-	struct client *const *clients;
-	struct exchange *exchange;
-	struct evaluation evaluation;
-	struct step_run *steps;
-	struct gather gather;
-	uint64_t ended; /* bits of the steps that have */
-	int failed;     /* the step that failed the request; -1: none */
-};
-
-/* --- one step --- */
-
-/* What on_error makes of a failure. Returns 0 where the request goes on. */
-static int replace(struct step_run *s, int r)
-{
-	const struct plan_step *p = &s->run->plan->steps[s->index];
-	struct outcome *o = &s->run->evaluation.outcomes[s->index];
-	switch (p->config->on_error) {
-	case ON_ERROR_NULL:
-		o->kind = OUTCOME_NULL;
-		return 0;
-	case ON_ERROR_DEFAULT:
-		o->kind = OUTCOME_DEFAULT;
-		o->substitute = &p->substitute;
-		return 0;
-	case ON_ERROR_OMIT:
-		o->kind = OUTCOME_OMITTED;
-		return 0;
-	case ON_ERROR_FAIL:
-		break;
-	}
-	o->kind = OUTCOME_FAILED;
-	if (s->run->failed < 0)
-		s->run->failed = (int)s->index;
-	return r;
-}
-
-static int64_t step_timeout_us(const struct config_step *c)
-{
-	return c->timeout_us ? c->timeout_us : c->source->timeout_us;
-}
-
-static int run_action(struct step_run *s)
-{
-	struct run *run = s->run;
-	const struct plan_step *p = &run->plan->steps[s->index];
-	struct value *args = arena_alloc(run->evaluation.arena, (p->arg_count + 1) * sizeof(*args));
-	for (unsigned i = 0; i < p->arg_count; i++)
-		args[i] = slot_value(&p->args[i], &run->evaluation);
-	struct run_options options = {.timeout_us = step_timeout_us(p->config), .arena = run->evaluation.arena};
-	return p->driver->run(run->clients[p->source], p->action, args, &options,
-			      &run->evaluation.outcomes[s->index].result, &s->error);
-}
-
-/* Suspends. Returns 0, also where `when` skipped it or its failure was replaced, or the failure that ends the request.
- */
-static int run_unless_skipped(struct step_run *s)
-{
-	const struct plan_step *p = &s->run->plan->steps[s->index];
-	struct outcome *o = &s->run->evaluation.outcomes[s->index];
-	if (p->has_when) {
-		struct value when = slot_value(&p->when, &s->run->evaluation);
-		if (value_falsy(&when)) {
-			o->kind = OUTCOME_SKIPPED;
-			return 0;
-		}
-	}
-	int r = run_action(s);
-	if (r == 0) {
-		o->kind = OUTCOME_RESULT;
-		return 0;
-	}
-	if (r == -ECANCELED && task_cancelled())
-		return r; /* not its own failure: the client left or a neighbour failed */
-	return replace(s, r);
-}
-
-/* The task of a step. */
-static int run_step(void *arg)
-{
-	struct step_run *s = arg;
-	int r = run_unless_skipped(s);
-	if (r == 0)
-		s->run->ended |= UINT64_C(1) << s->index;
-	return r;
-}
-
-/* --- all of them --- */
+/* --- the steps --- */
 
 static int start_ready_steps(struct run *run)
 {
@@ -117,7 +22,7 @@ static int start_ready_steps(struct run *run)
 		if (s->started || (run->plan->steps[i].needs & ~run->ended))
 			continue;
 		s->started = true;
-		int r = gather_add(&run->gather, run->plan->steps[i].config->name, run_step, s);
+		int r = gather_add(&run->gather, run->plan->steps[i].config->name, step_run, s);
 		if (r < 0)
 			return r;
 	}
@@ -142,7 +47,7 @@ static int await_step(struct run *run)
 static int run_steps(struct run *run)
 {
 	if (run->plan->step_count == 1)
-		return run_step(&run->steps[0]);
+		return step_run(&run->steps[0]);
 	gather_init(&run->gather, GATHER_FAIL_FAST);
 	int r;
 	do {
@@ -158,126 +63,174 @@ static int run_steps(struct run *run)
 	return r;
 }
 
-/* --- the reply --- */
-
-/* "reviews, rate": the steps that were replaced. NULL: none. */
-static const char *missing_steps(const struct run *run)
-{
-	struct buf names = BUF_INIT;
-	for (unsigned i = 0; i < run->plan->step_count; i++) {
-		enum outcome_kind kind = run->evaluation.outcomes[i].kind;
-		if (kind != OUTCOME_NULL && kind != OUTCOME_DEFAULT && kind != OUTCOME_OMITTED)
-			continue;
-		if (names.len)
-			buf_lit(&names, ", ");
-		buf_str(&names, run->plan->steps[i].config->name);
-	}
-	const char *text = names.len ? arena_strndup(run->evaluation.arena, names.data, names.len) : NULL;
-	buf_done(&names);
-	return text;
-}
-
-/* The failures that were replaced are seen in the log: the first of them, with its step. */
-static void note_replaced(struct run *run)
-{
-	for (unsigned i = 0; i < run->plan->step_count; i++) {
-		if (run->steps[i].error.errnum == 0)
-			continue;
-		run->exchange->error = run->steps[i].error;
-		return;
-	}
-}
-
-static void add_header(struct reply *reply, const char *name, const char *value)
-{
-	reply->headers[reply->header_count++] = (struct header){.name = {name, strlen(name)},
-								.value = {value, strlen(value)}};
-}
-
-static bool header_safe(const char *s, size_t len)
-{
-	for (size_t i = 0; i < len; i++) {
-		if (s[i] == '\r' || s[i] == '\n' || s[i] == '\0')
-			return false;
-	}
-	return true;
-}
-
-/* Declared headers. Returns 0, or -EBADMSG: a value would break the head of the reply. */
-static int add_declared_headers(struct run *run, struct reply *reply)
+static void apply_joins(struct run *run)
 {
 	const struct plan *plan = run->plan;
-	for (unsigned i = 0; i < plan->reply_header_count; i++) {
-		const struct plan_header *h = &plan->reply_headers[i];
-		struct buf text = BUF_INIT;
-		text_eval(&h->value, &run->evaluation, h->escape, &text);
-		bool safe = header_safe(text.data, text.len);
-		char *copy = arena_strndup(run->evaluation.arena, text.data, text.len);
-		struct header header = {.name = h->name, .value = {copy, text.len}};
-		buf_done(&text);
-		if (!safe)
-			return -EBADMSG;
-		reply->headers[reply->header_count++] = header;
+	struct outcome *outcomes = run->evaluation.outcomes;
+	for (unsigned i = 0; i < plan->join_count; i++) {
+		unsigned from = plan->joins[i];
+		const struct config_join *join = plan->steps[from].config->join;
+		join_apply(join, (struct join_side){&outcomes[join->into], plan->steps[join->into].config},
+			   (struct join_side){&outcomes[from], plan->steps[from].config}, run->evaluation.arena);
 	}
+}
+
+/* Suspends. All steps, within the endpoint's own permit, and what is joined of them. */
+static int run_plan(struct run *run)
+{
+	int semaphore = run->plan->endpoint->semaphore;
+	int r = semaphore < 0 ? 0 : run_acquire(run, semaphore, &run->error);
+	if (r < 0)
+		return r;
+	r = run_steps(run);
+	if (semaphore >= 0)
+		shared_semaphore_release(&run->env->semaphores[semaphore]);
+	if (r == 0)
+		apply_joins(run);
+	return r;
+}
+
+/* --- fetches --- */
+
+int run_spawn_fetch(struct run *run, task_fn fn, void *arg, struct task **t)
+{
+	struct shield s;
+	task_shield(&s, deadline_in_us(run->env->fetch_budget_us)); /* the child inherits this deadline */
+	int r = gather_add(&run->fetches, "fetch", fn, arg);
+	task_unshield(&s);
+	if (r < 0)
+		return r;
+	*t = gather_task(&run->fetches, (unsigned)r);
 	return 0;
 }
 
-static void reply_with_results(struct run *run)
+/* Suspends. The steps' results live until nobody can look at them any more. */
+static void finish(struct run *run)
 {
-	struct exchange *x = run->exchange;
-	struct reply reply = {.status = run->plan->endpoint->status};
-	x->missing = missing_steps(run);
-	add_header(&reply, "gatherd-complete", x->missing ? "false" : "true");
-	if (x->missing) {
-		add_header(&reply, "gatherd-missing", x->missing);
-		note_replaced(run);
+	struct shield s;
+	task_shield(&s, DEADLINE_NEVER);
+	while (gather_wait(&run->fetches, DEADLINE_NEVER) < 0) {
+		/* GATHER_ALL, shielded: it ends with the last fetch, each of which has a deadline. */
 	}
-	if (add_declared_headers(run, &reply) < 0) {
-		struct error e;
-		error_set(&e, -EBADMSG, 500, NULL, "a declared header's value holds CR, LF or NUL");
-		exchange_problem(x, &e, NULL, NULL, NULL);
-		return;
-	}
-	if (reply.status != 204)
-		respond_render(&run->plan->respond, &run->evaluation, &reply.body);
-	exchange_reply(x, &reply);
-}
-
-static void reply_with_failure(struct run *run, int r)
-{
-	struct exchange *x = run->exchange;
-	struct error e = ERROR_INIT;
-	const char *step = NULL;
-	if (run->failed >= 0) {
-		e = run->steps[run->failed].error;
-		step = run->plan->steps[run->failed].config->name;
-	}
-	if (e.errnum == 0 && r == -ETIMEDOUT)
-		error_set(&e, r, 504, "The deadline of the request has passed.", "the request's deadline passed");
-	else if (e.errnum == 0 && r == -EAGAIN)
-		error_set(&e, r, 503, NULL, "no memory map is left for a task's stack");
-	else if (e.errnum == 0)
-		error_set(&e, r, 500, NULL, "a step failed without saying why (%s)", strerror(-r));
-	exchange_problem(x, &e, step, NULL, NULL);
-}
-
-static int run_request(void *arg)
-{
-	struct exchange *x = arg;
-	struct run *run = x->handler_data;
-	int r = run_steps(run);
-	if (r == 0)
-		reply_with_results(run);
-	else if (r != -ECANCELED || !task_cancelled())
-		reply_with_failure(run, r);
+	task_unshield(&s);
+	gather_done(&run->fetches);
 	for (unsigned i = 0; i < run->plan->step_count; i++)
 		result_free(run->evaluation.outcomes[i].result);
-	return r;
 }
 
 /* --- the request --- */
 
-/* What references will want of the request is copied while h2o still has it. */
+/* The task of a request whose reply is not kept. */
+static int run_request(void *arg)
+{
+	struct exchange *x = arg;
+	struct run *run = x->handler_data;
+	int r = run_plan(run);
+	if (r == 0) {
+		struct reply reply = run_reply(run);
+		exchange_reply(x, &reply);
+	} else if (r != -ECANCELED || !task_cancelled()) {
+		reply_failure(run, r);
+	}
+	finish(run);
+	return r;
+}
+
+struct reply_fetch {
+	struct run *run;
+	struct flight *flight;
+};
+
+static int fetch_reply(void *arg)
+{
+	struct reply_fetch *f = arg;
+	struct run *run = f->run;
+	struct error e = ERROR_INIT;
+	struct cached *v = NULL;
+	int r = run_plan(run);
+	if (r == 0) {
+		struct reply reply = run_reply(run);
+		v = reply_keep(&reply);
+	} else {
+		e = run->failed >= 0 ? run->steps[run->failed].error : run->error;
+		if (e.errnum == 0)
+			error_set(&e, r, r == -ETIMEDOUT ? 504 : 503, NULL, "the fetch that was waited for ended (%s)",
+				  strerror(-r));
+	}
+	flight_end(f->flight, v, r == 0 && run_complete(run), r, &e);
+	return 0;
+}
+
+static struct span reply_key(const struct run *run)
+{
+	const struct plan *plan = run->plan;
+	struct buf key = BUF_INIT;
+	buf_str(&key, plan->endpoint->name);
+	for (unsigned i = 0; i < plan->key_count; i++) {
+		struct value v = slot_value(&plan->key[i], &run->evaluation);
+		buf_char(&key, '\n');
+		value_render(&v, &key);
+	}
+	struct span span = {arena_strndup(run->evaluation.arena, key.data, key.len), key.len};
+	buf_done(&key);
+	return span;
+}
+
+static void spawn_reply_fetch(struct run *run, struct flight *flight)
+{
+	struct reply_fetch *f = arena_alloc(run->evaluation.arena, sizeof(*f));
+	struct task *t;
+	*f = (struct reply_fetch){.run = run, .flight = flight};
+	int r = run_spawn_fetch(run, fetch_reply, f, &t);
+	if (r == 0) {
+		flight_task(flight, t);
+		return;
+	}
+	struct error e;
+	error_set(&e, r, 503, NULL, "no memory map is left for a task's stack");
+	flight_end(flight, NULL, false, r, &e);
+}
+
+/* The task of a request whose reply is kept and was not there, or is stale. */
+static int run_cached_request(void *arg)
+{
+	struct exchange *x = arg;
+	struct run *run = x->handler_data;
+	struct span key = reply_key(run);
+	struct cached *v;
+	struct flight *flight;
+	struct flight_wait *wait;
+	enum cache_state state = cache_look(run->env->cache, key.base, key.len, &run->plan->endpoint->cache, &v,
+					    &flight, &wait);
+	int r = 0;
+	if (flight)
+		spawn_reply_fetch(run, flight);
+	if (state == CACHE_WAIT || state == CACHE_FETCH)
+		r = flight_await(wait, &v, &run->error);
+	if (r == 0)
+		reply_cached(run, v);
+	else if (r != -ECANCELED || !task_cancelled())
+		reply_failure(run, r);
+	if (r == 0)
+		cached_drop(v);
+	finish(run);
+	return r;
+}
+
+static bool reply_from_cache(struct run *run)
+{
+	struct span key = reply_key(run);
+	struct cached *v = cache_find(run->env->cache, key.base, key.len, &run->plan->endpoint->cache);
+	if (!v)
+		return false;
+	reply_cached(run, v);
+	cached_drop(v);
+	return true;
+}
+
+/* --- its beginning --- */
+
+/* What references and the reply will want of the request is copied while h2o still has it. */
 static void collect_headers(struct run *run)
 {
 	const struct plan *plan = run->plan;
@@ -285,16 +238,21 @@ static void collect_headers(struct run *run)
 	for (unsigned i = 0; i < plan->header_count; i++)
 		headers[i] = exchange_header(run->exchange, plan->headers[i]);
 	run->evaluation.headers = headers;
+	if (plan->endpoint->cache.ttl_us)
+		run->if_none_match = exchange_header(run->exchange, "if-none-match");
+	run->explained = run->env->explain && exchange_header(run->exchange, "gatherd-explain").base;
 }
 
-static struct run *run_new(const struct plan *plan, struct client *const *clients, struct exchange *x)
+static struct run *run_new(const struct plan *plan, const struct gather_env *env, struct exchange *x)
 {
 	struct arena *a = &x->arena;
 	struct run *run = arena_zalloc(a, sizeof(*run));
 	run->plan = plan;
-	run->clients = clients;
+	run->env = env;
 	run->exchange = x;
 	run->failed = -1;
+	run->began_us = loop_now_us(loop_current());
+	gather_init(&run->fetches, GATHER_ALL);
 	run->steps = arena_array(a, plan->step_count + 1, sizeof(*run->steps));
 	for (unsigned i = 0; i < plan->step_count; i++) {
 		run->steps[i].run = run;
@@ -306,10 +264,24 @@ static struct run *run_new(const struct plan *plan, struct client *const *client
 	return run;
 }
 
-void gather_handle(const struct plan *plan, struct client *const *clients, struct exchange *x,
+static void answer(struct run *run)
+{
+	struct exchange *x = run->exchange;
+	if (run->plan->endpoint->cache.ttl_us) {
+		if (!reply_from_cache(run))
+			exchange_spawn(x, run_cached_request);
+	} else if (run->plan->step_count > 0) {
+		exchange_spawn(x, run_request);
+	} else {
+		struct reply reply = run_reply(run);
+		exchange_reply(x, &reply);
+	}
+}
+
+void gather_handle(const struct plan *plan, const struct gather_env *env, struct exchange *x,
 		   const struct route_match *m)
 {
-	struct run *run = run_new(plan, clients, x);
+	struct run *run = run_new(plan, env, x);
 	struct buf errors = BUF_INIT;
 	struct error e = ERROR_INIT;
 	x->endpoint = plan->endpoint->name;
@@ -319,13 +291,9 @@ void gather_handle(const struct plan *plan, struct client *const *clients, struc
 	int r = parameters_parse(&run->evaluation.parameters, x, m, &e, &errors);
 	if (r < 0) {
 		exchange_problem(x, &e, NULL, errors.len ? buf_cstr(&errors) : NULL, NULL);
-		buf_done(&errors);
-		return;
+	} else {
+		collect_headers(run);
+		answer(run);
 	}
 	buf_done(&errors);
-	collect_headers(run);
-	if (plan->step_count == 0)
-		reply_with_results(run);
-	else
-		exchange_spawn(x, run_request);
 }

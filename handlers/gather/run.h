@@ -1,12 +1,23 @@
 /* Answering a request by a plan. */
 #pragma once
 
+#include "async/semaphore.h"
 #include "drivers/driver.h"
+#include "handlers/cache.h"
 #include "handlers/exchange.h"
 #include "handlers/gather/plan.h"
 #include "handlers/router.h"
 
-/* Check the parameters, then reply: at once where the plan has no steps, else from a task in which each step is a task
- * of its own. clients: this worker's, one for each source. Loop thread. */
-void gather_handle(const struct plan *plan, struct client *const *clients, struct exchange *x,
+/* What this worker's plans run with. */
+struct gather_env {
+	struct client *const *clients;       /* one for each source */
+	struct shared_semaphore *semaphores; /* one for each of config.semaphores; the process's */
+	struct cache *cache;                 /* the process's */
+	bool explain;                        /* server.explain */
+	int64_t fetch_budget_us;             /* what a fetch that is shared may take: server.request_timeout */
+};
+
+/* Check the parameters, then reply: at once where the plan has no steps or the reply is cached, else from a task in
+ * which each step is a task of its own. Loop thread. */
+void gather_handle(const struct plan *plan, const struct gather_env *env, struct exchange *x,
 		   const struct route_match *m);

@@ -76,7 +76,7 @@ static int unknown_root(const struct reference *ref, struct scope *scope)
 	return -EINVAL;
 }
 
-int slot_compile(struct slot *out, const struct reference *ref, struct scope *scope)
+static int resolve(struct slot *out, const struct reference *ref, struct scope *scope)
 {
 	const struct config_endpoint *e = scope->endpoint;
 	for (unsigned i = 0; i < e->parameter_count; i++) {
@@ -102,6 +102,14 @@ int slot_compile(struct slot *out, const struct reference *ref, struct scope *sc
 		return 0;
 	}
 	return unknown_root(ref, scope);
+}
+
+int slot_compile(struct slot *out, const struct reference *ref, struct scope *scope)
+{
+	int r = resolve(out, ref, scope);
+	if (r == 0)
+		scope->kinds |= BIT(out->kind);
+	return r;
 }
 
 static bool segment_same(const struct path_segment *a, const struct path_segment *b)
@@ -147,7 +155,7 @@ static struct value follow(const struct value *v, const struct path *path, struc
 
 static struct value outcome_value(const struct outcome *o, const struct path *path, struct arena *a)
 {
-	if (o->kind == OUTCOME_RESULT && o->result)
+	if (o->result)
 		return o->result->ops->get(o->result, path, a);
 	if (o->kind == OUTCOME_DEFAULT)
 		return follow(o->substitute, path, a);
@@ -182,7 +190,7 @@ void slot_render(const struct slot *s, const struct evaluation *e, struct buf *o
 {
 	if (s->kind == SLOT_STEP && s->path.count == 0) {
 		const struct outcome *o = &e->outcomes[s->index];
-		if (o->kind == OUTCOME_RESULT && o->result) {
+		if (o->result) {
 			o->result->ops->render(o->result, out);
 			return;
 		}

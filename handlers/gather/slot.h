@@ -28,6 +28,7 @@ struct scope {
 	struct diagnostics *diagnostics;
 	const char *headers[PLAN_MAX_HEADERS]; /* lower case; those that any reference names */
 	unsigned header_count;
+	unsigned kinds; /* bits of enum slot_kind: which were referred to */
 };
 
 /* Resolve ref. Returns 0, or -EINVAL with a diagnostic at its place. */
@@ -41,13 +42,14 @@ enum outcome_kind {
 	OUTCOME_NULL,    /* it failed, `on_error: null` */
 	OUTCOME_DEFAULT, /* it failed, `on_error: { default: … }` */
 	OUTCOME_OMITTED, /* it failed, `on_error: omit` */
+	OUTCOME_STALE,   /* it failed, `on_error: stale`: an older result is there */
 	OUTCOME_FAILED,  /* it failed, and so does the request */
 };
 
 /* How a step ended. */
 struct outcome {
 	enum outcome_kind kind;
-	struct result *result;          /* owned by the run */
+	struct result *result;          /* owned by the run; NULL: there is none */
 	const struct value *substitute; /* OUTCOME_DEFAULT */
 };
 

@@ -206,7 +206,8 @@ def test_descriptors_and_memory_come_back(gatherd: Callable[..., Gatherd]) -> No
     for _ in range(6):
         burst()
     wait_for(lambda: daemon.fds <= fds + 8, 10, "descriptors to come back, but for those of the pool")
-    assert daemon.rss_kib < rss * 1.1 + 8192
+    if b"__asan_init" not in daemon.program.read_bytes():  # which keeps what was freed for a while
+        assert daemon.rss_kib < rss * 1.1 + 8192
 
 
 # -- readiness --

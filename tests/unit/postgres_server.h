@@ -22,9 +22,9 @@ static struct {
 	const char *user; /* who runs it and owns it; NULL: we */
 	uid_t uid;
 	gid_t gid;
-	pid_t pid, owner;
+	pid_t pid;
 	int port; /* of the socket's name */
-} server = {.folder = "/tmp/gatherd-pg-XXXXXX", .port = 5432};
+} server = {.port = 5432};
 
 static inline void server_die(const char *why)
 {
@@ -130,21 +130,39 @@ static inline int server_remove(const char *path, const struct stat *st, int kin
 	return remove(path);
 }
 
-/* Also at the end of the process that started it, however that ends; idempotent. */
 static inline void server_stop(void)
 {
-	if (server.owner != getpid())
-		return;
-	server.owner = 0;
 	server_end();
 	nftw(server.folder, server_remove, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* Tests are forked: their scratch folders carry the number of the program, so that it finds what a test that failed has
+ * left. */
+static inline pid_t server_program(void)
+{
+	static pid_t program;
+	if (!program)
+		program = getpid();
+	return program;
+}
+
+static inline void server_sweep(void)
+{
+	char pattern[64];
+	glob_t found;
+	snprintf(pattern, sizeof(pattern), "/tmp/gatherd-pg-%d-*", (int)server_program());
+	if (glob(pattern, 0, NULL, &found) == 0) {
+		for (size_t i = 0; i < found.gl_pathc; i++)
+			nftw(found.gl_pathv[i], server_remove, 16, FTW_DEPTH | FTW_PHYS);
+		globfree(&found);
+	}
 }
 
 static inline void server_start(void)
 {
 	server_find();
-	server.owner = getpid();
-	atexit(server_stop);
+	snprintf(server.folder, sizeof(server.folder), "/tmp/gatherd-pg-%d-XXXXXX", (int)server_program());
+
 	if (!mkdtemp(server.folder) || (server.user && chown(server.folder, server.uid, server.gid) < 0))
 		server_die("no scratch folder");
 	char *argv[] = {"initdb", "-D",        server.folder, "-U",   "postgres",         "-A",

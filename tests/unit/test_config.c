@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/json.h"
 #include "config/config.h"
@@ -99,6 +100,26 @@ START_TEST(defaults)
 	ck_assert(shop->prepare);
 	ck_assert(!shop->password.set);
 	ck_assert_int_eq(catalog->json, MONGO_JSON_PLAIN);
+	ck_assert_int_eq(shop->semaphore, -1);
+	ck_assert_uint_eq(s->cache_size, 64 << 20);
+	ck_assert(!s->explain && s->trusted_proxy_count == 0 && c->semaphore_count == 0);
+}
+END_TEST
+
+START_TEST(defaults_of_services)
+{
+	load("sources: { r: { http: \"http://h\" }, p: { files: tests/config/good } }\nsemaphores: { a: 3 }\n"
+	     "endpoints: { \"GET /\": { gather: { a: { from: r, get: \"\" }, b: { from: p, read: x } } } }\n");
+	const struct config_source *r = &c->sources[0], *p = &c->sources[1];
+	ck_assert(r->retry.attempts == 0 && r->breaker.failures == 0 && !r->headers && !r->proxy);
+	ck_assert(r->redirects == 0 && r->max_size == 8 << 20 && r->semaphore == -1 && r->timeout_us == 0);
+	ck_assert(!p->write && p->max_size == 8 << 20 && p->longest_us == 10000000);
+	ck_assert_uint_ge(c->server.threads, 1); /* they have no pool that bounds it */
+	ck_assert(c->semaphores[0].permits == 3 && c->semaphores[0].max_waiting == 1024);
+	const struct config_step *s = c->endpoints[0].steps;
+	ck_assert(s[0].expect == EXPECT_JSON && s[0].semaphore == -1 && !s[0].join && s[0].cache.ttl_us == 0);
+	ck_assert(s[1].action == ACTION_READ && s[1].as == FILE_AS_TEXT && !s[1].write);
+	ck_assert(c->endpoints[0].semaphore == -1 && c->endpoints[0].rate.count == 0);
 }
 END_TEST
 
@@ -133,6 +154,14 @@ START_TEST(server)
 	ck_assert_int_eq(s->request_timeout_us, 1500000);
 	ck_assert_int_eq(s->drain_timeout_us, 0);
 	ck_assert_uint_eq(s->body_limit, 1536);
+	ck_assert_uint_eq(s->cache_size, 16 << 20);
+	ck_assert(s->explain);
+	ck_assert_uint_eq(s->trusted_proxy_count, 4);
+	const struct config_network *p = s->trusted_proxies;
+	ck_assert(p[0].family == AF_INET && p[0].address[0] == 10 && p[0].bits == 8);
+	ck_assert(p[1].family == AF_INET && p[1].address[3] == 1 && p[1].bits == 32);
+	ck_assert(p[2].family == AF_INET6 && p[2].address[0] == 0xfd && p[2].bits == 9);
+	ck_assert(p[3].family == AF_INET6 && p[3].address[15] == 1 && p[3].bits == 128);
 	ck_assert_int_eq(c->log.level, LOG_WARNING);
 }
 END_TEST
@@ -140,13 +169,13 @@ END_TEST
 START_TEST(sources)
 {
 	load_language();
-	ck_assert_uint_eq(c->source_count, 3);
+	ck_assert_uint_eq(c->source_count, 7);
 	const struct config_source *shop = &c->sources[0], *catalog = &c->sources[1], *idle = &c->sources[2];
 	ck_assert_str_eq(shop->name, "shop");
-	ck_assert_uint_eq(shop->at.line, 18);
+	ck_assert_uint_eq(shop->at.line, 21);
 	ck_assert_int_eq(shop->kind, SOURCE_POSTGRES);
 	ck_assert_str_eq(shop->url, "postgresql://shop@/shop?host=/run/postgresql&application_name=word");
-	ck_assert_uint_eq(shop->url_at.line, 19);
+	ck_assert_uint_eq(shop->url_at.line, 22);
 	ck_assert_uint_eq(shop->url_at.column, 15);
 	ck_assert(shop->password.set);
 	ck_assert_str_eq(shop->password.value, "pass word");
@@ -163,6 +192,64 @@ START_TEST(sources)
 	ck_assert_int_eq(shop->longest_us, 800000);
 	ck_assert_int_eq(catalog->longest_us, 5000000);
 	ck_assert_int_eq(idle->longest_us, 1500000);
+}
+END_TEST
+
+static const char *header(const struct config_source *s, const char *name)
+{
+	return node_member(s->headers, name)->text;
+}
+
+START_TEST(services)
+{
+	load_language();
+	const struct config_source *rates = &c->sources[3], *papers = &c->sources[5], *notes = &c->sources[6];
+	ck_assert(rates->kind == SOURCE_HTTP && strcmp(rates->url, "https://rates.example/api") == 0);
+	ck_assert(rates->retry.attempts == 2 && rates->retry.backoff_us == 20000);
+	ck_assert(rates->breaker.failures == 5 && rates->breaker.cooldown_us == 3000000);
+	ck_assert(rates->redirects == 3 && rates->proxy && rates->max_size == 1 << 20);
+	ck_assert_str_eq(header(rates, "Accept"), "application/json");
+	ck_assert_str_eq(header(rates, "X-Braces"), "{a}");
+	ck_assert_str_eq(header(rates, "X-Number"), "1");
+	ck_assert_str_eq(header(rates, "Authorization"), "word");
+	ck_assert(node_member(rates->headers, "Authorization")->expanded); /* no message shows it */
+	ck_assert_str_eq(c->semaphores[rates->semaphore].name, "reports");
+	ck_assert_str_eq(papers->url, realpath("tests/config/good/papers", (char[4096]){0}));
+	/* Included from conf.d, where its relative folder begins. */
+	ck_assert_str_eq(notes->name, "notes");
+	ck_assert_str_eq(notes->at.file, "tests/config/good/conf.d/10-more.yaml");
+	ck_assert_str_eq(notes->url, papers->url);
+	ck_assert(notes->write && notes->max_size == 65536);
+}
+END_TEST
+
+START_TEST(semaphores)
+{
+	load_language();
+	/* The named ones of all files first, then those in place. */
+	ck_assert_uint_eq(c->semaphore_count, 5);
+	ck_assert(strcmp(c->semaphores[0].name, "reports") == 0 && c->semaphores[0].permits == 4);
+	ck_assert(strcmp(c->semaphores[1].name, "more") == 0 && c->semaphores[1].max_waiting == 0);
+	int shop = c->sources[0].semaphore, products = step(&c->endpoints[0], "products")->semaphore;
+	ck_assert(shop >= 2 && !c->semaphores[shop].name && c->semaphores[shop].permits == 5);
+	ck_assert_uint_eq(c->semaphores[shop].max_waiting, 1024);
+	ck_assert(products >= 2 && products != shop && c->semaphores[products].permits == 3);
+	ck_assert_uint_eq(c->semaphores[c->endpoints[4].semaphore].permits, 7);
+}
+END_TEST
+
+/* Two that are taken in both orders: a warning, since time-outs end it. */
+START_TEST(semaphores_both_ways)
+{
+	load("semaphores: { a: 1, b: 1, c: 1 }\n"
+	     "sources: { r: { http: \"http://h\", semaphore: b }, s: { http: \"http://h\" } }\nendpoints:\n"
+	     "  \"GET /1\": { semaphore: a, gather: { x: { from: r, get: / } } }\n"
+	     "  \"GET /2\": { semaphore: b, gather: { y: { from: s, get: /, semaphore: a } } }\n"
+	     "  \"GET /3\": { semaphore: c, gather: { z: { from: s, get: /, semaphore: a } } }\n");
+	ck_assert_uint_eq(d.count, 2);
+	ck_assert_int_eq(d.items[0].severity, SEVERITY_WARNING);
+	ck_assert_uint_eq(d.items[0].at.line, 4);
+	ck_assert_uint_eq(d.items[1].at.line, 5);
 }
 END_TEST
 
@@ -240,14 +327,14 @@ START_TEST(steps)
 {
 	load_language();
 	const struct config_endpoint *e = &c->endpoints[0];
-	ck_assert_uint_eq(e->step_count, 7);
+	ck_assert_uint_eq(e->step_count, 16);
 	const struct config_step *s = step(e, "customer");
 	ck_assert(s->source == &c->sources[0] && s->action == ACTION_SQL && s->expect == EXPECT_ONE && s->write);
 	ck_assert_str_eq(s->action_value->text, "select id, name\nfrom customers where id = {id}\n");
 	ck_assert_int_eq(s->timeout_us, 100000);
-	/* The second line of the text is line 51 of the file. */
+	/* The second line of the text is line 70 of the file. */
 	struct mark at = node_mark_at(s->action_value, strlen("select id, name\nfrom "));
-	ck_assert_uint_eq(at.line, 51);
+	ck_assert_uint_eq(at.line, 70);
 	ck_assert_uint_eq(at.column, 16);
 
 	s = step(e, "orders");
@@ -266,10 +353,85 @@ START_TEST(steps)
 }
 END_TEST
 
+START_TEST(steps_of_services)
+{
+	load_language();
+	const struct config_endpoint *e = &c->endpoints[0], *post = &c->endpoints[5];
+	const struct config_step *s = step(e, "rate");
+	ck_assert(s->action == ACTION_GET && s->expect == EXPECT_JSON && s->query->count == 2 && s->headers && s->pick);
+	ck_assert_str_eq(s->action_value->text, "/latest?base={customer.currency}");
+	ck_assert(s->cache.ttl_us == 60000000 && s->cache.stale_us == 0);
+	ck_assert(step(e, "there")->expect == EXPECT_RESPONSE && step(e, "whole")->expect == EXPECT_RESPONSE);
+	ck_assert(step(e, "table")->as == FILE_AS_JSON && step(e, "size")->action == ACTION_STAT);
+	ck_assert_int_eq(step(e, "all")->action, ACTION_LIST);
+
+	ck_assert(step(post, "sent")->action == ACTION_POST && step(post, "sent")->body->count == 2);
+	ck_assert(step(post, "put")->action == ACTION_PUT && step(post, "gone")->action == ACTION_DELETE);
+	ck_assert(step(post, "patched")->body && step(post, "patched")->body->kind == NODE_NULL);
+	s = step(post, "note");
+	ck_assert(s->action == ACTION_WRITE && s->write && strcmp(s->action_value->text, "{sent.id}.json") == 0);
+	ck_assert(step(post, "log")->action == ACTION_APPEND && step(post, "log")->content->kind == NODE_STRING);
+	ck_assert(step(post, "old")->action == ACTION_REMOVE && !step(post, "old")->content);
+}
+END_TEST
+
+START_TEST(policies)
+{
+	load_language();
+	const struct config_endpoint *e = &c->endpoints[0];
+	const struct config_step *bought = step(e, "bought"), *products = step(e, "products");
+	ck_assert(bought->on_error == ON_ERROR_STALE && bought->cache.ttl_us == 5000000);
+	ck_assert_int_eq(bought->cache.stale_us, 30000000);
+	ck_assert(products->keep && products->join && products->join->many);
+	ck_assert_ptr_eq(&e->steps[products->join->into], bought);
+	ck_assert_str_eq(products->join->key, "id");
+	ck_assert_str_eq(products->join->equals, "_id");
+	ck_assert_str_eq(products->join->as, "product");
+	ck_assert_int_eq(step(&c->endpoints[3], "file")->action, ACTION_SEND);
+	ck_assert(c->endpoints[3].rate.count == 100 && c->endpoints[3].rate.per_us == 60000000);
+	ck_assert_int_eq(c->endpoints[4].cache.ttl_us, 10000000);
+	/* << */
+	ck_assert(c->endpoints[5].rate.count == 5 && c->endpoints[5].timeout_us == 4000000);
+	ck_assert_str_eq(c->endpoints[6].summary, "Common");
+	ck_assert(c->endpoints[6].timeout_us == 3000000 && c->endpoints[6].status == 202);
+}
+END_TEST
+
+/* A place in the text of an SQL file is a place in that file. */
+START_TEST(sql_files)
+{
+	load_language();
+	const struct config_step *s = step(&c->endpoints[0], "bought");
+	struct mark at = node_mark_at(s->action_value,
+				      (size_t)(strstr(s->action_value->text, "{id}") - s->action_value->text));
+	ck_assert_str_eq(at.file, "tests/config/good/queries/orders.sql");
+	ck_assert_uint_eq(at.line, 3);
+	ck_assert_uint_eq(at.column, 33);
+	/* The same from a file that is included. */
+	s = step(&c->endpoints[8], "orders");
+	ck_assert_str_eq(s->action_value->at.file, "tests/config/good/conf.d/../queries/orders.sql");
+	ck_assert_int_eq(c->semaphores[s->semaphore].permits, 2);
+}
+END_TEST
+
+START_TEST(formats)
+{
+	load("endpoints: { \"GET /\": { respond: 1, parameters: { a: { format: date, default: 2024-02-29 },\n"
+	     "  b: { format: uuid, enum: [ 6ba7b810-9dad-11d1-80b4-00c04fd430c8 ] } } } }\n");
+	static const char wrong[] =
+		"endpoints: { \"GET /\": { respond: 1, parameters: { a: { format: date, default: 2023-02-29 },\n"
+		"  b: { format: ipv4, enum: [ 1.2.3.4, 1.2.3 ] } } } }\n";
+	ck_assert_ptr_null(config_load_text("test.yaml", wrong, sizeof(wrong) - 1, &d));
+	ck_assert_uint_eq(d.errors, 2);
+	ck_assert_str_eq(d.items[0].text, "default: \"2023-02-29\" does not fit: it is not of that \"format\"");
+	ck_assert_uint_eq(d.items[1].at.column, 39);
+}
+END_TEST
+
 START_TEST(endpoints)
 {
 	load_language();
-	ck_assert_uint_eq(c->endpoint_count, 4);
+	ck_assert_uint_eq(c->endpoint_count, 10);
 	const struct config_endpoint *e = &c->endpoints[0];
 	ck_assert(e->status == 203 && e->additional && e->timeout_us == 5000000 && e->headers->count == 2);
 	struct buf out = BUF_INIT;
@@ -277,8 +439,8 @@ START_TEST(endpoints)
 	ck_assert_str_eq(buf_cstr(&out), "{\"id\":\"{customer.id}\",\"price\":1.10,\"literal\":\"${x}\"}");
 	buf_done(&out);
 	ck_assert(c->endpoints[2].step_count == 0 && c->endpoints[2].status == 200 && !c->endpoints[2].additional);
-	ck_assert_int_eq(c->endpoints[3].method, METHOD_DELETE);
-	ck_assert_uint_eq(c->endpoints[3].parameter_count, 1);
+	ck_assert_int_eq(c->endpoints[7].method, METHOD_DELETE);
+	ck_assert_uint_eq(c->endpoints[7].parameter_count, 1);
 }
 END_TEST
 
@@ -319,7 +481,12 @@ START_TEST(nothing_leaks)
 	static const char text[] =
 		"server: { threads: \"${TEST_SECRET}\", listen: \"${TEST_SECRET}\" }\n"
 		"log: { level: \"${TEST_SECRET}\" }\n"
-		"sources: { shop: { postgres: \"postgresql:///shop\", password: \"\" } }\n"
+		"sources: { shop: { postgres: \"postgresql:///shop\", password: \"\", semaphore: \"${TEST_SECRET}\" "
+		"},\n"
+		"  r: { http: \"https://u:${TEST_SECRET}@h\", proxy: \"${TEST_SECRET}\" },\n"
+		"  h: { http: \"https://h\", headers: { A: { env: TEST_SECRET, file: a }, B: \"${TEST_SECRET}{x}\" } "
+		"},\n"
+		"  p: { files: \"${TEST_SECRET}\" } }\n"
 		"endpoints:\n  \"GET /\":\n    status: ${TEST_SECRET}\n    gather:\n"
 		"      a: { from: \"${TEST_SECRET}\", sql: a }\n"
 		"      b: { from: shop, sql: a, expect: \"${TEST_SECRET}\", on_error: \"${TEST_SECRET}\" }\n"
@@ -384,6 +551,14 @@ int main(void)
 	tcase_add_test(t, server);
 	tcase_add_test(t, sources);
 	tcase_add_test(t, credential);
+	tcase_add_test(t, defaults_of_services);
+	tcase_add_test(t, services);
+	tcase_add_test(t, semaphores);
+	tcase_add_test(t, semaphores_both_ways);
+	tcase_add_test(t, steps_of_services);
+	tcase_add_test(t, policies);
+	tcase_add_test(t, sql_files);
+	tcase_add_test(t, formats);
 	tcase_add_test(t, parameters);
 	tcase_add_test(t, body);
 	tcase_add_test(t, steps);

@@ -1,5 +1,6 @@
-/* Every file of tests/config/bad is refused with exactly the diagnostics that its lines `#! line:column: text` name, in
- * that order. A new mistake to be caught is one more file. */
+/* Every file of tests/config/bad is refused with exactly the diagnostics that its lines `#! line:column: text` (of
+ * another file:
+ * `#!! name:line:column: text`) name, in that order. A new mistake to be caught is one more file. */
 #include <check.h>
 #include <dirent.h>
 #include <stdio.h>
@@ -38,9 +39,15 @@ static void expected_of(const char *path, const struct buf *text, struct buf *ou
 	while (p < end) {
 		const char *newline = memchr(p, '\n', (size_t)(end - p));
 		const char *line_end = newline ? newline : end;
-		if (line_end - p > 3 && memcmp(p, "#! ", 3) == 0) {
+		bool here = line_end - p > 3 && memcmp(p, "#! ", 3) == 0;
+		bool there = line_end - p > 4 && memcmp(p, "#!! ", 4) == 0; /* with the file's name in the folder */
+		if (here)
 			buf_printf(out, "%s:", path);
-			buf_append(out, p + 3, (size_t)(line_end - p - 3));
+		else if (there)
+			buf_lit(out, FOLDER "/");
+		if (here || there) {
+			size_t skipped = here ? 3 : 4;
+			buf_append(out, p + skipped, (size_t)(line_end - p) - skipped);
 			buf_char(out, '\n');
 		}
 		p = line_end + 1;

@@ -279,6 +279,64 @@ START_TEST(nearest)
 }
 END_TEST
 
+/* --- the merge key --------------------------------------------------------------------------------------------- */
+
+static const struct {
+	const char *yaml, *json;
+} merges[] = {
+	{"[ &a { x: 1, y: 2 }, { <<: *a, y: 3, z: 4 } ]", "[{\"x\":1,\"y\":2},{\"y\":3,\"z\":4,\"x\":1}]"},
+	{"[ &a { x: 1, y: 2 }, { y: 3, <<: *a } ]", "[{\"x\":1,\"y\":2},{\"y\":3,\"x\":1}]"},
+	/* Of a list the first wins. */
+	{"{ <<: [ { x: 1 }, { x: 2, y: 2 }, {} ] }", "{\"x\":1,\"y\":2}"},
+	{"{ <<: { <<: { x: 1 }, y: 2 }, z: 3 }", "{\"z\":3,\"y\":2,\"x\":1}"},
+	{"{ <<: [] , a: 1 }", "{\"a\":1}"},
+	{"{ \"<<\": { x: 1 } }", "{\"<<\":{\"x\":1}}"},
+	/* A merged mapping is not merged into: what is below is taken whole. */
+	{"{ <<: { a: { x: 1 } }, a: { y: 2 } }", "{\"a\":{\"y\":2}}"},
+};
+
+START_TEST(merging)
+{
+	ck_assert_str_eq(json_of(parse(merges[_i].yaml)), merges[_i].json);
+}
+END_TEST
+
+/* What was merged stands where it was written. */
+START_TEST(merged_places)
+{
+	const struct node *n = parse("base: &base\n  key: value\nother:\n  <<: *base\n");
+	const struct node *value = node_member(node_member(n, "other"), "key");
+	ck_assert_uint_eq(value->at.line, 2);
+	ck_assert_uint_eq(value->at.column, 8);
+}
+END_TEST
+
+/* Merging counts as its aliases expand, and costs no square of the keys. */
+START_TEST(merging_is_bounded)
+{
+	struct buf text = BUF_INIT;
+	buf_lit(&text, "- &a {");
+	for (int i = 0; i < 10000; i++)
+		buf_printf(&text, "k%d: 1, ", i);
+	buf_lit(&text, "}\n- { <<: [ *a, *a, *a ] }\n");
+	const struct node *n = parse(buf_cstr(&text));
+	ck_assert_uint_eq(n->items[1]->count, 10000);
+	buf_lit(&text, "- { <<: [ *a, *a, *a ] }\n");
+	ck_assert_ptr_null(yaml_parse(&arena, "t.yaml", text.data, text.len, &d));
+	ck_assert_str_eq(d.items[0].text, "too large: more than 100000 values, aliases expanded");
+	buf_done(&text);
+}
+END_TEST
+
+/* Text that says nothing is an absent value. */
+START_TEST(nothing)
+{
+	ck_assert(node_is_absent(parse("")));
+	ck_assert(node_is_absent(parse("# a comment\n---\n...\n")));
+	ck_assert(!node_is_absent(parse("null")));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("config_yaml");
@@ -294,6 +352,10 @@ int main(void)
 	tcase_add_test(t, durations);
 	tcase_add_test(t, sorted_once);
 	tcase_add_loop_test(t, nearest, 0, ARRAY_SIZE(words));
+	tcase_add_loop_test(t, merging, 0, (int)ARRAY_SIZE(merges));
+	tcase_add_test(t, merged_places);
+	tcase_add_test(t, merging_is_bounded);
+	tcase_add_test(t, nothing);
 	suite_add_tcase(s, t);
 	SRunner *runner = srunner_create(s);
 	srunner_set_fork_status(runner, CK_NOFORK);

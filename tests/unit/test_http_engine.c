@@ -687,6 +687,29 @@ LOOP_TEST(names_are_looked_up)
 	return 0;
 }
 
+/* A proxy hears the whole URL, and nobody looks up the name behind it. */
+LOOP_TEST(proxies_are_asked)
+{
+	struct arena a;
+	struct http_origin proxy;
+	char url[64];
+	const char *why;
+
+	arena_init(&a);
+	f.upstream = upstream_start(answer_echo);
+	snprintf(url, sizeof(url), "http://127.0.0.1:%u", f.upstream->port);
+	ck_assert_int_eq(http_origin_parse(&proxy, &a, url, &why), 0);
+	ck_assert_int_eq(open_at("http://far.invalid/", &(struct http_settings){.proxy = &proxy}), 0);
+	ck_assert_str_eq(ask("/a/../b?c"), "200 GET http://far.invalid:80/a/../b?c ");
+	close_bench();
+	setenv("http_proxy", url, 1);
+	ck_assert_int_eq(open_at("http://127.0.0.1:1/", NULL), 0);
+	expect_failure(ask("/"), -ECONNREFUSED, 503, HTTP_NOT_SENT);
+	close_bench();
+	arena_done(&a);
+	return 0;
+}
+
 LOOP_TEST(nobody_listens)
 {
 	int fds = open_fds();
@@ -813,6 +836,7 @@ int main(void)
 	tcase_add_test(c, redirections_stay_at_home);
 	tcase_add_test(c, unix_sockets_are_upstreams);
 	tcase_add_test(c, names_are_looked_up);
+	tcase_add_test(c, proxies_are_asked);
 	tcase_add_test(c, nobody_listens);
 	tcase_add_test(c, connecting_has_its_own_limit);
 	tcase_add_test(c, the_second_address_is_tried);

@@ -164,5 +164,8 @@ int main(void)
 	tcase_add_test(c, it_accepts_and_is_silent);
 	tcase_add_test(c, closed_while_it_connects);
 	tcase_add_test(c, several_hosts);
-	return run_suite(s);
+	(void)server_program();
+	int status = run_suite(s);
+	server_sweep();
+	return status;
 }

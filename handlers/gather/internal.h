@@ -1,0 +1,52 @@
+/* What the files that run a plan know of each other: run.c (the request), step.c (one step), reply.c (what is sent). */
+#pragma once
+
+#include "async/gather.h"
+#include "handlers/gather/run.h"
+
+struct run;
+
+struct step_run {
+	struct run *run;
+	unsigned index;
+	bool started;
+	struct error error;      /* errnum 0: it did not fail */
+	struct span key;         /* in the cache; base NULL: none */
+	int64_t wait_us, run_us; /* before it started, counted from the request's start; from then on */
+};
+
+/* One request. In its exchange's arena. */
+struct run {
+	const struct plan *plan;
+	const struct gather_env *env;
+	struct exchange *exchange;
+	struct evaluation evaluation;
+	struct step_run *steps;
+	struct gather gather;  /* the steps */
+	struct gather fetches; /* what others may wait for too: it outlives the reply where it must */
+	uint64_t ended;        /* bits of the steps that have */
+	int failed;            /* the step that failed the request; -1: none */
+	struct error error;    /* what failed it, where that was no step */
+	int64_t began_us;
+	bool explained; /* the client asked for Server-Timing, and may */
+	struct span if_none_match;
+};
+
+/* Suspends. The whole life of a step; a task's function, arg is a struct step_run. Returns 0, also where `when` skipped
+ * it or its failure was replaced, or the failure that ends the request. */
+int step_run(void *arg);
+/* Suspends. A permit of a semaphore by its index. Returns 0 or -errno with e filled. */
+int run_acquire(struct run *run, int semaphore, struct error *e) must_check;
+/* Spawn fn(arg) as one of run's fetches: what it brings may be waited for by other requests, so it has a budget of its
+ * own and is not cancelled with this one. *t is set. Returns 0 or -errno. */
+int run_spawn_fetch(struct run *run, task_fn fn, void *arg, struct task **t) must_check;
+
+/* The reply of a run whose steps have ended, as it is sent or kept. */
+struct reply run_reply(struct run *run);
+/* True: every part is what its source said. */
+bool run_complete(const struct run *run);
+/* Tell the client what ended the request. */
+void reply_failure(struct run *run, int r);
+/* A reply as it is kept, and a kept one as it is sent (304 where the client has it already). reply_keep takes r. */
+struct cached *reply_keep(struct reply *r);
+void reply_cached(struct run *run, const struct cached *v);

@@ -1,0 +1,226 @@
+/* One step: its condition, the cache, its permits, its action, and what on_error makes of a failure. */
+#include <errno.h>
+#include <string.h>
+
+#include "async/loop.h"
+#include "handlers/gather/internal.h"
+#include "handlers/gather/text_result.h"
+
+static const struct plan_step *plan_of(const struct step_run *s)
+{
+	return &s->run->plan->steps[s->index];
+}
+
+static struct outcome *outcome_of(const struct step_run *s)
+{
+	return &s->run->evaluation.outcomes[s->index];
+}
+
+/* --- the action --- */
+
+static const struct value *evaluate_args(const struct step_run *s)
+{
+	const struct plan_step *p = plan_of(s);
+	struct value *args = arena_alloc(s->run->evaluation.arena, (p->arg_count + 1) * sizeof(*args));
+	for (unsigned i = 0; i < p->arg_count; i++)
+		args[i] = slot_value(&p->args[i], &s->run->evaluation);
+	return args;
+}
+
+static int run_action(const struct step_run *s, const struct value *args, struct result **out, struct error *e)
+{
+	const struct plan_step *p = plan_of(s);
+	const struct config_step *c = p->config;
+	struct run_options options = {
+		.timeout_us = c->timeout_us ? c->timeout_us : c->source->timeout_us,
+		.arena = s->run->evaluation.arena,
+	};
+	return p->driver->run(s->run->env->clients[p->source], p->action, args, &options, out, e);
+}
+
+int run_acquire(struct run *run, int semaphore, struct error *e)
+{
+	int r = shared_semaphore_acquire(&run->env->semaphores[semaphore], DEADLINE_NEVER);
+	if (r == -EBUSY)
+		return error_set(e, r, 503, "Too many requests are waiting.", "the queue of a semaphore is full");
+	if (r == -ETIMEDOUT)
+		return error_set(e, r, 504, "The deadline of the request has passed.",
+				 "the deadline passed in the queue of a semaphore");
+	return r;
+}
+
+/* Suspends. The permits are held around the action; waiting for them is bounded by max_waiting and the deadline. */
+static int run_with_permits(const struct step_run *s, const struct value *args, struct result **out, struct error *e)
+{
+	const struct plan_step *p = plan_of(s);
+	unsigned held = 0;
+	int r = 0;
+	for (; held < ARRAY_SIZE(p->semaphores) && p->semaphores[held] >= 0; held++) {
+		r = run_acquire(s->run, p->semaphores[held], e);
+		if (r < 0)
+			break;
+	}
+	if (r == 0)
+		r = run_action(s, args, out, e);
+	while (held > 0)
+		shared_semaphore_release(&s->run->env->semaphores[p->semaphores[--held]]);
+	return r;
+}
+
+/* --- the cache --- */
+
+/* A step's fetch that others may wait for; in the request's arena, which outlives it. */
+struct fetch {
+	const struct step_run *step;
+	const struct value *args;
+	struct flight *flight;
+};
+
+static int fetch_step(void *arg)
+{
+	struct fetch *f = arg;
+	struct result *result = NULL;
+	struct error e = ERROR_INIT;
+	struct cached *v = NULL;
+	int r = run_with_permits(f->step, f->args, &result, &e);
+	if (r == 0) {
+		struct buf text = BUF_INIT;
+		result->ops->render(result, &text);
+		v = cached_new(text.data, text.len, NULL, 0);
+		v->rows = result->rows;
+		buf_done(&text);
+		result_free(result);
+	} else if (e.errnum == 0) {
+		error_set(&e, r, 503, NULL, "the fetch that was waited for was cancelled");
+	}
+	flight_end(f->flight, v, true, r, &e);
+	return 0;
+}
+
+static int spawn_fetch(struct step_run *s, const struct value *args, struct flight *flight)
+{
+	struct fetch *f = arena_alloc(s->run->evaluation.arena, sizeof(*f));
+	struct task *t;
+	*f = (struct fetch){.step = s, .args = args, .flight = flight};
+	int r = run_spawn_fetch(s->run, fetch_step, f, &t);
+	if (r == 0) {
+		flight_task(flight, t);
+		return 0;
+	}
+	struct error e;
+	error_set(&e, r, 503, NULL, "no memory map is left for a task's stack");
+	flight_end(flight, NULL, false, r, &e);
+	return r;
+}
+
+/* What the references evaluate to, under the names of endpoint and step. */
+static struct span cache_key(const struct step_run *s, const struct value *args)
+{
+	const struct plan *plan = s->run->plan;
+	struct buf key = BUF_INIT;
+	buf_str(&key, plan->endpoint->name);
+	buf_char(&key, '\n');
+	buf_str(&key, plan_of(s)->config->name);
+	for (unsigned i = 0; i < plan_of(s)->arg_count; i++) {
+		buf_char(&key, '\n');
+		value_render(&args[i], &key);
+	}
+	struct span span = {arena_strndup(s->run->evaluation.arena, key.data, key.len), key.len};
+	buf_done(&key);
+	return span;
+}
+
+/* Suspends. The result from the cache, or from a fetch that is shared with whoever wants the same. */
+static int run_cached(struct step_run *s, const struct value *args)
+{
+	struct cache *cache = s->run->env->cache;
+	struct cached *v;
+	struct flight *flight;
+	struct flight_wait *wait;
+	int r = 0;
+	s->key = cache_key(s, args);
+	enum cache_state state = cache_look(cache, s->key.base, s->key.len, &plan_of(s)->config->cache, &v, &flight,
+					    &wait);
+	if (flight)
+		(void)spawn_fetch(s, args, flight); /* its failure lands with whoever waits */
+	if (state == CACHE_WAIT || state == CACHE_FETCH)
+		r = flight_await(wait, &v, &s->error);
+	if (r == 0)
+		outcome_of(s)->result = text_result_new(v);
+	return r;
+}
+
+/* --- its end --- */
+
+/* What on_error makes of a failure. Returns 0 where the request goes on. */
+static int replace(struct step_run *s, int r)
+{
+	struct outcome *o = outcome_of(s);
+	struct cached *old = NULL;
+	switch (plan_of(s)->config->on_error) {
+	case ON_ERROR_NULL:
+		o->kind = OUTCOME_NULL;
+		return 0;
+	case ON_ERROR_DEFAULT:
+		o->kind = OUTCOME_DEFAULT;
+		o->substitute = &plan_of(s)->substitute;
+		return 0;
+	case ON_ERROR_OMIT:
+		o->kind = OUTCOME_OMITTED;
+		return 0;
+	case ON_ERROR_STALE:
+		old = s->key.base ? cache_find_old(s->run->env->cache, s->key.base, s->key.len) : NULL;
+		if (!old)
+			break;
+		o->kind = OUTCOME_STALE;
+		o->result = text_result_new(old);
+		return 0;
+	case ON_ERROR_FAIL:
+		break;
+	}
+	o->kind = OUTCOME_FAILED;
+	s->error.step = plan_of(s)->config->name;
+	if (s->run->failed < 0)
+		s->run->failed = (int)s->index;
+	return r;
+}
+
+static bool skipped(const struct step_run *s)
+{
+	if (!plan_of(s)->has_when)
+		return false;
+	struct value when = slot_value(&plan_of(s)->when, &s->run->evaluation);
+	return value_falsy(&when);
+}
+
+static int run_unless_skipped(struct step_run *s)
+{
+	struct outcome *o = outcome_of(s);
+	if (skipped(s)) {
+		o->kind = OUTCOME_SKIPPED;
+		return 0;
+	}
+	const struct value *args = evaluate_args(s);
+	int r = plan_of(s)->config->cache.ttl_us ? run_cached(s, args)
+						 : run_with_permits(s, args, &o->result, &s->error);
+	if (r == 0) {
+		o->kind = OUTCOME_RESULT;
+		return 0;
+	}
+	if (r == -ECANCELED && task_cancelled())
+		return r; /* not its own failure: the client left or a neighbour failed */
+	return replace(s, r);
+}
+
+int step_run(void *arg)
+{
+	struct step_run *s = arg;
+	struct loop *l = loop_current();
+	int64_t began_us = loop_now_us(l);
+	s->wait_us = began_us - s->run->began_us;
+	int r = run_unless_skipped(s);
+	s->run_us = loop_now_us(l) - began_us;
+	if (r == 0)
+		s->run->ended |= UINT64_C(1) << s->index;
+	return r;
+}

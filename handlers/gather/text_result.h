@@ -1,0 +1,8 @@
+/* A cached value as a step's result: JSON text, parsed only where a reference looks inside. */
+#pragma once
+
+#include "drivers/result.h"
+#include "handlers/cache.h"
+
+/* Takes v over. */
+struct result *text_result_new(struct cached *v);

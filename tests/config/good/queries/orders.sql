@@ -1,0 +1,3 @@
+-- What a customer ordered, newest first.
+select id, placed_at
+from orders where customer_id = {id}
