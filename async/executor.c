@@ -167,7 +167,7 @@ int executor_run(struct executor *e, struct job *j, deadline_t by)
 	waiter_init(&wait.waiter, leave_job);
 	list_init(&j->link);
 	j->loop = loop_current();
-	j->waiter = &wait.waiter;
+	j->waiter = &wait.waiter; // cppcheck-suppress autoVariables ; it leaves j before it goes
 	j->done.run = job_returned;
 	j->loop->expected++;
 	r = enqueue(e, j);

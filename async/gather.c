@@ -15,6 +15,13 @@ struct gather_child {
 	unsigned index;
 };
 
+enum { CHUNK = 16 };
+
+static struct gather_child *child(const struct gather *g, unsigned index)
+{
+	return &g->chunks[index / CHUNK][index % CHUNK];
+}
+
 void gather_init(struct gather *g, enum gather_mode mode)
 {
 	*g = (struct gather){.mode = mode};
@@ -42,20 +49,20 @@ int gather_add(struct gather *g, const char *name, task_fn fn, void *arg)
 {
 	if (g->mode == GATHER_FAIL_FAST && g->first_error)
 		return -ECANCELED;
-	if (g->count == g->capacity) {
-		g->capacity = g->capacity ? g->capacity * 2 : 8;
-		g->children = mem_realloc_array(g->children, g->capacity, sizeof(*g->children));
+	if (g->count % CHUNK == 0) {
+		g->chunks = mem_realloc_array(g->chunks, g->count / CHUNK + 1, sizeof(*g->chunks));
+		g->chunks[g->count / CHUNK] = mem_array(CHUNK, sizeof(struct gather_child));
 	}
-	struct gather_child *c = mem_alloc(sizeof(*c));
+	struct gather_child *c = child(g, g->count);
 	*c = (struct gather_child){.gather = g, .index = g->count, .result = -EINPROGRESS};
 	list_init(&c->link);
 	int r = task_spawn(&c->task, fn, arg,
 			   &(struct task_options){.name = name, .ended = child_ended, .ended_arg = c});
 	if (r < 0) {
-		free(c);
+		if (g->count % CHUNK == 0)
+			free(g->chunks[g->count / CHUNK]);
 		return r;
 	}
-	g->children[g->count] = c;
 	return (int)g->count++;
 }
 
@@ -95,19 +102,19 @@ int gather_next(struct gather *g, deadline_t by)
 
 struct task *gather_task(const struct gather *g, unsigned index)
 {
-	return g->children[index]->task;
+	return child(g, index)->task;
 }
 
 int gather_result(const struct gather *g, unsigned index)
 {
-	return g->children[index]->result;
+	return child(g, index)->result;
 }
 
 void gather_cancel(struct gather *g)
 {
 	for (unsigned i = 0; i < g->count; i++) {
-		if (g->children[i]->task)
-			task_cancel(g->children[i]->task);
+		if (child(g, i)->task)
+			task_cancel(child(g, i)->task);
 	}
 }
 
@@ -122,8 +129,8 @@ void gather_done(struct gather *g)
 			abort(); /* a shielded wait without a deadline has no other end */
 		task_unshield(&s);
 	}
-	for (unsigned i = 0; i < g->count; i++)
-		free(g->children[i]);
-	free(g->children);
+	for (unsigned i = 0; i < g->count; i += CHUNK)
+		free(g->chunks[i / CHUNK]);
+	free(g->chunks);
 	gather_init(g, g->mode);
 }

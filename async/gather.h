@@ -12,8 +12,8 @@ struct gather_child;
 
 struct gather {
 	enum gather_mode mode;
-	struct gather_child **children; /* in the order of gather_add */
-	unsigned count, capacity;
+	struct gather_child **chunks; /* of children, in the order of gather_add: they never move */
+	unsigned count;
 	unsigned ended;
 	int first_error;      /* the first failure, in time; 0: none */
 	struct list finished; /* ended, not yet returned by gather_next */

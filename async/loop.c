@@ -259,6 +259,11 @@ void loop_run(struct loop *l)
 	current = outer;
 }
 
+void loop_expect(struct loop *l, int messages)
+{
+	l->expected += (unsigned)messages;
+}
+
 struct stop_message {
 	struct message message;
 	struct loop *loop;

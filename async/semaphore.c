@@ -91,8 +91,6 @@ static void grant_arrived(struct message *m)
 	w->loop->expected--;
 	if (w->waiter)
 		task_wake(w->waiter, 0);
-	else
-		shared_semaphore_release(w->semaphore);
 	free(w);
 }
 
@@ -112,11 +110,16 @@ static void leave_shared(struct waiter *waiter)
 		s->waiting--;
 	}
 	pthread_mutex_unlock(&s->lock);
-	w->waiter = NULL;
 	if (queued) {
 		w->loop->expected--;
 		free(w);
+		return;
 	}
+	/* A permit is on its way: it goes to the next at once, and what arrives is an empty message. Nothing of the
+	 * semaphore is used then; it may be gone. */
+	w->waiter = NULL;
+	w->semaphore = NULL;
+	shared_semaphore_release(s);
 }
 
 static int enqueue(struct shared_semaphore *s, struct shared_wait *w)

@@ -31,7 +31,7 @@ struct shared_semaphore {
 };
 
 void shared_semaphore_init(struct shared_semaphore *s, unsigned permits, unsigned max_waiting);
-/* All permits must be back, none on its way to another loop: free the loops first. */
+/* All permits must be back; nobody waits. */
 void shared_semaphore_done(struct shared_semaphore *s);
 /* As semaphore_acquire; from a task of any worker. */
 int shared_semaphore_acquire(struct shared_semaphore *s, deadline_t by) must_check;

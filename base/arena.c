@@ -9,7 +9,7 @@
 
 #include "base/mem.h"
 
-enum { FIRST_BLOCK_BYTES = 4096 - 64, LARGEST_STEP_BYTES = 256 * 1024 };
+enum { FIRST_BLOCK_BYTES = 4096 - 64, LARGEST_STEP_BYTES = 256 * 1024, LARGEST_KEPT_BYTES = 32 * 1024 };
 
 struct arena_block {
 	struct arena_block *older;
@@ -33,15 +33,22 @@ void arena_done(struct arena *a)
 
 void arena_reset(struct arena *a)
 {
-	struct arena_block *first = a->head;
-	while (first && first->older) {
-		struct arena_block *older = first->older;
-		free(first);
-		first = older;
+	/* The newest block is the largest: next time it may hold everything. */
+	struct arena_block *kept = a->head;
+	while (kept && kept->size > LARGEST_KEPT_BYTES) {
+		struct arena_block *older = kept->older;
+		free(kept);
+		kept = older;
 	}
-	if (first)
-		first->used = 0;
-	a->head = first;
+	for (struct arena_block *b = kept ? kept->older : NULL, *older; b; b = older) {
+		older = b->older;
+		free(b);
+	}
+	if (kept) {
+		kept->older = NULL;
+		kept->used = 0;
+	}
+	a->head = kept;
 	a->used = 0;
 }
 

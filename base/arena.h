@@ -1,7 +1,8 @@
 /* Memory that is freed all at once: a request's values, a configuration.
  *
  * An arena hands out pieces of large blocks; nothing is freed on its own. One thread at a time. Pieces are aligned for
- * any object. arena_reset keeps the first block, so that a pooled arena costs no malloc a request. */
+ * any object. arena_reset keeps a
+ * block of moderate size, so that a pooled arena costs no malloc a request. */
 #pragma once
 
 #include <stddef.h>

@@ -83,7 +83,8 @@ static void find_files(struct decoder *dc, struct files *f, const struct node *n
 	int r = glob(pattern, GLOB_ERR | GLOB_NOSORT, NULL, &found);
 	if (r != 0 && r != GLOB_NOMATCH)
 		decode_error(dc, n->at, "include: there is no such folder, or it can't be read");
-	qsort(found.gl_pathv, found.gl_pathc, sizeof(*found.gl_pathv), compare_names);
+	if (found.gl_pathc)
+		qsort(found.gl_pathv, found.gl_pathc, sizeof(*found.gl_pathv), compare_names);
 	for (size_t i = 0; i < found.gl_pathc && f->count < MAX_FILES; i++)
 		add_file(dc, f, n, found.gl_pathv[i]);
 	globfree(&found);
@@ -124,43 +125,18 @@ static void read_file(struct decoder *dc, struct files *f, const struct file *fi
 
 /* --- laying together ------------------------------------------------------------------------------------------- */
 
-struct named {
-	const struct node *key;
-	size_t index;
+struct laying {
+	struct decoder *decoder;
+	const char *what;
 };
 
-static int compare_keys(const void *p, const void *q)
-{
-	const struct named *a = p, *b = q;
-	int texts = strcmp(a->key->text, b->key->text);
-	return texts ? texts : (a->index > b->index) - (a->index < b->index);
-}
-
 /* A name that another file has too: the first one stays. */
-static void refuse_twice(struct decoder *dc, const char *what, struct node *all, struct node_member *members)
+static void on_twice(void *arg, const struct node *key, size_t index, const struct node *first)
 {
-	struct named *sorted = mem_array(all->count, sizeof(*sorted));
-	size_t kept = 0;
-
-	for (size_t i = 0; i < all->count; i++)
-		sorted[i] = (struct named){members[i].key, i};
-	qsort(sorted, all->count, sizeof(*sorted), compare_keys);
-	for (size_t i = 1, first = 0; i < all->count; i++) {
-		const struct node *key = sorted[i].key, *before = sorted[first].key;
-		if (strcmp(key->text, before->text) != 0) {
-			first = i;
-			continue;
-		}
-		decode_error(dc, key->at, "%s: \"%.100s\" is defined already, at %s:%u:%u", what, key->text,
-			     before->at.file, before->at.line, before->at.column);
-		members[sorted[i].index].key = NULL;
-	}
-	free(sorted);
-	for (size_t i = 0; i < all->count; i++) {
-		if (members[i].key)
-			members[kept++] = members[i];
-	}
-	all->count = kept;
+	const struct laying *l = arg;
+	(void)index;
+	decode_error(l->decoder, key->at, "%s: \"%.100s\" is defined already, at %s:%u:%u", l->what, key->text,
+		     first->at.file, first->at.line, first->at.column);
 }
 
 /* The mapping `name` of all files; NULL where no file has it. One that is no mapping stays: the decoder says so. */
@@ -189,8 +165,7 @@ static const struct node *lay_together(struct decoder *dc, const struct files *f
 		for (size_t j = 0; n && j < n->count; j++)
 			members[all->count++] = n->members[j];
 	}
-	if (all->count > 1)
-		refuse_twice(dc, name, all, members);
+	all->count = node_members_unique(members, all->count, on_twice, &(struct laying){dc, name});
 	return all;
 }
 

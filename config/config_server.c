@@ -168,12 +168,16 @@ static bool ends_in_zeros(const unsigned char *address, unsigned bits, unsigned 
 	return true;
 }
 
-/* 10.0.0.1, 10.0.0.0/8, fd00::/8. */
+/* 10.0.0.1, 10.0.0.0/8, fd00::/8; unix: whoever comes over a Unix socket. */
 static bool parse_network(struct decoder *dc, const char *text, struct config_network *out)
 {
 	const char *slash = strchr(text, '/');
 	const char *address = slash ? arena_strndup(&dc->diagnostics->arena, text, (size_t)(slash - text)) : text;
 
+	if (strcmp(text, "unix") == 0) {
+		out->family = AF_UNIX;
+		return true;
+	}
 	out->family = strchr(address, ':') ? AF_INET6 : AF_INET;
 	unsigned size = out->family == AF_INET ? 32 : 128;
 	if (inet_pton(out->family, address, out->address) != 1)

@@ -6,19 +6,11 @@
 
 #include "config/language.h"
 
-/* The key that makes a source of a kind is the kind's name; its rows. */
-static const struct section *const kinds[] = {
-	[SOURCE_POSTGRES] = &section_postgres,
-	[SOURCE_MONGODB] = &section_mongodb,
-	[SOURCE_HTTP] = &section_http,
-	[SOURCE_FILES] = &section_files,
-};
-
 /* No kind among the keys: is one of them nearly one? */
 static void report_no_kind(struct decoder *dc, const struct node *name, const struct node *n)
 {
 	for (size_t i = 0; i < n->count; i++) {
-		const char *nearest = nearest_name(n->members[i].key->text, source_kind_names, ARRAY_SIZE(kinds));
+		const char *nearest = nearest_name(n->members[i].key->text, source_kind_names, source_kind_count);
 		if (!nearest)
 			continue;
 		diagnostics_error(dc->diagnostics, n->members[i].key->at,
@@ -36,7 +28,7 @@ static void report_no_kind(struct decoder *dc, const struct node *name, const st
 static int kind_of(struct decoder *dc, const struct node *name, const struct node *n)
 {
 	int found = -1;
-	for (int i = 0; i < (int)ARRAY_SIZE(kinds); i++) {
+	for (int i = 0; i < (int)source_kind_count; i++) {
 		if (!node_member(n, source_kind_names[i]))
 			continue;
 		if (found >= 0) {
@@ -61,7 +53,7 @@ static void decode_source(struct decoder *dc, const struct node *name, const str
 	struct config_source *s = &dc->config->sources[dc->config->source_count++];
 	*s = (struct config_source){
 		.name = name->text, .at = name->at, .kind = (enum source_kind)kind, .semaphore = -1};
-	decode_section(dc, kinds[kind], name->text, n, s);
+	decode_section(dc, source_sections[kind], name->text, n, s);
 }
 
 void decode_sources(struct decoder *dc, const struct key *k, const struct node *n, void *object)

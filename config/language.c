@@ -94,7 +94,18 @@ const struct section section_semaphore = {.name = "semaphore", .what = "a semaph
 /* --- sources --------------------------------------------------------------------------------------------------- */
 
 const char *const source_kind_names[] = {
-	[SOURCE_POSTGRES] = "postgres", [SOURCE_MONGODB] = "mongodb", [SOURCE_HTTP] = "http", [SOURCE_FILES] = "files"};
+	[SOURCE_POSTGRES] = "postgres",
+	[SOURCE_MONGODB] = "mongodb",
+	[SOURCE_HTTP] = "http",
+	[SOURCE_FILES] = "files",
+};
+const size_t source_kind_count = ARRAY_SIZE(source_kind_names);
+const struct section *const source_sections[] = {
+	[SOURCE_POSTGRES] = &section_postgres,
+	[SOURCE_MONGODB] = &section_mongodb,
+	[SOURCE_HTTP] = &section_http,
+	[SOURCE_FILES] = &section_files,
+};
 
 static const struct key postgres_pool_keys[] = {
 	{"size", KEY_INTEGER, INTO(struct config_pool, size), .minimum = 1, .maximum = 10000, .initial = "8",
@@ -312,6 +323,13 @@ const struct section section_schema = {
 	.name = "schema", .what = "a JSON Schema", SECTION(schema_keys), SHARED(schema_words), .check = check_schema};
 
 /* --- steps ----------------------------------------------------------------------------------------------------- */
+
+const struct section *const step_sections[] = {
+	[SOURCE_POSTGRES] = &section_postgres_step,
+	[SOURCE_MONGODB] = &section_mongodb_step,
+	[SOURCE_HTTP] = &section_http_step,
+	[SOURCE_FILES] = &section_files_step,
+};
 
 #define ALLOW(...) .expect_allowed = (__VA_ARGS__)
 #define ANSWER     (BIT(EXPECT_JSON) | BIT(EXPECT_RESPONSE))

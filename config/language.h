@@ -124,7 +124,10 @@ struct action_row {
 };
 extern const struct action_row action_rows[]; /* by enum action_kind */
 extern const size_t action_count;
-extern const char *const source_kind_names[]; /* by enum source_kind */
+/* By enum source_kind. The key that makes a source of a kind is the kind's name. */
+extern const char *const source_kind_names[];
+extern const struct section *const source_sections[], *const step_sections[];
+extern const size_t source_kind_count;
 
 /* Decode n, the value of the row k, into object. */
 void decode_value(struct decoder *dc, const struct key *k, const struct node *n, void *object);
@@ -180,8 +183,8 @@ void check_http(struct decoder *dc, const struct node *mapping, void *object);
 void check_endpoint(struct decoder *dc, const struct node *mapping, void *object);
 void check_parameter(struct decoder *dc, const struct node *mapping, void *object);
 void check_schema(struct decoder *dc, const struct node *mapping, void *object);
-bool step_stranger(struct decoder *dc, const struct node *key, void *object);
 void check_root(struct decoder *dc, const struct node *mapping, void *object); /* config.c */
+bool step_stranger(struct decoder *dc, const struct node *key, void *object);  /* config_action.c */
 void check_step(struct decoder *dc, const struct node *mapping, void *object);
 /* Policies of a step, behind its action: cache, on_error, join; config_policy.c. */
 void check_step_policies(struct decoder *dc, const struct node *mapping, const struct config_step *s);

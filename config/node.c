@@ -1,10 +1,12 @@
 /* Reading a tree of nodes: members, names for messages, places inside a text, and the way to JSON. */
 #include "config/node.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
 #include "base/json_out.h"
+#include "base/mem.h"
 
 #define SHOWN_MAX 60 /* bytes of a text that a message quotes */
 
@@ -17,6 +19,47 @@ const struct node *node_member(const struct node *n, const char *name)
 			return n->members[i].value;
 	}
 	return NULL;
+}
+
+struct named {
+	const struct node *key;
+	size_t index;
+};
+
+static int compare_names(const void *p, const void *q)
+{
+	const struct named *a = p, *b = q;
+	int texts = strcmp(a->key->text, b->key->text);
+	return texts ? texts : (a->index > b->index) - (a->index < b->index);
+}
+
+size_t node_members_unique(struct node_member *members, size_t count,
+			   void (*twice)(void *arg, const struct node *key, size_t index, const struct node *first),
+			   void *arg)
+{
+	if (count < 2)
+		return count;
+	struct named *sorted = mem_array(count, sizeof(*sorted));
+	size_t kept = 0;
+
+	for (size_t i = 0; i < count; i++)
+		sorted[i] = (struct named){members[i].key, i};
+	qsort(sorted, count, sizeof(*sorted), compare_names);
+	const struct named *first = sorted;
+	for (const struct named *n = sorted + 1; n < sorted + count; n++) {
+		if (strcmp(first->key->text, n->key->text) != 0) {
+			first = n;
+			continue;
+		}
+		twice(arg, n->key, n->index, first->key);
+		members[n->index].key = NULL;
+	}
+	free(sorted);
+	for (size_t i = 0; i < count; i++) {
+		if (members[i].key)
+			members[kept++] = members[i];
+	}
+	return kept;
 }
 
 const char *node_kind_name(const struct node *n)

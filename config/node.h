@@ -55,6 +55,11 @@ static inline bool node_is_absent(const struct node *n)
 {
 	return n->kind == NODE_NULL && n->len == 0 && !n->refused;
 }
+/* Drop members whose name was there before; twice(arg, key, index, first) tells of each. Sorted, so that a large
+ * mapping costs no square. Returns how many are left, in order. */
+size_t node_members_unique(struct node_member *members, size_t count,
+			   void (*twice)(void *arg, const struct node *key, size_t index, const struct node *first),
+			   void *arg);
 /* The value of that name; NULL where n is no mapping or has none. */
 const struct node *node_member(const struct node *n, const char *name);
 /* "a mapping", "a text", … : for diagnostics. */

@@ -460,45 +460,17 @@ static bool looks_like_reference(const struct frame *f, const struct node *const
 	       children[1]->len == 0 && !children[1]->refused;
 }
 
-struct keyed {
-	const struct node *key;
-	size_t index;
+struct members {
+	struct builder *builder;
+	size_t own; /* so many of them stand in the mapping itself; those behind came by << and give way */
 };
 
-static int compare_keys(const void *p, const void *q)
+static void on_twice(void *arg, const struct node *key, size_t index, const struct node *first)
 {
-	const struct keyed *a = p, *b = q;
-	int texts = strcmp(a->key->text, b->key->text);
-	return texts ? texts : (a->index > b->index) - (a->index < b->index);
-}
-
-/* Drop keys that were given before: of the first `own` that is a mistake; those behind came by <<, and give way.
- * Sorted, so that a large mapping costs no square. Returns how many are left, in order. */
-static size_t drop_duplicates(struct builder *b, struct node_member *members, size_t count, size_t own)
-{
-	struct keyed *sorted = mem_array(count, sizeof(*sorted));
-	size_t kept = 0;
-
-	for (size_t i = 0; i < count; i++)
-		sorted[i] = (struct keyed){members[i].key, i};
-	qsort(sorted, count, sizeof(*sorted), compare_keys);
-	const struct keyed *first = sorted;
-	for (const struct keyed *k = sorted + 1; k < sorted + count; k++) {
-		if (strcmp(first->key->text, k->key->text) != 0) {
-			first = k;
-			continue;
-		}
-		if (k->index < own)
-			diagnostics_error(b->diagnostics, k->key->at, "%s is given twice; first on line %u, column %u",
-					  node_shown(k->key, b->arena), first->key->at.line, first->key->at.column);
-		members[k->index].key = NULL;
-	}
-	free(sorted);
-	for (size_t i = 0; i < count; i++) {
-		if (members[i].key)
-			members[kept++] = members[i];
-	}
-	return kept;
+	const struct members *m = arg;
+	if (index < m->own)
+		diagnostics_error(m->builder->diagnostics, key->at, "%s is given twice; first on line %u, column %u",
+				  node_shown(key, m->builder->arena), first->at.line, first->at.column);
 }
 
 /* --- the merge key << ------------------------------------------------------------------------------------------ */
@@ -565,12 +537,12 @@ static void end_mapping(struct builder *b, const struct frame *f, const struct n
 		if (node_is_scalar(children[i]) && !children[i]->refused && !is_merge_key(children[i]))
 			members[kept++] = (struct node_member){children[i], children[i + 1]};
 	}
-	size_t own = kept;
+	struct members m = {b, .own = kept};
 	for (size_t i = 0; i < mapping_count; i++) {
 		for (size_t j = 0; j < mappings[i]->count; j++)
 			members[kept++] = mappings[i]->members[j];
 	}
-	f->node->count = kept > 1 ? drop_duplicates(b, members, kept, own) : kept;
+	f->node->count = node_members_unique(members, kept, on_twice, &m);
 	f->node->members = members;
 }
 

@@ -55,6 +55,7 @@ static void stop_asking(struct budget_member *m)
 	if (list_empty(&m->ask_link))
 		return;
 	list_remove(&m->ask_link);
+	atomic_store_explicit(&m->asking, false, memory_order_relaxed);
 	atomic_fetch_sub_explicit(&m->budget->asked, 1, memory_order_relaxed);
 }
 
@@ -125,6 +126,7 @@ bool budget_take(struct budget_member *m)
 		taken = false;
 		if (list_empty(&m->ask_link)) {
 			list_append(&b->asking, &m->ask_link);
+			atomic_store_explicit(&m->asking, true, memory_order_relaxed);
 			atomic_fetch_add_explicit(&b->asked, 1, memory_order_relaxed);
 			ask_others(m);
 		}
@@ -154,9 +156,10 @@ void budget_withdraw(struct budget_member *m)
 	pthread_mutex_unlock(&m->budget->lock);
 }
 
-bool budget_wanted(const struct budget *b)
+bool budget_wanted(const struct budget_member *m)
 {
-	return atomic_load_explicit(&b->asked, memory_order_relaxed) > 0;
+	unsigned own = atomic_load_explicit(&m->asking, memory_order_relaxed) ? 1 : 0;
+	return atomic_load_explicit(&m->budget->asked, memory_order_relaxed) > own;
 }
 
 int budget_wait_begin(struct budget *b)

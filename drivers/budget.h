@@ -28,6 +28,7 @@ struct budget_member {
 	struct budget *budget;
 	struct loop *loop;
 	struct list link, ask_link; /* under lock */
+	atomic_bool asking;         /* stands in budget.asking: read without the lock, as `asked` is */
 	unsigned held;              /* under lock: connections of this worker */
 	struct message message;
 	bool message_posted; /* under lock */
@@ -45,8 +46,8 @@ void budget_join(struct budget *b, struct budget_member *m, struct loop *l,
 		 void (*notify)(struct budget_member *m, unsigned granted, bool shed));
 /* It asks for nothing more and is told nothing more; what it holds it still gives back. */
 void budget_leave(struct budget_member *m);
-/* After budget_leave: was everything given back, and has the last message arrived? Only then may m go. A connection that
- * such a message grants is to be given back by notify. */
+/* After budget_leave: was everything given back, and has the last message arrived? Only then may m go. A connection
+ * that such a message grants is to be given back by notify. */
 bool budget_quiet(struct budget_member *m);
 /* May this worker open one more connection? True: it holds it until budget_give. False: it asks, and notify comes. */
 bool budget_take(struct budget_member *m);
@@ -55,7 +56,7 @@ void budget_give(struct budget_member *m);
 /* It does not want one any more. */
 void budget_withdraw(struct budget_member *m);
 /* Does another worker wait for a connection? Then an idle one beyond the first is better closed than kept. */
-bool budget_wanted(const struct budget *b);
+bool budget_wanted(const struct budget_member *m);
 
 /* Count one more call that waits. Returns 0 or -EBUSY: max_waiting are waiting already. */
 int budget_wait_begin(struct budget *b) must_check;

@@ -45,6 +45,7 @@ struct flight {
 	struct loop *loop;   /* of the task that fetches */
 	struct task *task;   /* on that loop; NULL once it has ended */
 	struct message abandoned;
+	bool awaited; /* on that loop: the fetch has ended, abandoned is still to come */
 };
 
 /* One who waits; on the heap, for the end of the flight is a message that may find nobody there any more. */
@@ -54,7 +55,8 @@ struct flight_wait {
 	struct shard *shard;
 	struct loop *loop;
 	struct message landed;
-	struct waiter *waiter; /* on its loop; NULL: it left */
+	struct waiter *waiter; /* on its loop; NULL: not yet in flight_await, or it left */
+	bool left, over;       /* on its loop; over: landed before flight_await */
 	struct cached *value;
 	int result;
 	struct error error;
@@ -74,6 +76,7 @@ struct cached *cached_new(const char *text, size_t len, const char *headers, siz
 	v->text = bytes;
 	v->len = len;
 	v->headers = bytes + len;
+	v->headers_len = headers_len;
 	v->stored_us = monotonic_us();
 	return v;
 }
@@ -115,7 +118,7 @@ static struct entry **bucket_of(struct shard *s, uint64_t hash)
 
 static size_t entry_bytes(const struct entry *e)
 {
-	return sizeof(*e) + e->key_len + (e->value ? sizeof(*e->value) + e->value->len : 0);
+	return sizeof(*e) + e->key_len + (e->value ? sizeof(*e->value) + e->value->len + e->value->headers_len : 0);
 }
 
 static struct entry *find(struct shard *s, uint64_t hash, const void *key, size_t len)
@@ -240,6 +243,7 @@ static struct flight_wait *join_flight(struct flight *f)
 	struct flight_wait *w = mem_zalloc(sizeof(*w));
 	*w = (struct flight_wait){.flight = f, .shard = f->shard, .loop = loop_current(), .landed.run = landed};
 	list_append(&f->waiters, &w->link);
+	loop_expect(w->loop, 1);
 	return w;
 }
 
@@ -323,6 +327,8 @@ static void cancel_abandoned(struct message *m)
 	struct shard *s = f->shard;
 	if (f->task)
 		task_cancel(f->task);
+	if (f->awaited)
+		loop_expect(f->loop, -1);
 	pthread_mutex_lock(&s->lock);
 	bool gone = unreference(f);
 	pthread_mutex_unlock(&s->lock);
@@ -334,10 +340,12 @@ static void cancel_abandoned(struct message *m)
 static void landed(struct message *m)
 {
 	struct flight_wait *w = container_of(m, struct flight_wait, landed);
-	if (w->waiter) {
+	loop_expect(w->loop, -1);
+	w->over = true;
+	if (w->waiter)
 		task_wake(w->waiter, 0);
+	if (!w->left)
 		return; /* flight_await frees it */
-	}
 	cached_drop(w->value);
 	free(w);
 }
@@ -367,31 +375,38 @@ static void leave(struct waiter *waiter)
 	}
 	pthread_mutex_unlock(&w->shard->lock);
 	w->waiter = NULL;
-	if (f)
-		free(w); /* else its message is on the way */
+	w->left = true;
+	if (f) { /* else its message is on the way */
+		loop_expect(w->loop, -1);
+		free(w);
+	}
 	if (abandoned)
 		loop_post(abandoned->loop, &abandoned->abandoned);
 }
 
 int flight_await(struct flight_wait *w, struct cached **value, struct error *e)
 {
-	struct flight_waiter wait = {.wait = w};
-	waiter_init(&wait.waiter, leave);
-	w->waiter = &wait.waiter;
-	int r = task_suspend(&wait.waiter, DEADLINE_NEVER);
-	if (r < 0)
-		return r;
+	if (!w->over) {
+		struct flight_waiter wait = {.wait = w};
+		waiter_init(&wait.waiter, leave);
+		w->waiter = &wait.waiter;
+		int left = task_suspend(&wait.waiter, DEADLINE_NEVER);
+		if (left < 0)
+			return left;
+	}
 	*value = w->value;
-	r = w->result;
+	int r = w->result;
 	if (r < 0)
 		*e = w->error;
 	free(w);
 	return r;
 }
 
-/* Under lock. */
+/* Under lock. What would not fit even alone must not push everything else out. */
 static void keep_value(struct shard *s, struct entry *entry, struct cached *value)
 {
+	if (sizeof(*entry) + entry->key_len + sizeof(*value) + value->len + value->headers_len > s->limit_bytes)
+		return;
 	s->bytes -= entry_bytes(entry);
 	cached_drop(entry->value);
 	entry->value = cached_keep(value);
@@ -412,7 +427,7 @@ void flight_end(struct flight *f, struct cached *value, bool keep, int r, const 
 		f->entry = NULL;
 		if (value && keep)
 			keep_value(s, entry, value);
-		else if (!entry->value)
+		if (!entry->value)
 			drop_entry(s, entry);
 	}
 	while (!list_empty(&f->waiters)) {
@@ -426,6 +441,10 @@ void flight_end(struct flight *f, struct cached *value, bool keep, int r, const 
 	}
 	evict(s);
 	bool gone = unreference(f);
+	if (!gone) { /* the message that is to cancel it is on its way */
+		f->awaited = true;
+		loop_expect(f->loop, 1);
+	}
 	pthread_mutex_unlock(&s->lock);
 	while (!list_empty(&waiters)) {
 		struct flight_wait *w = container_of(list_shift(&waiters), struct flight_wait, link);

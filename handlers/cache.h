@@ -4,8 +4,9 @@
  * finds no fresh value joins the flight; who finds none either begins one and runs the fetch as a task of its own. A
  * flight belongs to all who wait for it: one who leaves leaves the others waiting, and the last one to leave cancels
  * the fetch. Values are immutable and counted, so a hit costs a look-up under the lock of one of the shards, held for a
- * few instructions. Memory is bounded: the least recently used entries go first. A value that has outlived its time
- * stays until it is pushed out, for `on_error: stale`. */
+ * few instructions. Memory is bounded: the least recently used entries go first, and a value that is larger than a
+ * sixteenth of the bound (a shard's part of it) is handed to those who wait and not kept. A value that has outlived its
+ * time stays until it is pushed out, for `on_error: stale`. */
 #pragma once
 
 #include <stdbool.h>
@@ -28,8 +29,10 @@ struct cached {
 	size_t rows;         /* of a step's result */
 	const char *text;    /* JSON; the rest of the struct's memory */
 	size_t len;
-	const char *headers; /* of a reply: "name\0value\0…", count of them */
+	const char *headers; /* of a reply: header_count of them, in a form of handlers/gather/reply.c */
+	size_t headers_len;
 	unsigned header_count;
+	bool complete; /* of a reply: no part of it was replaced */
 	char etag[36]; /* of a reply, with its quotes */
 };
 
@@ -37,6 +40,7 @@ struct cached {
 struct cached *cached_new(const char *text, size_t len, const char *headers, size_t headers_len);
 void cached_drop(struct cached *v); /* NULL is allowed; any thread */
 
+/* 0 bytes: nothing is kept, fetches are shared all the same. */
 struct cache *cache_new(size_t limit_bytes);
 /* No flight may be under way. NULL is allowed. */
 void cache_free(struct cache *c);

@@ -293,6 +293,25 @@ struct span exchange_header(struct exchange *x, const char *name)
 	return copy_span(x, v.base, v.len);
 }
 
+struct span exchange_header_list(struct exchange *x, const char *name)
+{
+	const h2o_req_t *req = private_of(x)->req;
+	struct buf list = BUF_INIT;
+	struct span span = {NULL, 0};
+	ssize_t at = -1;
+	while (req && (at = h2o_find_header_by_str(&req->headers, name, strlen(name), at)) >= 0) {
+		h2o_iovec_t v = req->headers.entries[at].value;
+		if (span.base)
+			buf_lit(&list, ", ");
+		buf_append(&list, v.base, v.len);
+		span.base = "";
+	}
+	if (span.base)
+		span = copy_span(x, list.data ? list.data : "", list.len);
+	buf_done(&list);
+	return span;
+}
+
 /* --- the task --- */
 
 static int run_task(void *arg)
@@ -430,6 +449,11 @@ static void send_to_h2o(struct exchange_private *p, const struct reply *r)
 	for (size_t i = 0; i < r->header_count; i++)
 		h2o_add_header_by_str(&req->pool, &req->res.headers, r->headers[i].name.base, r->headers[i].name.len, 0,
 				      NULL, r->headers[i].value.base, r->headers[i].value.len);
+	for (unsigned i = 0; i < p->exchange.always_count; i++) {
+		const struct header *h = &p->exchange.always[i];
+		h2o_add_header_by_str(&req->pool, &req->res.headers, h->name.base, h->name.len, 0, NULL, h->value.base,
+				      h->value.len);
+	}
 	if (p->all->draining)
 		req->http1_is_persistent = 0;
 

@@ -27,6 +27,11 @@ struct span {
 	size_t len;
 };
 
+struct header {
+	struct span name; /* lower case */
+	struct span value;
+};
+
 struct exchange {
 	struct arena arena;
 	enum http_method method;  /* HEAD stays HEAD: the body of the reply is dropped by the exchange */
@@ -36,7 +41,7 @@ struct exchange {
 	bool has_body;            /* it is not empty */
 	struct span content_type; /* len 0: none; valid until the reply */
 	char id[68];              /* X-Request-Id, NUL-terminated */
-	char peer[48];            /* the client's address; "unix" */
+	char peer[48];            /* the client's address, which a trusted proxy may have named; "unix" */
 	bool loopback_peer;       /* loopback or Unix socket, without X-Forwarded-For and Forwarded */
 	bool admin_listener;      /* came in on server.admin */
 	deadline_t by;            /* request_timeout from when the request was complete; may be narrowed before spawn */
@@ -48,13 +53,11 @@ struct exchange {
 
 	void *handler_data; /* the handler's own */
 
+	struct header always[2]; /* on the reply, whatever it will be; they live in the arena */
+	unsigned always_count;
+
 	/* private to exchange.c and the daemon follow; see exchange.c */
 	struct exchange_private *private;
-};
-
-struct header {
-	struct span name; /* lower case */
-	struct span value;
 };
 
 struct reply {
@@ -68,6 +71,8 @@ struct reply {
 /* The header of that name (lower case), copied to the arena; base NULL: absent. Several of them: the first. Before the
  * reply only. */
 struct span exchange_header(struct exchange *x, const char *name);
+/* The same; several of them are one list, in their order, with commas in between (RFC 9110, 5.3). */
+struct span exchange_header_list(struct exchange *x, const char *name);
 
 /* Run fn(x) as the request's task: its deadline is x->by, the client's leaving cancels it. fn must reply before it
  * returns, unless it was cancelled. Replies 503 itself where max_requests are running or no stack is to be had. */

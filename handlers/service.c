@@ -9,8 +9,10 @@
 #include "base/mem.h"
 #include "handlers/admin.h"
 #include "handlers/cache.h"
+#include "handlers/client_address.h"
 #include "handlers/gather/plan.h"
 #include "handlers/gather/run.h"
+#include "handlers/rate.h"
 #include "handlers/router.h"
 
 struct app {
@@ -21,6 +23,7 @@ struct app {
 	struct source **sources;             /* one for each source; NULL until app_open */
 	struct shared_semaphore *semaphores; /* one for each of config.semaphores */
 	struct cache *cache;
+	struct rates *rates; /* NULL: no endpoint has a rate */
 };
 
 struct service {
@@ -43,6 +46,8 @@ struct app *app_compile(const struct config *c, struct diagnostics *d)
 	for (size_t i = 0; i < c->semaphore_count; i++)
 		shared_semaphore_init(&a->semaphores[i], c->semaphores[i].permits, c->semaphores[i].max_waiting);
 	a->cache = cache_new(c->server.cache_size);
+	for (size_t i = 0; i < c->endpoint_count && !a->rates; i++)
+		a->rates = c->endpoints[i].rate.count ? rates_new(RATES_CLIENTS) : NULL;
 	for (size_t i = 0; i < c->source_count; i++)
 		driver_of(c->sources[i].kind)->source_check(&c->sources[i], d);
 	for (size_t i = 0; i < c->endpoint_count; i++)
@@ -75,6 +80,7 @@ void app_free(struct app *a)
 			driver_of(a->config->sources[i].kind)->source_free(a->sources[i]);
 	}
 	cache_free(a->cache);
+	rates_free(a->rates);
 	for (size_t i = 0; i < a->config->semaphore_count; i++)
 		shared_semaphore_done(&a->semaphores[i]);
 	arena_done(&a->arena);
@@ -93,6 +99,7 @@ int service_open(struct service **out, struct app *a, unsigned worker, struct er
 		.clients = s->clients,
 		.semaphores = a->semaphores,
 		.cache = a->cache,
+		.rates = a->rates,
 		.explain = a->config->server.explain,
 		.fetch_budget_us = a->config->server.request_timeout_us,
 	};
@@ -174,6 +181,7 @@ static void refuse_path(struct exchange *x, int r)
 void service_handle(struct service *s, struct exchange *x)
 {
 	const struct app *a = s->app;
+	client_address_set(x, &a->config->server);
 	struct readiness readiness = {
 		.draining = s->draining, .source_count = a->config->source_count, .source_down = source_down, .arg = s};
 	if (admin_handle(x, a->config, &readiness))

@@ -145,11 +145,13 @@ bool lines_compile(struct lines *out, const struct lines_spec *spec, struct acti
 
 	if (too_many(spec, env))
 		return false;
-	for (size_t i = 0; spec->source && i < spec->source->count; i++)
-		if (!names(spec->step, spec->source->members[i].key->text)) {
-			items[count] = (struct line){.name = spec->source->members[i].key->text};
-			fix_line(&items[count++], spec->source->members[i].value->text, env->arena);
-		}
+	for (size_t i = 0; spec->source && i < spec->source->count; i++) {
+		const struct node_member *m = &spec->source->members[i];
+		if (names(spec->step, m->key->text) || !node_is_scalar(m->value) || m->value->kind == NODE_NULL)
+			continue;
+		items[count] = (struct line){.name = m->key->text};
+		fix_line(&items[count++], m->value->text, env->arena);
+	}
 	for (size_t i = 0; spec->step && i < spec->step->count; i++)
 		good &= compile_line(&items[count++], &spec->step->members[i], env);
 	if (spec->accept && !names(spec->source, "Accept") && !names(spec->step, "Accept")) {

@@ -132,6 +132,11 @@ int http_names_await(struct http_names *n, deadline_t by)
 	return r < 0 ? r : future_await(&n->done, by);
 }
 
+void http_names_doubt(struct http_names *n)
+{
+	n->fresh = deadline_min(n->fresh, deadline_in_us(RETRY_US));
+}
+
 void http_names_done(struct http_names *n)
 {
 	struct shield shield;

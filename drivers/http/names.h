@@ -27,5 +27,7 @@ void http_names_init(struct http_names *n, const char *host, unsigned port, stru
 /* Suspends where no addresses are known. Returns 0, -EHOSTUNREACH (the name has none: n->why), -EBUSY (too many
  * look-ups wait), -EAGAIN (no task for it), -ETIMEDOUT or -ECANCELED. */
 int http_names_await(struct http_names *n, deadline_t by) must_check;
+/* None of the addresses let us in: look them up again soon. */
+void http_names_doubt(struct http_names *n);
 /* Suspends (shielded) until nothing is being looked up; frees. */
 void http_names_done(struct http_names *n);

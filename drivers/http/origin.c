@@ -81,6 +81,10 @@ static int read_parts(struct http_origin *out, struct arena *a, CURLU *u, const 
 		*why = "it has a query or a fragment: a query belongs to the steps";
 		return -EINVAL;
 	}
+	/* The dot of a fully qualified name stands in no certificate, and libcurl looks names up without it. */
+	size_t host_len = strlen(host);
+	if (host_len > 1 && host[host_len - 1] == '.')
+		host = arena_strndup(a, host, host_len - 1);
 	out->tls = strcmp(scheme, "https") == 0;
 	out->url = arena_printf(a, "%s://%s:%s/", scheme, host, port);
 	out->port = (unsigned)strtoul(port, NULL, 10);

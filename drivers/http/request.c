@@ -117,6 +117,8 @@ static int exchange(struct http_engine *engine, const struct http_request *reque
 	} else {
 		long status = 0;
 		r = judge(t, response, e);
+		if (response->outcome == HTTP_NOT_SENT)
+			http_names_doubt(&engine->names);
 		curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
 		response->status = (unsigned)status;
 	}

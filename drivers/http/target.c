@@ -80,7 +80,7 @@ struct builder {
 
 static struct target_part *emit(struct builder *b, enum part_kind kind)
 {
-	if (b->count == b->capacity) {
+	if (!b->parts || b->count == b->capacity) {
 		b->capacity = b->capacity ? b->capacity * 2 : 16;
 		b->parts = mem_realloc_array(b->parts, b->capacity, sizeof(*b->parts));
 	}

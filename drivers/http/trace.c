@@ -35,7 +35,7 @@ const char *trace_child(const char *parent, struct arena *a, uint64_t *random)
 		return NULL;
 	/* What a later version holds behind the flags is not ours to hand on. */
 	char *child = arena_strndup(a, parent, LENGTH);
-	memcpy(child, "00", 2);
+	child[0] = child[1] = '0';
 	uint64_t span = trace_random(random) | 1;
 	for (int i = 0; i < SPAN_LEN; i++, span >>= 4)
 		child[SPAN_AT + i] = hex[span & 15];

@@ -236,16 +236,15 @@ static void open_wanted(struct mongo_pool *p)
 
 /* --- destroying --- */
 
-static void destroy(struct connection *c)
+static void destroy(struct mongo_pool *p, struct connection *c)
 {
-	struct mongo_pool *p = c->pool;
-
 	list_remove(&c->link);
 	mongo_connection_destroy(c, deadline_min(p->close_by, deadline_in_us(GOODBYE_US)));
 	p->count[c->state]--;
 	if (c->state == CONNECTION_LEAVING)
 		budget_give(&p->member);
 	free(c);
+	more_work(p);
 }
 
 /* Sound ones go first: others wait for their places. */
@@ -258,7 +257,7 @@ static int destroy_task(void *arg)
 		deadline_t due = c->state == CONNECTION_BROKEN ? mongo_connection_rest(c) : (deadline_t){0};
 		struct waiter w;
 		if (deadline_passed(due)) {
-			destroy(c);
+			destroy(p, c);
 			continue;
 		}
 		waiter_init(&w, NULL);
@@ -443,7 +442,7 @@ void mongo_pool_release(struct mongo_pool *p, struct connection *c, unsigned con
 		drop_suspects(p);
 	}
 	bool spoilt = (consequences & MONGO_DISCARD) || c->streams.fault || c->disturbed;
-	bool spare = budget_wanted(p->settings->budget) && p->waiting == 0 && usable(p) > 1;
+	bool spare = budget_wanted(&p->member) && p->waiting == 0 && usable(p) > 1;
 	if (spoilt)
 		discard(c, c->streams.fault ? c->streams.fault : -ECONNRESET);
 	else if (p->closing || spare || outlived(c) || c->generation != p->generation)

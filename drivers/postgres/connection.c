@@ -153,7 +153,7 @@ void pg_connection_settle(struct pg_connection *conn)
 	if (conn->state <= PG_IDLE || conn->state == PG_CLOSED || conn->entries > 0 || conn->lease || conn->cancelling)
 		return;
 	timer_stop(&conn->cancel_timer, loop_timers(c->loop));
-	bool wanted_elsewhere = pg_client_waiting(c) == 0 && pg_client_live(c) > 1 && budget_wanted(&c->source->budget);
+	bool wanted_elsewhere = pg_client_waiting(c) == 0 && pg_client_live(c) > 1 && budget_wanted(&c->member);
 	conn->idle_since_us = now;
 	pg_connection_move(conn, PG_IDLE);
 	if (conn->retired || conn->ending || now >= conn->expires_us || wanted_elsewhere ||

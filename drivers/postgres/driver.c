@@ -130,9 +130,7 @@ static bool has_ended(struct pg_client *c)
 
 static void free_calls(struct pg_client *c)
 {
-	struct list *link;
-
-	while ((link = list_shift(&c->free_calls))) {
+	list_for_each_safe (link, &c->free_calls) {
 		struct pg_call *call = container_of(link, struct pg_call, link);
 		pg_parameters_done(&call->parameters);
 		free(call);
@@ -273,12 +271,39 @@ static int check_expect(struct run *run, const PGresult *result)
 				 run->place.source);
 	if ((expect == EXPECT_ONE || expect == EXPECT_MAYBE || expect == EXPECT_VALUE) && rows > 1)
 		what = "more than one row";
-	else if (expect == EXPECT_VALUE && run->statement->layout->count != 1)
+	else if (expect == EXPECT_VALUE && PQnfields(result) != 1)
 		what = "not exactly one column";
 	if (what)
 		return error_set(run->error, -EBADMSG, 500, NULL, "step %s, source %s: %s", run->place.step,
 				 run->place.source, what);
 	return 0;
+}
+
+/* The columns of the result; NULL: it has to be learned again, which what may have written is not. */
+static struct pg_layout *layout_of(struct run *run, bool last)
+{
+	struct pg_statement *st = run->statement;
+
+	if (pg_layout_fits(st->layout, run->call->result))
+		return pg_layout_keep(st->layout);
+	pg_statement_forget(st);
+	return last || !run->action->read_only ? pg_layout_new(run->call->result, &run->client->types) : NULL;
+}
+
+/* The call was answered. 1: it has to be learned again. */
+static int take_result(struct run *run, bool last, struct result **out)
+{
+	struct pg_layout *layout = layout_of(run, last);
+
+	if (!layout)
+		return 1;
+	int r = check_expect(run, run->call->result);
+	if (r == 0) {
+		*out = pg_result_new(run->call->result, layout, run->action->expect);
+		run->call->result = NULL;
+	}
+	pg_layout_drop(layout);
+	return r;
 }
 
 /* Suspends. */
@@ -293,11 +318,7 @@ static int run_action(struct run *run, struct result **out)
 		run->call = pg_call_new(run->client, run->statement);
 		r = attempt(run, tries > 0);
 		if (r == 0)
-			r = check_expect(run, run->call->result);
-		if (r == 0) {
-			*out = pg_result_new(run->call->result, run->statement->layout, run->action->expect);
-			run->call->result = NULL;
-		}
+			r = take_result(run, tries > 0, out);
 		pg_call_leave(run->call);
 	}
 	return r;

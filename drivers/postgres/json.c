@@ -89,7 +89,7 @@ static const char *render_quoted(struct buf *out, enum pg_shape element, const c
 			q++;
 		buf_char(&plain, *q);
 	}
-	render_scalar(out, element, plain.data, plain.len);
+	render_scalar(out, element, buf_cstr(&plain), plain.len);
 	buf_done(&plain);
 	return q < end ? q + 1 : end;
 }

@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <stdio.h>
 
 #include "drivers/postgres/connect.h"
 #include "drivers/postgres/pipeline.h"
@@ -337,7 +336,6 @@ static void tend_now(struct deferred *d)
 	if (is_down(c))
 		pg_pool_refuse(c, &c->down);
 	int64_t now = loop_now_us(c->loop);
-	if (getenv("DBG")) fprintf(stderr, "tend now %lld conn %u idle %u busy %u shared %u q %u closed %u waiting %u %u %u fail %u retry %lld down %lld asking %d held %u %s\n", (long long)now, c->count[0],c->count[1],c->count[2],c->count[3],c->count[4],c->count[5],c->waiting_count[0],c->waiting_count[1],c->waiting_count[2],c->failures,(long long)c->retry_at_us,(long long)c->down_since_us,c->asking,c->member.held,c->down.what);
 	int64_t next = now + tick_us(&c->source->config->pool);
 	if (c->retry_at_us > now && c->retry_at_us < next)
 		next = c->retry_at_us;

@@ -30,7 +30,7 @@ struct pg_layout *pg_layout_new(const PGresult *names, const struct pg_types *ty
 		struct pg_column *c = &layout->columns[i];
 		const char *name = PQfname(names, (int)i);
 		if (!pg_types_find(types, PQftype(names, (int)i), &c->type))
-			c->type = (struct pg_type){.shape = PG_SHAPE_STRING};
+			c->type = (struct pg_type){.oid = PQftype(names, (int)i), .shape = PG_SHAPE_STRING};
 		c->name = mem_strdup(name);
 		c->name_len = strlen(name);
 		text.len = 0;
@@ -41,6 +41,20 @@ struct pg_layout *pg_layout_new(const PGresult *names, const struct pg_types *ty
 	}
 	buf_done(&text);
 	return layout;
+}
+
+bool pg_layout_fits(const struct pg_layout *layout, const PGresult *rows)
+{
+	if (PQnfields(rows) != (int)layout->count)
+		return false;
+	for (unsigned i = 0; i < layout->count; i++) {
+		const struct pg_column *c = &layout->columns[i];
+		if (PQftype(rows, (int)i) != c->type.oid)
+			return false;
+		if (!layout->wrapped && strcmp(PQfname(rows, (int)i), c->name) != 0)
+			return false;
+	}
+	return true;
 }
 
 struct pg_layout *pg_layout_keep(struct pg_layout *layout)

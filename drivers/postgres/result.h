@@ -20,12 +20,15 @@ struct pg_column {
 struct pg_layout {
 	unsigned references;
 	unsigned count;
+	bool wrapped; /* the names are the statement's own, and not those of the rows of the one around it */
 	struct pg_column columns[];
 };
 
 /* From a description or rows; the names are `names`' columns', the types are found in types (a string where they are
  * not). */
 struct pg_layout *pg_layout_new(const PGresult *names, const struct pg_types *types);
+/* Are rows of this layout? A table may have changed since the statement was described. */
+bool pg_layout_fits(const struct pg_layout *layout, const PGresult *rows);
 struct pg_layout *pg_layout_keep(struct pg_layout *layout);
 /* NULL is allowed. */
 void pg_layout_drop(struct pg_layout *layout);

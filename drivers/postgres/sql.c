@@ -18,8 +18,8 @@ struct lexer {
 	struct buf text;
 	int *slots;
 	struct reference *references;
-	unsigned capacity;
-	const char *semicolon; /* the statement's end */
+	unsigned count, capacity; /* of slots and references */
+	const char *semicolon;    /* the statement's end */
 	bool failed;
 };
 
@@ -220,20 +220,18 @@ static void line_comment(struct lexer *l)
 /* The number of the parameter that `slot` is bound to: a new one, or the one that it has already. */
 static unsigned parameter_of(struct lexer *l, int slot, const struct reference *ref)
 {
-	struct pg_sql *out = l->out;
-
-	for (unsigned i = 0; i < out->parameter_count; i++) {
+	for (unsigned i = 0; i < l->count; i++) {
 		if (l->slots[i] == slot)
 			return i + 1;
 	}
-	if (out->parameter_count == l->capacity) {
+	if (l->count == l->capacity) {
 		l->capacity = l->capacity ? 2 * l->capacity : 8;
 		l->slots = mem_realloc_array(l->slots, l->capacity, sizeof(*l->slots));
 		l->references = mem_realloc_array(l->references, l->capacity, sizeof(*l->references));
 	}
-	l->slots[out->parameter_count] = slot;
-	l->references[out->parameter_count] = *ref;
-	return ++out->parameter_count;
+	l->slots[l->count] = slot;
+	l->references[l->count] = *ref;
+	return ++l->count;
 }
 
 static void brace(struct lexer *l)
@@ -259,7 +257,7 @@ static void brace(struct lexer *l)
 		l->failed = true; /* reported; others may be wrong too */
 		return;
 	}
-	if (l->out->parameter_count == MAX_PARAMETERS) {
+	if (l->count == MAX_PARAMETERS) {
 		fail(l, at, "more than 65535 parameters");
 		return;
 	}
@@ -382,7 +380,7 @@ bool pg_sql_parse(struct pg_sql *out, const struct node *n, struct action_env *e
 		token(&l);
 	if (!l.failed)
 		check_keyword(&l);
-	size_t count = out->parameter_count;
+	size_t count = l.count;
 	if (!l.failed) {
 		out->text = arena_strndup(env->arena, l.text.data, l.text.len);
 		int *slots = arena_array(env->arena, count + 1, sizeof(*slots));
@@ -391,6 +389,7 @@ bool pg_sql_parse(struct pg_sql *out, const struct node *n, struct action_env *e
 			memcpy(slots, l.slots, count * sizeof(*slots));
 			memcpy(references, l.references, count * sizeof(*references));
 		}
+		out->parameter_count = l.count;
 		out->slots = slots;
 		out->references = references;
 	}

@@ -232,7 +232,9 @@ static int prepare_typed(struct lesson *l, PGresult **description)
 		if (r == 0)
 			return 0;
 		const PGresult *failure = *description;
-		bool untyped = failure && (pg_sqlstate_is(failure, "42P18") || pg_sqlstate_is(failure, "42P08"));
+		/* Indeterminate, ambiguous, or (`{x} + {x}`) such that several operators would do. */
+		bool untyped = failure && (pg_sqlstate_is(failure, "42P18") || pg_sqlstate_is(failure, "42P08") ||
+					   pg_sqlstate_is(failure, "42725"));
 		if (!untyped || l->lease->state == PG_CALL_ENDED || !declare_more(st, failure)) {
 			r = explain(l, r, *description);
 			*description = NULL;
@@ -334,8 +336,9 @@ static int try_wrapped(struct lesson *l, struct pg_layout *layout, bool modifies
 		st->sql = sql;
 		for (unsigned i = 0; i < layout->count; i++) {
 			if (layout->columns[i].type.shape == PG_SHAPE_SERVER)
-				layout->columns[i].type.shape = PG_SHAPE_JSON;
+				layout->columns[i].type = (struct pg_type){.oid = PG_OID_JSON, .shape = PG_SHAPE_JSON};
 		}
+		layout->wrapped = true;
 	} else {
 		free(sql);
 		if (description && l->lease->state != PG_CALL_ENDED)
@@ -465,7 +468,7 @@ static int wait_for_learner(struct pg_client *c, struct pg_statement *st, const 
 {
 	/* As long as the learner may take. */
 	int64_t longest_us = c->source->config->pool.acquire_timeout_us + limit->timeout_us;
-	deadline_t by = limit->timeout_us ? (deadline_t){loop_now_us(c->loop) + longest_us} : DEADLINE_NEVER;
+	deadline_t by = limit->timeout_us ? deadline_in_us(longest_us) : DEADLINE_NEVER;
 	unsigned round = st->learned;
 	struct waiter w;
 

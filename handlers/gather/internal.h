@@ -10,7 +10,7 @@ struct step_run {
 	struct run *run;
 	unsigned index;
 	bool started;
-	struct error error;      /* errnum 0: it did not fail */
+	struct error *error;     /* NULL: it did not fail */
 	struct span key;         /* in the cache; base NULL: none */
 	int64_t wait_us, run_us; /* before it started, counted from the request's start; from then on */
 };
@@ -28,8 +28,10 @@ struct run {
 	int failed;            /* the step that failed the request; -1: none */
 	struct error error;    /* what failed it, where that was no step */
 	int64_t began_us;
+	bool left;      /* its client went away before the reply */
 	bool explained; /* the client asked for Server-Timing, and may */
 	struct span if_none_match;
+	struct span traceparent; /* for HTTP sources */
 };
 
 /* Suspends. The whole life of a step; a task's function, arg is a struct step_run. Returns 0, also where `when` skipped
@@ -47,6 +49,7 @@ struct reply run_reply(struct run *run);
 bool run_complete(const struct run *run);
 /* Tell the client what ended the request. */
 void reply_failure(struct run *run, int r);
-/* A reply as it is kept, and a kept one as it is sent (304 where the client has it already). reply_keep takes r. */
-struct cached *reply_keep(struct reply *r);
-void reply_cached(struct run *run, const struct cached *v);
+/* A reply as it is kept, and a kept one as it is sent (304 where the client has it already). reply_keep takes r.
+ * from: "hit", "stale" or "shared", for Server-Timing; NULL: the run fetched it itself. */
+struct cached *reply_keep(const struct run *run, struct reply *r);
+void reply_cached(struct run *run, const struct cached *v, const char *from);

@@ -9,6 +9,7 @@ const struct driver *driver_of(enum source_kind kind)
 	static const struct driver *const drivers[] = {
 		[SOURCE_POSTGRES] = &postgres_driver,
 		[SOURCE_MONGODB] = &mongo_driver,
+		[SOURCE_HTTP] = &http_driver,
 	};
 	return drivers[kind];
 }
@@ -217,7 +218,7 @@ static int compile_steps(struct plan *plan, const struct config *c, struct scope
 /* All of the request that the reply can depend on. */
 static void compile_key(struct plan *plan, const struct scope *scope)
 {
-	static const enum slot_kind whole[] = {SLOT_BODY, SLOT_PATH, SLOT_ID, SLOT_IP};
+	static const enum slot_kind whole[] = {SLOT_BODY, SLOT_METHOD, SLOT_PATH, SLOT_ID, SLOT_IP};
 	size_t parameters = plan->endpoint->parameter_count;
 	struct slot *key = arena_array(scope->arena, parameters + scope->header_count + ARRAY_SIZE(whole),
 				       sizeof(*key));

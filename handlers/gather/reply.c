@@ -40,9 +40,9 @@ static const char *missing_steps(const struct run *run)
 static void note_replaced(struct run *run)
 {
 	for (unsigned i = 0; i < run->plan->step_count; i++) {
-		if (run->steps[i].error.errnum == 0)
+		if (!run->steps[i].error)
 			continue;
-		run->exchange->error = run->steps[i].error;
+		run->exchange->error = *run->steps[i].error;
 		return;
 	}
 }
@@ -99,7 +99,7 @@ struct reply run_reply(struct run *run)
 		add_header(&reply, "gatherd-missing", run->exchange->missing);
 		note_replaced(run);
 	}
-	if (run->explained && run->plan->step_count)
+	if (run->explained && run->plan->step_count && !run->plan->endpoint->cache.ttl_us)
 		add_header(&reply, "server-timing", server_timing(run));
 	add_declared_headers(run, &reply);
 	if (reply.status != 204)
@@ -111,7 +111,7 @@ struct reply run_reply(struct run *run)
 
 void reply_failure(struct run *run, int r)
 {
-	struct error e = run->failed >= 0 ? run->steps[run->failed].error : run->error;
+	struct error e = run->failed >= 0 ? *run->steps[run->failed].error : run->error;
 	if (e.errnum == 0 && r == -ETIMEDOUT)
 		error_set(&e, r, 504, "The deadline of the request has passed.", "the request's deadline passed");
 	else if (e.errnum == 0 && r == -EAGAIN)
@@ -139,15 +139,28 @@ static void make_etag(char etag[36], const char *text, size_t len)
 	*etag = '\0';
 }
 
+/* Kept as the name, the length of the value (it may hold a NUL, which is refused when it is sent) and the value. */
 static void keep_header(struct buf *out, struct span name, struct span value)
 {
+	uint32_t len = (uint32_t)value.len;
 	buf_append(out, name.base, name.len);
 	buf_char(out, '\0');
+	buf_append(out, &len, sizeof(len));
 	buf_append(out, value.base, value.len);
 	buf_char(out, '\0');
 }
 
-struct cached *reply_keep(struct reply *r)
+static const char *next_kept(const char *at, struct header *h)
+{
+	uint32_t len;
+	h->name = (struct span){at, strlen(at)};
+	at += h->name.len + 1;
+	memcpy(&len, at, sizeof(len));
+	h->value = (struct span){at + sizeof(len), len};
+	return h->value.base + len + 1;
+}
+
+struct cached *reply_keep(const struct run *run, struct reply *r)
 {
 	struct buf headers = BUF_INIT;
 	for (size_t i = 0; i < r->header_count; i++)
@@ -157,6 +170,7 @@ struct cached *reply_keep(struct reply *r)
 			    (struct span){r->content_type, strlen(r->content_type)});
 	struct cached *v = cached_new(r->body.data, r->body.len, headers.data, headers.len);
 	v->status = r->status;
+	v->complete = run_complete(run);
 	v->header_count = (unsigned)r->header_count + (r->content_type ? 1 : 0);
 	make_etag(v->etag, r->body.data, r->body.len);
 	buf_done(&headers);
@@ -174,25 +188,73 @@ static bool client_has(struct span if_none_match, const char *etag)
 	return memmem(if_none_match.base, if_none_match.len, etag, strlen(etag)) != NULL;
 }
 
-void reply_cached(struct run *run, const struct cached *v)
+/* The kept headers. Returns whether the endpoint declares a Cache-Control of its own. */
+static bool add_kept_headers(struct reply *reply, const struct cached *v)
 {
-	const struct config_cache *policy = &run->plan->endpoint->cache;
-	struct arena *a = run->evaluation.arena;
-	struct reply reply = {.status = client_has(run->if_none_match, v->etag) ? 304 : v->status};
-	int64_t age_us = monotonic_us() - v->stored_us;
 	const char *at = v->headers;
+	bool controlled = false;
 	for (unsigned i = 0; i < v->header_count; i++) {
-		const char *name = at, *value = name + strlen(name) + 1;
-		at = value + strlen(value) + 1;
-		if (strcmp(name, "content-type") == 0)
-			reply.content_type = value;
-		else if (reply.header_count + 3 < ARRAY_SIZE(reply.headers))
-			add_header(&reply, name, value);
+		struct header h;
+		at = next_kept(at, &h);
+		controlled |= strcmp(h.name.base, "cache-control") == 0;
+		if (strcmp(h.name.base, "content-type") == 0)
+			reply->content_type = h.value.base;
+		else
+			reply->headers[reply->header_count++] = h;
 	}
-	add_header(&reply, "etag", v->etag);
-	add_header(&reply, "cache-control", arena_printf(a, "max-age=%lld", (long long)(policy->ttl_us / 1000000)));
-	add_header(&reply, "age", arena_printf(a, "%lld", (long long)(age_us / 1000000)));
-	if (reply.status != 304)
+	return controlled;
+}
+
+/* How long others may keep it (RFC 9111, RFC 5861). What depends on the client's address is not for shared caches. */
+static const char *cache_control(const struct run *run)
+{
+	const struct plan *plan = run->plan;
+	const struct config_cache *policy = &plan->endpoint->cache;
+	const char *who = "", *stale = "";
+	for (unsigned i = 0; i < plan->key_count; i++) {
+		if (plan->key[i].kind == SLOT_IP)
+			who = "private, ";
+	}
+	if (policy->stale_us >= 1000000)
+		stale = arena_printf(run->evaluation.arena, ", stale-while-revalidate=%lld",
+				     (long long)(policy->stale_us / 1000000));
+	return arena_printf(run->evaluation.arena, "%smax-age=%lld%s", who, (long long)(policy->ttl_us / 1000000),
+			    stale);
+}
+
+/* The headers of the request that the reply depends on. */
+static const char *vary(const struct run *run)
+{
+	struct buf names = BUF_INIT;
+	for (unsigned i = 0; i < run->plan->header_count; i++) {
+		if (i)
+			buf_lit(&names, ", ");
+		buf_str(&names, run->plan->headers[i]);
+	}
+	const char *text = arena_strndup(run->evaluation.arena, names.data, names.len);
+	buf_done(&names);
+	return text;
+}
+
+void reply_cached(struct run *run, const struct cached *v, const char *from)
+{
+	struct arena *a = run->evaluation.arena;
+	bool known = v->complete && client_has(run->if_none_match, v->etag);
+	struct reply reply = {.status = known ? 304 : v->status};
+	int64_t age_us = monotonic_us() - v->stored_us;
+	bool controlled = add_kept_headers(&reply, v);
+	if (v->complete) {
+		add_header(&reply, "etag", v->etag);
+		add_header(&reply, "age", arena_printf(a, "%lld", (long long)(age_us / 1000000)));
+	}
+	if (!controlled)
+		add_header(&reply, "cache-control", v->complete ? cache_control(run) : "no-store");
+	if (run->plan->header_count)
+		add_header(&reply, "vary", vary(run));
+	if (run->explained)
+		add_header(&reply, "server-timing",
+			   from ? arena_printf(a, "cache;desc=\"%s\"", from) : server_timing(run));
+	if (!known)
 		buf_append(&reply.body, v->text, v->len);
 	exchange_reply(run->exchange, &reply);
 }

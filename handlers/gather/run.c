@@ -104,10 +104,13 @@ int run_spawn_fetch(struct run *run, task_fn fn, void *arg, struct task **t)
 	return 0;
 }
 
-/* Suspends. The steps' results live until nobody can look at them any more. */
+/* Suspends. The steps' results live until nobody can look at them any more. Who is cancelled only now is so because the
+ * daemon ends: then the fetches end too. */
 static void finish(struct run *run)
 {
 	struct shield s;
+	if (gather_wait(&run->fetches, DEADLINE_NEVER) == -ECANCELED && !run->left)
+		gather_cancel(&run->fetches);
 	task_shield(&s, DEADLINE_NEVER);
 	while (gather_wait(&run->fetches, DEADLINE_NEVER) < 0) {
 		/* GATHER_ALL, shielded: it ends with the last fetch, each of which has a deadline. */
@@ -132,6 +135,7 @@ static int run_request(void *arg)
 	} else if (r != -ECANCELED || !task_cancelled()) {
 		reply_failure(run, r);
 	}
+	run->left = task_cancelled();
 	finish(run);
 	return r;
 }
@@ -150,9 +154,9 @@ static int fetch_reply(void *arg)
 	int r = run_plan(run);
 	if (r == 0) {
 		struct reply reply = run_reply(run);
-		v = reply_keep(&reply);
+		v = reply_keep(run, &reply);
 	} else {
-		e = run->failed >= 0 ? run->steps[run->failed].error : run->error;
+		e = run->failed >= 0 ? *run->steps[run->failed].error : run->error;
 		if (e.errnum == 0)
 			error_set(&e, r, r == -ETIMEDOUT ? 504 : 503, NULL, "the fetch that was waited for ended (%s)",
 				  strerror(-r));
@@ -207,12 +211,15 @@ static int run_cached_request(void *arg)
 		spawn_reply_fetch(run, flight);
 	if (state == CACHE_WAIT || state == CACHE_FETCH)
 		r = flight_await(wait, &v, &run->error);
+	static const char *const from[] = {
+		[CACHE_FRESH] = "hit", [CACHE_STALE] = "stale", [CACHE_WAIT] = "shared", [CACHE_FETCH] = NULL};
 	if (r == 0)
-		reply_cached(run, v);
+		reply_cached(run, v, from[state]);
 	else if (r != -ECANCELED || !task_cancelled())
 		reply_failure(run, r);
 	if (r == 0)
 		cached_drop(v);
+	run->left = task_cancelled();
 	finish(run);
 	return r;
 }
@@ -223,7 +230,7 @@ static bool reply_from_cache(struct run *run)
 	struct cached *v = cache_find(run->env->cache, key.base, key.len, &run->plan->endpoint->cache);
 	if (!v)
 		return false;
-	reply_cached(run, v);
+	reply_cached(run, v, "hit");
 	cached_drop(v);
 	return true;
 }
@@ -238,8 +245,9 @@ static void collect_headers(struct run *run)
 	for (unsigned i = 0; i < plan->header_count; i++)
 		headers[i] = exchange_header(run->exchange, plan->headers[i]);
 	run->evaluation.headers = headers;
+	run->traceparent = exchange_header(run->exchange, "traceparent");
 	if (plan->endpoint->cache.ttl_us)
-		run->if_none_match = exchange_header(run->exchange, "if-none-match");
+		run->if_none_match = exchange_header_list(run->exchange, "if-none-match");
 	run->explained = run->env->explain && exchange_header(run->exchange, "gatherd-explain").base;
 }
 
@@ -288,6 +296,8 @@ void gather_handle(const struct plan *plan, const struct gather_env *env, struct
 	x->handler_data = run;
 	if (plan->endpoint->timeout_us)
 		x->by = deadline_min(x->by, deadline_in_us(plan->endpoint->timeout_us));
+	if (plan->endpoint->rate.count && !rate_admit(env->rates, &plan->endpoint->rate, x))
+		return;
 	int r = parameters_parse(&run->evaluation.parameters, x, m, &e, &errors);
 	if (r < 0) {
 		exchange_problem(x, &e, NULL, errors.len ? buf_cstr(&errors) : NULL, NULL);

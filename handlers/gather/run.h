@@ -6,6 +6,7 @@
 #include "handlers/cache.h"
 #include "handlers/exchange.h"
 #include "handlers/gather/plan.h"
+#include "handlers/rate.h"
 #include "handlers/router.h"
 
 /* What this worker's plans run with. */
@@ -13,6 +14,7 @@ struct gather_env {
 	struct client *const *clients;       /* one for each source */
 	struct shared_semaphore *semaphores; /* one for each of config.semaphores; the process's */
 	struct cache *cache;                 /* the process's */
+	struct rates *rates;                 /* the process's */
 	bool explain;                        /* server.explain */
 	int64_t fetch_budget_us;             /* what a fetch that is shared may take: server.request_timeout */
 };

@@ -34,6 +34,8 @@ static int run_action(const struct step_run *s, const struct value *args, struct
 	struct run_options options = {
 		.timeout_us = c->timeout_us ? c->timeout_us : c->source->timeout_us,
 		.arena = s->run->evaluation.arena,
+		.request_id = s->run->exchange->id,
+		.traceparent = s->run->traceparent.base,
 	};
 	return p->driver->run(s->run->env->clients[p->source], p->action, args, &options, out, e);
 }
@@ -131,7 +133,7 @@ static struct span cache_key(const struct step_run *s, const struct value *args)
 }
 
 /* Suspends. The result from the cache, or from a fetch that is shared with whoever wants the same. */
-static int run_cached(struct step_run *s, const struct value *args)
+static int run_cached(struct step_run *s, const struct value *args, struct error *e)
 {
 	struct cache *cache = s->run->env->cache;
 	struct cached *v;
@@ -144,7 +146,7 @@ static int run_cached(struct step_run *s, const struct value *args)
 	if (flight)
 		(void)spawn_fetch(s, args, flight); /* its failure lands with whoever waits */
 	if (state == CACHE_WAIT || state == CACHE_FETCH)
-		r = flight_await(wait, &v, &s->error);
+		r = flight_await(wait, &v, e);
 	if (r == 0)
 		outcome_of(s)->result = text_result_new(v);
 	return r;
@@ -179,7 +181,6 @@ static int replace(struct step_run *s, int r)
 		break;
 	}
 	o->kind = OUTCOME_FAILED;
-	s->error.step = plan_of(s)->config->name;
 	if (s->run->failed < 0)
 		s->run->failed = (int)s->index;
 	return r;
@@ -201,14 +202,20 @@ static int run_unless_skipped(struct step_run *s)
 		return 0;
 	}
 	const struct value *args = evaluate_args(s);
-	int r = plan_of(s)->config->cache.ttl_us ? run_cached(s, args)
-						 : run_with_permits(s, args, &o->result, &s->error);
+	struct error e; /* large, and rarely wanted: neither cleared nor part of the step */
+	e.errnum = 0;
+	int r = plan_of(s)->config->cache.ttl_us ? run_cached(s, args, &e) : run_with_permits(s, args, &o->result, &e);
 	if (r == 0) {
 		o->kind = OUTCOME_RESULT;
 		return 0;
 	}
 	if (r == -ECANCELED && task_cancelled())
 		return r; /* not its own failure: the client left or a neighbour failed */
+	if (e.errnum == 0)
+		error_set(&e, r, r == -ETIMEDOUT ? 504 : 500, NULL, "the step ended without saying why");
+	s->error = arena_alloc(s->run->evaluation.arena, sizeof(*s->error));
+	*s->error = e;
+	s->error->step = plan_of(s)->config->name;
 	return replace(s, r);
 }
 

@@ -307,32 +307,19 @@ def test_warnings(program: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        'include: [ "conf.d/*.yaml" ]\n' + GOOD,
         "trace: { otlp: 'http://127.0.0.1:4318' }\n" + GOOD,
-        "semaphores: { reports: 4 }\n" + GOOD,
-        "server: { cache_size: 64MiB }\n" + GOOD,
-        "server: { trusted_proxies: [ 10.0.0.0/8 ] }\n" + GOOD,
         "server: { debug: true }\n" + GOOD,
-        "server: { explain: true }\n" + GOOD,
         "server: { listen: [ systemd ] }\n" + GOOD,
         "server: { listen: [ { address: '127.0.0.1:0', tls: { certificate: a, key: b } } ] }\n" + GOOD,
         "server: { listen: [ { address: '127.0.0.1:0', http2: true } ] }\n" + GOOD,
         "log: { format: json }\n" + GOOD,
-        GOOD.replace("sources:\n", 'sources:\n  h: { http: "http://x" }\n'),
-        GOOD.replace("sources:\n", "sources:\n  f: { files: /srv }\n"),
-        GOOD.replace('test" }\n  db', 'test", semaphore: 5 }\n  db'),
-        GOOD.replace("sql: select 1", "sql: { file: a.sql }"),
         GOOD.replace("sql: select 1", "transaction: [ { a: { sql: select 1 } } ]"),
-        GOOD.replace("sql: select 1", "sql: select 1, semaphore: x"),
-        GOOD.replace("sql: select 1", "sql: select 1, cache: 5s"),
-        GOOD.replace("sql: select 1", "sql: select 1, join: { into: a, key: b, equals: c, as: d }"),
         GOOD.replace("sql: select 1", "sql: select 1, exclusive: true"),
-        GOOD.replace("sql: select 1", "sql: select 1, on_error: stale"),
         GOOD.replace("from: pg, sql: select 1", "from: db, insert_one: x, document: {}"),
         GOOD.replace("from: pg, sql: select 1", "from: db, update_many: x, filter: {}, update: {}"),
         *(
             GOOD.replace("{ gather:", f"{{ {key}, gather:")
-            for key in ("auth: jwt", "cache: 5s", "rate: 100/s", "semaphore: x", "stream: ndjson", "listen: channel", "handler: 'm.so:f'")
+            for key in ("auth: jwt", "stream: ndjson", "listen: channel", "handler: 'm.so:f'")
         ),
         GOOD.replace("sql: select 1", 'sql: "select {claims.sub}"'),
     ],

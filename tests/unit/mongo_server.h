@@ -29,6 +29,7 @@
 #define SERVER_CONNECTIONS_MAX 4096
 
 struct server {
+	bool running;
 	int listener;
 	uint16_t port;
 	SSL_CTX *tls; /* NULL: clear text */
@@ -372,6 +373,7 @@ static inline void *accept_all(void *arg)
 /* Everything but the listener is ready. */
 static inline void server_run(struct server *s)
 {
+	s->running = true;
 	s->accepted = s->open = 0;
 	atomic_store(&s->cut_after, -1);
 	atomic_store(&s->cut_requests, -1);
@@ -420,6 +422,7 @@ static inline void server_drop_all(struct server *s)
 
 static inline void server_stop(struct server *s)
 {
+	s->running = false;
 	shutdown(s->listener, SHUT_RDWR);
 	pthread_join(s->acceptor, NULL);
 	close(s->listener);
@@ -442,6 +445,8 @@ static inline unsigned server_accepted(struct server *s)
 
 static inline unsigned server_open(struct server *s)
 {
+	if (!s->running)
+		return 0;
 	pthread_mutex_lock(&s->lock);
 	unsigned n = s->open;
 	pthread_mutex_unlock(&s->lock);

@@ -1,6 +1,7 @@
 /* A PostgreSQL of the test's own: a cluster in a scratch folder, on a Unix socket, run by a user that is not root. */
 #pragma once
 
+#include <fcntl.h>
 #include <ftw.h>
 #include <glob.h>
 #include <libpq-fe.h>
@@ -52,19 +53,22 @@ static inline void server_find(void)
 	server.user = "x";
 }
 
-/* Run a program of PostgreSQL's as its user. */
+/* Run a program of PostgreSQL's as its user. The process may have threads: the child calls nothing that takes a lock.
+ */
 static inline pid_t server_spawn(char *const argv[])
 {
-	char path[512];
+	char path[512], log[128];
 	snprintf(path, sizeof(path), "%s/%s", server.bin, argv[0]);
+	snprintf(log, sizeof(log), "%s/log", server.folder);
 	pid_t pid = fork();
 	if (pid != 0)
 		return pid;
 	if (server.user && (setgid(server.gid) < 0 || setuid(server.uid) < 0))
 		_exit(126);
 	prctl(PR_SET_PDEATHSIG, SIGQUIT);
-	if (chdir(server.folder) < 0 || !freopen("/dev/null", "r", stdin) || !freopen("log", "a", stdout) ||
-	    !freopen("log", "a", stderr))
+	int in = open("/dev/null", O_RDONLY);
+	int out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+	if (chdir(server.folder) < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0)
 		_exit(126);
 	execv(path, argv);
 	_exit(127);
@@ -117,10 +121,17 @@ static inline void server_run(void)
 	server_die("it does not answer");
 }
 
-/* SIGINT: at once, connections are ended. */
+/* SIGINT: at once, connections are ended. A session that has just begun may not hear it, while its client (who waits
+ * here) says nothing: SIGQUIT then. */
 static inline void server_end(void)
 {
 	kill(server.pid, SIGINT);
+	for (int i = 0; i < 300; i++) {
+		if (waitpid(server.pid, NULL, WNOHANG) == server.pid)
+			return;
+		usleep(5000);
+	}
+	kill(server.pid, SIGQUIT);
 	waitpid(server.pid, NULL, 0);
 }
 

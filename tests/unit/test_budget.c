@@ -133,12 +133,15 @@ static int hand_over_main(void *unused)
 	}
 	ck_assert(budget_take(&first.member));
 	opened_one(&first);
-	ck_assert(!budget_wanted(&budget));
+	ck_assert(!budget_wanted(&first.member));
 	/* Nothing is left: the second asks before the third, and the first is told once. */
 	ck_assert(!budget_take(&second.member));
 	ck_assert(!budget_take(&second.member));
+	/* Who asks alone is not wanted elsewhere: it would close its own connections for itself. */
+	ck_assert(!budget_wanted(&second.member));
+	ck_assert(budget_wanted(&first.member));
 	ck_assert(!budget_take(&third.member));
-	ck_assert(budget_wanted(&budget));
+	ck_assert(budget_wanted(&second.member));
 	settle();
 	ck_assert_int_eq(task_sleep_ms(2), 0);
 	ck_assert_uint_eq(first.asked_to_shed, 1);
@@ -151,7 +154,7 @@ static int hand_over_main(void *unused)
 	ck_assert_int_eq(task_sleep_ms(2), 0);
 	ck_assert_uint_eq(third.have, 1);
 	ck_assert_uint_eq(budget.spare, 1);
-	ck_assert(!budget_wanted(&budget));
+	ck_assert(!budget_wanted(&first.member));
 	for (int i = 0; i < 3; i++)
 		leave(all[i]);
 	budget_done(&budget);

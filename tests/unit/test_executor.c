@@ -18,6 +18,11 @@ struct work {
 
 static atomic_int started, ran, freed;
 
+static void set_up(void)
+{
+	started = ran = freed = 0;
+}
+
 static void run_work(struct job *j)
 {
 	struct work *w = container_of(j, struct work, job);
@@ -325,6 +330,7 @@ int main(void)
 {
 	Suite *s = suite_create("executor");
 	TCase *c = async_tcase(s, "executor");
+	tcase_add_checked_fixture(c, set_up, NULL);
 	tcase_add_test(c, a_job_runs_and_comes_back);
 	tcase_add_test(c, the_queue_is_bounded);
 	tcase_add_test(c, a_waiter_cancelled_while_queued_frees_the_job_at_once);

@@ -20,7 +20,7 @@
 		fixture_config(f);                                                                                     \
 		prepare(f);                                                                                            \
 		ck_assert_int_eq(loop_run_main(name##_main, f), 0);                                                    \
-		if (f->server.listener)                                                                                \
+		if (f->server.running)                                                                                 \
 			server_stop(&f->server);                                                                       \
 		fixture_done(f);                                                                                       \
 		free(f);                                                                                               \
@@ -39,7 +39,7 @@ static void small(struct fixture *f)
 	start(f);
 	f->config.pool.size = 2;
 	f->config.pool.max_waiting = 5;
-	f->config.pool.acquire_timeout_us = 100000;
+	f->config.pool.acquire_timeout_us = 300000;
 }
 
 static void two(struct fixture *f)
@@ -65,7 +65,6 @@ static void nobody(struct fixture *f)
 {
 	server_start(&f->server, 0);
 	server_stop(&f->server);
-	f->server.listener = 0;
 	fixture_url(f, "");
 	f->config.pool.acquire_timeout_us = 150000;
 }
@@ -93,6 +92,14 @@ static void no_such_name(struct fixture *f)
 {
 	nobody(f);
 	snprintf(f->url, sizeof(f->url), "mongodb://no-such-host.invalid/catalog");
+}
+
+/* The scripted server knows nothing of passwords. */
+static void with_password(struct fixture *f)
+{
+	start(f);
+	f->config.pool.acquire_timeout_us = 200000;
+	snprintf(f->url, sizeof(f->url), "mongodb://me:hunter2@127.0.0.1:%u/catalog", f->server.port);
 }
 
 static void unix_socket(struct fixture *f)
@@ -167,9 +174,9 @@ POOL_TEST(a_full_line_refuses_at_once, small)
 		ck_assert_int_eq(runs[i].error.status, 503);
 		refused++;
 	}
-	ck_assert_int_lt(monotonic_us() - begun, 50000);
+	ck_assert_int_lt(monotonic_us() - begun, 200000);
 	ck_assert_int_ge(refused, 4);
-	ck_assert_int_eq(task_sleep_ms(200), 0);
+	ck_assert_int_eq(task_sleep_ms(400), 0);
 	/* Those that waited got nothing within acquire_timeout. */
 	for (size_t i = 0; i < ARRAY_SIZE(runs); i++)
 		waited += task_ended(tasks[i]) && runs[i].result == -ETIMEDOUT && runs[i].error.status == 503;
@@ -214,7 +221,7 @@ POOL_TEST(a_server_that_is_down, nobody)
 	begun = monotonic_us();
 	ck_assert_int_eq(run_for(f, a, NULL, 0, &json, &e), -EHOSTUNREACH);
 	ck_assert_int_eq(e.status, 503);
-	ck_assert_int_lt(monotonic_us() - begun, 20000);
+	ck_assert_int_lt(monotonic_us() - begun, 100000);
 	/* And it comes back without anybody's asking. */
 	server_start(&f->server, f->server.port);
 	f->descriptors++; /* the listener's */
@@ -272,7 +279,7 @@ static void never_blocks(struct fixture *f, int ms)
 	}
 	ticks.stop = true;
 	join(t);
-	ck_assert_int_lt(ticks.worst_us, 100000);
+	ck_assert_int_lt(ticks.worst_us, 250000);
 	buf_done(&json);
 }
 
@@ -294,6 +301,18 @@ POOL_TEST(a_port_without_a_server_blocks_nobody, nobody)
 POOL_TEST(names_are_resolved, by_name)
 {
 	ck_assert_str_eq(ask(f, "{ find: docs_1 }", NULL), "[{\"n\":0}]");
+}
+
+POOL_TEST(a_refused_password_is_no_secret_told, with_password)
+{
+	struct buf json = BUF_INIT;
+	struct error e;
+
+	ck_assert_int_lt(run_for(f, compile(f, "{ find: docs_1 }"), NULL, 0, &json, &e), 0);
+	ck_assert_int_eq(e.status, 503);
+	ck_assert_ptr_null(strstr(e.what, "hunter2"));
+	ck_assert_int_eq(mongo_driver.client_ready(f->client), false);
+	buf_done(&json);
 }
 
 POOL_TEST(unix_sockets_work, unix_socket)
@@ -383,6 +402,7 @@ int main(void)
 	tcase_add_test(c, a_name_that_does_not_exist);
 	tcase_add_test(c, a_port_without_a_server_blocks_nobody);
 	tcase_add_test(c, names_are_resolved);
+	tcase_add_test(c, a_refused_password_is_no_secret_told);
 	tcase_add_test(c, unix_sockets_work);
 	tcase_add_test(c, idle_connections_are_closed_but_for_one);
 	tcase_add_test(c, old_connections_are_replaced);

@@ -276,6 +276,37 @@ START_TEST(four_threads_and_a_short_queue)
 }
 END_TEST
 
+/* A thread gives the permit to a waiter that leaves before it arrives: the permit is there for others at once, and the
+ * semaphore may be gone when the message comes. */
+static void *release_once(void *arg)
+{
+	return (void *)(intptr_t)shared_semaphore_release(arg);
+}
+
+LOOP_TEST(a_permit_for_one_that_left_is_back_at_once)
+{
+	struct shared_semaphore *s = malloc(sizeof(*s));
+	pthread_t thread;
+	void *result;
+	shared_semaphore_init(s, 1, 5);
+	ck_assert(shared_semaphore_try(s));
+	struct task *t = spawn(take_shared, s);
+	settle();
+	pthread_create(&thread, NULL, release_once, s);
+	pthread_join(thread, &result); /* the loop stands still: the message waits */
+	ck_assert_ptr_null(result);
+	ck_assert(!shared_semaphore_try(s));
+	task_cancel(t);
+	ck_assert(shared_semaphore_try(s));
+	ck_assert_int_eq(shared_semaphore_release(s), 0);
+	shared_semaphore_done(s);
+	free(s);
+	ck_assert_int_eq(task_await(&t, DEADLINE_NEVER), -ECANCELED);
+	settle();
+	ck_assert_uint_eq(loop_current()->expected, 0);
+	return 0;
+}
+
 /* Those who wait on several loops are served in the order in which they came. */
 enum { IN_TURN = 40 };
 static atomic_int served;
@@ -342,6 +373,7 @@ int main(void)
 	c = async_tcase(s, "threads");
 	tcase_add_test(c, four_threads_never_hold_more_than_there_is);
 	tcase_add_test(c, four_threads_and_a_short_queue);
+	tcase_add_test(c, a_permit_for_one_that_left_is_back_at_once);
 	tcase_add_test(c, loops_are_served_in_order);
 	return run_suite(s);
 }
