@@ -30,7 +30,7 @@ CC       ?= cc
 OPTIMIZE ?= $(if $(SANITIZE),-O1,-O2)
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes \
             -Wvla -Wformat=2 $(if $(CI)$(WERROR),-Werror)
-HARDEN   := -fstack-protector-strong $(if $(SANITIZE),,-D_FORTIFY_SOURCE=2) -fno-common
+HARDEN   := -fstack-protector-strong -fstack-clash-protection $(if $(SANITIZE),,-D_FORTIFY_SOURCE=2) -fno-common
 override CPPFLAGS += -I. -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -DGATHERD_VERSION='"$(VERSION)"'
 override CFLAGS   += -std=gnu17 $(OPTIMIZE) -g -fno-omit-frame-pointer -pthread $(WARNINGS) $(HARDEN) \
                      $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
