@@ -1,8 +1,8 @@
 /* A bounded pool of threads.
  *
  * A job's state moves under the executor's lock until it has run; from then on it belongs to the loop that waits for
- * it, where a message brings it back. A job whose waiter left is freed: at once while it is queued, after it has run
- * otherwise. */
+ * it, where a message brings it back. A job whose waiter left is freed: at once while it is queued, by its thread when
+ * it has run otherwise, so that no loop waits for a call that hangs. */
 #include "async/executor.h"
 
 #include <errno.h>
@@ -12,6 +12,8 @@
 
 #include "async/internal.h"
 #include "base/mem.h"
+
+enum { JOIN_WAIT_S = 2 };
 
 struct executor {
 	pthread_mutex_t lock;
@@ -48,6 +50,16 @@ static struct job *next_job(struct executor *e)
 	return j;
 }
 
+/* The loop that it goes back to, if anybody there still waits for it. */
+static struct loop *return_to(struct executor *e, struct job *j)
+{
+	pthread_mutex_lock(&e->lock);
+	struct loop *l = j->loop;
+	j->returning = true;
+	pthread_mutex_unlock(&e->lock);
+	return l;
+}
+
 static void *executor_thread(void *arg)
 {
 	struct executor *e = arg;
@@ -55,8 +67,9 @@ static void *executor_thread(void *arg)
 	pthread_setname_np(pthread_self(), "gatherd-exec");
 	while ((j = next_job(e))) {
 		j->run(j);
-		if (j->loop)
-			loop_post(j->loop, &j->done);
+		struct loop *l = return_to(e, j);
+		if (l)
+			loop_post(l, &j->done);
 		else
 			j->free(j);
 	}
@@ -90,6 +103,23 @@ int executor_new(struct executor **out, unsigned threads, unsigned max_queued)
 	return 0;
 }
 
+/* False: some of them hang. */
+static bool join_threads(struct executor *e)
+{
+	struct timespec until;
+	bool all = true;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += JOIN_WAIT_S;
+	for (unsigned i = 0; i < e->thread_count; i++) {
+		if (pthread_timedjoin_np(e->threads[i], NULL, &until) == 0)
+			continue;
+		pthread_detach(e->threads[i]);
+		all = false;
+	}
+	return all;
+}
+
 void executor_free(struct executor *e)
 {
 	if (!e)
@@ -98,8 +128,8 @@ void executor_free(struct executor *e)
 	e->stopping = true;
 	pthread_cond_broadcast(&e->work);
 	pthread_mutex_unlock(&e->lock);
-	for (unsigned i = 0; i < e->thread_count; i++)
-		pthread_join(e->threads[i], NULL);
+	if (!join_threads(e))
+		return; /* it still belongs to those that hang */
 	pthread_cond_destroy(&e->work);
 	pthread_mutex_destroy(&e->lock);
 	free(e);
@@ -124,6 +154,7 @@ int executor_submit(struct executor *e, struct job *j)
 {
 	list_init(&j->link);
 	j->loop = NULL;
+	j->returning = false;
 	j->waiter = NULL;
 	int r = enqueue(e, j);
 	if (r < 0)
@@ -142,18 +173,22 @@ static void leave_job(struct waiter *w)
 	struct job_wait *wait = container_of(w, struct job_wait, waiter);
 	struct executor *e = wait->executor;
 	struct job *j = wait->job;
+	struct loop *l = j->loop;
 	pthread_mutex_lock(&e->lock);
 	bool queued = !list_empty(&j->link);
+	bool returning = j->returning;
+	j->waiter = NULL;
 	if (queued) {
 		list_remove(&j->link);
 		e->queued--;
 	}
+	if (!returning)
+		j->loop = NULL;
 	pthread_mutex_unlock(&e->lock);
-	j->waiter = NULL;
-	if (queued) {
-		j->loop->expected--;
+	if (!returning)
+		l->expected--;
+	if (queued)
 		j->free(j);
-	}
 }
 
 int executor_run(struct executor *e, struct job *j, deadline_t by)
@@ -167,6 +202,7 @@ int executor_run(struct executor *e, struct job *j, deadline_t by)
 	waiter_init(&wait.waiter, leave_job);
 	list_init(&j->link);
 	j->loop = loop_current();
+	j->returning = false;
 	j->waiter = &wait.waiter; // cppcheck-suppress autoVariables ; it leaves j before it goes
 	j->done.run = job_returned;
 	j->loop->expected++;

@@ -15,12 +15,14 @@ struct job {
 	/* private */
 	struct list link;
 	struct message done;
-	struct loop *loop;
+	struct loop *loop;     /* under the executor's lock until it returns; NULL: nobody waits */
+	bool returning;        /* under the executor's lock: it is on its way back to the loop */
 	struct waiter *waiter; /* loop thread only */
 };
 
 int executor_new(struct executor **out, unsigned threads, unsigned max_queued) must_check;
-/* Runs what is queued, then joins the threads. Blocks; no loop may be waiting for a job. NULL is allowed. */
+/* Runs what is queued, then joins the threads. Blocks, for a few seconds at most: a thread that hangs in a call without
+ * a time-out is left to end with the process. No loop may be waiting for a job. NULL is allowed. */
 void executor_free(struct executor *e);
 
 /* Suspends until j has run. Returns 0: j is the caller's again, to be read and freed. Otherwise j is not the caller's

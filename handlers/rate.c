@@ -166,8 +166,9 @@ bool rate_admit(struct rates *r, const struct config_rate *rate, struct exchange
 	tell(x, rate, &v);
 	if (v.pass)
 		return true;
-	struct error e = {.retry_after_s = (int)seconds_up(v.wait_us)};
+	struct error e;
 	error_set(&e, -EBUSY, 429, "Too many requests from this address.", "the rate of this client is exceeded");
+	e.retry_after_s = (int)seconds_up(v.wait_us);
 	exchange_problem(x, &e, NULL, NULL, NULL);
 	return false;
 }

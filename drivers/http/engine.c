@@ -215,8 +215,12 @@ int http_engine_new(struct http_engine **out, const struct http_settings *settin
 	if (settings->trust)
 		engine->store = http_trust_store(settings->trust);
 	engine->multi = curl_multi_init();
-	if (!engine->multi || (settings->trust && !engine->store)) {
+	engine->url = curl_url();
+	if (!engine->multi || !engine->url ||
+	    curl_url_set(engine->url, CURLUPART_URL, settings->origin->url, 0) != CURLUE_OK ||
+	    (settings->trust && !engine->store)) {
 		curl_multi_cleanup(engine->multi);
+		curl_url_cleanup(engine->url);
 		http_trust_store_free(engine->store);
 		free(engine);
 		return error_set(e, -ENOMEM, 500, NULL, "libcurl can't be set up");
@@ -254,6 +258,7 @@ void http_engine_free(struct http_engine *engine)
 	while (!list_empty(&engine->spare))
 		http_transfer_free(container_of(list_shift(&engine->spare), struct http_transfer, link));
 	curl_multi_cleanup(engine->multi);
+	curl_url_cleanup(engine->url);
 	timer_stop(&engine->timer, loop_timers(engine->loop));
 	deferred_cancel(&engine->kick);
 	for (size_t i = 0; i < engine->socket_room; i++) {

@@ -24,6 +24,7 @@ struct http_engine {
 	struct http_settings settings;
 	struct loop *loop;
 	CURLM *multi;
+	CURLU *url;                  /* the origin's, taken apart: libcurl would do that anew for each call */
 	struct x509_store_st *store; /* NULL: no TLS */
 	struct http_names names;
 	unsigned names_known; /* version of the addresses that the multi handle has */
@@ -41,6 +42,8 @@ struct http_engine {
 
 /* Make libcurl's easy handle call back about the sockets that it opens and closes. */
 void http_engine_adopt(struct http_engine *engine, CURL *easy);
+
+enum { HTTP_OWN_LINES = 3 };
 
 enum transfer_trouble {
 	TROUBLE_NONE,
@@ -72,7 +75,7 @@ struct http_transfer {
 	unsigned sends, max_sends;
 	enum transfer_trouble trouble;
 	CURLcode code;
-	struct curl_slist lines[HTTP_MAX_LINES + 2];
+	struct curl_slist lines[HTTP_MAX_LINES + HTTP_OWN_LINES];
 	char why[CURL_ERROR_SIZE];
 };
 

@@ -130,7 +130,7 @@ static void set_up_network(struct http_transfer *t)
 	CURL *easy = t->easy;
 
 	http_engine_adopt(t->engine, easy);
-	curl_easy_setopt(easy, CURLOPT_URL, o->url);
+	curl_easy_setopt(easy, CURLOPT_CURLU, t->engine->url);
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
@@ -158,7 +158,10 @@ static void set_up_proxy(struct http_transfer *t)
 	const struct http_origin *proxy = t->engine->settings.proxy;
 
 	curl_easy_setopt(t->easy, CURLOPT_PROXY, proxy ? proxy->url : "");
-	if (!proxy || !proxy->user)
+	if (!proxy)
+		return;
+	curl_easy_setopt(t->easy, CURLOPT_CURLU, NULL); /* it is told the whole URL of each call */
+	if (!proxy->user)
 		return;
 	curl_easy_setopt(t->easy, CURLOPT_PROXYUSERNAME, proxy->user);
 	curl_easy_setopt(t->easy, CURLOPT_PROXYPASSWORD, proxy->password ? proxy->password : "");
@@ -170,8 +173,7 @@ static void set_up_content(struct http_transfer *t)
 
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->why);
-	curl_easy_setopt(easy, CURLOPT_USERAGENT, "gatherd/" GATHERD_VERSION);
-	curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
+	curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip, deflate"); /* what comes so is decompressed */
 	curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
 	curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
@@ -234,17 +236,33 @@ void http_transfer_give(struct http_transfer *t)
 
 /* --- a call --- */
 
+static bool has_line(const struct http_request *request, const char *name, size_t len)
+{
+	for (size_t i = 0; i < request->line_count; i++)
+		if (begins(request->lines[i], strlen(request->lines[i]), name, len))
+			return true;
+	return false;
+}
+
+/* Lines of its own libcurl would render anew for each call. */
 static void set_lines(struct http_transfer *t, const struct http_request *request)
 {
+	static const struct {
+		const char *line;
+		size_t name_len;
+	} ours[] = {{"User-Agent: gatherd/" GATHERD_VERSION, 11}, {"Accept-Encoding: gzip, deflate", 16}};
 	size_t count = request->line_count;
 
 	for (size_t i = 0; i < count; i++)
 		t->lines[i].data = (char *)request->lines[i];
+	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
+		if (!has_line(request, ours[i].line, ours[i].name_len))
+			t->lines[count++].data = (char *)ours[i].line;
 	if (request->body)
 		t->lines[count++].data = (char *)"Expect:"; /* do not ask before sending a large body */
 	for (size_t i = 0; i < count; i++)
 		t->lines[i].next = i + 1 < count ? &t->lines[i + 1] : NULL;
-	curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, count ? t->lines : NULL);
+	curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->lines);
 }
 
 static void set_method(struct http_transfer *t, const struct http_request *request)
@@ -274,7 +292,6 @@ static void set_target(struct http_transfer *t, const struct http_request *reque
 	struct http_engine *engine = t->engine;
 
 	if (engine->settings.proxy) {
-		/* A proxy is told the whole URL. */
 		struct buf url = BUF_INIT;
 		buf_str(&url, engine->settings.origin->url);
 		buf_str(&url, request->target + 1);

@@ -60,10 +60,11 @@ struct pg_statement *pg_statement_of(struct pg_client *c, const struct pg_action
 	if (2 * c->statement_count >= c->statement_capacity)
 		grow_table(c);
 	struct pg_statement **slot = slot_of(c->statements, c->statement_capacity, action);
-	if (*slot)
-		return *slot;
+	struct pg_statement *st = *slot;
+	if (st)
+		return st;
 
-	struct pg_statement *st = mem_zalloc(sizeof(*st));
+	st = mem_zalloc(sizeof(*st));
 	unsigned count = action->sql.parameter_count;
 	st->action = action;
 	st->index = c->statement_count++;

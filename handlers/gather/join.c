@@ -35,6 +35,8 @@ struct joined_result {
 
 /* --- rows --- */
 
+static const struct result_ops joined_ops;
+
 static struct rows rows_of(struct join_side side, struct arena *a)
 {
 	static const struct path_segment each = {.kind = PATH_EACH};
@@ -46,7 +48,11 @@ static struct rows rows_of(struct join_side side, struct arena *a)
 		return rows;
 	struct value *one = arena_alloc(a, sizeof(*one));
 	*one = r->ops->get(r, &whole, a);
-	rows.list = side.step->expect == EXPECT_MANY || (one->kind == VALUE_JSON && one->json->kind == JSON_ARRAY);
+	if (r->ops == &joined_ops)
+		rows.list = container_of(r, const struct joined_result, base)->rows.list;
+	else
+		rows.list = side.step->expect == EXPECT_MANY ||
+			    (one->kind == VALUE_JSON && one->json->kind == JSON_ARRAY);
 	if (rows.list) {
 		struct value list = r->ops->get(r, &all, a);
 		rows.at = list.list;

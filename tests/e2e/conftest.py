@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import sys
 import textwrap
@@ -39,6 +40,7 @@ AWKWARD = {
 
 
 def pytest_configure() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a program that crashes is seen without a file of its memory
     # A SIGTERM is an ordinary end: fixtures are torn down, folders removed.
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

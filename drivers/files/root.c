@@ -1,0 +1,143 @@
+/* Opening below a folder, by openat2: the kernel itself refuses "..", links and mounts of /proc that lead out. */
+#include "drivers/files/root.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+enum { RACES = 8 }; /* how often the kernel may say that a folder moved while it looked */
+
+struct root {
+	atomic_uint users;
+	int fd; /* O_PATH */
+};
+
+int root_open_at(const struct root *r, const char *path, int flags, mode_t mode)
+{
+	/* O_NONBLOCK: opening a FIFO must not wait for its other end. */
+	struct open_how how = {
+		.flags = (unsigned)(flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY),
+		.mode = flags & O_CREAT ? mode : 0,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+	};
+
+	for (int tries = 0;; tries++) {
+		long fd = syscall(SYS_openat2, r->fd, path, &how, sizeof(how));
+		if (fd >= 0)
+			return (int)fd;
+		if (errno != EINTR && (errno != EAGAIN || tries == RACES))
+			return -errno;
+	}
+}
+
+int root_open(struct root **out, const char *folder)
+{
+	int fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+
+	struct root *r = mem_zalloc(sizeof(*r));
+	atomic_init(&r->users, 1);
+	r->fd = fd;
+	int probe = root_open_at(r, ".", O_PATH, 0);
+	if (probe < 0) {
+		root_drop(r);
+		return probe;
+	}
+	close(probe);
+	*out = r;
+	return 0;
+}
+
+struct root *root_hold(struct root *r)
+{
+	atomic_fetch_add_explicit(&r->users, 1, memory_order_relaxed);
+	return r;
+}
+
+void root_drop(struct root *r)
+{
+	if (!r || atomic_fetch_sub_explicit(&r->users, 1, memory_order_acq_rel) != 1)
+		return;
+	close(r->fd);
+	free(r);
+}
+
+int root_open_regular(const struct root *r, const char *path, int flags, mode_t mode, struct stat *st)
+{
+	int fd = root_open_at(r, path, flags, mode);
+	if (fd < 0)
+		return fd;
+
+	int error = fstat(fd, st) < 0 ? -errno : 0;
+	if (error == 0 && !S_ISREG(st->st_mode))
+		error = -ENOENT;
+	if (error < 0) {
+		close(fd);
+		return error;
+	}
+	return fd;
+}
+
+int root_open_parent(const struct root *r, const char *path, const char **name)
+{
+	const char *slash = strrchr(path, '/');
+	int fd;
+
+	*name = slash ? slash + 1 : path;
+	if (**name == '\0' || strcmp(*name, ".") == 0 || strcmp(*name, "..") == 0)
+		return -ENOENT;
+	if (!slash)
+		return root_open_at(r, ".", O_RDONLY | O_DIRECTORY, 0);
+	char *folder = mem_strndup(path, (size_t)(slash - path));
+	fd = root_open_at(r, folder, O_RDONLY | O_DIRECTORY, 0);
+	free(folder);
+	return fd;
+}
+
+/* --- errors --- */
+
+/* What is not here is 502: the disk broke. */
+static const struct {
+	int errnum, status;
+	const char *text; /* NULL: the status says enough */
+} meanings[] = {
+	{ENOENT, 404, "There is no such file."},
+	{ENOTDIR, 404, "There is no such file."},
+	{EISDIR, 404, "There is no such file."},
+	{ELOOP, 404, "There is no such file."},
+	{EXDEV, 404, "There is no such file."},
+	{ENXIO, 404, "There is no such file."},
+	{ENODEV, 404, "There is no such file."},
+	{ENAMETOOLONG, 404, "There is no such file."},
+	{EACCES, 500, NULL},
+	{EPERM, 500, NULL},
+	{EROFS, 500, NULL},
+	{EINVAL, 500, NULL},
+	{EAGAIN, 503, NULL},
+	{EBUSY, 503, NULL},
+	{EMFILE, 503, NULL},
+	{ENFILE, 503, NULL},
+	{ENOMEM, 503, NULL},
+	{ENOSPC, 503, NULL},
+	{EDQUOT, 503, NULL},
+};
+
+int file_error(struct error *e, int errnum, const char *doing)
+{
+	char text[64];
+	const char *why = strerror_r(-errnum, text, sizeof(text));
+
+	for (size_t i = 0; i < ARRAY_SIZE(meanings); i++) {
+		if (meanings[i].errnum == -errnum)
+			return error_set(e, errnum, meanings[i].status, meanings[i].text, "%s: %s", doing, why);
+	}
+	return error_set(e, errnum, 502, NULL, "%s: %s", doing, why);
+}
