@@ -14,7 +14,7 @@ B        := build$(if $(SANITIZE),/$(subst $(comma),-,$(SANITIZE)))
 PREFIX   ?= /usr/local
 VERSION  := 0.1.0
 
-MODULES  := base async config drivers drivers/postgres drivers/mongo drivers/http handlers handlers/gather daemon
+MODULES  := base async config drivers drivers/postgres drivers/mongo drivers/http drivers/files handlers handlers/gather daemon
 SOURCES  := $(sort $(wildcard $(addsuffix /*.c,$(MODULES))))
 OBJECTS  := $(SOURCES:%.c=$B/obj/%.o)
 LIBRARY  := $(filter-out $B/obj/daemon/main.o,$(OBJECTS))

@@ -313,6 +313,15 @@ static void on_sent(h2o_socket_t *sock, const char *err)
 	leave(c);
 }
 
+/* The tasks that write run when h2o is through with its own callback: they may end the connection. */
+static void on_part_sent(h2o_socket_t *sock, const char *err)
+{
+	struct connection *c = connection_on(sock);
+	enter(c);
+	c->h2o_sent(sock, err); /* asks for the next part, or closes */
+	leave(c);
+}
+
 /* --- what exchanges ask for --- */
 
 static struct connection *connection_under(struct carrier *carrier)
@@ -339,14 +348,26 @@ static void carrier_watch(struct carrier *carrier)
 		log_line(LOG_LINE_WARNING, "a client's leaving can't be watched", "peer=%s", carrier->peer);
 }
 
-static void carrier_replied(struct carrier *carrier)
+/* Stand between the socket and what h2o wants called when its bytes are written. */
+static void stand_before_sent(struct connection *c, h2o_socket_cb ours)
 {
-	struct connection *c = connection_under(carrier);
-	set_state(c, SENDING);
-	c->progress = -1;
+	if (c->state != SENDING) {
+		set_state(c, SENDING);
+		c->progress = -1;
+	}
 	assert(c->sock->_cb.write);
 	c->h2o_sent = c->sock->_cb.write;
-	c->sock->_cb.write = on_sent;
+	c->sock->_cb.write = ours;
+}
+
+static void carrier_streaming(struct carrier *carrier)
+{
+	stand_before_sent(connection_under(carrier), on_part_sent);
+}
+
+static void carrier_replied(struct carrier *carrier)
+{
+	stand_before_sent(connection_under(carrier), on_sent);
 }
 
 static void carrier_drop(struct carrier *carrier)
@@ -356,6 +377,7 @@ static void carrier_drop(struct carrier *carrier)
 
 static const struct carrier_ops carrier_ops = {
 	.watch = carrier_watch,
+	.streaming = carrier_streaming,
 	.replied = carrier_replied,
 	.drop = carrier_drop,
 };

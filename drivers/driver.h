@@ -75,3 +75,4 @@ struct driver {
 extern const struct driver postgres_driver;
 extern const struct driver mongo_driver;
 extern const struct driver http_driver;
+extern const struct driver files_driver;

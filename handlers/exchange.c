@@ -31,12 +31,17 @@ struct exchange_private {
 	struct span method; /* as sent, for the log */
 	struct task *task;  /* NULL: none, or it has ended */
 	task_fn fn;
-	struct buf body;  /* of the reply, until it was sent */
-	const char *step; /* for the log */
+	deadline_t by_before; /* the task's deadline without x->by */
+	struct buf body;      /* of the reply, or the piece of it that h2o has; until it was sent */
+	uint64_t unwritten;   /* bytes of a streamed reply that are to come */
+	struct list writers;  /* the task, while it waits for h2o to send the piece before */
+	const char *step;     /* for the log */
 	int64_t began_us;
 	size_t sent_bytes;
 	unsigned status;
-	bool replied;   /* exchange_reply was called */
+	bool replied;   /* exchange_reply or exchange_stream_begin was called */
+	bool streaming; /* its last piece is not written yet */
+	bool in_flight; /* h2o has a piece */
 	bool sent;      /* the reply is through, or nobody is there for it */
 	bool left;      /* the client went away before the reply */
 	bool cancelled; /* the daemon is going down */
@@ -84,6 +89,7 @@ static struct exchange_private *get_exchange(struct exchanges *all)
 		p = mem_alloc(sizeof(*p));
 	}
 	*p = (struct exchange_private){.all = all, .exchange = {.arena = arena, .private = p}};
+	list_init(&p->writers);
 	list_append(&all->live, &p->link);
 	all->live_count++;
 	return p;
@@ -317,9 +323,10 @@ struct span exchange_header_list(struct exchange *x, const char *name)
 static int run_task(void *arg)
 {
 	struct exchange *x = arg;
-	deadline_t before = deadline_push(x->by);
-	int r = private_of(x)->fn(x);
-	deadline_pop(before);
+	struct exchange_private *p = private_of(x);
+	p->by_before = deadline_push(x->by);
+	int r = p->fn(x);
+	deadline_pop(p->by_before);
 	return r;
 }
 
@@ -342,7 +349,7 @@ static void task_over(void *arg, int result)
 	struct exchange_private *p = private_of(arg);
 	p->task = NULL;
 	atomic_fetch_sub_explicit(&p->all->limits->running, 1, memory_order_relaxed);
-	if (p->left && !p->sent) {
+	if ((p->left || p->streaming) && !p->sent) {
 		p->carrier->ops->drop(p->carrier);
 		return;
 	}
@@ -384,7 +391,7 @@ void exchange_spawn(struct exchange *x, task_fn fn)
 void exchange_left(struct exchange *x)
 {
 	struct exchange_private *p = private_of(x);
-	if (p->replied)
+	if (p->replied && !p->streaming)
 		return;
 	p->left = true;
 	if (p->task)
@@ -403,11 +410,19 @@ void exchanges_cancel(struct exchanges *all)
 
 /* --- the reply --- */
 
-/* h2o calls it to ask for more; replies are given to it whole. Its address also marks our replies. */
+static void piece_sent(struct exchange_private *p)
+{
+	p->in_flight = false;
+	p->sent_bytes += p->body.len;
+	list_for_each_safe (node, &p->writers)
+		task_wake(container_of(node, struct waiter, link), 0);
+}
+
+/* h2o has sent a piece and asks for more. Its address also marks our replies. */
 static void proceed(h2o_generator_t *self, h2o_req_t *req)
 {
-	(void)self;
 	(void)req;
+	piece_sent(container_of(self, struct exchange_private, generator));
 }
 
 bool exchange_made_reply(const h2o_req_t *req)
@@ -433,14 +448,19 @@ static const struct header *first_bad_header(const struct reply *r)
 	return NULL;
 }
 
-static void send_to_h2o(struct exchange_private *p, const struct reply *r)
+/* A reply of these statuses has no body, and no length either. */
+static bool is_bodyless(unsigned status)
+{
+	return status == 204 || status == 304;
+}
+
+static void start_response(struct exchange_private *p, const struct reply *r, uint64_t length)
 {
 	h2o_req_t *req = p->req;
-	bool no_body = r->status == 204 || r->status == 304;
 	req->res.status = (int)r->status;
 	req->res.reason = http_status_title(r->status);
-	req->res.content_length = no_body ? SIZE_MAX : p->body.len;
-	if (!no_body) {
+	req->res.content_length = is_bodyless(r->status) ? SIZE_MAX : length;
+	if (!is_bodyless(r->status)) {
 		const char *type = r->content_type ? r->content_type : "application/json";
 		h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, type, strlen(type));
 	}
@@ -449,49 +469,111 @@ static void send_to_h2o(struct exchange_private *p, const struct reply *r)
 	for (size_t i = 0; i < r->header_count; i++)
 		h2o_add_header_by_str(&req->pool, &req->res.headers, r->headers[i].name.base, r->headers[i].name.len, 0,
 				      NULL, r->headers[i].value.base, r->headers[i].value.len);
-	for (unsigned i = 0; i < p->exchange.always_count; i++) {
-		const struct header *h = &p->exchange.always[i];
-		h2o_add_header_by_str(&req->pool, &req->res.headers, h->name.base, h->name.len, 0, NULL, h->value.base,
-				      h->value.len);
-	}
 	if (p->all->draining)
 		req->http1_is_persistent = 0;
-
-	bool send_body = !no_body && p->exchange.method != METHOD_HEAD && p->body.len > 0;
-	h2o_iovec_t body = {p->body.data, p->body.len};
-	p->sent_bytes = send_body ? p->body.len : 0;
 	p->generator = (h2o_generator_t){.proceed = proceed};
-	p->req = NULL;
 	h2o_start_response(req, &p->generator);
-	h2o_send(req, send_body ? &body : NULL, send_body, H2O_SEND_STATE_FINAL);
-	p->carrier->ops->replied(p->carrier);
 }
 
-void exchange_reply(struct exchange *x, struct reply *r)
+/* Give h2o p->body, or nothing of it. Nothing may be said to h2o after the last piece. */
+static void send_piece(struct exchange_private *p, bool send_body, bool last)
 {
-	struct exchange_private *p = private_of(x);
+	h2o_req_t *req = p->req;
+	h2o_iovec_t piece = {p->body.data, p->body.len};
+	if (last)
+		p->req = NULL;
+	h2o_send(req, send_body ? &piece : NULL, send_body, last ? H2O_SEND_STATE_FINAL : H2O_SEND_STATE_IN_PROGRESS);
+	if (last)
+		p->carrier->ops->replied(p->carrier);
+	else
+		p->carrier->ops->streaming(p->carrier);
+}
+
+static void send_whole(struct exchange_private *p, const struct reply *r)
+{
+	bool send_body = !is_bodyless(r->status) && p->exchange.method != METHOD_HEAD && p->body.len > 0;
+	p->sent_bytes = send_body ? p->body.len : 0;
+	start_response(p, r, p->body.len);
+	send_piece(p, send_body, true);
+}
+
+/* Is it the first reply, and one that can be sent? Otherwise what is right instead was done. */
+static bool begin_reply(struct exchange_private *p, const struct reply *r)
+{
+	struct exchange *x = &p->exchange;
 	if (p->replied) {
 		log_line(LOG_LINE_ERROR, "second reply to one request", "id=%s status=%u", x->id, r->status);
-		buf_done(&r->body);
-		return;
+		return false;
 	}
 	const struct header *bad = first_bad_header(r);
 	if (bad) {
 		struct error e = ERROR_INIT;
 		error_set(&e, -EINVAL, 500, NULL, "reply header %.*s: CR, LF or NUL in it", (int)bad->name.len,
 			  bad->name.base);
-		buf_done(&r->body);
 		exchange_problem(x, &e, NULL, NULL, NULL);
-		return;
+		return false;
 	}
 	p->replied = true;
 	p->status = r->status;
+	return true;
+}
+
+void exchange_reply(struct exchange *x, struct reply *r)
+{
+	struct exchange_private *p = private_of(x);
+	if (!begin_reply(p, r)) {
+		buf_done(&r->body);
+		return;
+	}
 	p->body = r->body;
 	r->body = BUF_INIT;
 	/* A reply that comes too late is dropped with its connection, when the task has ended. */
 	if (p->left || p->sent)
 		return;
-	send_to_h2o(p, r);
+	send_whole(p, r);
+}
+
+int exchange_stream_begin(struct exchange *x, struct reply *r, uint64_t length)
+{
+	struct exchange_private *p = private_of(x);
+	if (!begin_reply(p, r))
+		return -EINVAL;
+	if (p->left || p->sent)
+		return -ECANCELED;
+	deadline_pop(p->by_before);
+	start_response(p, r, length);
+	if (is_bodyless(r->status) || x->method == METHOD_HEAD || length == 0) {
+		send_piece(p, false, true);
+		return 0;
+	}
+	p->streaming = true;
+	p->unwritten = length;
+	return 1;
+}
+
+int exchange_stream_write(struct exchange *x, struct buf *b)
+{
+	struct exchange_private *p = private_of(x);
+	int r = task_check();
+	if (r == 0 && p->in_flight) {
+		struct waiter w;
+		waiter_init(&w, NULL);
+		list_append(&p->writers, &w.link);
+		r = task_suspend(&w, DEADLINE_NEVER); /* the connection has a deadline, and its end cancels us */
+	}
+	if (r < 0 || b->len == 0)
+		return r;
+	if (!p->streaming || b->len > p->unwritten)
+		return -EMSGSIZE;
+	struct buf taken = p->body;
+	p->body = *b;
+	*b = taken;
+	b->len = 0;
+	p->unwritten -= p->body.len;
+	p->streaming = p->unwritten > 0;
+	p->in_flight = true;
+	send_piece(p, true, !p->streaming);
+	return 0;
 }
 
 void exchange_problem(struct exchange *x, const struct error *e, const char *step, const char *members_json,
@@ -526,6 +608,10 @@ void exchange_sent(struct exchange *x, bool whole)
 	p->sent = true;
 	if (!p->replied)
 		exchange_left(x);
+	if (p->in_flight && whole)
+		piece_sent(p);
+	if (p->streaming && p->task)
+		task_cancel(p->task);
 	if (!whole && !p->left && !x->error.errnum)
 		error_set(&x->error, -EPIPE, 0, NULL, "the connection broke before the reply was sent");
 	request_log(p->all, &(struct request_line){.id = x->id,

@@ -36,6 +36,8 @@ struct carrier;
 struct carrier_ops {
 	/* The request is not answered at once: call exchange_left when the client goes. */
 	void (*watch)(struct carrier *c);
+	/* h2o has a part of the reply, and will ask for the next. */
+	void (*streaming)(struct carrier *c);
 	/* h2o has the whole reply: call exchange_sent when it is through. */
 	void (*replied)(struct carrier *c);
 	/* Close: nobody is there to read a reply. Calls exchange_sent. */

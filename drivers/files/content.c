@@ -34,21 +34,18 @@ bool content_compile(struct content *out, const struct node *n, struct action_en
 	return out->is_json ? body_compile(&out->json, n, env) : compile_text(out, n, env);
 }
 
-void content_fill(const struct content *c, const struct value *args, struct buf *out, bool *from_request)
+void content_fill(const struct content *c, const struct value *args, struct buf *out)
 {
-	*from_request = false;
 	if (c->is_json) {
-		*from_request = body_fill(&c->json, args, out);
+		body_fill(&c->json, args, out);
 		buf_char(out, '\n');
 		return;
 	}
 	for (size_t i = 0; i < c->count; i++) {
 		const struct content_part *part = &c->parts[i];
-		if (part->text) {
+		if (part->text)
 			buf_append(out, part->text, part->len);
-			continue;
-		}
-		*from_request |= args[part->slot].from_request;
-		value_text(&args[part->slot], out);
+		else
+			value_text(&args[part->slot], out);
 	}
 }

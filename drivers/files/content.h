@@ -16,6 +16,5 @@ struct content {
 
 /* Compile n. What is wrong goes to env->diagnostics; false then. Main thread. */
 bool content_compile(struct content *out, const struct node *n, struct action_env *env);
-/* Append the content for args: a text with its values as text (null: nothing); JSON ends with a line break.
- * *from_request: the request supplied a part of it. */
-void content_fill(const struct content *c, const struct value *args, struct buf *out, bool *from_request);
+/* Append the content for args: a text with its values as text (null: nothing); JSON ends with a line break. */
+void content_fill(const struct content *c, const struct value *args, struct buf *out);

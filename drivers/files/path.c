@@ -107,20 +107,20 @@ static bool has_way_up(const struct buf *path)
 	return false;
 }
 
-int file_path_fill(const struct file_path *p, const struct value *args, struct buf *out, bool *from_request,
-		   struct error *e)
+int file_path_fill(const struct file_path *p, const struct value *args, struct buf *out, struct error *e)
 {
-	*from_request = false;
+	bool from_request = false;
+
 	for (size_t i = 0; i < p->count; i++) {
 		const struct path_part *part = &p->parts[i];
 		if (part->slot < 0) {
 			buf_append(out, part->text, part->len);
 			continue;
 		}
-		*from_request |= args[part->slot].from_request;
+		from_request |= args[part->slot].from_request;
 		int r = put_value(part, &args[part->slot], out, e);
 		if (r < 0)
 			return r;
 	}
-	return has_way_up(out) ? wrong(e, "The file's name", *from_request, "leads out of its folder") : 0;
+	return has_way_up(out) ? wrong(e, "The file's name", from_request, "leads out of its folder") : 0;
 }

@@ -15,8 +15,6 @@ struct file_path {
 
 /* Compile n, a text. What is wrong goes to env->diagnostics; false then. Main thread. */
 bool file_path_compile(struct file_path *out, const struct node *n, struct action_env *env);
-/* Append the path for args, without NUL. *from_request: the request supplied a part of it. Returns 0; or -EINVAL with e
- * filled: a value that is null, no scalar, empty, "." or "..", or that holds "/" or NUL; 400 where the request supplied
- * it, else 500. Does not suspend. */
-int file_path_fill(const struct file_path *p, const struct value *args, struct buf *out, bool *from_request,
-		   struct error *e) must_check;
+/* Append the path for args. Returns 0; or -EINVAL with e filled: a value that is null, no scalar, empty, "." or "..",
+ * or that holds "/" or NUL; 400 where the request supplied it, else 500. */
+int file_path_fill(const struct file_path *p, const struct value *args, struct buf *out, struct error *e) must_check;

@@ -21,9 +21,11 @@ struct root {
 
 int root_open_at(const struct root *r, const char *path, int flags, mode_t mode)
 {
-	/* O_NONBLOCK: opening a FIFO must not wait for its other end. */
+	/* O_NONBLOCK: opening a FIFO must not wait for its other end. openat2 refuses it beside O_PATH, which opens
+	 * nothing. */
+	const int always = flags & O_PATH ? O_CLOEXEC : O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 	struct open_how how = {
-		.flags = (unsigned)(flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY),
+		.flags = (unsigned)(flags | always),
 		.mode = flags & O_CREAT ? mode : 0,
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
 	};

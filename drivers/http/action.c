@@ -13,34 +13,16 @@ static const struct {
 	[ACTION_PUT] = {"PUT", false}, [ACTION_PATCH] = {"PATCH", false}, [ACTION_DELETE] = {"DELETE", false},
 };
 
-/* "rates.EUR", "[0].name": what a reference has behind its root. */
+/* "rates.EUR", "[0].name": config has checked it; here it becomes a path. */
 static bool compile_pick(struct http_action *a, const struct node *n, struct action_env *env)
 {
-	const char *text = n->text, *why = NULL;
-	struct reference reference;
+	const char *why = NULL;
 
-	if (n->kind == NODE_STRING && n->len > 0) {
-		text = arena_printf(env->arena, *text == '[' ? "{answer%s}" : "{answer.%s}", text);
-		size_t len = strlen(text);
-		if (reference_parse(&reference, env->arena, text, len, n->at, &why) == len) {
-			a->picks = true;
-			a->pick = reference.path;
-			return true;
-		}
-	}
+	a->picks = true;
+	if (n->kind == NODE_STRING && path_parse(&a->pick, env->arena, n->text, n->len, &why))
+		return true;
 	diagnostics_error(env->diagnostics, n->at,
 			  "pick: expected the way to a member of the answer, such as rates.EUR");
-	return false;
-}
-
-static bool check_writes(const struct config_step *step, bool reads, struct action_env *env)
-{
-	if (!env->read_only || reads)
-		return true;
-	diagnostics_error(env->diagnostics, step->at,
-			  "step \"%s\" writes, in an endpoint that only reads: use another method for the endpoint, or "
-			  "say write: true",
-			  step->name);
 	return false;
 }
 
@@ -89,8 +71,7 @@ struct http_action *http_action_new(const struct config_source *config, const st
 	a->shown = arena_strndup(env->arena, path, strcspn(path, "?"));
 	a->expect = step->expect;
 	a->idempotent = http_method_idempotent(a->method);
-	bool good = check_writes(step, reads, env);
-	good &= check_body(step, reads, env);
+	bool good = check_body(step, reads, env);
 	good &= compile_target(a, config, step, env);
 	good &= compile_lines(a, config, step, env);
 	if (step->pick)

@@ -15,9 +15,10 @@ static bool is_transient(unsigned status)
 	return status == 429 || status == 502 || status == 503 || status == 504;
 }
 
-static bool may_try_again(const struct http_action *a, int r, const struct http_response *response)
+static bool may_try_again(struct http_client *c, const struct http_action *a, int r,
+			  const struct http_response *response)
 {
-	if (!a->idempotent)
+	if (!a->idempotent || breaker_state(&c->source->breaker) == BREAKER_OPEN)
 		return false;
 	if (r == 0)
 		return is_transient(response->status);
@@ -94,7 +95,7 @@ int http_call(struct http_client *c, const struct http_action *a, const struct h
 {
 	for (unsigned attempts = 1;; attempts++) {
 		int r = attempt(c, request, response, e);
-		if (attempts >= c->source->config->retry.attempts || !may_try_again(a, r, response))
+		if (attempts >= c->source->config->retry.attempts || !may_try_again(c, a, r, response))
 			return r;
 		/* Never past the deadline: what came is then the outcome. */
 		int64_t pause = pause_us(c, attempts, response);

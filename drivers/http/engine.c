@@ -104,10 +104,39 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *un
 	return watch_set(&s->watch, loop_poller(engine->loop), fd, events) < 0 ? -1 : 0;
 }
 
+/* From here to where it sends its request a transfer has connect_timeout. libcurl's own CURLOPT_CONNECTTIMEOUT costs a
+ * timer for each call, those on kept connections included. */
+static void begin_connecting(struct http_transfer *t)
+{
+	struct http_engine *engine = t->engine;
+
+	if (!list_empty(&t->connecting))
+		return;
+	t->connect_by = deadline_in_us(engine->settings.connect_timeout_us);
+	list_append(&engine->connecting, &t->connecting);
+	if (!timer_running(&engine->connect_timer))
+		timer_start(&engine->connect_timer, loop_timers(engine->loop), t->connect_by);
+}
+
+static void connect_timer_fired(struct timer *timer)
+{
+	struct http_engine *engine = container_of(timer, struct http_engine, connect_timer);
+
+	while (!list_empty(&engine->connecting)) {
+		struct http_transfer *t = container_of(engine->connecting.next, struct http_transfer, connecting);
+		if (!deadline_passed(t->connect_by)) {
+			timer_start(timer, loop_timers(engine->loop), t->connect_by);
+			break;
+		}
+		http_transfer_ended(t, CURLE_OPERATION_TIMEDOUT);
+	}
+}
+
 /* CURLOPT_OPENSOCKETFUNCTION. */
 static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
-	struct http_engine *engine = arg;
+	struct http_transfer *t = arg;
+	struct http_engine *engine = t->engine;
 	int fd = socket(address->family, address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, address->protocol);
 
 	(void)purpose;
@@ -122,6 +151,7 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
 		close(fd);
 		return CURL_SOCKET_BAD;
 	}
+	begin_connecting(t);
 	return fd;
 }
 
@@ -136,12 +166,13 @@ static int close_socket(void *arg, curl_socket_t fd)
 	return close(fd);
 }
 
-void http_engine_adopt(struct http_engine *engine, CURL *easy)
+void http_engine_adopt(struct http_transfer *t)
 {
-	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, engine);
-	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
-	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, engine);
+	curl_easy_setopt(t->easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+	curl_easy_setopt(t->easy, CURLOPT_OPENSOCKETDATA, t);
+	curl_easy_setopt(t->easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+	/* Of the engine: a connection outlives the transfer that made it. */
+	curl_easy_setopt(t->easy, CURLOPT_CLOSESOCKETDATA, t->engine);
 }
 
 /* --- timers --- */
@@ -205,9 +236,11 @@ int http_engine_new(struct http_engine **out, const struct http_settings *settin
 	if (!engine->settings.connect_timeout_us)
 		engine->settings.connect_timeout_us = CONNECT_TIMEOUT_US;
 	engine->loop = loop_current();
+	list_init(&engine->connecting);
 	list_init(&engine->running);
 	list_init(&engine->spare);
 	timer_init(&engine->timer, timer_fired);
+	timer_init(&engine->connect_timer, connect_timer_fired);
 	deferred_init(&engine->kick, kick);
 	semaphore_init(&engine->permits, engine->settings.max_in_flight, engine->settings.max_waiting);
 	const struct http_origin *to = settings->proxy ? settings->proxy : settings->origin;
@@ -260,6 +293,7 @@ void http_engine_free(struct http_engine *engine)
 	curl_multi_cleanup(engine->multi);
 	curl_url_cleanup(engine->url);
 	timer_stop(&engine->timer, loop_timers(engine->loop));
+	timer_stop(&engine->connect_timer, loop_timers(engine->loop));
 	deferred_cancel(&engine->kick);
 	for (size_t i = 0; i < engine->socket_room; i++) {
 		if (engine->sockets[i])

@@ -33,15 +33,14 @@ struct http_engine {
 	struct deferred kick;         /* libcurl wants to be called at once */
 	struct http_socket **sockets; /* by descriptor */
 	size_t socket_room;
+	struct list connecting; /* transfers that wait for a connection of their own, the first to begin first */
+	struct timer connect_timer;
 	struct list running; /* transfers that the multi handle has */
 	struct list spare;   /* transfers to be used again */
 	unsigned spare_count;
 	unsigned callers; /* tasks in http_request */
 	bool closing;
 };
-
-/* Make libcurl's easy handle call back about the sockets that it opens and closes. */
-void http_engine_adopt(struct http_engine *engine, CURL *easy);
 
 enum { HTTP_OWN_LINES = 3 };
 
@@ -58,7 +57,9 @@ enum transfer_shape { SHAPE_GET, SHAPE_HEAD, SHAPE_BARE, SHAPE_BODY };
 
 /* One exchange of a request and an answer, and the easy handle for it. */
 struct http_transfer {
-	struct list link; /* engine.running or engine.spare */
+	struct list link;       /* engine.running or engine.spare */
+	struct list connecting; /* engine.connecting */
+	deadline_t connect_by;  /* while it is on that list */
 	struct http_engine *engine;
 	CURL *easy;
 	struct waiter waiter;
@@ -78,6 +79,9 @@ struct http_transfer {
 	struct curl_slist lines[HTTP_MAX_LINES + HTTP_OWN_LINES];
 	char why[CURL_ERROR_SIZE];
 };
+
+/* Make t's easy handle call back about the sockets that it opens and closes. */
+void http_engine_adopt(struct http_transfer *t);
 
 /* A transfer ready to be set up; NULL: libcurl is out of memory. */
 struct http_transfer *http_transfer_take(struct http_engine *engine);

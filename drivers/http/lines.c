@@ -204,17 +204,27 @@ static int fill_line(const struct line *line, const struct value *args, struct b
 	return 0;
 }
 
+static const char *join(struct arena *a, const char *name, size_t name_len, const char *value)
+{
+	size_t len = strlen(value);
+	char *line = arena_alloc(a, name_len + len + 1);
+
+	memcpy(line, name, name_len);
+	memcpy(line + name_len, value, len + 1);
+	return line;
+}
+
 static size_t add_own(const struct lines *l, const struct run_options *options, struct arena *a, uint64_t *random,
 		      const char **out)
 {
 	size_t count = 0;
 
 	if (options->request_id && !l->names_id && is_value(options->request_id, strlen(options->request_id)))
-		out[count++] = arena_printf(a, "X-Request-Id: %s", options->request_id);
+		out[count++] = join(a, "X-Request-Id: ", 14, options->request_id);
 	if (options->traceparent && !l->names_trace) {
 		const char *child = trace_child(options->traceparent, a, random);
 		if (child)
-			out[count++] = arena_printf(a, "traceparent: %s", child);
+			out[count++] = join(a, "traceparent: ", 13, child);
 	}
 	return count;
 }

@@ -117,6 +117,7 @@ static int on_send(void *arg, char *to, char *from, int to_port, int from_port)
 		return CURL_PREREQFUNC_ABORT;
 	}
 	t->sends++;
+	list_remove(&t->connecting);
 	addresses_are_known(t);
 	return CURL_PREREQFUNC_OK;
 }
@@ -129,7 +130,7 @@ static void set_up_network(struct http_transfer *t)
 	const struct http_origin *o = s->origin;
 	CURL *easy = t->easy;
 
-	http_engine_adopt(t->engine, easy);
+	http_engine_adopt(t);
 	curl_easy_setopt(easy, CURLOPT_CURLU, t->engine->url);
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
@@ -137,7 +138,6 @@ static void set_up_network(struct http_transfer *t)
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, -1L);
 	curl_easy_setopt(easy, CURLOPT_MAXLIFETIME_CONN, (long)CONNECTION_LIFETIME_S);
-	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(s->connect_timeout_us / 1000));
 	if (o->socket)
 		curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, o->socket);
 	if (o->user) {
@@ -195,6 +195,7 @@ struct http_transfer *http_transfer_take(struct http_engine *engine)
 	struct http_transfer *t = mem_zalloc(sizeof(*t));
 	t->engine = engine;
 	list_init(&t->link);
+	list_init(&t->connecting);
 	t->easy = curl_easy_init();
 	if (!t->easy) {
 		free(t);
@@ -321,6 +322,7 @@ void http_transfer_prepare(struct http_transfer *t, const struct http_request *r
 static void take_off(struct http_transfer *t)
 {
 	list_remove(&t->link);
+	list_remove(&t->connecting);
 	curl_multi_remove_handle(t->engine->multi, t->easy);
 }
 

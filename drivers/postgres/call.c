@@ -132,6 +132,7 @@ int pg_call_wait(struct pg_call *call, struct pg_limit *limit, struct error *e)
 			acquire_by = deadline_in_us(acquire_us);
 		if (!waiting && limit->timeout_us && limit->by.us == DEADLINE_NEVER.us)
 			limit->by.us = call->placed_us + limit->timeout_us;
+		call->rewait_us = waiting && limit->timeout_us ? acquire_by.us - limit->timeout_us : INT64_MIN;
 		struct waiter w;
 		waiter_init(&w, NULL);
 		call->waiter = &w;

@@ -189,6 +189,7 @@ struct run {
 	struct pg_client *client;
 	const struct pg_action *action;
 	struct pg_statement *statement;
+	uint32_t generation; /* of statement, as the call was bound */
 	struct pg_call *call;
 	const struct value *args;
 	struct pg_limit limit;
@@ -253,7 +254,7 @@ static int attempt(struct run *run, bool last)
 	if (!pg_failed(call->result))
 		return 0;
 	if (!last && is_stale(call->result)) {
-		pg_statement_forget(run->statement);
+		pg_statement_forget(run->statement, run->generation);
 		return 1;
 	}
 	return pg_error_from_result(run->error, call->result, &run->place);
@@ -286,7 +287,7 @@ static struct pg_layout *layout_of(struct run *run, bool last)
 
 	if (pg_layout_fits(st->layout, run->call->result))
 		return pg_layout_keep(st->layout);
-	pg_statement_forget(st);
+	pg_statement_forget(st, run->generation);
 	return last || !run->action->read_only ? pg_layout_new(run->call->result, &run->client->types) : NULL;
 }
 
@@ -315,6 +316,7 @@ static int run_action(struct run *run, struct result **out)
 		r = pg_statement_learn(run->client, run->statement, &run->limit, run->error);
 		if (r < 0)
 			return r;
+		run->generation = run->statement->generation;
 		run->call = pg_call_new(run->client, run->statement);
 		r = attempt(run, tries > 0);
 		if (r == 0)

@@ -58,14 +58,15 @@ static void put_on(struct pg_connection *conn, struct pg_call *call)
 		pg_connection_move(conn, call->alone ? PG_BUSY : PG_SHARED);
 	if (call->statement) {
 		pg_pipeline_send(conn, call);
-	} else {
-		conn->lease = call;
-		conn->calls++;
-		call->connection = conn;
-		call->state = PG_CALL_PLACED;
-		call->placed_us = loop_now_us(conn->client->loop);
+		if (call->waiter && call->placed_us < call->rewait_us)
+			task_wake(call->waiter, 0);
+		return;
 	}
-	/* One that has waited: its time-out begins now. */
+	conn->lease = call;
+	conn->calls++;
+	call->connection = conn;
+	call->state = PG_CALL_PLACED;
+	call->placed_us = loop_now_us(conn->client->loop);
 	if (call->waiter)
 		task_wake(call->waiter, 0);
 }

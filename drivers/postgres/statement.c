@@ -91,9 +91,9 @@ void pg_statements_done(struct pg_client *c)
 	free(c->statements);
 }
 
-void pg_statement_forget(struct pg_statement *st)
+void pg_statement_forget(struct pg_statement *st, uint32_t generation)
 {
-	if (st->knowledge == PG_KNOWN)
+	if (st->knowledge == PG_KNOWN && st->generation == generation)
 		st->knowledge = PG_UNKNOWN;
 }
 

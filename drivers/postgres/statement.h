@@ -42,8 +42,9 @@ void pg_statements_done(struct pg_client *c);
  * Returns 0, or -errno with e filled. */
 int pg_statement_learn(struct pg_client *c, struct pg_statement *st, struct pg_limit *limit,
 		       struct error *e) must_check;
-/* The server does not know it any more, or its columns have changed: learn it again. */
-void pg_statement_forget(struct pg_statement *st);
+/* What was known at that generation is not true any more: the server has lost it, or its columns have changed. It is
+ * learned again, unless that was done meanwhile. */
+void pg_statement_forget(struct pg_statement *st, uint32_t generation);
 
 /* It took us on the server. */
 void pg_statement_took(struct pg_statement *st, int64_t us);

@@ -1,4 +1,5 @@
-/* What the files that run a plan know of each other: run.c (the request), step.c (one step), reply.c (what is sent). */
+/* What the files that run a plan know of each other: run.c (the request), step.c (one step), reply.c (what is sent),
+ * send.c (a file that is sent). */
 #pragma once
 
 #include "async/gather.h"
@@ -45,8 +46,14 @@ int run_spawn_fetch(struct run *run, task_fn fn, void *arg, struct task **t) mus
 
 /* The reply of a run whose steps have ended, as it is sent or kept. */
 struct reply run_reply(struct run *run);
+/* The same without its body: status and headers. */
+struct reply reply_head(struct run *run);
 /* True: every part is what its source said. */
 bool run_complete(const struct run *run);
+/* Is the plan's reply a file (`send`)? */
+bool plan_sends(const struct plan *plan);
+/* Answer with that file, from a task. */
+void send_answer(struct run *run);
 /* Tell the client what ended the request. */
 void reply_failure(struct run *run, int r);
 /* A reply as it is kept, and a kept one as it is sent (304 where the client has it already). reply_keep takes r.

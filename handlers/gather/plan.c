@@ -10,6 +10,7 @@ const struct driver *driver_of(enum source_kind kind)
 		[SOURCE_POSTGRES] = &postgres_driver,
 		[SOURCE_MONGODB] = &mongo_driver,
 		[SOURCE_HTTP] = &http_driver,
+		[SOURCE_FILES] = &files_driver,
 	};
 	return drivers[kind];
 }

@@ -89,7 +89,7 @@ static void add_declared_headers(struct run *run, struct reply *reply)
 	}
 }
 
-struct reply run_reply(struct run *run)
+struct reply reply_head(struct run *run)
 {
 	struct reply reply = {.status = run->plan->endpoint->status};
 	bool complete = run_complete(run);
@@ -102,6 +102,12 @@ struct reply run_reply(struct run *run)
 	if (run->explained && run->plan->step_count && !run->plan->endpoint->cache.ttl_us)
 		add_header(&reply, "server-timing", server_timing(run));
 	add_declared_headers(run, &reply);
+	return reply;
+}
+
+struct reply run_reply(struct run *run)
+{
+	struct reply reply = reply_head(run);
 	if (reply.status != 204)
 		respond_render(&run->plan->respond, &run->evaluation, &reply.body);
 	return reply;

@@ -278,6 +278,8 @@ static void answer(struct run *run)
 	if (run->plan->endpoint->cache.ttl_us) {
 		if (!reply_from_cache(run))
 			exchange_spawn(x, run_cached_request);
+	} else if (plan_sends(run->plan)) {
+		send_answer(run);
 	} else if (run->plan->step_count > 0) {
 		exchange_spawn(x, run_request);
 	} else {

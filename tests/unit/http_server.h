@@ -168,9 +168,22 @@ static inline void *upstream_connection_main(void *arg)
 	pthread_mutex_lock(&u->lock);
 	u->fds[c->slot] = -1;
 	close(c->fd);
-	pthread_mutex_unlock(&u->lock);
 	free(c);
+	pthread_mutex_unlock(&u->lock);
 	return NULL;
+}
+
+/* A place for one more connection. Under lock, which a thread that frees its place has left but for its return. */
+static inline unsigned upstream_slot(struct upstream *u)
+{
+	for (unsigned i = 0; i < u->count; i++)
+		if (u->fds[i] < 0) {
+			pthread_join(u->threads[i], NULL);
+			return i;
+		}
+	if (u->count == UPSTREAM_MAX_CONNECTIONS)
+		abort();
+	return u->count++;
 }
 
 static inline void *upstream_acceptor_main(void *arg)
@@ -184,15 +197,13 @@ static inline void *upstream_acceptor_main(void *arg)
 	while ((fd = accept(u->listener, NULL, NULL)) >= 0) {
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 		pthread_mutex_lock(&u->lock);
-		if (u->count == UPSTREAM_MAX_CONNECTIONS)
-			abort();
+		unsigned slot = upstream_slot(u);
 		struct upstream_connection *c = malloc(sizeof(*c));
-		*c = (struct upstream_connection){.server = u, .slot = u->count, .fd = fd};
-		u->fds[u->count] = fd;
+		*c = (struct upstream_connection){.server = u, .slot = slot, .fd = fd};
+		u->fds[slot] = fd;
 		atomic_fetch_add(&u->connections, 1);
-		if (pthread_create(&u->threads[u->count], &attributes, upstream_connection_main, c) != 0)
+		if (pthread_create(&u->threads[slot], &attributes, upstream_connection_main, c) != 0)
 			abort();
-		u->count++;
 		pthread_mutex_unlock(&u->lock);
 	}
 	pthread_attr_destroy(&attributes);

@@ -121,17 +121,10 @@ static inline void server_run(void)
 	server_die("it does not answer");
 }
 
-/* SIGINT: at once, connections are ended. A session that has just begun may not hear it, while its client (who waits
- * here) says nothing: SIGQUIT then. */
+/* SIGINT: at once, connections are ended. */
 static inline void server_end(void)
 {
 	kill(server.pid, SIGINT);
-	for (int i = 0; i < 300; i++) {
-		if (waitpid(server.pid, NULL, WNOHANG) == server.pid)
-			return;
-		usleep(5000);
-	}
-	kill(server.pid, SIGQUIT);
 	waitpid(server.pid, NULL, 0);
 }
 

@@ -1,9 +1,17 @@
-/* A server that is not there, goes away, comes back, or refuses. Each test has a server of its own. */
+/* A server that is not there, goes away, comes back, or refuses. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
 #include "tests/unit/postgres_fixture.h"
+
+/* Without blocking the loop: a server that ends waits for the first message of who has just connected. */
+static void end_meanwhile(void)
+{
+	kill(server.pid, SIGINT);
+	while (waitpid(server.pid, NULL, WNOHANG) == 0)
+		ck_assert_int_eq(task_sleep_ms(2), 0);
+}
 
 static int64_t timed_ask(struct fixture *f, const char *sql, const char **out)
 {
@@ -31,11 +39,11 @@ LOOP_TEST(it_goes_away_and_comes_back)
 	ck_assert_str_eq(ask(&f, EXPECT_VALUE, "select 1", NULL), "1");
 	ck_assert(postgres_driver.client_ready(f.client));
 	/* A restart: who asks meanwhile waits. */
-	server_end();
+	end_meanwhile();
 	server_run();
 	ck_assert_str_eq(ask(&f, EXPECT_VALUE, "select 1", NULL), "1");
 	/* Down: the first waits as long as it may, later ones are refused at once. */
-	server_end();
+	end_meanwhile();
 	ck_assert_int_eq(task_sleep_ms(20), 0);
 	expect_503(&f, 100000, 400000);
 	ck_assert_int_eq(task_sleep_ms(100), 0);
@@ -60,7 +68,6 @@ static int sleep_a_little(void *arg)
 LOOP_TEST(one_refusal_is_no_disaster)
 {
 	struct fixture f;
-	server_start();
 	free(server_sql("create role few login connection limit 1"));
 	free(server_sql("grant connect on database postgres to few"));
 	fixture_config(&f);
@@ -72,7 +79,6 @@ LOOP_TEST(one_refusal_is_no_disaster)
 	for (int i = 0; i < 20; i++)
 		ck_assert_int_eq(join(tasks[i]), 0);
 	fixture_close(&f);
-	server_stop();
 	return 0;
 }
 
@@ -125,7 +131,6 @@ LOOP_TEST(it_accepts_and_is_silent)
 /* The same at every moment of connecting: close the client after n steps. */
 LOOP_TEST(closed_while_it_connects)
 {
-	server_start();
 	for (int n = 0; n < 40; n++) {
 		struct fixture f;
 		fixture_config(&f);
@@ -134,7 +139,6 @@ LOOP_TEST(closed_while_it_connects)
 			ck_assert_int_eq(task_sleep(deadline_in_us(200)), 0);
 		fixture_close(&f);
 	}
-	server_stop();
 	return 0;
 }
 
@@ -142,7 +146,6 @@ LOOP_TEST(closed_while_it_connects)
 LOOP_TEST(several_hosts)
 {
 	struct fixture f;
-	server_start();
 	fixture_config(&f);
 	snprintf(f.url, sizeof(f.url),
 		 "postgresql://postgres@/postgres?host=localhost,%s&port=1,%d&target_session_attrs=any", server.folder,
@@ -150,7 +153,6 @@ LOOP_TEST(several_hosts)
 	fixture_open(&f);
 	ck_assert_str_eq(ask(&f, EXPECT_VALUE, "select 1", NULL), "1");
 	fixture_close(&f);
-	server_stop();
 	return 0;
 }
 
@@ -164,8 +166,9 @@ int main(void)
 	tcase_add_test(c, it_accepts_and_is_silent);
 	tcase_add_test(c, closed_while_it_connects);
 	tcase_add_test(c, several_hosts);
-	(void)server_program();
+	server_start();
 	int status = run_suite(s);
+	server_stop();
 	server_sweep();
 	return status;
 }

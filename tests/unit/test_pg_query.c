@@ -203,7 +203,7 @@ PG_TEST(writes_are_committed_or_not_at_all)
 	buf_done(&json);
 }
 
-PG_TEST(a_changed_table_is_learned_again)
+static void change_the_table(struct fixture *f)
 {
 	struct buf json = BUF_INIT;
 	struct error e;
@@ -223,6 +223,23 @@ PG_TEST(a_changed_table_is_learned_again)
 	ck_assert_int_lt(run_for(f, a, NULL, 0, &json, &e), 0);
 	ck_assert_str_eq(e.code, "42P01");
 	buf_done(&json);
+}
+
+PG_TEST(a_changed_table_is_learned_again)
+{
+	change_the_table(f);
+}
+
+/* Without a prepared statement the server says nothing about it. */
+LOOP_TEST(a_changed_table_is_noticed_without_prepare)
+{
+	struct fixture f;
+	fixture_config(&f);
+	f.config.prepare = false;
+	fixture_open(&f);
+	change_the_table(&f);
+	fixture_close(&f);
+	return 0;
 }
 
 /* Somebody (a pooler) has thrown the prepared statements away. */
@@ -440,6 +457,7 @@ int main(void)
 	tcase_add_test(c, bad_text_is_refused);
 	tcase_add_test(c, writes_are_committed_or_not_at_all);
 	tcase_add_test(c, a_changed_table_is_learned_again);
+	tcase_add_test(c, a_changed_table_is_noticed_without_prepare);
 	tcase_add_test(c, lost_statements_are_prepared_again);
 	tcase_add_test(c, references_look_into_rows);
 	tcase_add_test(c, prepare_false_works);

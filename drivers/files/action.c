@@ -1,0 +1,51 @@
+/* Compiling steps of file sources. config has checked that only what may write does. */
+#include "drivers/files/action.h"
+
+static const char *const verbs[] = {
+	[ACTION_READ] = "read",   [ACTION_STAT] = "stat",     [ACTION_LIST] = "list",     [ACTION_SEND] = "send",
+	[ACTION_WRITE] = "write", [ACTION_APPEND] = "append", [ACTION_REMOVE] = "remove",
+};
+
+/* Counts the slots of a step on their way to its plan. */
+struct counter {
+	struct reference_sink base, *plan;
+	unsigned count;
+};
+
+static int count_slot(struct reference_sink *base, const struct reference *ref)
+{
+	struct counter *c = container_of(base, struct counter, base);
+	int slot = c->plan->add(c->plan, ref);
+
+	if (slot >= (int)c->count)
+		c->count = (unsigned)slot + 1;
+	return slot;
+}
+
+struct files_action *files_action_new(const struct config_step *step, struct action_env *env)
+{
+	struct files_action *a = arena_zalloc(env->arena, sizeof(*a));
+	struct counter counter = {.base.add = count_slot, .plan = env->references};
+	struct action_env counted = *env;
+
+	counted.references = &counter.base;
+	a->step = step->name;
+	a->verb = verbs[step->action];
+	a->shown = step->action_value->text;
+	a->kind = step->action;
+	a->as = step->as;
+	bool good = file_path_compile(&a->path, step->action_value, &counted);
+	if (step->action == ACTION_WRITE || step->action == ACTION_APPEND)
+		good &= content_compile(&a->content, step->content, &counted);
+	a->arg_count = counter.count;
+	return good ? a : NULL;
+}
+
+bool files_action_from_request(const struct files_action *a, const struct value *args)
+{
+	for (unsigned i = 0; i < a->arg_count; i++) {
+		if (args[i].from_request)
+			return true;
+	}
+	return false;
+}

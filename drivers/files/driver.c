@@ -1,0 +1,175 @@
+/* Files as a kind of source: what drivers/driver.h asks of every kind. All work on the disk is done by jobs of the
+ * executor (work.h, file.h). */
+#include "drivers/driver.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "drivers/files/source.h"
+#include "drivers/files/work.h"
+#include "drivers/json_result.h"
+
+static struct files_client *client_of(struct client *c)
+{
+	return (struct files_client *)c;
+}
+
+/* --- sources --- */
+
+static void source_check(const struct config_source *config, struct diagnostics *d)
+{
+	/* config has looked at the folder. */
+	(void)config;
+	(void)d;
+}
+
+static int source_new(struct source **out, const struct config_source *config, struct executor *executor,
+		      unsigned workers, struct error *e)
+{
+	struct files_source *s = mem_zalloc(sizeof(*s));
+
+	(void)workers;
+	s->config = config;
+	s->executor = executor;
+	int r = root_open(&s->root, config->url);
+	if (r < 0) {
+		free(s);
+		return error_set(e, r, 500, NULL, "source %s: %s: %s", config->name, config->url,
+				 r == -ENOSYS ? "the kernel has no openat2 (Linux 5.6)" : strerror(-r));
+	}
+	*out = (struct source *)s;
+	return 0;
+}
+
+static void source_free(struct source *source)
+{
+	struct files_source *s = (struct files_source *)source;
+
+	if (!s)
+		return;
+	root_drop(s->root);
+	free(s);
+}
+
+static struct action *action_new(const struct config_source *config, const struct config_step *step,
+				 struct action_env *env)
+{
+	(void)config;
+	return (struct action *)files_action_new(step, env);
+}
+
+/* --- clients --- */
+
+static int client_open(struct client **out, struct source *source, struct error *e)
+{
+	struct files_client *c = mem_zalloc(sizeof(*c));
+
+	(void)e;
+	c->source = (struct files_source *)source;
+	*out = (struct client *)c;
+	return 0;
+}
+
+/* Nobody runs an action any more; jobs that were left behind own what they need. */
+static void client_close(struct client *client)
+{
+	free(client_of(client));
+}
+
+static bool client_ready(const struct client *client)
+{
+	(void)client;
+	return true;
+}
+
+static bool client_idle(const struct client *client)
+{
+	return ((const struct files_client *)client)->callers == 0;
+}
+
+/* --- one run --- */
+
+static void describe(struct error *e, int r)
+{
+	if (r == -EBUSY)
+		error_set(e, r, 503, "Too many files are waited for.", "the executor's queue is full");
+	else if (r == -ETIMEDOUT)
+		error_set(e, r, 504, NULL, "the disk took longer than the time-out");
+	else
+		error_set(e, r, 503, NULL, "%s", strerror(-r));
+}
+
+int files_locate(struct error *e, int r, const struct files_client *c, const struct files_action *a)
+{
+	if (!e)
+		return r;
+	if (e->errnum == 0)
+		describe(e, r);
+	struct error inner = *e;
+	return error_set(e, r, inner.status, inner.public[0] ? inner.public : NULL, "step %s, source %s: %s %s: %s",
+			 a->step, c->source->config->name, a->verb, a->shown, inner.what);
+}
+
+/* The job for args; NULL: e says why. */
+static struct work *prepare(const struct files_client *c, const struct files_action *a, const struct value *args,
+			    struct error *e)
+{
+	struct work *w = work_new(c->source->root, a->kind);
+
+	w->as = a->as;
+	w->max_size = c->source->config->max_size;
+	w->from_request = files_action_from_request(a, args);
+	if (file_path_fill(&a->path, args, &w->path, e) < 0) {
+		work_free(w);
+		return NULL;
+	}
+	(void)buf_cstr(&w->path);
+	if (a->kind == ACTION_WRITE || a->kind == ACTION_APPEND)
+		content_fill(&a->content, args, &w->content);
+	return w;
+}
+
+static int run_work(const struct files_client *c, struct work *w, int64_t timeout_us, struct result **out,
+		    struct error *e)
+{
+	int r = executor_run(c->source->executor, &w->job, timeout_us ? deadline_in_us(timeout_us) : DEADLINE_NEVER);
+	if (r < 0)
+		return r; /* the job frees itself */
+	r = w->result;
+	if (r == 0)
+		*out = json_result_take(&w->json, w->rows);
+	else if (e)
+		*e = w->error;
+	work_free(w);
+	return r;
+}
+
+static int run(struct client *client, const struct action *action, const struct value *args,
+	       const struct run_options *options, struct result **out, struct error *e)
+{
+	struct files_client *c = client_of(client);
+	const struct files_action *a = (const struct files_action *)action;
+	struct work *w = prepare(c, a, args, e);
+
+	if (!w)
+		return files_locate(e, -EINVAL, c, a);
+	c->callers++;
+	int r = run_work(c, w, options->timeout_us, out, e);
+	c->callers--;
+	return r < 0 ? files_locate(e, r, c, a) : 0;
+}
+
+const struct driver files_driver = {
+	.kind = "files",
+	.source_check = source_check,
+	.source_new = source_new,
+	.source_free = source_free,
+	.action_new = action_new,
+	.client_open = client_open,
+	.client_close = client_close,
+	.client_ready = client_ready,
+	.client_idle = client_idle,
+	.run = run,
+};
