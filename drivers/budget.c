@@ -75,8 +75,7 @@ static void grant(struct budget *b)
 /* Under lock: tell who holds more than its own one that an idle connection would be welcome. */
 static void ask_others(struct budget_member *asking)
 {
-	list_for_each(link, &asking->budget->members)
-	{
+	list_for_each (link, &asking->budget->members) {
 		struct budget_member *m = container_of(link, struct budget_member, link);
 		if (m == asking || m->held < 2)
 			continue;

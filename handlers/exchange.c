@@ -469,6 +469,11 @@ static void start_response(struct exchange_private *p, const struct reply *r, ui
 	for (size_t i = 0; i < r->header_count; i++)
 		h2o_add_header_by_str(&req->pool, &req->res.headers, r->headers[i].name.base, r->headers[i].name.len, 0,
 				      NULL, r->headers[i].value.base, r->headers[i].value.len);
+	for (unsigned i = 0; i < p->exchange.always_count; i++) {
+		const struct header *h = &p->exchange.always[i];
+		h2o_add_header_by_str(&req->pool, &req->res.headers, h->name.base, h->name.len, 0, NULL, h->value.base,
+				      h->value.len);
+	}
 	if (p->all->draining)
 		req->http1_is_persistent = 0;
 	p->generator = (h2o_generator_t){.proceed = proceed};

@@ -29,7 +29,7 @@ static int change_error(struct work *w, int r, const char *doing)
 
 static int too_large(struct work *w)
 {
-	return error_set(&w->error, -EFBIG, w->from_request ? 413 : 500, NULL,
+	return error_set(&w->error, -EFBIG, w->from_request ? 413 : 500, "The file would be too large.",
 			 "the file would be larger than max_size (%zu bytes)", w->max_size);
 }
 

@@ -111,12 +111,37 @@ static int add_array(struct buf *out, const struct pg_type *t, const struct valu
 	return r;
 }
 
+/* Another driver's array (BSON's, say), element by element. Returns 1 where v is none. */
+static int add_foreign_array(struct buf *out, const struct pg_type *t, const struct value *v)
+{
+	static const struct path_segment each = {.kind = PATH_EACH};
+	struct buf json = BUF_INIT;
+	struct arena arena;
+	int r = 1;
+
+	arena_init(&arena);
+	value_render(v, &json);
+	if (v->ops->follow && json.len && json.data[0] == '[') {
+		struct value list = v->ops->follow(v, &each, 1, &arena);
+		if (list.kind == VALUE_LIST)
+			r = add_array(out, t, &list, 1);
+	}
+	buf_done(&json);
+	arena_done(&arena);
+	return r;
+}
+
 static int add_text(struct buf *out, const struct pg_type *t, const struct value *v)
 {
 	bool is_list = v->kind == VALUE_LIST || (v->kind == VALUE_JSON && v->json->kind == JSON_ARRAY);
 
 	if (is_list && t->shape == PG_SHAPE_ARRAY)
 		return add_array(out, t, v, 1);
+	if (v->kind == VALUE_FOREIGN && t->shape == PG_SHAPE_ARRAY) {
+		int r = add_foreign_array(out, t, v);
+		if (r <= 0)
+			return r;
+	}
 	if (is_list || v->kind == VALUE_JSON || (v->kind == VALUE_FOREIGN && t->shape == PG_SHAPE_JSON))
 		value_render(v, out);
 	else

@@ -50,8 +50,7 @@ struct pg_call {
 	unsigned pending; /* its entries in the pipe */
 	int64_t placed_us, abandoned_us;
 	int64_t broken_us; /* PG_QUEUE_FRESH: when its connection broke */
-	int64_t rewait_us; /* its task must be woken where it is placed before: its time-out ends before the wait does
-			    */
+	int64_t rewait_us; /* placed before it, the task is woken: its time-out ends before its wait */
 	uint64_t sequence; /* the order of waiting */
 };
 

@@ -86,26 +86,39 @@ bool pg_cancel_request(struct pg_connection *conn)
 {
 	static const struct task_options options = {.name = "postgres cancel", .detached = true};
 	struct pg_client *c = conn->client;
+	int64_t now = loop_now_us(c->loop);
 
-	if (c->cancels >= CANCELS_AT_ONCE || task_spawn(NULL, cancel_task, conn, &options) < 0)
+	/* The last one may have hit, and the news be on its way. */
+	if (conn->cancelling || now - conn->cancelled_us < AGAIN_US || c->cancels >= CANCELS_AT_ONCE)
+		return false;
+	if (task_spawn(NULL, cancel_task, conn, &options) < 0)
 		return false;
 	conn->cancelling = true;
+	conn->cancelled_us = now;
 	c->cancels++;
-	pg_connection_move(conn, PG_QUARANTINED);
-	again_in(conn, GIVE_UP_US);
+	if (conn->state != PG_QUARANTINED) {
+		pg_connection_move(conn, PG_QUARANTINED);
+		conn->quarantined_us = now;
+	}
+	again_in(conn, GRACE_US);
 	return true;
 }
 
+/* In quarantine one look follows the other: another statement of the pipe may have been abandoned, or nothing may
+ * help. */
 void pg_cancel_fire(struct timer *t)
 {
 	struct pg_connection *conn = container_of(t, struct pg_connection, cancel_timer);
 	struct pg_client *c = conn->client;
+	bool quarantined = conn->state == PG_QUARANTINED;
 
-	if (conn->state == PG_QUARANTINED) {
+	if (quarantined && loop_now_us(c->loop) - conn->quarantined_us >= GIVE_UP_US) {
 		pg_connection_close(conn, "a statement did not end after it was cancelled");
 		pg_pool_serve(c);
-	} else if (abandoned_in_head_group(conn) && !pg_cancel_request(conn)) {
+	} else if (abandoned_in_head_group(conn) && !conn->cancelling && !pg_cancel_request(conn)) {
 		again_in(conn, AGAIN_US);
+	} else if (quarantined) {
+		again_in(conn, GRACE_US);
 	}
 }
 

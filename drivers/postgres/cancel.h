@@ -6,7 +6,7 @@
 /* Where a statement of the group at the head of the pipe was abandoned, see to it that the group is cancelled 100 ms
  * later, if it still runs then. Called when a call is abandoned and after answers came. */
 void pg_cancel_consider(struct pg_connection *conn);
-/* Cancel what runs on conn (busy or shared), now. False: not now, too many requests are under way. */
+/* Cancel what runs on conn (busy, shared, quarantined), now. False: not now, requests are under way. */
 bool pg_cancel_request(struct pg_connection *conn);
 /* For timer_init of a connection. */
 void pg_cancel_fire(struct timer *t);

@@ -49,7 +49,8 @@ struct pg_connection {
 	struct pg_call *lease;
 	uint32_t *prepared; /* by statement: the generation that was prepared here; 0: none */
 	unsigned prepared_size, prepared_stale;
-	int64_t began_us; /* to connect */
+	int64_t began_us;                     /* to connect */
+	int64_t cancelled_us, quarantined_us; /* the last request; since when */
 	int64_t expires_us, idle_since_us;
 };
 

@@ -17,7 +17,7 @@
 #include "drivers/postgres/sqlstate.h"
 #include "drivers/postgres/statement.h"
 
-#define PATIENCE_US 1000000 /* with statements that were cancelled by closing */
+#define PATIENCE_US 2000000 /* with statements that were cancelled by closing */
 
 /* --- sources --- */
 
@@ -109,10 +109,10 @@ static void close_connections(struct pg_client *c, bool patient)
 		list_for_each_safe (link, &c->connections[open[i]]) {
 			struct pg_connection *conn = container_of(link, struct pg_connection, link);
 			bool runs = conn->entries > 0 || conn->cancelling;
-			if (runs && patient && open[i] != PG_QUARANTINED)
-				(void)pg_cancel_request(conn);
-			else if (!runs || !patient)
+			if (!runs || !patient)
 				pg_connection_close(conn, "closing");
+			else
+				(void)pg_cancel_request(conn);
 		}
 	}
 	list_for_each (link, &c->connections[PG_CONNECTING]) {

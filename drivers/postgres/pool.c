@@ -284,12 +284,13 @@ static void grow(struct pg_client *c)
 		bool first = pg_client_live(c) + c->count[PG_CONNECTING] == 0;
 		if (loop_now_us(c->loop) < c->retry_at_us || (c->asking && !first))
 			break;
-		if (budget_take(&c->member)) {
-			open_one(c);
-		} else {
+		if (!budget_take(&c->member)) {
+			/* Where it would be the first, one that was granted is on its way to us, in a message. */
 			c->asking = true;
 			make_room(c);
+			break;
 		}
+		open_one(c);
 	}
 	int64_t quiet_us = loop_now_us(c->loop) - c->pressed_us;
 	if (c->asking && pg_client_waiting(c) == 0 && quiet_us > ASKING_US) {

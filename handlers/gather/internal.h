@@ -13,7 +13,8 @@ struct step_run {
 	bool started;
 	struct error *error;     /* NULL: it did not fail */
 	struct span key;         /* in the cache; base NULL: none */
-	int64_t wait_us, run_us; /* before it started, counted from the request's start; from then on */
+	int64_t wait_us, run_us; /* before it started (for other steps, for permits), from the request's start; then */
+	int64_t started_us;      /* CLOCK_MONOTONIC */
 };
 
 /* One request. In its exchange's arena. */

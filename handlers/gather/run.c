@@ -248,7 +248,8 @@ static void collect_headers(struct run *run)
 	run->traceparent = exchange_header(run->exchange, "traceparent");
 	if (plan->endpoint->cache.ttl_us)
 		run->if_none_match = exchange_header_list(run->exchange, "if-none-match");
-	run->explained = run->env->explain && exchange_header(run->exchange, "gatherd-explain").base;
+	struct span explain = exchange_header(run->exchange, "gatherd-explain");
+	run->explained = run->env->explain && explain.len == 1 && explain.base[0] == '1';
 }
 
 static struct run *run_new(const struct plan *plan, const struct gather_env *env, struct exchange *x)

@@ -51,8 +51,17 @@ int run_acquire(struct run *run, int semaphore, struct error *e)
 	return r;
 }
 
+/* It goes from waiting to running; a fetch that is behind a stale result does not count. */
+static void note_start(struct step_run *s, int64_t now_us)
+{
+	if (s->run->ended & (UINT64_C(1) << s->index))
+		return;
+	s->started_us = now_us;
+	s->wait_us = now_us - s->run->began_us;
+}
+
 /* Suspends. The permits are held around the action; waiting for them is bounded by max_waiting and the deadline. */
-static int run_with_permits(const struct step_run *s, const struct value *args, struct result **out, struct error *e)
+static int run_with_permits(struct step_run *s, const struct value *args, struct result **out, struct error *e)
 {
 	const struct plan_step *p = plan_of(s);
 	unsigned held = 0;
@@ -62,8 +71,10 @@ static int run_with_permits(const struct step_run *s, const struct value *args, 
 		if (r < 0)
 			break;
 	}
-	if (r == 0)
+	if (r == 0) {
+		note_start(s, loop_now_us(loop_current()));
 		r = run_action(s, args, out, e);
+	}
 	while (held > 0)
 		shared_semaphore_release(&s->run->env->semaphores[p->semaphores[--held]]);
 	return r;
@@ -73,7 +84,7 @@ static int run_with_permits(const struct step_run *s, const struct value *args, 
 
 /* A step's fetch that others may wait for; in the request's arena, which outlives it. */
 struct fetch {
-	const struct step_run *step;
+	struct step_run *step;
 	const struct value *args;
 	struct flight *flight;
 };
@@ -93,7 +104,8 @@ static int fetch_step(void *arg)
 		buf_done(&text);
 		result_free(result);
 	} else if (e.errnum == 0) {
-		error_set(&e, r, 503, NULL, "the fetch that was waited for was cancelled");
+		error_set(&e, r, r == -ETIMEDOUT ? 504 : 503, NULL, "the fetch that was waited for ended (%s)",
+			  strerror(-r));
 	}
 	flight_end(f->flight, v, true, r, &e);
 	return 0;
@@ -223,10 +235,9 @@ int step_run(void *arg)
 {
 	struct step_run *s = arg;
 	struct loop *l = loop_current();
-	int64_t began_us = loop_now_us(l);
-	s->wait_us = began_us - s->run->began_us;
+	note_start(s, loop_now_us(l));
 	int r = run_unless_skipped(s);
-	s->run_us = loop_now_us(l) - began_us;
+	s->run_us = loop_now_us(l) - s->started_us;
 	if (r == 0)
 		s->run->ended |= UINT64_C(1) << s->index;
 	return r;

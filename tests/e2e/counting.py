@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 class Counting(ThreadingHTTPServer):
     """GET /name?sleep=0.1 answers {"path": "/name", "n": 3} on the third time that it is asked, after the sleep.
-    Order of arrival is in `order`; while `status` is not 200 it answers that."""
+    Order of arrival is in `order`; while `status` is not 200 it answers that; `delay` is slept by all."""
 
     daemon_threads = True
     request_queue_size = 256
@@ -27,6 +27,7 @@ class Counting(ThreadingHTTPServer):
         self.running = 0
         self.most = 0
         self.status = 200
+        self.delay = 0.0
 
     @property
     def url(self) -> str:
@@ -49,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.order.append(url.path)
             self.server.running += 1
             self.server.most = max(self.server.most, self.server.running)
-        time.sleep(float(words.get("sleep", ["0"])[0]))
+        time.sleep(float(words.get("sleep", ["0"])[0]) + self.server.delay)
         with self.server.lock:
             self.server.running -= 1
             status = self.server.status

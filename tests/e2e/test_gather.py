@@ -48,6 +48,8 @@ endpoints:
       text:    { from: pg, sql: "select {kind._id}::text as id, {kind.date}::timestamptz as date, {kind.int64}::int8 as big", expect: one }
       back:    { from: mongo, count: kinds, filter: { _id: { $oid: "{text.id}" }, date: { $date: "{text.date}" } } }
       number:  { from: mongo, count: kinds, filter: { int64: "{text.big}" } }
+      tagged:  { from: mongo, find_one: products, filter: { _id: p-4 } }
+      tags:    { from: pg, sql: "select array_length({tagged.tags}::text[], 1) as n, 'even' = any({tagged.tags}) as has", expect: one }
   "GET /single/{id}":
     parameters: { id: { type: integer } }
     gather: { customer: { from: pg, sql: "select name from customers where id = {id}", expect: one } }
@@ -99,6 +101,7 @@ def test_types_go_from_one_source_to_another(plain: Gatherd) -> None:
     assert reply["text"] == {"id": "65a1b2c3d4e5f60718293a4b", "date": "2024-02-29T12:34:56.789+00:00", "big": 9007199254740993}
     assert reply["back"] == 1, "an ObjectId and a date, from PostgreSQL"
     assert reply["number"] == 1, "an integer that no double holds"
+    assert reply["tags"] == {"n": 2, "has": True}, "an array of a document"
 
 
 def test_a_single_step(plain: Gatherd) -> None:

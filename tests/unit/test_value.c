@@ -134,7 +134,7 @@ static bool foreign_falsy(const struct value *v)
 
 START_TEST(foreign)
 {
-	static const struct value_ops ops = {foreign_render, foreign_text, foreign_falsy};
+	static const struct value_ops ops = {foreign_render, foreign_text, foreign_falsy, NULL};
 	struct value v = {.kind = VALUE_FOREIGN, .foreign = "ab", .ops = &ops};
 
 	ck_assert_str_eq(rendered(v), "{\"$oid\":\"ab\"}");
