@@ -59,8 +59,8 @@ void loop_stop(struct loop *l);
  * them, and free the loop: asyncio.run. Returns what main_fn returned, or -errno. */
 int loop_run_main(int (*main_fn)(void *arg), void *arg) must_check;
 
-/* That many more (below 0: fewer) messages are certain to come from other threads: loop_free waits for them. Loop thread
- * only. */
+/* That many more (below 0: fewer) messages are certain to come from other threads: loop_free waits for them. Loop
+ * thread only. */
 void loop_expect(struct loop *l, int messages);
 /* Any thread: m->run is called on l's thread, in a later turn, in the order of the posts of one thread. */
 void loop_post(struct loop *l, struct message *m);

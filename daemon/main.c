@@ -1,5 +1,6 @@
 /* gatherd: load, check, bind, start, run, drain, stop. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,16 +63,37 @@ static void print_diagnostics(struct diagnostics *d)
 
 /* --- the steps of a run; each returns an exit code --- */
 
-static int load(struct daemon *d, const char *path)
+static int load(struct daemon *d, const char *path, struct diagnostics *diagnostics)
+{
+	d->config = config_load(path, diagnostics);
+	if (d->config)
+		d->app = app_compile(d->config, diagnostics);
+	return d->app ? EX_OK : EX_CONFIG;
+}
+
+static int load_and_print(struct daemon *d, const char *path)
 {
 	struct diagnostics diagnostics;
 	diagnostics_init(&diagnostics);
-	d->config = config_load(path, &diagnostics);
-	if (d->config)
-		d->app = app_compile(d->config, &diagnostics);
+	int code = load(d, path, &diagnostics);
 	print_diagnostics(&diagnostics);
 	diagnostics_done(&diagnostics);
-	return d->app ? EX_OK : EX_CONFIG;
+	return code;
+}
+
+/* Ask the sources what they think of it. A mistake is worse news than a source that is down. */
+static int ask_sources(struct daemon *d, struct diagnostics *diagnostics)
+{
+	signal(SIGPIPE, SIG_IGN);
+	int r = executor_new(&d->executor, EXECUTOR_THREADS, EXECUTOR_QUEUE);
+	int down = r < 0 ? r : app_check(d->app, d->executor, diagnostics);
+	if (down < 0) {
+		fprintf(stderr, "error: can't ask the sources: %s\n", strerror(-down));
+		return EX_OSERR;
+	}
+	if (diagnostics->errors > (size_t)down)
+		return EX_CONFIG;
+	return down > 0 ? EX_UNAVAILABLE : EX_OK;
 }
 
 static int bind_listeners(struct daemon *d)
@@ -160,7 +182,7 @@ static enum log_severity severity_of(enum log_level level)
 static int run(const char *path)
 {
 	struct daemon d = {0};
-	int code = load(&d, path);
+	int code = load_and_print(&d, path);
 	if (code == EX_OK)
 		code = bind_listeners(&d);
 	if (code == EX_OK && lifecycle_begin() < 0)
@@ -177,10 +199,16 @@ static int run(const char *path)
 	return code;
 }
 
-static int check(const char *path)
+static int check(const char *path, bool connect)
 {
 	struct daemon d = {0};
-	int code = load(&d, path);
+	struct diagnostics diagnostics;
+	diagnostics_init(&diagnostics);
+	int code = load(&d, path, &diagnostics);
+	if (code == EX_OK && connect)
+		code = ask_sources(&d, &diagnostics);
+	print_diagnostics(&diagnostics);
+	diagnostics_done(&diagnostics);
 	if (code == EX_OK)
 		printf("%s: ok\n", path);
 	stop(&d);
@@ -206,7 +234,7 @@ int main(int argc, char **argv)
 	case COMMAND_RUN:
 		return run(o.config);
 	case COMMAND_CHECK:
-		return check(o.config);
+		return check(o.config, o.connect);
 	case COMMAND_SCHEMA:
 		return print_schema();
 	case COMMAND_VERSION:

@@ -24,6 +24,7 @@ const char options_help[] =
 	"\n"
 	"  gatherd run -c FILE     serve what FILE declares\n"
 	"  gatherd check -c FILE   say whether FILE is right, and where it is not\n"
+	"    --connect             and whether its sources are there and take its SQL\n"
 	"  gatherd schema          print the JSON Schema of FILE, for editors\n"
 	"  gatherd --version\n"
 	"  gatherd --help\n"
@@ -70,8 +71,10 @@ static const char *config_argument(char **argv, int argc, int *at)
 static int parse_config(struct options *o, int argc, char **argv)
 {
 	for (int i = 2; i < argc; i++) {
-		if (strcmp(argv[i], "--connect") == 0 && o->command == COMMAND_CHECK)
-			return usage_error("--connect is not supported by this build");
+		if (strcmp(argv[i], "--connect") == 0 && o->command == COMMAND_CHECK) {
+			o->connect = true;
+			continue;
+		}
 		const char *file = config_argument(argv, argc, &i);
 		if (!file)
 			return usage_error("unexpected argument \"%s\"", argv[i]);

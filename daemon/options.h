@@ -1,6 +1,8 @@
 /* The command line. */
 #pragma once
 
+#include <stdbool.h>
+
 #include "base/compiler.h"
 
 enum command { COMMAND_RUN, COMMAND_CHECK, COMMAND_SCHEMA, COMMAND_VERSION, COMMAND_HELP };
@@ -8,6 +10,7 @@ enum command { COMMAND_RUN, COMMAND_CHECK, COMMAND_SCHEMA, COMMAND_VERSION, COMM
 struct options {
 	enum command command;
 	const char *config; /* -c FILE; NULL where the command takes none */
+	bool connect;       /* check: ask the sources, too */
 };
 
 /* Returns 0; or -EINVAL where the command line is wrong, which has been said on stderr. */

@@ -1,4 +1,4 @@
-/* What every kind of source is to the rest of gatherd: six operations.
+/* What every kind of source is to the rest of gatherd: a table of operations.
  *
  * A source exists once a process (its limits, its configuration) and has a client a worker (its connections). The
  * actions of steps are compiled when the configuration is loaded; running one is a suspending call in a step's task. */
@@ -70,6 +70,12 @@ struct driver {
 	 * 404 for none, 500 for two of `one`. */
 	int (*run)(struct client *c, const struct action *action, const struct value *args,
 		   const struct run_options *options, struct result **out, struct error *e);
+
+	/* Suspends. Is the source there, and does it take these actions? Their mistakes go to d, each where it stands.
+	 * patience_us bounds the connecting, and each answer. Returns 0, or -errno with e filled: it is not there, and
+	 * nothing is known of the actions. Loop thread, in a task. NULL: source_new has seen what there is to see. */
+	int (*check)(struct client *c, const struct action *const *actions, size_t count, int64_t patience_us,
+		     struct diagnostics *d, struct error *e);
 };
 
 extern const struct driver postgres_driver;

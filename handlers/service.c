@@ -14,6 +14,7 @@
 #include "handlers/gather/run.h"
 #include "handlers/rate.h"
 #include "handlers/router.h"
+#include "handlers/source_check.h"
 
 struct app {
 	const struct config *config;
@@ -69,6 +70,11 @@ int app_open(struct app *a, struct executor *ex, unsigned workers, struct error 
 			return r;
 	}
 	return 0;
+}
+
+int app_check(struct app *a, struct executor *ex, struct diagnostics *d)
+{
+	return sources_check(a->config, a->plans, ex, d);
 }
 
 void app_free(struct app *a)

@@ -17,6 +17,10 @@ struct service;
 struct app *app_compile(const struct config *c, struct diagnostics *d);
 /* Make the sources, for that many workers. Returns 0 or -errno with e filled. */
 int app_open(struct app *a, struct executor *ex, unsigned workers, struct error *e) must_check;
+/* Instead of app_open: connect to every source, all at once, and let each see whether it takes its steps' actions, on
+ * a loop of its own; mistakes, and sources that are not there, go to d. Main thread. Returns how many are not there, or
+ * -errno. */
+int app_check(struct app *a, struct executor *ex, struct diagnostics *d) must_check;
 /* All services are closed. NULL is allowed. */
 void app_free(struct app *a);
 

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "examples/atlas")]
+ATLAS = ROOT / "examples/atlas"
+sys.path[:0] = [str(ROOT / "tests"), str(ATLAS)]
 
 import load  # noqa: E402
 from harness import Gatherd, Mongo, MongoError, Postgres, ServerError, SqlError  # noqa: E402
@@ -21,7 +22,7 @@ gatherd answers on http://127.0.0.1:{port}. Try:
 
   curl -i http://127.0.0.1:{port}/countries/CH
   curl 'http://127.0.0.1:{port}/search?q=zurich'
-  curl http://127.0.0.1:{port}/stats
+  curl -i -H 'Gatherd-Explain: 1' http://127.0.0.1:{port}/stats
 
 Ctrl-C stops it. Its log:
 """
@@ -46,9 +47,11 @@ def run(port: int) -> None:
     with Postgres() as postgres, Mongo() as mongo:
         env = {"ATLAS_PG": postgres.create_database("atlas"), "ATLAS_MONGO": mongo.url("atlas")}
         say("demo: loaded " + load.load(env["ATLAS_PG"], env["ATLAS_MONGO"]))
-        with Gatherd(ROOT / "examples/atlas/atlas.yaml", env=env, port=port, log_here=True) as gatherd:
-            say(TRY.format(port=port))
-            gatherd.process.wait()  # for ever, unless it dies
+        with Gatherd(ATLAS / "neighbour.yaml", env=env) as neighbour:
+            env["NEIGHBOUR"] = f"http://127.0.0.1:{neighbour.port}"
+            with Gatherd(ATLAS / "atlas.yaml", env=env, port=port, log_here=True) as gatherd:
+                say(TRY.format(port=port))
+                gatherd.process.wait()  # for ever, unless it dies
 
 
 def main() -> int:

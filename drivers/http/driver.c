@@ -201,6 +201,20 @@ static int run(struct client *client, const struct action *action, const struct 
 	return r;
 }
 
+/* Its answers are nobody's to ask for before a request needs them. */
+static int check(struct client *client, const struct action *const *actions, size_t count, int64_t patience_us,
+		 struct diagnostics *d, struct error *e)
+{
+	struct http_client *c = client_of(client);
+	struct error inner = ERROR_INIT;
+
+	(void)actions, (void)count, (void)d;
+	int r = http_connect(c->engine, deadline_in_us(patience_us), &inner);
+	return r < 0 ? error_set(e, r, inner.status, NULL, "source %s: can't connect: %s", c->source->config->name,
+				 inner.what)
+		     : 0;
+}
+
 const struct driver http_driver = {
 	.kind = "http",
 	.source_check = source_check,
@@ -212,4 +226,5 @@ const struct driver http_driver = {
 	.client_ready = client_ready,
 	.client_idle = client_idle,
 	.run = run,
+	.check = check,
 };

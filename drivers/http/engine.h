@@ -91,6 +91,8 @@ int http_request(struct http_engine *engine, const struct http_request *request,
 /* The same for a plain GET. */
 int http_get(struct http_engine *engine, const char *target, struct http_response *response, deadline_t by,
 	     struct error *e) must_check;
+/* Suspends. Connect, with TLS where the origin has it, and close: nothing is sent. Returns 0 or as http_request. */
+int http_connect(struct http_engine *engine, deadline_t by, struct error *e) must_check;
 void http_response_done(struct http_response *r);
 
 /* May a request of this method be sent again without doing its work twice (RFC 9110, 9.2.2)? */

@@ -233,6 +233,35 @@ int http_get(struct http_engine *engine, const char *target, struct http_respons
 	return http_request(engine, &request, response, by, e);
 }
 
+static int connect_only(struct http_engine *engine, deadline_t by, struct error *e)
+{
+	const struct http_request request = {.method = "GET", .target = "/"};
+	struct http_response response = {0};
+
+	int r = find_addresses(engine, &response, by, e);
+	if (r < 0)
+		return r;
+	struct http_transfer *t = http_transfer_take(engine);
+	if (!t)
+		return error_set(e, -ENOMEM, 500, NULL, "libcurl can't be set up");
+	http_transfer_prepare(t, &request, &response);
+	curl_easy_setopt(t->easy, CURLOPT_CONNECT_ONLY, 1L);
+	r = http_transfer_run(t, by);
+	t->head_ended = true; /* there is none to wait for */
+	r = r < 0 ? interrupted(e, &response, r, "connecting") : judge(t, &response, e);
+	curl_easy_setopt(t->easy, CURLOPT_CONNECT_ONLY, 0L);
+	http_transfer_give(t);
+	return r;
+}
+
+int http_connect(struct http_engine *engine, deadline_t by, struct error *e)
+{
+	engine->callers++;
+	int r = connect_only(engine, by, e);
+	engine->callers--;
+	return r;
+}
+
 void http_response_done(struct http_response *r)
 {
 	buf_done(&r->head);

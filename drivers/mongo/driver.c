@@ -235,6 +235,14 @@ static int mongo_run(struct client *client, const struct action *action, const s
 	return 0;
 }
 
+/* What a server thinks of an action depends on its documents: there is nothing to ask it. */
+static int mongo_check(struct client *client, const struct action *const *actions, size_t count, int64_t patience_us,
+		       struct diagnostics *d, struct error *e)
+{
+	(void)actions, (void)count, (void)d;
+	return mongo_pool_check(&client_of(client)->pool, deadline_in_us(patience_us), e);
+}
+
 const struct driver mongo_driver = {
 	.kind = "mongodb",
 	.source_check = mongo_source_check,
@@ -246,4 +254,5 @@ const struct driver mongo_driver = {
 	.client_ready = mongo_client_ready,
 	.client_idle = mongo_client_idle,
 	.run = mongo_run,
+	.check = mongo_check,
 };

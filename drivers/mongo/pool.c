@@ -11,6 +11,7 @@
 
 #define PAUSE_FIRST_US 4000
 #define PAUSE_MOST_US  5000000
+#define LOOK_MS        2       /* how often a check looks whether there is an answer */
 #define GOODBYE_US     1000000 /* to tell the server that a connection ends */
 
 #define ENDS           (BIT(CONNECTION_LEAVING) | BIT(CONNECTION_BROKEN))
@@ -514,6 +515,19 @@ void mongo_pool_close(struct mongo_pool *p)
 	}
 	deferred_cancel(&p->work);
 	task_unshield(&shield);
+}
+
+int mongo_pool_check(struct mongo_pool *p, deadline_t by, struct error *e)
+{
+	deadline_t before = deadline_push(by);
+	int r = 0;
+
+	while (r == 0 && !p->proven && !p->failure.errnum)
+		r = task_sleep_ms(LOOK_MS);
+	deadline_pop(before);
+	if (r < 0 && !p->failure.errnum)
+		return error_set(e, r, 503, NULL, "source %s: can't connect: no answer in time", p->settings->name);
+	return p->proven ? 0 : unavailable(p, e);
 }
 
 bool mongo_pool_ready(const struct mongo_pool *p)

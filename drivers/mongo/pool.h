@@ -53,5 +53,8 @@ void mongo_pool_close(struct mongo_pool *p);
 int mongo_pool_acquire(struct mongo_pool *p, struct connection **out, struct error *e) must_check;
 /* Give c back. consequences: what its last operation said of it (errors.h). */
 void mongo_pool_release(struct mongo_pool *p, struct connection *c, unsigned consequences);
+/* Suspends until a server has answered and let us in, the first attempt at it has failed, or `by`. Returns 0 or -errno
+ * with e filled. */
+int mongo_pool_check(struct mongo_pool *p, deadline_t by, struct error *e) must_check;
 bool mongo_pool_ready(const struct mongo_pool *p);
 bool mongo_pool_idle(const struct mongo_pool *p);

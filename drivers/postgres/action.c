@@ -63,27 +63,32 @@ static const struct config_parameter *find(const struct config_parameter *list, 
 	return NULL;
 }
 
-/* `{name}` of a parameter, `{body.a.b}` of a declared body. */
-static Oid declared_oid(const struct config_endpoint *e, const struct reference *ref)
+/* `{name}` of a parameter, `{body.a.b}` of a declared body; NULL: nothing is declared of it. */
+static const struct config_schema *schema_of(const struct config_endpoint *e, const struct reference *ref)
 {
 	const struct config_schema *s = NULL;
 	const struct path_segment *segments = ref->path.segments;
 	size_t i = 0;
 
 	if (!e)
-		return 0;
+		return NULL;
 	const struct config_parameter *p = find(e->parameters, e->parameter_count, ref->root, strlen(ref->root));
 	if (p)
 		s = &p->schema;
 	else if (strcmp(ref->root, "body") == 0)
 		s = e->body;
-	else if (strcmp(ref->root, "request") == 0 || strcmp(ref->root, "headers") == 0)
-		return PG_OID_TEXT;
 	for (; s && i < ref->path.count && segments[i].kind == PATH_MEMBER; i++) {
 		p = find(s->properties, s->property_count, segments[i].name, segments[i].name_len);
 		s = p ? &p->schema : NULL;
 	}
-	return s && i == ref->path.count ? schema_oid(s) : 0;
+	return i == ref->path.count ? s : NULL;
+}
+
+static Oid declared_oid(const struct config_schema *s, const struct reference *ref)
+{
+	if (s)
+		return schema_oid(s);
+	return strcmp(ref->root, "request") == 0 || strcmp(ref->root, "headers") == 0 ? PG_OID_TEXT : 0;
 }
 
 struct pg_action *pg_action_new(const struct config_step *step, struct action_env *env)
@@ -99,9 +104,14 @@ struct pg_action *pg_action_new(const struct config_step *step, struct action_en
 	a->step = step->name;
 	a->expect = step->expect == EXPECT_DEFAULT ? EXPECT_MANY : step->expect;
 	a->read_only = env->read_only;
-	Oid *declared = arena_array(env->arena, a->sql.parameter_count + 1, sizeof(*declared));
-	for (unsigned i = 0; i < a->sql.parameter_count; i++)
-		declared[i] = declared_oid(env->endpoint, &a->sql.references[i]);
+	size_t room = a->sql.parameter_count + 1;
+	const struct config_schema **schemas = arena_array(env->arena, room, sizeof(*schemas));
+	Oid *declared = arena_array(env->arena, room, sizeof(*declared));
+	for (unsigned i = 0; i < a->sql.parameter_count; i++) {
+		schemas[i] = schema_of(env->endpoint, &a->sql.references[i]);
+		declared[i] = declared_oid(schemas[i], &a->sql.references[i]);
+	}
+	a->schemas = schemas;
 	a->declared = declared;
 	return a;
 }

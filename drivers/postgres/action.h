@@ -9,6 +9,7 @@
 struct pg_action {
 	const char *step; /* its name, for messages */
 	struct pg_sql sql;
+	const struct config_schema *const *schemas; /* of $1, $2, …: the declared parameter's; NULL: none */
 	const Oid *declared; /* of $1, $2, …: by the declared type of the parameter; 0: none was declared */
 	enum expect expect;  /* never EXPECT_DEFAULT */
 	bool read_only;

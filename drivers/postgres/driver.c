@@ -11,6 +11,7 @@
 #include "drivers/postgres/action.h"
 #include "drivers/postgres/call.h"
 #include "drivers/postgres/cancel.h"
+#include "drivers/postgres/check.h"
 #include "drivers/postgres/connect.h"
 #include "drivers/postgres/pool.h"
 #include "drivers/postgres/result.h"
@@ -352,6 +353,17 @@ static int run(struct client *client, const struct action *action, const struct 
 	return r;
 }
 
+static int check(struct client *client, const struct action *const *actions, size_t count, int64_t patience_us,
+		 struct diagnostics *d, struct error *e)
+{
+	struct pg_client *c = (struct pg_client *)client;
+
+	c->callers++;
+	int r = pg_check(c, (const struct pg_action *const *)actions, count, patience_us, d, e);
+	c->callers--;
+	return r;
+}
+
 const struct driver postgres_driver = {
 	.kind = "postgres",
 	.source_check = source_check,
@@ -363,4 +375,5 @@ const struct driver postgres_driver = {
 	.client_ready = client_ready,
 	.client_idle = client_idle,
 	.run = run,
+	.check = check,
 };

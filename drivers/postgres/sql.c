@@ -19,7 +19,9 @@ struct lexer {
 	int *slots;
 	struct reference *references;
 	unsigned count, capacity; /* of slots and references */
-	const char *semicolon;    /* the statement's end */
+	struct pg_sql_piece *pieces;
+	size_t piece_count, piece_capacity;
+	const char *semicolon; /* the statement's end */
 	bool failed;
 };
 
@@ -51,25 +53,10 @@ static const char *const modifying[] = {"insert", "update", "delete", "merge"};
 static const char *const writing[] = {"insert", "update", "delete", "merge",  "truncate", "create",
 				      "alter",  "drop",   "grant",  "revoke", "comment",  "lock"};
 
-/* Where offset `at` of the text stands in the file. */
+/* Where `at` of the text stands in the file. */
 static struct mark mark_at(const struct lexer *l, const char *at)
 {
-	const struct node *n = l->node;
-	bool block = n->body_at.line != n->at.line || n->body_at.column != n->at.column;
-	struct mark m = block ? n->body_at : n->at;
-	unsigned first_column = block ? m.column : 1;
-
-	if (!block && !n->plain)
-		m.column++;
-	for (const char *p = l->begin; p < at; p++) {
-		if (*p == '\n') {
-			m.line++;
-			m.column = first_column;
-		} else if (((unsigned char)*p & 0xc0) != 0x80) {
-			m.column++;
-		}
-	}
-	return m;
+	return node_mark_at(l->node, (size_t)(at - l->begin));
 }
 
 static bool is_word_start(char c)
@@ -134,6 +121,16 @@ static void fail(struct lexer *l, const char *at, const char *why)
 	diagnostics_error(l->env->diagnostics, mark_at(l, at), "%s", why);
 	l->failed = true;
 	l->p = l->end;
+}
+
+/* From here on the text and the scalar differ by another distance than before. */
+static void begin_piece(struct lexer *l, bool reference)
+{
+	if (l->piece_count == l->piece_capacity) {
+		l->piece_capacity = l->piece_capacity ? 2 * l->piece_capacity : 16;
+		l->pieces = mem_realloc_array(l->pieces, l->piece_capacity, sizeof(*l->pieces));
+	}
+	l->pieces[l->piece_count++] = (struct pg_sql_piece){l->text.len, (size_t)(l->p - l->begin), reference};
 }
 
 /* Copy [l->p, to) as it is. */
@@ -234,6 +231,14 @@ static unsigned parameter_of(struct lexer *l, int slot, const struct reference *
 	return ++l->count;
 }
 
+/* {{ or }} */
+static void literal_brace(struct lexer *l)
+{
+	buf_char(&l->text, *l->p);
+	l->p += 2;
+	begin_piece(l, false);
+}
+
 static void brace(struct lexer *l)
 {
 	struct reference ref;
@@ -242,8 +247,7 @@ static void brace(struct lexer *l)
 	struct mark mark = mark_at(l, at);
 
 	if (at + 1 < l->end && at[1] == '{') {
-		buf_char(&l->text, '{');
-		l->p += 2;
+		literal_brace(l);
 		return;
 	}
 	size_t n = reference_parse(&ref, l->env->arena, at, (size_t)(l->end - at), mark, &why);
@@ -251,24 +255,26 @@ static void brace(struct lexer *l)
 		fail(l, at, why ? why : "expected a reference: {name}");
 		return;
 	}
-	l->p += n;
 	int slot = l->env->references->add(l->env->references, &ref);
 	if (slot < 0) {
 		l->failed = true; /* reported; others may be wrong too */
+		l->p += n;
 		return;
 	}
 	if (l->count == MAX_PARAMETERS) {
 		fail(l, at, "more than 65535 parameters");
 		return;
 	}
+	begin_piece(l, true);
 	buf_printf(&l->text, " $%u ", parameter_of(l, slot, &ref));
+	l->p += n;
+	begin_piece(l, false);
 }
 
 static void closing_brace(struct lexer *l)
 {
 	if (l->p + 1 < l->end && l->p[1] == '}') {
-		buf_char(&l->text, '}');
-		l->p += 2;
+		literal_brace(l);
 		return;
 	}
 	fail(l, l->p, "a lone }: a reference is written {name}, a literal brace }}");
@@ -363,38 +369,72 @@ static void check_keyword(struct lexer *l)
 	l->out->modifies = one_of(keyword, modifying, ARRAY_SIZE(modifying));
 }
 
+static void *keep(struct arena *a, const void *items, size_t count, size_t size)
+{
+	void *kept = arena_array(a, count + 1, size);
+
+	if (count)
+		memcpy(kept, items, count * size);
+	return kept;
+}
+
 bool pg_sql_parse(struct pg_sql *out, const struct node *n, struct action_env *env)
 {
 	struct lexer l = {.node = n, .env = env, .out = out};
 
-	*out = (struct pg_sql){0};
+	*out = (struct pg_sql){.node = n};
 	if (!node_is_scalar(n)) {
 		diagnostics_error(env->diagnostics, n->at, "expected an SQL statement, found %s", node_kind_name(n));
 		return false;
 	}
 	l.p = l.begin = n->text;
 	l.end = n->text + n->len;
+	begin_piece(&l, false);
 	if (memchr(n->text, '\0', n->len))
 		fail(&l, l.begin, "a NUL byte in SQL");
 	while (l.p < l.end)
 		token(&l);
 	if (!l.failed)
 		check_keyword(&l);
-	size_t count = l.count;
 	if (!l.failed) {
 		out->text = arena_strndup(env->arena, l.text.data, l.text.len);
-		int *slots = arena_array(env->arena, count + 1, sizeof(*slots));
-		struct reference *references = arena_array(env->arena, count + 1, sizeof(*references));
-		if (count) {
-			memcpy(slots, l.slots, count * sizeof(*slots));
-			memcpy(references, l.references, count * sizeof(*references));
-		}
 		out->parameter_count = l.count;
-		out->slots = slots;
-		out->references = references;
+		out->slots = keep(env->arena, l.slots, l.count, sizeof(*l.slots));
+		out->references = keep(env->arena, l.references, l.count, sizeof(*l.references));
+		out->piece_count = l.piece_count;
+		out->pieces = keep(env->arena, l.pieces, l.piece_count, sizeof(*l.pieces));
 	}
 	buf_done(&l.text);
 	free(l.slots);
 	free(l.references);
+	free(l.pieces);
 	return !l.failed;
+}
+
+/* The byte of the text at that position; the end of the last word where it lies beyond. */
+static size_t offset_of(const char *text, size_t position)
+{
+	size_t at = 0, len = strlen(text);
+
+	for (size_t i = 1; i < position && at < len; i++) {
+		do
+			at++;
+		while (((unsigned char)text[at] & 0xC0) == 0x80);
+	}
+	if (at == len) {
+		while (at > 0 && is_space(text[at - 1]))
+			at--;
+	}
+	return at;
+}
+
+struct mark pg_sql_mark(const struct pg_sql *sql, size_t position)
+{
+	size_t at = position ? offset_of(sql->text, position) : 0;
+	size_t i = sql->piece_count;
+
+	while (i > 1 && sql->pieces[i - 1].at > at)
+		i--;
+	const struct pg_sql_piece *piece = &sql->pieces[i - 1];
+	return node_mark_at(sql->node, piece->from + (piece->reference ? 0 : at - piece->at));
 }

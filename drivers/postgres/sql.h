@@ -5,6 +5,12 @@
 
 #include "drivers/driver.h"
 
+/* From `at` on, the text is what stands in the scalar from `from` on; or all of it is one reference there. */
+struct pg_sql_piece {
+	size_t at, from; /* bytes */
+	bool reference;
+};
+
 struct pg_sql {
 	const char *text;                   /* for PREPARE; one statement without its semicolon; NUL-terminated */
 	unsigned parameter_count;           /* at most 65535 */
@@ -12,8 +18,15 @@ struct pg_sql {
 	const struct reference *references; /* of $1, $2, … */
 	char keyword[16];                   /* the first word, in lower case: select, with, insert, … */
 	bool modifies;                      /* insert, update, delete or merge */
+
+	const struct node *node;           /* where it stands */
+	const struct pg_sql_piece *pieces; /* in order; the first is at 0 */
+	size_t piece_count;
 };
 
 /* Read n's text. References in literals, quoted identifiers, dollar quotes and comments are left alone, with a warning.
  * False: what is wrong was reported. Lives in env->arena. */
 bool pg_sql_parse(struct pg_sql *out, const struct node *n, struct action_env *env);
+/* Where the character of the text at `position` stands in the file: as the server counts, from 1. 0, or what is beyond
+ * the end: where the statement begins, or ends. */
+struct mark pg_sql_mark(const struct pg_sql *sql, size_t position);

@@ -86,6 +86,7 @@ void pg_statements_done(struct pg_client *c)
 		free(st->types);
 		free(st->parameters);
 		pg_layout_drop(st->layout);
+		PQclear(st->refusal);
 		free(st);
 	}
 	free(c->statements);
@@ -228,6 +229,8 @@ static int prepare_typed(struct lesson *l, PGresult **description)
 	struct pg_statement *st = l->statement;
 
 	memset(st->types, 0, st->action->sql.parameter_count * sizeof(*st->types));
+	PQclear(st->refusal);
+	st->refusal = NULL;
 	for (;;) {
 		int r = prepare(l, st->action->sql.text, description);
 		if (r == 0)
@@ -237,7 +240,9 @@ static int prepare_typed(struct lesson *l, PGresult **description)
 		bool untyped = failure && (pg_sqlstate_is(failure, "42P18") || pg_sqlstate_is(failure, "42P08") ||
 					   pg_sqlstate_is(failure, "42725"));
 		if (!untyped || l->lease->state == PG_CALL_ENDED || !declare_more(st, failure)) {
-			r = explain(l, r, *description);
+			if (failure)
+				r = pg_error_from_result(l->error, failure, &l->place);
+			st->refusal = *description;
 			*description = NULL;
 			return r;
 		}

@@ -32,6 +32,7 @@ struct pg_statement {
 	unsigned learned;     /* counts attempts to learn it */
 	int learn_result;     /* of the last attempt, where the server answered it */
 	struct error learn_error;
+	PGresult *refusal; /* why the server did not take it as it stands in the action, the last time; NULL: it did */
 };
 
 /* The statement of an action; made on first use. */

@@ -50,7 +50,8 @@ class Handler(BaseHTTPRequestHandler):
             self.server.order.append(url.path)
             self.server.running += 1
             self.server.most = max(self.server.most, self.server.running)
-        time.sleep(float(words.get("sleep", ["0"])[0]) + self.server.delay)
+            delay = self.server.delay
+        time.sleep(float(words.get("sleep", ["0"])[0]) + delay)
         with self.server.lock:
             self.server.running -= 1
             status = self.server.status

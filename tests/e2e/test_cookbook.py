@@ -199,6 +199,8 @@ def test_the_cookbook_has_its_recipes():
 
 @pytest.mark.parametrize("recipe", recipes(), ids=lambda recipe: recipe.title)
 def test_recipe(recipe: Recipe, gatherd, postgres: Postgres, services: str):
+    for table in re.findall(r"^create table (\w+)", recipe.sql, re.MULTILINE):
+        postgres.sql(f"drop table if exists {table}", "test")
     if recipe.sql:
         postgres.sql(recipe.sql, "test")
     daemon = gatherd(

@@ -45,6 +45,7 @@ endpoints:
   "GET /order/{name}":
     semaphore: 1
     gather: { r: { from: up, get: "/{name}?sleep=0.02" } }
+  "GET /warm": { respond: 1 }
   "GET /failing":
     semaphore: one
     gather: { r: { from: pg, sql: "select 1/0" } }
@@ -109,30 +110,37 @@ def test_of_an_endpoint(gatherd: Callable[..., Gatherd], upstream: Counting) -> 
 
 def test_first_come_first_served(gatherd: Callable[..., Gatherd], upstream: Counting) -> None:
     daemon = run(gatherd, upstream, 4)
+    order = [f"/{n:02}" for n in range(20)]
+    wires = [Wire(daemon) for _ in order]
+    for wire in wires:  # each is with its worker
+        good(wire.get("/warm").reply())
+    upstream.delay = 0.5
     blocker = in_background(lambda: daemon.get("/order/first"))
     wait_for(lambda: upstream.running == 1, 10)
-    upstream_order = [f"/{n:02}" for n in range(20)]
-    calls = []
-    upstream.lock.acquire()  # the first one goes on when all have come
-    for path in upstream_order:
-        calls.append(in_background(lambda path=path: daemon.get(f"/order{path}")))
-        time.sleep(0.02)
-    upstream.lock.release()
-    for call in [blocker, *calls]:
-        good(call.result())
-    assert upstream.order == ["/first", *upstream_order]
+    upstream.delay = 0
+    with upstream.lock:  # the first one goes on when all have come
+        for wire, path in zip(wires, order):
+            wire.get(f"/order{path}")
+            time.sleep(0.03)
+    for call in [blocker.result(), *(wire.reply() for wire in wires)]:
+        good(call)
+    assert upstream.order == ["/first", *order]
     assert upstream.most == 1
+    for wire in wires:
+        wire.socket.close()
 
 
 def test_a_full_queue(gatherd: Callable[..., Gatherd], upstream: Counting) -> None:
     daemon = run(gatherd, upstream)
+    upstream.delay = 1.0
     running = in_background(lambda: daemon.get("/endpoint/runs"))
     wait_for(lambda: upstream.running == 1, 10)
+    upstream.delay = 0
     waiting = [in_background(lambda n=n: daemon.get(f"/endpoint/waits-{n}")) for n in range(4)]
-    time.sleep(0.1)
+    time.sleep(0.3)
     with stopwatch() as took:
         document = problem(daemon.get("/endpoint/late"), 503)
-    assert took.seconds < 0.25
+    assert took.seconds < 0.5
     assert "semaphore" not in document["detail"]
     assert good(daemon.get("/patience")) == {"r": None}, "on_error replaces this too"
     for call in [running, *waiting]:
@@ -143,14 +151,16 @@ def test_a_full_queue(gatherd: Callable[..., Gatherd], upstream: Counting) -> No
 
 def test_who_leaves_the_queue_leaves_no_hole(gatherd: Callable[..., Gatherd], upstream: Counting) -> None:
     daemon = run(gatherd, upstream)
+    upstream.delay = 1.0
     running = in_background(lambda: daemon.get("/endpoint/runs"))
     wait_for(lambda: upstream.running == 1, 10)
+    upstream.delay = 0
     wires = [Wire(daemon).get(f"/endpoint/left-{n}") for n in range(4)]
-    time.sleep(0.05)
+    time.sleep(0.3)
     problem(daemon.get("/endpoint/late"), 503)
     for wire in wires:
         wire.socket.close()
-    time.sleep(0.1)
+    time.sleep(0.2)
     waiting = [in_background(lambda n=n: daemon.get(f"/endpoint/stays-{n}")) for n in range(4)]
     for call in [running, *waiting]:
         good(call.result())
@@ -187,6 +197,7 @@ def test_under_a_crowd_that_comes_and_goes(gatherd: Callable[..., Gatherd], upst
                 time.sleep(0.01 * ((seed + n) % 7))
 
     at_once([lambda n=n: impatient(n) for n in range(12)])
+    time.sleep(0.5)  # what was given up is still answered there
     wait_for(lambda: upstream.running == 0, 10)
     upstream.most = 0
     for reply in at_once([lambda n=n: daemon.get(f"/source/after-{n}") for n in range(9)]):

@@ -9,8 +9,8 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
-#include "base/mem.h"
 #include "base/format.h"
+#include "base/mem.h"
 #include "handlers/mistakes.h"
 #include "handlers/parameters.h"
 

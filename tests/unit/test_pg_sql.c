@@ -30,6 +30,7 @@ struct parsed {
 	struct arena arena;
 	struct diagnostics diagnostics;
 	struct sink sink;
+	struct node node;
 	struct pg_sql sql;
 	bool fine;
 };
@@ -39,17 +40,18 @@ static void parse(struct parsed *p, const char *text, bool read_only)
 	*p = (struct parsed){.sink.base.add = add};
 	arena_init(&p->arena);
 	diagnostics_init(&p->diagnostics);
-	struct node n = {.kind = NODE_STRING,
-			 .text = text,
-			 .len = strlen(text),
-			 .at = {"t.yaml", 5, 3},
-			 .body_at = {"t.yaml", 6, 7}};
+	p->node = (struct node){.kind = NODE_STRING,
+				.text = text,
+				.len = strlen(text),
+				.verbatim = true,
+				.at = {"t.yaml", 5, 3},
+				.body_at = {"t.yaml", 6, 7}};
 	struct action_env env = {.arena = &p->arena,
 				 .diagnostics = &p->diagnostics,
 				 .references = &p->sink.base,
 				 .endpoint = &endpoint,
 				 .read_only = read_only};
-	p->fine = pg_sql_parse(&p->sql, &n, &env);
+	p->fine = pg_sql_parse(&p->sql, &p->node, &env);
 }
 
 static void parsed_done(struct parsed *p)
@@ -179,6 +181,45 @@ START_TEST(marks_say_where)
 }
 END_TEST
 
+/* The server names a character of the rewritten text: where that is in the scalar. */
+static const struct {
+	const char *text, *word;
+	unsigned line, column;
+} places[] = {
+	{"select nope", "nope", 6, 14},
+	{"select {id}, nope", "nope", 6, 20},
+	{"select {id}, {x},\n  nope", "nope", 7, 9},
+	{"select {id} + {x}", "$2", 6, 21},
+	{"select {id}nope", "nope", 6, 18},
+	{"select a[{{1}}], nope", "nope", 6, 24},
+	{"select 'äöü€', {q}, nope", "nope", 6, 27},
+	{"/* {{ */ select {id};", "select", 6, 16},
+	{"select 1 from\n  \n", "", 6, 20},
+	{"select {id} from {x}\n", "", 6, 24},
+};
+
+START_TEST(positions_lead_back)
+{
+	struct parsed p;
+	parse(&p, places[_i].text, true);
+	ck_assert(p.fine);
+	const char *at = strstr(p.sql.text, places[_i].word);
+	ck_assert_ptr_nonnull(at);
+	if (!*places[_i].word)
+		at = p.sql.text + strlen(p.sql.text);
+	size_t position = 1;
+	for (const char *c = p.sql.text; c < at; c++)
+		position += ((unsigned char)*c & 0xC0) != 0x80;
+	struct mark mark = pg_sql_mark(&p.sql, position);
+	ck_assert_msg(mark.line == places[_i].line && mark.column == places[_i].column, "%s: %u:%u", places[_i].text,
+		      mark.line, mark.column);
+	mark = pg_sql_mark(&p.sql, 0);
+	ck_assert_uint_eq(mark.line, 6);
+	ck_assert_uint_eq(mark.column, 7);
+	parsed_done(&p);
+}
+END_TEST
+
 START_TEST(keywords_are_found)
 {
 	struct parsed p;
@@ -217,6 +258,7 @@ int main(void)
 	tcase_add_loop_test(c, what_is_refused, 0, (int)ARRAY_SIZE(refused));
 	tcase_add_loop_test(c, what_is_warned_of, 0, (int)ARRAY_SIZE(warned));
 	tcase_add_test(c, marks_say_where);
+	tcase_add_loop_test(c, positions_lead_back, 0, (int)ARRAY_SIZE(places));
 	tcase_add_test(c, keywords_are_found);
 	tcase_add_test(c, any_cut_is_survived);
 	return run_suite(s);
