@@ -18,7 +18,8 @@
 #include "handlers/service.h"
 
 enum {
-	EXECUTOR_THREADS = 8, /* for what blocks: names to resolve, cancels to send */
+	EXECUTOR_THREADS = 8,          /* for what blocks: names to resolve, files, cancels to send */
+	EXECUTOR_THREADS_A_WORKER = 2, /* a frozen server keeps as many with its cancels */
 	EXECUTOR_QUEUE = 1024,
 	OWN_DESCRIPTORS = 256, /* beyond the clients' */
 };
@@ -126,7 +127,8 @@ static int start(struct daemon *d)
 	struct error e = ERROR_INIT;
 	const struct config_server *server = &d->config->server;
 	raise_descriptor_limit(server);
-	int r = executor_new(&d->executor, EXECUTOR_THREADS, EXECUTOR_QUEUE);
+	int r = executor_new(&d->executor, EXECUTOR_THREADS + EXECUTOR_THREADS_A_WORKER * server->threads,
+			     EXECUTOR_QUEUE);
 	if (r < 0) {
 		log_line(LOG_LINE_ERROR, "can't start threads", "error=\"%s\"", strerror(-r));
 		return EX_OSERR;

@@ -336,18 +336,24 @@ static void cancel_abandoned(struct message *m)
 		free(f);
 }
 
-/* On the loop of one who waits: the flight has ended. */
-static void landed(struct message *m)
+/* On the loop of one who waits: the flight has ended. flight_await frees w. */
+static void arrive(struct flight_wait *w)
 {
-	struct flight_wait *w = container_of(m, struct flight_wait, landed);
 	loop_expect(w->loop, -1);
 	w->over = true;
 	if (w->waiter)
 		task_wake(w->waiter, 0);
-	if (!w->left)
-		return; /* flight_await frees it */
-	cached_drop(w->value);
-	free(w);
+}
+
+/* The same, from another loop: it may have left meanwhile. */
+static void landed(struct message *m)
+{
+	struct flight_wait *w = container_of(m, struct flight_wait, landed);
+	arrive(w);
+	if (w->left) {
+		cached_drop(w->value);
+		free(w);
+	}
 }
 
 struct flight_waiter {
@@ -449,7 +455,7 @@ void flight_end(struct flight *f, struct cached *value, bool keep, int r, const 
 	while (!list_empty(&waiters)) {
 		struct flight_wait *w = container_of(list_shift(&waiters), struct flight_wait, link);
 		if (w->loop == loop_current())
-			landed(&w->landed);
+			arrive(w);
 		else
 			loop_post(w->loop, &w->landed);
 	}

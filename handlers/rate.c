@@ -23,12 +23,13 @@ struct set {
 	struct bucket buckets[WAYS]; /* under the lock of the set's number modulo LOCKS */
 };
 
-struct lock {
-	_Alignas(64) pthread_mutex_t mutex; /* a cache line of its own */
+union lock {
+	pthread_mutex_t mutex;
+	char apart[64]; /* no two in one cache line */
 };
 
 struct rates {
-	struct lock locks[LOCKS];
+	union lock locks[LOCKS];
 	uint64_t seed[3];
 	size_t set_count; /* a power of two */
 	struct set *sets;
@@ -36,10 +37,7 @@ struct rates {
 
 struct rates *rates_new(size_t clients)
 {
-	struct rates *r = aligned_alloc(_Alignof(struct rates), sizeof(*r));
-	if (!r)
-		mem_overflow();
-	memset(r, 0, sizeof(*r));
+	struct rates *r = mem_zalloc(sizeof(*r));
 	for (int i = 0; i < LOCKS; i++)
 		pthread_mutex_init(&r->locks[i].mutex, NULL);
 	if (getrandom(r->seed, sizeof(r->seed), 0) != (ssize_t)sizeof(r->seed))

@@ -160,8 +160,9 @@ START_TEST(replies_are_rendered)
 	struct exchange x = {.method = METHOD_GET, .path = {"/t/seven", 8}};
 	struct value id = value_string("seven", 5);
 	struct span header = {NULL, 0};
-	struct outcome outcomes[] = {{.kind = OUTCOME_RESULT, .result = &result},
-				     {.kind = replies[_i].outcome, .result = &result}};
+	struct outcome outcomes[] = {
+		{.kind = OUTCOME_RESULT, .result = &result},
+		{.kind = replies[_i].outcome, .result = replies[_i].outcome == OUTCOME_RESULT ? &result : NULL}};
 	struct evaluation e = {.exchange = &x,
 			       .parameters = {.values = &id},
 			       .headers = &header,
