@@ -1,6 +1,6 @@
 """The same service by hand: aiohttp, asyncpg, motor and orjson on uvloop, in one process.
 
-peer.py PORT, with the databases in $PG and $MONGO.
+peer.py PORT, with the databases in $PG and $MONGO and the HTTP service in $UPSTREAM.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ import asyncio
 import logging
 import os
 import sys
+import time
 
+import aiohttp
 import asyncpg
 import orjson
 import uvloop
@@ -17,6 +19,8 @@ from aiohttp import web
 from motor.motor_asyncio import AsyncIOMotorClient
 
 ITEM = "select id, name, price from items where id = $1"
+LINES = "select id, item, quantity from lines where page = $1 order by id"
+ITEMS = "select id, name, price from items where id >= $1 and id < $1 + 100"
 routes = web.RouteTableDef()
 
 
@@ -75,10 +79,72 @@ async def pair(request: web.Request) -> web.Response:
     return answer({"item": found(item), "note": found(note)})
 
 
+async def read_rates(request: web.Request) -> dict:
+    async with request.app["http"].get(os.environ["UPSTREAM"] + "/rates") as reply:
+        reply.raise_for_status()
+        return orjson.loads(await reply.read())
+
+
+@routes.get("/http")
+async def http(request: web.Request) -> web.Response:
+    return answer(await read_rates(request))
+
+
+@routes.get("/all/{id}")
+async def all(request: web.Request) -> web.Response:
+    id = key(request)
+    item, note, rates = await asyncio.gather(read_item(request, id), read_note(request, id), read_rates(request))
+    return answer({"item": found(item), "note": found(note), "rates": rates})
+
+
+async def read_page(request: web.Request, id: int) -> tuple[list[dict], list[dict]]:
+    pg, page = request.app["pg"], id % 100
+    lines, items = await asyncio.gather(pg.fetch(LINES, page), pg.fetch(ITEMS, page * 100))
+    return [dict(line) for line in lines], [dict(item) for item in items]
+
+
+@routes.get("/reads/{id}")
+async def reads(request: web.Request) -> web.Response:
+    lines, items = await read_page(request, key(request))
+    return answer({"lines": lines, "items": items})
+
+
+@routes.get("/join/{id}")
+async def join(request: web.Request) -> web.Response:
+    lines, items = await read_page(request, key(request))
+    by_id = {item["id"]: item for item in items}
+    return answer({"lines": [line | {"of": by_id.get(line["item"])} for line in lines]})
+
+
+kept: dict[int, tuple[float, bytes]] = {}
+
+
+async def cached_item(request: web.Request, id: int, seconds: float) -> web.Response:
+    now = time.monotonic()
+    expires, body = kept.get(id, (0.0, b""))
+    if expires <= now:
+        body = orjson.dumps(found(await read_item(request, id)))
+        kept[id] = now + seconds, body
+    return web.Response(body=body, content_type="application/json")
+
+
+@routes.get("/cached")
+async def cached(request: web.Request) -> web.Response:
+    return await cached_item(request, 4711, 1)
+
+
+@routes.get("/cached/{id}")
+async def cached_by_key(request: web.Request) -> web.Response:
+    return await cached_item(request, key(request), 10)
+
+
 async def sources(app: web.Application):
     client = AsyncIOMotorClient(os.environ["MONGO"], maxPoolSize=16)
     app["mongo"] = client.get_default_database()
-    async with asyncpg.create_pool(os.environ["PG"], min_size=8, max_size=8) as app["pg"]:
+    async with (
+        asyncpg.create_pool(os.environ["PG"], min_size=8, max_size=8) as app["pg"],
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=256)) as app["http"],
+    ):
         yield
     client.close()
 

@@ -33,7 +33,9 @@ class Case(NamedTuple):
     title: str
     path: str
     keyed: bool
-    goal: int  # gatherd's CPU a request is to be at most 1/goal of the peer's
+    goal: int | None = None  # gatherd's CPU a request is to be at most 1/goal of the peer's
+    of: str = ""  # … and at most `times` its own of this other case
+    times: float = 0
 
 
 CASES = {
@@ -42,6 +44,12 @@ CASES = {
     "pg20": Case("20 PostgreSQL reads gathered", "/pg20/", True, 35),
     "mongo": Case("one MongoDB read", "/mongo/", True, 6),
     "pair": Case("PostgreSQL + MongoDB gathered", "/pair/", True, 6),
+    "http": Case("one HTTP call", "/http", False, of="hello", times=6),
+    "all": Case("PostgreSQL + MongoDB + HTTP", "/all/", True),
+    "reads": Case("two reads of 100 rows", "/reads/", True),
+    "join": Case("the same, joined", "/join/", True, of="reads", times=1.5),
+    "cached": Case("cached endpoint", "/cached", False, of="hello", times=1.3),
+    "cached-key": Case("cached endpoint, by key", "/cached/", True),
 }
 
 
@@ -102,7 +110,11 @@ def load(postgres: Postgres, mongo: Mongo) -> None:
         f"""
         create table items (id integer primary key, name text not null, price double precision not null);
         insert into items select n, 'item ' || n, n / 4.0 + 0.125 from generate_series(0, {KEYS - 1}) n;
-        vacuum analyze items;
+        create table lines (id integer primary key, page integer not null, item integer not null, quantity integer not null);
+        insert into lines
+        select n, n / 100, n / 100 * 100 + n % 100 * 37 % 100, n % 7 + 1 from generate_series(0, {KEYS - 1}) n;
+        create index on lines (page);
+        vacuum analyze items, lines;
         """,
         "bench",
     )
@@ -175,11 +187,24 @@ def report(results: dict[str, dict[str, Sample]], servers: dict[str, Server], ki
         cells += [f"{sample.cpu_us:.1f}" for sample in samples.values()]
         line = f"{case.title:32}" + "".join(f"{cell:>{width}}" for cell in cells)
         if others:
-            line += f"{samples[others[0]].cpu_us / samples[first].cpu_us:>10.1f}x{case.goal:>6}x"
+            line += f"{samples[others[0]].cpu_us / samples[first].cpu_us:>10.1f}x"
+            line += f"{case.goal:>6}x" if case.goal else ""
         print(line)
     print("\nMemory now: " + ", ".join(f"{name} {server.rss_kib / 1024:.0f} MiB" for name, server in servers.items()))
     if kind != "java":
         print(f"MongoDB's figures are bound by the server at hand ({kind}); the in-memory one needs java and mvn.")
+
+
+def report_own(samples: dict[str, dict[str, list[Sample]]]) -> None:
+    """gatherd's CPU of one case by that of another, round by round."""
+    for key, by_side in samples.items():
+        case = CASES[key]
+        if not case.of or "gatherd" not in by_side:
+            continue
+        pairs = zip(by_side["gatherd"], samples[case.of]["gatherd"], strict=True)
+        ratio = statistics.median(one.cpu_us / other.cpu_us for one, other in pairs)
+        verdict = "" if ratio <= case.times else "  MISSED"
+        print(f"{case.title}: {ratio:.2f} x the CPU of {CASES[case.of].title}; at most {case.times:g} x{verdict}")
 
 
 def main() -> None:
@@ -187,21 +212,29 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="of each case (5)")
     parser.add_argument("--seconds", type=float, default=4, help="a measurement (4)")
     parser.add_argument("--connections", type=int, default=64, help="64")
-    parser.add_argument("--only", choices=CASES, action="append", help="a case; again for more (all)")
+    parser.add_argument("--only", choices=CASES, action="append", help="a case, and what it is compared with; again for more (all)")
     parser.add_argument("--server", choices=["gatherd", "aiohttp"], action="append", help="one side (both)")
     parser.add_argument("--json", type=Path, help="write every sample to a file")
     arguments = parser.parse_args()
     sides = arguments.server or ["gatherd", "aiohttp"]
 
     # Nothing in the background of the database while it is measured.
-    with Postgres({"autovacuum": "off", "shared_buffers": "256MB"}) as postgres, Mongo(fast=True) as mongo:
+    with (
+        Postgres({"autovacuum": "off", "shared_buffers": "256MB"}) as postgres,
+        Mongo(fast=True) as mongo,
+        Gatherd(HERE / "upstream.yaml") as upstream,
+    ):
         load(postgres, mongo)
-        env = {"PG": postgres.url("bench"), "MONGO": mongo.url("bench")}
+        env = {
+            "PG": postgres.url("bench"),
+            "MONGO": mongo.url("bench"),
+            "UPSTREAM": f"http://127.0.0.1:{upstream.port}",
+        }
         makers = {"gatherd": lambda: Gatherd(HERE / "bench.yaml", env=env), "aiohttp": lambda: Peer(env)}
         servers = {side: makers[side]() for side in sides}
-        samples: dict[str, dict[str, list[Sample]]] = {
-            key: {side: [] for side in sides} for key in arguments.only or CASES
-        }
+        keys = arguments.only or list(CASES)
+        keys = [key for key in CASES if key in keys or any(CASES[other].of == key for other in keys)]
+        samples: dict[str, dict[str, list[Sample]]] = {key: {side: [] for side in sides} for key in keys}
         try:
             for server in servers.values():
                 server.start()
@@ -217,6 +250,7 @@ def main() -> None:
                 key: {side: median(list_) for side, list_ in by_side.items()} for key, by_side in samples.items()
             }
             report(medians, servers, mongo.kind)
+            report_own(samples)
             if arguments.json:
                 arguments.json.write_text(json.dumps(samples, indent=1) + "\n")
             for server in servers.values():

@@ -18,7 +18,8 @@ struct file {
 	struct buf path;   /* NUL-terminated */
 	int fd;            /* -1: not open */
 	struct stat stat;
-	uint64_t offset; /* what is to be read … */
+	struct buf ahead; /* its first bytes, until others are read */
+	uint64_t offset;  /* what is to be read … */
 	size_t len;
 	struct buf bytes; /* … and to what it is appended */
 	int result;
@@ -27,32 +28,49 @@ struct file {
 
 /* --- on the executor --- */
 
+/* Append the piece to out. */
+static int read_into(struct file *f, struct buf *out)
+{
+	buf_reserve(out, f->len);
+	while (f->len > 0) {
+		ssize_t n = pread(f->fd, out->data + out->len, f->len, (off_t)f->offset);
+		if (n == 0)
+			return error_set(&f->error, -EIO, 502, NULL, "the file became shorter while it was sent");
+		if (n < 0 && errno != EINTR)
+			return file_error(&f->error, -errno, "read");
+		if (n < 0)
+			continue;
+		out->len += (size_t)n;
+		f->len -= (size_t)n;
+		f->offset += (size_t)n;
+	}
+	return 0;
+}
+
 static void open_file(struct job *j)
 {
 	struct file *f = container_of(j, struct file, job);
 
 	f->fd = root_open_regular(f->root, f->path.data, O_RDONLY, 0, &f->stat);
-	f->result = f->fd < 0 ? file_error(&f->error, f->fd, "open") : 0;
+	if (f->fd < 0) {
+		f->result = file_error(&f->error, f->fd, "open");
+		return;
+	}
+	bool whole = (uint64_t)f->stat.st_size <= f->len;
+	if (whole)
+		f->len = (size_t)f->stat.st_size;
+	f->result = f->len > 0 ? read_into(f, &f->ahead) : 0;
+	if (whole) {
+		close(f->fd);
+		f->fd = -1;
+	}
 }
 
 static void read_piece(struct job *j)
 {
 	struct file *f = container_of(j, struct file, job);
 
-	f->result = 0;
-	buf_reserve(&f->bytes, f->len);
-	while (f->len > 0 && f->result == 0) {
-		ssize_t n = pread(f->fd, f->bytes.data + f->bytes.len, f->len, (off_t)f->offset);
-		if (n > 0) {
-			f->bytes.len += (size_t)n;
-			f->len -= (size_t)n;
-			f->offset += (size_t)n;
-		} else if (n == 0) {
-			f->result = error_set(&f->error, -EIO, 502, NULL, "the file became shorter while it was sent");
-		} else if (errno != EINTR) {
-			f->result = file_error(&f->error, -errno, "read");
-		}
-	}
+	f->result = read_into(f, &f->bytes);
 }
 
 static void do_nothing(struct job *j)
@@ -68,6 +86,7 @@ static void free_file(struct job *j)
 		close(f->fd);
 	root_drop(f->root);
 	buf_done(&f->path);
+	buf_done(&f->ahead);
 	buf_done(&f->bytes);
 	free(f);
 }
@@ -75,7 +94,7 @@ static void free_file(struct job *j)
 /* --- on the loop --- */
 
 static int open_it(struct file **out, const struct files_client *c, const struct files_action *a,
-		   const struct value *args, const struct run_options *options, struct error *e)
+		   const struct value *args, const struct run_options *options, size_t ahead, struct error *e)
 {
 	struct file *f = mem_zalloc(sizeof(*f));
 
@@ -83,6 +102,7 @@ static int open_it(struct file **out, const struct files_client *c, const struct
 	f->executor = c->source->executor;
 	f->root = root_hold(c->source->root);
 	f->fd = -1;
+	f->len = ahead;
 	int r = file_path_fill(&a->path, args, &f->path, e);
 	if (r < 0) {
 		free_file(&f->job);
@@ -104,13 +124,13 @@ static int open_it(struct file **out, const struct files_client *c, const struct
 }
 
 int file_open(struct file **out, struct file_info *info, struct client *client, const struct action *action,
-	      const struct value *args, const struct run_options *options, struct error *e)
+	      const struct value *args, const struct run_options *options, size_t ahead, struct error *e)
 {
 	struct files_client *c = (struct files_client *)client;
 	const struct files_action *a = (const struct files_action *)action;
 
 	c->callers++;
-	int r = open_it(out, c, a, args, options, e);
+	int r = open_it(out, c, a, args, options, ahead, e);
 	c->callers--;
 	if (r < 0)
 		return files_locate(e, r, c, a);
@@ -130,6 +150,11 @@ int file_read(struct file **file, uint64_t offset, size_t len, struct buf *b, de
 {
 	struct file *f = *file;
 
+	if (offset <= f->ahead.len && len <= f->ahead.len - offset) {
+		buf_append(b, f->ahead.data + offset, len);
+		return 0;
+	}
+	buf_done(&f->ahead);
 	f->job.run = read_piece;
 	f->offset = offset;
 	f->len = len;
@@ -158,6 +183,10 @@ void file_close(struct file *f)
 {
 	if (!f)
 		return;
+	if (f->fd < 0) {
+		free_file(&f->job);
+		return;
+	}
 	f->job.run = do_nothing;
 	int r = executor_submit(f->executor, &f->job);
 	(void)r; /* the queue is full: it is closed at once */

@@ -235,6 +235,15 @@ static int acquire_permits(struct run *run, int held[3], unsigned *count)
 	return 0;
 }
 
+/* What is worth reading before it is known what the client gets: nothing, where that may be no body or another part. */
+static size_t read_ahead(const struct sending *s)
+{
+	const struct conditions *c = &s->conditions;
+	bool plain = !c->range.base && !c->if_none_match.base && !c->if_modified_since.base;
+
+	return plain && s->run->exchange->method == METHOD_GET ? PIECE : 0;
+}
+
 /* Suspends. */
 static int open_file(struct sending *s)
 {
@@ -250,7 +259,8 @@ static int open_file(struct sending *s)
 
 	for (unsigned i = 0; i < p->arg_count; i++)
 		args[i] = slot_value(&p->args[i], &run->evaluation);
-	int r = file_open(&s->file, &s->info, run->env->clients[p->source], p->action, args, &options, &run->error);
+	int r = file_open(&s->file, &s->info, run->env->clients[p->source], p->action, args, &options, read_ahead(s),
+			  &run->error);
 	if (r < 0)
 		run->error.step = p->config->name;
 	run->steps[0].wait_us = began_us - run->began_us;

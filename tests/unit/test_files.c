@@ -808,13 +808,13 @@ FILES_TEST(a_full_queue_is_a_503)
 
 /* --- piece by piece -------------------------------------------------------------------------------------------- */
 
-static int open_big(struct fixture *f, struct file **file, struct file_info *info, struct error *e)
+static int open_big(struct fixture *f, struct file **file, struct file_info *info, size_t ahead, struct error *e)
 {
 	struct run_options options = {.arena = &f->arena};
 
 	*e = ERROR_INIT;
 	*file = NULL;
-	return file_open(file, info, f->client, compile(f, "{ send: big }"), NULL, &options, e);
+	return file_open(file, info, f->client, compile(f, "{ send: big }"), NULL, &options, ahead, e);
 }
 
 FILES_TEST(files_are_read_piece_by_piece)
@@ -825,10 +825,10 @@ FILES_TEST(files_are_read_piece_by_piece)
 	struct buf b = BUF_INIT;
 	char path[256];
 
-	ck_assert_int_lt(open_big(f, &file, &info, &e), 0);
+	ck_assert_int_lt(open_big(f, &file, &info, 0, &e), 0);
 	ck_assert_int_eq(e.status, 404);
 	put(f, "root/big", "0123456789");
-	ck_assert_int_eq(open_big(f, &file, &info, &e), 0);
+	ck_assert_int_eq(open_big(f, &file, &info, 0, &e), 0);
 	ck_assert_str_eq(info.name, "big");
 	ck_assert_uint_eq(info.size, 10);
 	ck_assert_int_eq(file_read(&file, 3, 4, &b, DEADLINE_NEVER, &e), 0);
@@ -842,13 +842,37 @@ FILES_TEST(files_are_read_piece_by_piece)
 	file_close(file);
 }
 
+FILES_TEST(small_files_are_read_ahead)
+{
+	struct file *file;
+	struct file_info info;
+	struct error e;
+	struct buf b = BUF_INIT;
+
+	put(f, "root/big", "0123456789");
+	for (size_t ahead = 0; ahead < 12; ahead++) {
+		ck_assert_int_eq(open_big(f, &file, &info, ahead, &e), 0);
+		ck_assert_int_eq(file_read(&file, 2, 3, &b, DEADLINE_NEVER, &e), 0);
+		ck_assert_int_eq(file_read(&file, 9, 1, &b, DEADLINE_NEVER, &e), 0);
+		ck_assert_int_eq(file_read(&file, 0, 2, &b, DEADLINE_NEVER, &e), 0);
+		ck_assert_str_eq(buf_cstr(&b), "234901");
+		b.len = 0;
+		file_close(file);
+	}
+	buf_done(&b);
+	put(f, "root/big", "");
+	ck_assert_int_eq(open_big(f, &file, &info, 10, &e), 0);
+	ck_assert_uint_eq(info.size, 0);
+	file_close(file);
+}
+
 static int read_pieces(void *arg)
 {
 	struct file *file;
 	struct file_info info;
 	struct error e;
 	struct buf b = BUF_INIT;
-	int r = open_big(arg, &file, &info, &e);
+	int r = open_big(arg, &file, &info, 100000, &e);
 
 	for (uint64_t at = 0; r == 0 && at + 100000 <= info.size; at += 100000) {
 		b.len = 0;
@@ -926,6 +950,7 @@ int main(void)
 	tcase_add_test(c, a_full_queue_is_a_503);
 	c = async_tcase(s, "piece by piece");
 	tcase_add_test(c, files_are_read_piece_by_piece);
+	tcase_add_test(c, small_files_are_read_ahead);
 	tcase_add_test(c, one_that_leaves_a_file_closes_it);
 	tcase_add_test(c, types_go_by_the_name);
 	return run_suite(s);
