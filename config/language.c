@@ -42,8 +42,10 @@ static const struct key server_keys[] = {
 	{"cache_size", KEY_SIZE, INTO(struct config_server, cache_size), .minimum = 0, .maximum = INT64_C(1) << 40,
 	 .initial = "64MiB", .help = "Memory for all cached results; those least recently used go first."},
 	{"trusted_proxies", KEY_CUSTOM, .decode = decode_proxies,
-	 .shape = "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"pattern\":\"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$\"}}",
-	 .help = "Addresses and networks (10.0.0.0/8) whose X-Forwarded-For is believed."},
+	 .shape = "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"pattern\":\"^(unix|[0-9A-Fa-f:.]+(/"
+		  "[0-9]{1,3})?)$\"}}",
+	 .help = "Addresses and networks (10.0.0.0/8) whose X-Forwarded-For is believed; unix: peers on a Unix "
+		 "socket."},
 	{"explain", KEY_BOOL, INTO(struct config_server, explain), .initial = "false",
 	 .help = "Answer Gatherd-Explain: 1 with Server-Timing: what each step waited and ran."},
 	LATER("debug"),
@@ -504,7 +506,7 @@ static const struct key http_step_keys[] = {
 	{"pick", KEY_NODE, INTO(struct config_step, pick), .kinds = TEXT,
 	 .help = "The part of the JSON answer that is the result, such as rates.EUR or items[0].id."},
 	{"expect", KEY_ENUM, INTO(struct config_step, expect), .words = answer_words, .minimum = EXPECT_JSON,
-	 .help = "json: the body, and an answer of 400 or more is a failure; response: { status, headers, body } of "
+	 .help = "json: the body, and an answer that is no 2xx is a failure; response: { status, headers, body } of "
 		 "any answer."},
 };
 const struct section section_http_step = {

@@ -3,7 +3,7 @@
 
 #include "base/buf.h"
 #include "drivers/driver.h"
-#include "drivers/http/body.h"
+#include "drivers/json_body.h"
 
 struct content_part;
 

@@ -2,10 +2,10 @@
 #pragma once
 
 #include "drivers/driver.h"
-#include "drivers/http/body.h"
 #include "drivers/http/engine.h"
 #include "drivers/http/lines.h"
 #include "drivers/http/target.h"
+#include "drivers/json_body.h"
 
 struct http_action {
 	const char *step; /* its name */

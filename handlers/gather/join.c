@@ -94,10 +94,21 @@ static void canonical_json(struct buf *out, const struct value *v, struct arena 
 	buf_done(&text);
 }
 
+/* As decimal_canonical, of an integer that is no text yet. */
+static void canonical_integer(struct buf *out, int64_t n)
+{
+	size_t at = out->len;
+
+	buf_int(out, n);
+	size_t digits = out->len - at - (n < 0);
+	while (out->len > at && out->data[out->len - 1] == '0')
+		out->len--;
+	buf_char(out, 'e');
+	buf_int(out, n ? (int64_t)digits : 0);
+}
+
 static void canonical(struct buf *out, const struct value *v, struct arena *a)
 {
-	struct buf digits = BUF_INIT;
-
 	switch (v->kind) {
 	case VALUE_NULL:
 		break;
@@ -105,9 +116,8 @@ static void canonical(struct buf *out, const struct value *v, struct arena *a)
 		buf_str(out, v->boolean ? "bt" : "bf");
 		break;
 	case VALUE_INT:
-		buf_int(&digits, v->integer);
 		buf_char(out, 'n');
-		decimal_canonical(out, digits.data, digits.len);
+		canonical_integer(out, v->integer);
 		break;
 	case VALUE_NUMBER:
 		buf_char(out, 'n');
@@ -126,7 +136,6 @@ static void canonical(struct buf *out, const struct value *v, struct arena *a)
 		canonical_json(out, v, a);
 		break;
 	}
-	buf_done(&digits);
 }
 
 /* FNV-1a. The rows come from databases; a table that a stranger fills with collisions is bounded by its row count. */
@@ -205,14 +214,19 @@ static void match(struct added_member *m, const struct config_join *join, const 
 	struct key *wanted = arena_array(a, into->count + 1, sizeof(*wanted));
 	uint32_t *starts = arena_array(a, into->count + 1, sizeof(*starts));
 
+	uint32_t *matches = join->many ? NULL : arena_array(a, into->count + 1, sizeof(*matches));
+
 	table_fill(&t, from, join->equals, a);
 	for (uint32_t i = 0; i < into->count; i++) {
 		wanted[i] = key_of(&t.text, &into->at[i], join->key, a);
-		starts[i + 1] = starts[i] + table_find(&t, &wanted[i], join->many, NULL);
+		starts[i + 1] = starts[i] +
+				table_find(&t, &wanted[i], join->many, matches ? matches + starts[i] : NULL);
 	}
-	uint32_t *matches = arena_array(a, starts[into->count] + 1, sizeof(*matches));
-	for (uint32_t i = 0; i < into->count; i++)
-		table_find(&t, &wanted[i], join->many, matches + starts[i]);
+	if (join->many) { /* now it is known how many there are */
+		matches = arena_array(a, starts[into->count] + 1, sizeof(*matches));
+		for (uint32_t i = 0; i < into->count; i++)
+			table_find(&t, &wanted[i], true, matches + starts[i]);
+	}
 	m->starts = starts;
 	m->matches = matches;
 	buf_done(&t.text);

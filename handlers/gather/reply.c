@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "handlers/conditions.h"
 #include "handlers/gather/internal.h"
 
 static bool replaced(enum outcome_kind kind)
@@ -166,51 +167,6 @@ static const char *next_kept(const char *at, struct header *h)
 	return h->value.base + len + 1;
 }
 
-struct cached *reply_keep(const struct run *run, struct reply *r)
-{
-	struct buf headers = BUF_INIT;
-	for (size_t i = 0; i < r->header_count; i++)
-		keep_header(&headers, r->headers[i].name, r->headers[i].value);
-	if (r->content_type)
-		keep_header(&headers, (struct span){"content-type", 12},
-			    (struct span){r->content_type, strlen(r->content_type)});
-	struct cached *v = cached_new(r->body.data, r->body.len, headers.data, headers.len);
-	v->status = r->status;
-	v->complete = run_complete(run);
-	v->header_count = (unsigned)r->header_count + (r->content_type ? 1 : 0);
-	make_etag(v->etag, r->body.data, r->body.len);
-	buf_done(&headers);
-	buf_done(&r->body);
-	return v;
-}
-
-/* Does If-None-Match name the tag (weak comparison; RFC 9110, 13.1.2)? */
-static bool client_has(struct span if_none_match, const char *etag)
-{
-	if (!if_none_match.base)
-		return false;
-	if (if_none_match.len == 1 && if_none_match.base[0] == '*')
-		return true;
-	return memmem(if_none_match.base, if_none_match.len, etag, strlen(etag)) != NULL;
-}
-
-/* The kept headers. Returns whether the endpoint declares a Cache-Control of its own. */
-static bool add_kept_headers(struct reply *reply, const struct cached *v)
-{
-	const char *at = v->headers;
-	bool controlled = false;
-	for (unsigned i = 0; i < v->header_count; i++) {
-		struct header h;
-		at = next_kept(at, &h);
-		controlled |= strcmp(h.name.base, "cache-control") == 0;
-		if (strcmp(h.name.base, "content-type") == 0)
-			reply->content_type = h.value.base;
-		else
-			reply->headers[reply->header_count++] = h;
-	}
-	return controlled;
-}
-
 /* How long others may keep it (RFC 9111, RFC 5861). What depends on the client's address is not for shared caches. */
 static const char *cache_control(const struct run *run)
 {
@@ -242,21 +198,87 @@ static const char *vary(const struct run *run)
 	return text;
 }
 
+static void keep_text(struct buf *out, const char *name, const char *value)
+{
+	keep_header(out, (struct span){name, strlen(name)}, (struct span){value, strlen(value)});
+}
+
+/* What is the same each time it is sent is kept with it. Returns how many headers. */
+static unsigned keep_headers(const struct run *run, const struct reply *r, bool complete, struct buf *out)
+{
+	unsigned count = 0;
+	bool controlled = false;
+	for (size_t i = 0; i < r->header_count; i++, count++) {
+		keep_header(out, r->headers[i].name, r->headers[i].value);
+		controlled |= strcmp(r->headers[i].name.base, "cache-control") == 0;
+	}
+	if (r->content_type) {
+		keep_text(out, "content-type", r->content_type);
+		count++;
+	}
+	if (!controlled) {
+		keep_text(out, "cache-control", complete ? cache_control(run) : "no-store");
+		count++;
+	}
+	if (run->plan->header_count) {
+		keep_text(out, "vary", vary(run));
+		count++;
+	}
+	return count;
+}
+
+struct cached *reply_keep(const struct run *run, struct reply *r)
+{
+	struct buf headers = BUF_INIT;
+	bool complete = run_complete(run);
+	unsigned count = keep_headers(run, r, complete, &headers);
+	struct cached *v = cached_new(r->body.data, r->body.len, headers.data, headers.len);
+	v->status = r->status;
+	v->complete = complete;
+	v->header_count = count;
+	make_etag(v->etag, r->body.data, r->body.len);
+	buf_done(&headers);
+	buf_done(&r->body);
+	return v;
+}
+
+static void add_kept_headers(struct reply *reply, const struct cached *v)
+{
+	const char *at = v->headers;
+	for (unsigned i = 0; i < v->header_count; i++) {
+		struct header h;
+		at = next_kept(at, &h);
+		if (strcmp(h.name.base, "content-type") == 0)
+			reply->content_type = h.value.base;
+		else
+			reply->headers[reply->header_count++] = h;
+	}
+}
+
+/* n is not below 0. printf would be a good part of what a hit costs. */
+static const char *digits(struct arena *a, int64_t n)
+{
+	enum { MOST = 20 };
+	char *at = (char *)arena_alloc(a, MOST + 1) + MOST;
+	*at = '\0';
+	do {
+		*--at = (char)('0' + n % 10);
+		n /= 10;
+	} while (n > 0);
+	return at;
+}
+
 void reply_cached(struct run *run, const struct cached *v, const char *from)
 {
 	struct arena *a = run->evaluation.arena;
-	bool known = v->complete && client_has(run->if_none_match, v->etag);
+	bool known = v->complete && run->if_none_match.base && etag_listed(run->if_none_match, v->etag, false);
 	struct reply reply = {.status = known ? 304 : v->status};
 	int64_t age_us = monotonic_us() - v->stored_us;
-	bool controlled = add_kept_headers(&reply, v);
+	add_kept_headers(&reply, v);
 	if (v->complete) {
 		add_header(&reply, "etag", v->etag);
-		add_header(&reply, "age", arena_printf(a, "%lld", (long long)(age_us / 1000000)));
+		add_header(&reply, "age", digits(a, age_us / 1000000));
 	}
-	if (!controlled)
-		add_header(&reply, "cache-control", v->complete ? cache_control(run) : "no-store");
-	if (run->plan->header_count)
-		add_header(&reply, "vary", vary(run));
 	if (run->explained)
 		add_header(&reply, "server-timing",
 			   from ? arena_printf(a, "cache;desc=\"%s\"", from) : server_timing(run));

@@ -110,7 +110,7 @@ def test_of_an_endpoint(gatherd: Callable[..., Gatherd], upstream: Counting) -> 
 
 def test_first_come_first_served(gatherd: Callable[..., Gatherd], upstream: Counting) -> None:
     daemon = run(gatherd, upstream, 4)
-    order = [f"/{n:02}" for n in range(20)]
+    order = [f"/{n}" for n in range(10)]
     wires = [Wire(daemon) for _ in order]
     for wire in wires:  # each is with its worker
         good(wire.get("/warm").reply())
@@ -121,7 +121,7 @@ def test_first_come_first_served(gatherd: Callable[..., Gatherd], upstream: Coun
     with upstream.lock:  # the first one goes on when all have come
         for wire, path in zip(wires, order):
             wire.get(f"/order{path}")
-            time.sleep(0.03)
+            time.sleep(0.12)
     for call in [blocker.result(), *(wire.reply() for wire in wires)]:
         good(call)
     assert upstream.order == ["/first", *order]

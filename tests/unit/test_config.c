@@ -156,8 +156,9 @@ START_TEST(server)
 	ck_assert_uint_eq(s->body_limit, 1536);
 	ck_assert_uint_eq(s->cache_size, 16 << 20);
 	ck_assert(s->explain);
-	ck_assert_uint_eq(s->trusted_proxy_count, 4);
+	ck_assert_uint_eq(s->trusted_proxy_count, 5);
 	const struct config_network *p = s->trusted_proxies;
+	ck_assert_int_eq(p[4].family, AF_UNIX);
 	ck_assert(p[0].family == AF_INET && p[0].address[0] == 10 && p[0].bits == 8);
 	ck_assert(p[1].family == AF_INET && p[1].address[3] == 1 && p[1].bits == 32);
 	ck_assert(p[2].family == AF_INET6 && p[2].address[0] == 0xfd && p[2].bits == 9);

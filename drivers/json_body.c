@@ -1,6 +1,6 @@
 /* A body is a flat list: JSON text, values as JSON, and values as text inside a JSON string, whose quotes and literal
  * pieces are part of the text around them. */
-#include "drivers/http/body.h"
+#include "drivers/json_body.h"
 
 #include <stdlib.h>
 #include <string.h>
