@@ -93,7 +93,6 @@ static void pattern_free(void *p, void *arena)
 
 struct config *config_load_text(const char *name, const char *text, size_t len, struct diagnostics *d)
 {
-	size_t errors = d->errors;
 	struct config *c = mem_zalloc(sizeof(*c));
 
 	arena_init(&c->arena);
@@ -109,7 +108,7 @@ struct config *config_load_text(const char *name, const char *text, size_t len, 
 	else if (root)
 		decode_section(&dc, &section_root, "the configuration", include_files(&dc, root), c);
 	diagnostics_sort(d);
-	if (d->errors == errors && root)
+	if (root)
 		return c;
 	config_free(c);
 	return NULL;

@@ -101,6 +101,7 @@ struct config_breaker {
 struct config_source {
 	const char *name;
 	struct mark at;
+	bool sound; /* no mistake was found in it */
 	enum source_kind kind;
 	const char *url; /* as given; may hold a password: never print it; files: the root folder, absolute */
 	struct mark url_at;
@@ -240,11 +241,15 @@ struct config_step {
 	const struct node *content; /* of write and append: text, or JSON where it is no text */
 };
 
+/* An endpoint's `headers:` at most. */
+enum { CONFIG_MAX_REPLY_HEADERS = 12 };
+
 struct config_endpoint {
 	enum http_method method;
 	const char *path; /* as declared: "/customers/{id}" */
 	const char *name; /* "GET /customers/{id}" */
 	struct mark at;
+	bool sound; /* no mistake was found in it and its sources */
 	const char *summary;
 	struct config_parameter *parameters; /* every one that the path names is here, with IN_PATH */
 	size_t parameter_count;
@@ -274,8 +279,9 @@ struct config {
 	size_t endpoint_count;
 };
 
-/* Load and check `path`. Reports every mistake to d, sorted. Returns the configuration, or NULL where there was one.
- * Reads files (secrets): not on a loop thread. */
+/* Load and check `path`. Reports every mistake to d, sorted. Returns the configuration: one with mistakes in it
+ * (d->errors is not 0) is only good for finding more of them, in the endpoints and sources that are `sound`. NULL:
+ * there is nothing to look at. Reads files (secrets): not on a loop thread. */
 struct config *config_load(const char *path, struct diagnostics *d);
 /* The same from text; `name` stands for the file in marks. */
 struct config *config_load_text(const char *name, const char *text, size_t len, struct diagnostics *d);

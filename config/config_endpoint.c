@@ -5,7 +5,6 @@
 #include "config/language.h"
 
 #define MAX_PATH_PARAMETERS 32
-#define MAX_REPLY_HEADERS   12
 
 const char *const http_method_names[METHOD_COUNT] = {
 	[METHOD_GET] = "GET",     [METHOD_HEAD] = "HEAD",     [METHOD_POST] = "POST",       [METHOD_PUT] = "PUT",
@@ -209,8 +208,8 @@ static bool is_header_name(const char *s)
 
 static void check_headers(struct decoder *dc, const struct node *headers)
 {
-	if (headers->count > MAX_REPLY_HEADERS)
-		decode_error(dc, headers->at, "headers: more than %d", MAX_REPLY_HEADERS);
+	if (headers->count > CONFIG_MAX_REPLY_HEADERS)
+		decode_error(dc, headers->at, "headers: more than %d", CONFIG_MAX_REPLY_HEADERS);
 	for (size_t i = 0; i < headers->count; i++) {
 		const struct node *name = headers->members[i].key, *value = headers->members[i].value;
 		if (!is_header_name(name->text))
@@ -256,7 +255,9 @@ static void decode_endpoint(struct decoder *dc, const struct node *key, const st
 {
 	struct config_endpoint *e = &dc->config->endpoints[dc->config->endpoint_count++];
 	struct declared_path path = {0};
+	size_t errors = dc->diagnostics->errors;
 
+	dc->broken = false;
 	*e = (struct config_endpoint){.name = key->text, .at = key->at, .semaphore = -1};
 	parse_key(dc, key, e, &path);
 	if (!decode_is_mapping(dc, key->text, n))
@@ -269,6 +270,7 @@ static void decode_endpoint(struct decoder *dc, const struct node *key, const st
 	dc->gather = NULL;
 	dc->path_names = NULL;
 	dc->path_name_count = 0;
+	e->sound = dc->diagnostics->errors == errors && !dc->broken && node_is_sound(n);
 }
 
 void decode_endpoints(struct decoder *dc, const struct key *k, const struct node *n, void *object)

@@ -53,7 +53,9 @@ static void decode_source(struct decoder *dc, const struct node *name, const str
 	struct config_source *s = &dc->config->sources[dc->config->source_count++];
 	*s = (struct config_source){
 		.name = name->text, .at = name->at, .kind = (enum source_kind)kind, .semaphore = -1};
+	size_t errors = dc->diagnostics->errors;
 	decode_section(dc, source_sections[kind], name->text, n, s);
+	s->sound = dc->diagnostics->errors == errors && node_is_sound(n);
 }
 
 void decode_sources(struct decoder *dc, const struct key *k, const struct node *n, void *object)

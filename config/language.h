@@ -23,6 +23,7 @@ struct decoder {
 	size_t source_name_count;
 	size_t semaphore_capacity;
 	struct config_endpoint *endpoint;   /* whose keys are being decoded */
+	bool broken;                        /* it uses a source that is wrong, which was reported there */
 	const struct node *gather;          /* its steps */
 	const struct path_name *path_names; /* that its path has */
 	size_t path_name_count;

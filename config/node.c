@@ -162,3 +162,13 @@ struct value node_value(const struct node *n, struct arena *a)
 	/* Only text that is no UTF-8 could fail, and a tree holds none. */
 	return r == 0 ? value_from_json(parsed) : VALUE_OF_NULL;
 }
+
+bool node_is_sound(const struct node *n)
+{
+	bool sound = !n->refused;
+	for (size_t i = 0; sound && n->kind == NODE_SEQUENCE && i < n->count; i++)
+		sound = node_is_sound(n->items[i]);
+	for (size_t i = 0; sound && n->kind == NODE_MAPPING && i < n->count; i++)
+		sound = node_is_sound(n->members[i].value);
+	return sound;
+}

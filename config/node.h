@@ -61,6 +61,8 @@ size_t node_members_unique(struct node_member *members, size_t count,
 			   void (*twice)(void *arg, const struct node *key, size_t index, const struct node *first),
 			   void *arg);
 /* The value of that name; NULL where n is no mapping or has none. */
+/* Was no mistake reported in it (bounded by NODE_MAX_DEPTH and the count of nodes)? */
+bool node_is_sound(const struct node *n);
 const struct node *node_member(const struct node *n, const char *name);
 /* "a mapping", "a text", … : for diagnostics. */
 const char *node_kind_name(const struct node *n);

@@ -62,8 +62,10 @@ struct exchange {
 
 struct reply {
 	unsigned status;
-	const char *content_type;  /* NULL: application/json */
-	struct header headers[16]; /* beyond Content-Type, Content-Length, X-Request-Id; no CR, LF or NUL: refused */
+	const char *content_type; /* NULL: application/json */
+	/* Beyond Content-Type, Content-Length, X-Request-Id; no CR, LF or NUL: refused. Room for what an endpoint
+	 * declares (CONFIG_MAX_REPLY_HEADERS and Location) and for what gatherd adds. */
+	struct header headers[CONFIG_MAX_REPLY_HEADERS + 20];
 	size_t header_count;
 	struct buf body; /* the exchange takes it over */
 };

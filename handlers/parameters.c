@@ -414,8 +414,8 @@ static int refuse(struct collector *c, struct error *e, struct buf *errors_json,
 	buf_lit(errors_json, "\"errors\":[");
 	buf_append(errors_json, list->data, list->len);
 	buf_char(errors_json, ']');
-	return error_set(e, -EINVAL, 400, "The request's parameters are not valid.", "%s: %zu mistakes in parameters",
-			 c->endpoint->name, c->mistakes.count);
+	return error_set(e, -EINVAL, 400, "The request's parameters are not valid.", "%s: %zu mistake%s in parameters",
+			 c->endpoint->name, c->mistakes.count, c->mistakes.count == 1 ? "" : "s");
 }
 
 int parameters_parse(struct parameters *p, struct exchange *x, const struct route_match *m, struct error *e,

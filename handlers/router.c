@@ -183,6 +183,8 @@ struct router *router_new(const struct config *c, struct arena *a, struct diagno
 
 	for (size_t i = 0; i < c->endpoint_count; i++) {
 		const struct config_endpoint *e = &c->endpoints[i];
+		if (!e->sound)
+			continue;
 		struct route *route = arena_zalloc(a, sizeof(*route));
 		*route = (struct route){.endpoint = e, .index = i};
 

@@ -49,11 +49,16 @@ struct app *app_compile(const struct config *c, struct diagnostics *d)
 	a->cache = cache_new(c->server.cache_size);
 	for (size_t i = 0; i < c->endpoint_count && !a->rates; i++)
 		a->rates = c->endpoints[i].rate.count ? rates_new(RATES_CLIENTS) : NULL;
-	for (size_t i = 0; i < c->source_count; i++)
-		driver_of(c->sources[i].kind)->source_check(&c->sources[i], d);
-	for (size_t i = 0; i < c->endpoint_count; i++)
-		a->plans[i] = plan_compile(c, &c->endpoints[i], &a->arena, d);
+	for (size_t i = 0; i < c->source_count; i++) {
+		if (c->sources[i].sound)
+			driver_of(c->sources[i].kind)->source_check(&c->sources[i], d);
+	}
+	for (size_t i = 0; i < c->endpoint_count; i++) {
+		if (c->endpoints[i].sound)
+			a->plans[i] = plan_compile(c, &c->endpoints[i], &a->arena, d);
+	}
 	a->router = router_new(c, &a->arena, d);
+	diagnostics_sort(d);
 	if (d->errors) {
 		app_free(a);
 		return NULL;

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -45,13 +46,28 @@ static void act(struct http_engine *engine, curl_socket_t fd, int what)
 	drain_messages(engine);
 }
 
+/* What a server says unasked the next request on its connection would take for its answer, the one after that for the
+ * answer before it, and so on. libcurl 7.88 looks only whether such a connection was closed: so it is, to it. HTTP/2
+ * numbers its answers, and talks while it is idle. */
+static void retire(struct http_socket *s, curl_socket_t fd)
+{
+	char scratch[4096];
+
+	if (!s->sequential)
+		return;
+	for (int i = 0; i < 16 && recv(fd, scratch, sizeof(scratch), MSG_DONTWAIT) > 0; i++)
+		continue;
+	shutdown(fd, SHUT_RDWR);
+}
+
 static void socket_ready(struct watch *w, uint32_t events)
 {
 	struct http_socket *s = container_of(w, struct http_socket, watch);
 	int what = 0;
 
-	/* An idle connection was closed by the server: libcurl will find that out when it wants to use it. */
+	/* Closed by the server, or worse: libcurl will find that out when it wants to use it. */
 	if (s->idle) {
+		retire(s, w->fd);
 		watch_clear(w);
 		return;
 	}
@@ -85,17 +101,30 @@ static struct http_socket *socket_of(struct http_engine *engine, curl_socket_t f
 	return engine->sockets[fd];
 }
 
+/* The last transfer on it has ended: the next may begin in this very turn. */
+static void socket_idles(struct http_socket *s, CURL *easy, curl_socket_t fd)
+{
+	long version = 0;
+	int unread = 0;
+
+	if (!s->established)
+		watch_clear(&s->watch);
+	curl_easy_getinfo(easy, CURLINFO_HTTP_VERSION, &version);
+	s->sequential = version == CURL_HTTP_VERSION_1_0 || version == CURL_HTTP_VERSION_1_1;
+	if (s->sequential && ioctl(fd, FIONREAD, &unread) == 0 && unread > 0)
+		retire(s, fd);
+}
+
 /* CURLMOPT_SOCKETFUNCTION. */
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
 {
 	struct http_engine *engine = arg;
 	struct http_socket *s = socket_of(engine, fd);
 
-	(void)easy, (void)unused;
+	(void)unused;
 	s->idle = what == CURL_POLL_REMOVE;
 	if (s->idle) {
-		if (!s->established)
-			watch_clear(&s->watch);
+		socket_idles(s, easy, fd);
 		return 0;
 	}
 	if (what & CURL_POLL_IN)

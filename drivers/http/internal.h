@@ -17,6 +17,7 @@ struct http_socket {
 	struct http_engine *engine;
 	bool established; /* libcurl has read from it: it tells when it closes it */
 	bool idle;        /* no transfer uses it; its watch is still registered */
+	bool sequential;  /* while idle: answers come on it in the order of their requests, as HTTP/1's do */
 };
 
 /* All on the loop's thread. */

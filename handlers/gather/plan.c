@@ -180,10 +180,6 @@ static int compile_reply_headers(struct plan *plan, struct scope *scope)
 {
 	const struct config_endpoint *e = scope->endpoint;
 	size_t count = (e->headers ? e->headers->count : 0) + (e->location ? 1 : 0);
-	if (count > 8) {
-		diagnostics_error(scope->diagnostics, e->headers->at, "at most 8 headers");
-		return -EINVAL;
-	}
 	plan->reply_headers = arena_array(scope->arena, count ? count : 1, sizeof(*plan->reply_headers));
 	int r = 0;
 	for (size_t i = 0; e->headers && i < e->headers->count; i++) {

@@ -286,15 +286,21 @@ def test_every_mistake_in_one_run(program: Path, tmp_path: Path) -> None:
         respnd: x
       "FETCH /c":
         respond: x
+      "GET /d/{id}":
+        gather: { a: { from: right, sql: "select {idd}; select 2", when: "x" } }
+      "GET /d/{other}":
+        respond: "{nothing}"
     lg: {}
     """
+    text = text.replace("    sources:\n", "    sources:\n      right: { postgres: \"postgresql:///x\" }\n", 1)
     done = check(program, tmp_path, text)
     print(done.stderr)
     lines = [line for line, _, _ in mistakes(done)]
     assert done.returncode == 78
-    for line in (1, 3, 4, 7, 9, 10, 11, 14, 15, 17):
+    # Line 20 is wrong in three ways, of its references, its SQL and its condition; line 21 is the path of line 19 again.
+    for line in (1, 4, 5, 8, 10, 11, 12, 15, 16, 20, 21, 22, 23):
         assert line in lines, f"nothing is said of line {line}"
-    assert lines.count(1) == 2 and lines.count(7) == 2
+    assert lines.count(1) == 2 and lines.count(8) == 2 and lines.count(20) >= 3
     assert lines == sorted(lines)
 
 

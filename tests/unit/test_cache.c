@@ -86,7 +86,7 @@ LOOP_TEST(a_value_is_fresh_then_stale_then_gone)
 LOOP_TEST(keys_are_bytes)
 {
 	struct cache *c = cache_new(1 << 20);
-	char key[16];
+	char key[24];
 	for (int i = 0; i < 3000; i++) {
 		snprintf(key, sizeof(key), "k%d", i);
 		put(c, key, key, strlen(key));
@@ -150,7 +150,7 @@ LOOP_TEST(the_least_recently_used_go_first)
 {
 	static const char large[LARGE];
 	struct cache *c = cache_new(SHARDS * 8 * LARGE);
-	char key[16];
+	char key[24];
 	put(c, "mine", large, LARGE);
 	for (int i = 0; i < 2000; i++) {
 		snprintf(key, sizeof(key), "k%d", i);
@@ -174,7 +174,7 @@ LOOP_TEST(what_is_too_large_is_not_kept_and_pushes_nothing_out)
 {
 	static const char large[20 * LARGE];
 	struct cache *c = cache_new(SHARDS * 8 * LARGE);
-	char key[16];
+	char key[24];
 	for (int i = 0; i < 32; i++) {
 		snprintf(key, sizeof(key), "k%d", i);
 		put(c, key, "x", 1);
@@ -209,7 +209,7 @@ LOOP_TEST(what_is_being_fetched_is_not_pushed_out)
 	struct flight *f;
 	struct flight_wait *w;
 	struct error e;
-	char key[16];
+	char key[24];
 	put(c, "k", "old", 3);
 	ck_assert_int_eq(task_sleep_ms(1), 0);
 	ck_assert_int_eq(cache_look(c, "k", 1, &nothing, &v, &f, &w), CACHE_FETCH);

@@ -197,6 +197,17 @@ static bool answer_redirection(struct upstream_request *r)
 	return left > 0 ? answer_location(r, "301 Moved", text) : upstream_json(r, "{}");
 }
 
+/* Two answers to one request. */
+static bool answer_twice(struct upstream_request *r)
+{
+	int delay_ms = strcmp(r->path, "/twice") == 0 ? 0 : 10;
+
+	if (!upstream_json(r, "\"mine\""))
+		return false;
+	upstream_pause(r, delay_ms);
+	return upstream_json(r, "\"nobody's\"");
+}
+
 static bool answer(struct upstream_request *r)
 {
 	static const struct {
@@ -214,6 +225,8 @@ static bool answer(struct upstream_request *r)
 		{"/hang", answer_hang},
 		{"/stale", answer_stale},
 		{"/reset", upstream_reset},
+		{"/twice", answer_twice},
+		{"/twice-later", answer_twice},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(special); i++)
@@ -495,6 +508,21 @@ HTTP_TEST(broken_idle_connections_are_noticed)
 		ck_assert_str_eq(ask_request(&post, 5000), "200 ok");
 		upstream_hang_up(f.upstream);
 		ck_assert_int_eq(task_sleep_ms(20), 0);
+	}
+}
+
+/* An answer that nobody asked for is not the next one's. */
+HTTP_TEST(unasked_answers_are_nobodys)
+{
+	struct http_request post = {.method = "POST", .target = "/ok", .body = "x", .body_len = 1};
+
+	for (int i = 0; i < 5; i++) {
+		ck_assert_str_eq(ask("/twice"), "200 \"mine\"");
+		ck_assert_int_eq(task_sleep_ms(20), 0);
+		ck_assert_str_eq(ask("/ok"), "200 ok");
+		ck_assert_str_eq(ask("/twice-later"), "200 \"mine\"");
+		ck_assert_int_eq(task_sleep_ms(20), 0);
+		ck_assert_str_eq(ask_request(&post, 5000), "200 ok");
 	}
 }
 
@@ -826,6 +854,7 @@ int main(void)
 	tcase_add_test(c, connections_are_used_again);
 	tcase_add_test(c, a_read_is_sent_again_once_a_write_never);
 	tcase_add_test(c, broken_idle_connections_are_noticed);
+	tcase_add_test(c, unasked_answers_are_nobodys);
 	tcase_add_test(c, two_hundred_at_once);
 	tcase_add_test(c, calls_at_once_and_waiting_are_bounded);
 	c = async_tcase(s, "interruptions");

@@ -46,8 +46,10 @@ static void setup(void)
 	arena_init(&request);
 	diagnostics_init(&diagnostics);
 	for (size_t i = 0; i < ARRAY_SIZE(declared); i++)
-		endpoints[i] = (struct config_endpoint){
-			.method = declared[i].method, .path = declared[i].path, .name = declared[i].path};
+		endpoints[i] = (struct config_endpoint){.sound = true,
+							.method = declared[i].method,
+							.path = declared[i].path,
+							.name = declared[i].path};
 	config = (struct config){.endpoints = endpoints, .endpoint_count = ARRAY_SIZE(endpoints)};
 	router = router_new(&config, &arena, &diagnostics);
 	ck_assert_uint_eq(diagnostics.errors, 0);
@@ -230,7 +232,8 @@ START_TEST(backtracking)
 		for (int k = 0; k < LEVELS; k++)
 			strcat(text, i >> k & 1 ? "/{p}" : "/a");
 		strcat(text, "/b");
-		many[i] = (struct config_endpoint){.method = METHOD_GET, .path = arena_strdup(&arena, text)};
+		many[i] = (struct config_endpoint){
+			.sound = true, .method = METHOD_GET, .path = arena_strdup(&arena, text)};
 		many[i].name = many[i].path;
 	}
 	router = router_new(&c, &arena, &diagnostics);
@@ -265,8 +268,8 @@ START_TEST(mistakes)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {
-		struct config_endpoint two[] = {{.path = pairs[i].first, .name = pairs[i].first},
-						{.path = pairs[i].second, .name = pairs[i].second}};
+		struct config_endpoint two[] = {{.sound = true, .path = pairs[i].first, .name = pairs[i].first},
+						{.sound = true, .path = pairs[i].second, .name = pairs[i].second}};
 		struct config c = {.endpoints = two, .endpoint_count = 2};
 		size_t before = diagnostics.errors;
 
@@ -279,7 +282,7 @@ END_TEST
 START_TEST(too_many_parameters)
 {
 	char text[ROUTE_MAX_PARAMETERS * 5 + 6] = "";
-	struct config_endpoint one = {.path = text, .name = text};
+	struct config_endpoint one = {.sound = true, .path = text, .name = text};
 	struct config c = {.endpoints = &one, .endpoint_count = 1};
 
 	for (int i = 0; i < ROUTE_MAX_PARAMETERS; i++)
