@@ -66,14 +66,34 @@ static struct rows rows_of(struct join_side side, struct arena *a)
 
 /* --- keys --- */
 
+enum key_kind { KEY_NONE, KEY_WHOLE, KEY_TEXT };
+
+/* Whole numbers, which most keys are, are compared as such; everything else by a text that equal values share. */
 struct key {
-	size_t at, len; /* in the text of all keys; len 0: null, which equals nothing */
+	enum key_kind kind; /* KEY_NONE: null, which equals nothing */
 	uint32_t hash;
 	uint32_t next; /* the next row of `from` with the same hash bucket, + 1; 0: none */
+	uint32_t len;  /* KEY_TEXT: in the text of all keys, from at on */
+	union {
+		int64_t whole;
+		size_t at;
+	};
 };
 
+/* A JSON number: KEY_WHOLE where it is one that fits, however it is written (1, 1.0, 10e-1). */
+static void number_key(struct key *k, struct buf *out, const char *text, size_t len)
+{
+	if (decimal_to_int64(text, len, &k->whole)) {
+		k->kind = KEY_WHOLE;
+		return;
+	}
+	k->kind = KEY_TEXT;
+	buf_char(out, 'n');
+	decimal_canonical(out, text, len);
+}
+
 /* What a driver's own value is in JSON decides what it equals. */
-static void canonical_json(struct buf *out, const struct value *v, struct arena *a)
+static void foreign_key(struct key *k, struct buf *out, const struct value *v, struct arena *a)
 {
 	struct buf text = BUF_INIT;
 	struct json *j;
@@ -85,8 +105,7 @@ static void canonical_json(struct buf *out, const struct value *v, struct arena 
 		buf_char(out, 's');
 		buf_append(out, j->text, j->len);
 	} else if (json_is_number(copy, text.len)) {
-		buf_char(out, 'n');
-		decimal_canonical(out, copy, text.len);
+		number_key(k, out, copy, text.len);
 	} else {
 		buf_char(out, 'j');
 		buf_append(out, copy, text.len);
@@ -94,34 +113,22 @@ static void canonical_json(struct buf *out, const struct value *v, struct arena 
 	buf_done(&text);
 }
 
-/* As decimal_canonical, of an integer that is no text yet. */
-static void canonical_integer(struct buf *out, int64_t n)
+static void canonical(struct key *k, struct buf *out, const struct value *v, struct arena *a)
 {
-	size_t at = out->len;
-
-	buf_int(out, n);
-	size_t digits = out->len - at - (n < 0);
-	while (out->len > at && out->data[out->len - 1] == '0')
-		out->len--;
-	buf_char(out, 'e');
-	buf_int(out, n ? (int64_t)digits : 0);
-}
-
-static void canonical(struct buf *out, const struct value *v, struct arena *a)
-{
+	k->kind = KEY_TEXT;
 	switch (v->kind) {
 	case VALUE_NULL:
+		k->kind = KEY_NONE;
 		break;
 	case VALUE_BOOL:
 		buf_str(out, v->boolean ? "bt" : "bf");
 		break;
 	case VALUE_INT:
-		buf_char(out, 'n');
-		canonical_integer(out, v->integer);
+		k->kind = KEY_WHOLE;
+		k->whole = v->integer;
 		break;
 	case VALUE_NUMBER:
-		buf_char(out, 'n');
-		decimal_canonical(out, v->text, v->len);
+		number_key(k, out, v->text, v->len);
 		break;
 	case VALUE_STRING:
 		buf_char(out, 's');
@@ -133,7 +140,7 @@ static void canonical(struct buf *out, const struct value *v, struct arena *a)
 		value_render(v, out);
 		break;
 	case VALUE_FOREIGN:
-		canonical_json(out, v, a);
+		foreign_key(k, out, v, a);
 		break;
 	}
 }
@@ -147,16 +154,30 @@ static uint32_t hash_bytes(const char *s, size_t len)
 	return h;
 }
 
-static struct key key_of(struct buf *text, const struct value *row, const char *member, struct arena *a)
+static struct key key_of(struct buf *text, const struct value *row, const struct path_segment *member, struct arena *a)
 {
-	const struct path_segment segment = {.kind = PATH_MEMBER, .name = member, .name_len = strlen(member)};
-	struct value v = value_follow(row, &segment, 1, a);
-	struct key k = {.at = text->len};
+	struct value v = value_follow(row, member, 1, a);
+	size_t at = text->len;
+	struct key k = {0};
 
-	canonical(text, &v, a);
-	k.len = text->len - k.at;
-	k.hash = hash_bytes(text->data + k.at, k.len);
+	canonical(&k, text, &v, a);
+	if (k.kind == KEY_WHOLE) {
+		k.hash = (uint32_t)((uint64_t)k.whole * 0x9e3779b97f4a7c15u >> 32);
+	} else if (k.kind == KEY_TEXT) {
+		k.at = at;
+		k.len = (uint32_t)(text->len - at);
+		k.hash = hash_bytes(text->data + at, k.len);
+	}
 	return k;
+}
+
+static bool same_key(const struct buf *text, const struct key *x, const struct key *y)
+{
+	if (x->hash != y->hash || x->kind != y->kind)
+		return false;
+	if (x->kind == KEY_WHOLE)
+		return x->whole == y->whole;
+	return x->len == y->len && memcmp(text->data + x->at, text->data + y->at, x->len) == 0;
 }
 
 /* --- matching --- */
@@ -168,8 +189,9 @@ struct table {
 	uint32_t mask;
 };
 
-static void table_fill(struct table *t, const struct rows *from, const char *member, struct arena *a)
+static void table_fill(struct table *t, const struct rows *from, const char *name, struct arena *a)
 {
+	const struct path_segment member = {.kind = PATH_MEMBER, .name = name, .name_len = strlen(name)};
 	uint32_t size = 16;
 	while (size < from->count * 2)
 		size *= 2;
@@ -178,8 +200,8 @@ static void table_fill(struct table *t, const struct rows *from, const char *mem
 	t->keys = arena_array(a, from->count + 1, sizeof(*t->keys));
 	/* From the last to the first: each bucket's chain is then in the order of the rows. */
 	for (uint32_t i = from->count; i-- > 0;) {
-		t->keys[i] = key_of(&t->text, &from->at[i], member, a);
-		if (t->keys[i].len == 0)
+		t->keys[i] = key_of(&t->text, &from->at[i], &member, a);
+		if (t->keys[i].kind == KEY_NONE)
 			continue;
 		uint32_t *bucket = &t->buckets[t->keys[i].hash & t->mask];
 		t->keys[i].next = *bucket;
@@ -191,12 +213,10 @@ static void table_fill(struct table *t, const struct rows *from, const char *mem
 static uint32_t table_find(const struct table *t, const struct key *k, bool many, uint32_t *matches)
 {
 	uint32_t found = 0;
-	if (k->len == 0)
+	if (k->kind == KEY_NONE)
 		return 0;
 	for (uint32_t i = t->buckets[k->hash & t->mask]; i; i = t->keys[i - 1].next) {
-		const struct key *other = &t->keys[i - 1];
-		if (other->hash != k->hash || other->len != k->len ||
-		    memcmp(t->text.data + other->at, t->text.data + k->at, k->len) != 0)
+		if (!same_key(&t->text, &t->keys[i - 1], k))
 			continue;
 		if (matches)
 			matches[found] = i - 1;
@@ -210,6 +230,7 @@ static uint32_t table_find(const struct table *t, const struct key *k, bool many
 static void match(struct added_member *m, const struct config_join *join, const struct rows *into,
 		  const struct rows *from, struct arena *a)
 {
+	const struct path_segment member = {.kind = PATH_MEMBER, .name = join->key, .name_len = strlen(join->key)};
 	struct table t = {0};
 	struct key *wanted = arena_array(a, into->count + 1, sizeof(*wanted));
 	uint32_t *starts = arena_array(a, into->count + 1, sizeof(*starts));
@@ -218,7 +239,7 @@ static void match(struct added_member *m, const struct config_join *join, const 
 
 	table_fill(&t, from, join->equals, a);
 	for (uint32_t i = 0; i < into->count; i++) {
-		wanted[i] = key_of(&t.text, &into->at[i], join->key, a);
+		wanted[i] = key_of(&t.text, &into->at[i], &member, a);
 		starts[i + 1] = starts[i] +
 				table_find(&t, &wanted[i], join->many, matches ? matches + starts[i] : NULL);
 	}
