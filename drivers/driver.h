@@ -32,6 +32,13 @@ struct action_env {
 	bool read_only; /* GET and HEAD endpoints, unless the step says write: true */
 };
 
+/* A source's circuit breaker in numbers. */
+enum { BREAKER_STATES = 3 };
+struct breaker_numbers {
+	unsigned state;                 /* 0 closed, 1 open, 2 half open */
+	uint64_t moves[BREAKER_STATES]; /* to each of them, since the start */
+};
+
 struct run_options {
 	/* The step's time-out, from when it has its connection (waiting for one is bounded by acquire_timeout); 0:
 	 * none. The task's own deadline (task_deadline, every suspending call) holds throughout. Microseconds. */
@@ -70,6 +77,9 @@ struct driver {
 	 * 404 for none, 500 for two of `one`. */
 	int (*run)(struct client *c, const struct action *action, const struct value *args,
 		   const struct run_options *options, struct result **out, struct error *e);
+
+	/* Any thread. False: the source has no breaker. NULL: the kind has none. */
+	bool (*source_breaker)(struct source *s, struct breaker_numbers *out);
 
 	/* Suspends. Is the source there, and does it take these actions? Their mistakes go to d, each where it stands.
 	 * patience_us bounds the connecting, and each answer. Returns 0, or -errno with e filled: it is not there, and

@@ -1,4 +1,4 @@
-/* /-/live and /-/ready. */
+/* /-/live, /-/ready and /-/metrics. */
 #include "handlers/admin.h"
 
 #include <errno.h>
@@ -14,14 +14,14 @@ static void reply_json(struct exchange *x, const char *json)
 }
 
 /* The process runs and its loops turn: this is being answered. */
-static void live(struct exchange *x, const struct readiness *r)
+static void live(struct exchange *x, const struct admin_view *r)
 {
 	(void)r;
 	reply_json(x, "{\"live\":true}");
 }
 
 /* Requests are welcome: every source has a connection, and no drain has begun. */
-static void ready(struct exchange *x, const struct readiness *r)
+static void ready(struct exchange *x, const struct admin_view *r)
 {
 	struct buf down = BUF_INIT;
 	struct buf names = BUF_INIT;
@@ -49,10 +49,18 @@ static void ready(struct exchange *x, const struct readiness *r)
 	buf_done(&names);
 }
 
+static void metrics(struct exchange *x, const struct admin_view *r)
+{
+	struct reply reply = {.status = 200, .content_type = "text/plain; version=0.0.4; charset=utf-8"};
+	r->metrics(r->arg, &reply.body);
+	exchange_reply(x, &reply);
+}
+
 static const struct {
 	const char *path;
-	void (*answer)(struct exchange *x, const struct readiness *r);
-} pages[] = {{"/-/live", live}, {"/-/ready", ready}};
+	void (*answer)(struct exchange *x, const struct admin_view *r);
+	bool for_everybody; /* else for the admin listener, and without one for loopback peers */
+} pages[] = {{"/-/live", live, true}, {"/-/ready", ready, true}, {"/-/metrics", metrics, false}};
 
 static bool has_admin_listener(const struct config *c)
 {
@@ -66,7 +74,7 @@ static void refuse(struct exchange *x, int errnum, unsigned status, const char *
 	exchange_problem(x, &e, NULL, NULL, extra);
 }
 
-static void answer_page(struct exchange *x, const struct readiness *r, size_t page)
+static void answer_page(struct exchange *x, const struct admin_view *r, size_t page)
 {
 	static const struct header allow = {.name = {"allow", 5}, .value = {"GET, HEAD, OPTIONS", 18}};
 	if (x->method == METHOD_GET || x->method == METHOD_HEAD)
@@ -77,16 +85,23 @@ static void answer_page(struct exchange *x, const struct readiness *r, size_t pa
 		refuse(x, -EOPNOTSUPP, 405, "method not allowed", &allow);
 }
 
-bool admin_handle(struct exchange *x, const struct config *c, const struct readiness *readiness)
+static bool may_see(const struct exchange *x, const struct config *c, size_t page)
+{
+	if (x->admin_listener)
+		return true;
+	return !has_admin_listener(c) && (pages[page].for_everybody || x->loopback_peer);
+}
+
+bool admin_handle(struct exchange *x, const struct config *c, const struct admin_view *view)
 {
 	bool below = x->path.len >= 3 && memcmp(x->path.base, "/-/", 3) == 0;
 	if (!below && !x->admin_listener)
 		return false;
 	for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
 		if (x->path.len == strlen(pages[i].path) && memcmp(x->path.base, pages[i].path, x->path.len) == 0 &&
-		    (x->admin_listener || !has_admin_listener(c))) {
+		    may_see(x, c, i)) {
 			x->endpoint = pages[i].path;
-			answer_page(x, readiness, i);
+			answer_page(x, view, i);
 			return true;
 		}
 	}

@@ -1,4 +1,4 @@
-/* What operators ask a running daemon: /-/live and /-/ready. */
+/* What operators ask a running daemon: /-/live, /-/ready and /-/metrics. */
 #pragma once
 
 #include <stdbool.h>
@@ -7,15 +7,18 @@
 #include "config/config.h"
 #include "handlers/exchange.h"
 
-/* What /-/ready says of this worker. */
-struct readiness {
+/* What the pages say of this worker and the process. */
+struct admin_view {
 	bool draining;
 	size_t source_count;
 	/* The name of the i-th source where it is down, else NULL. */
 	const char *(*source_down)(const void *arg, size_t i);
+	/* The metrics of the process. */
+	void (*metrics)(const void *arg, struct buf *out);
 	const void *arg;
 };
 
 /* Answer x where its path is below /-/ or it came in on the admin listener. Returns whether it did. With `server.admin`
- * those paths answer there only; without it /-/live and /-/ready answer on every listener. */
-bool admin_handle(struct exchange *x, const struct config *c, const struct readiness *readiness);
+ * those paths answer there only; without it /-/live and /-/ready answer on every listener, and the rest only to
+ * loopback peers whose request carries no X-Forwarded-For or Forwarded. */
+bool admin_handle(struct exchange *x, const struct config *c, const struct admin_view *view);

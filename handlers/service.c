@@ -12,6 +12,7 @@
 #include "handlers/client_address.h"
 #include "handlers/gather/plan.h"
 #include "handlers/gather/run.h"
+#include "handlers/metrics.h"
 #include "handlers/rate.h"
 #include "handlers/router.h"
 #include "handlers/source_check.h"
@@ -149,6 +150,12 @@ static const char *source_down(const void *arg, size_t i)
 	return driver_of(source->kind)->client_ready(s->clients[i]) ? NULL : source->name;
 }
 
+static void service_metrics(const void *arg, struct buf *out)
+{
+	const struct service *s = arg;
+	metrics_render(s->app->config, s->app->sources, out);
+}
+
 /* --- requests --- */
 
 /* "GET, HEAD, OPTIONS" in x's arena. */
@@ -193,9 +200,14 @@ void service_handle(struct service *s, struct exchange *x)
 {
 	const struct app *a = s->app;
 	client_address_set(x, &a->config->server);
-	struct readiness readiness = {
-		.draining = s->draining, .source_count = a->config->source_count, .source_down = source_down, .arg = s};
-	if (admin_handle(x, a->config, &readiness))
+	const struct admin_view view = {
+		.draining = s->draining,
+		.source_count = a->config->source_count,
+		.source_down = source_down,
+		.metrics = service_metrics,
+		.arg = s,
+	};
+	if (admin_handle(x, a->config, &view))
 		return;
 	struct route_match m;
 	int r = router_match(a->router, x->method, x->path, &x->arena, &m);

@@ -2,6 +2,7 @@
 #include "drivers/http/breaker.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "base/log.h"
 
@@ -36,6 +37,7 @@ static void move(struct breaker *b, enum breaker_state to)
 	log_line(to == BREAKER_CLOSED ? LOG_LINE_INFO : LOG_LINE_WARNING, "breaker", "source=%s from=%s to=%s",
 		 b->source, names[b->state], names[to]);
 	b->state = to;
+	b->moves[to]++;
 	b->era++;
 	b->failed = 0;
 	b->probing = false;
@@ -93,4 +95,11 @@ enum breaker_state breaker_state(struct breaker *b)
 	enum breaker_state state = b->state;
 	pthread_mutex_unlock(&b->lock);
 	return state;
+}
+
+void breaker_moves(struct breaker *b, uint64_t moves[3])
+{
+	pthread_mutex_lock(&b->lock);
+	memcpy(moves, b->moves, sizeof(b->moves));
+	pthread_mutex_unlock(&b->lock);
 }

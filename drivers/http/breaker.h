@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/compiler.h"
 #include "base/deadline.h"
@@ -19,6 +20,7 @@ struct breaker {
 	unsigned failed;          /* under lock: in a row, while closed */
 	deadline_t open_until;    /* under lock: BREAKER_OPEN */
 	bool probing;             /* under lock: BREAKER_HALF_OPEN, and the one call is under way */
+	uint64_t moves[3];        /* under lock: to each state */
 	unsigned era;             /* under lock: counts the moves, so that calls of an earlier state change nothing */
 };
 
@@ -31,3 +33,5 @@ void breaker_done(struct breaker *b);
 int breaker_enter(struct breaker *b, unsigned *era, int *retry_after_s) must_check;
 void breaker_leave(struct breaker *b, unsigned era, enum breaker_verdict verdict);
 enum breaker_state breaker_state(struct breaker *b);
+/* How often it has moved to each state. */
+void breaker_moves(struct breaker *b, uint64_t moves[3]);

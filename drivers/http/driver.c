@@ -215,6 +215,17 @@ static int check(struct client *client, const struct action *const *actions, siz
 		     : 0;
 }
 
+static bool source_breaker(struct source *source, struct breaker_numbers *out)
+{
+	struct breaker *b = &source_of(source)->breaker;
+
+	if (b->failures == 0)
+		return false;
+	out->state = breaker_state(b);
+	breaker_moves(b, out->moves);
+	return true;
+}
+
 const struct driver http_driver = {
 	.kind = "http",
 	.source_check = source_check,
@@ -226,5 +237,6 @@ const struct driver http_driver = {
 	.client_ready = client_ready,
 	.client_idle = client_idle,
 	.run = run,
+	.source_breaker = source_breaker,
 	.check = check,
 };
