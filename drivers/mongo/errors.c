@@ -95,6 +95,8 @@ static int broken_error(struct error *e, const bson_error_t *error, const struct
 		return error_set(e, -ECANCELED, 503, NULL, "canceled");
 	if (streams->fault == -ETIMEDOUT)
 		return error_set(e, -ETIMEDOUT, 504, slow, "no answer from MongoDB before the deadline");
+	if (streams->fault == -EPROTO)
+		return error_set(e, -EPROTO, 502, NULL, "MongoDB answered nonsense: %.300s", why);
 	if (error->domain == MONGOC_ERROR_PROTOCOL || error->domain == MONGOC_ERROR_BSON)
 		return error_set(e, -EPROTO, 502, NULL, "MongoDB answered nonsense: %.300s", error->message);
 	if (streams->answering && streams->fault)

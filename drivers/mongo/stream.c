@@ -17,6 +17,7 @@
 #include "async/loop.h"
 #include "async/task.h"
 #include "base/mem.h"
+#include "drivers/mongo/frame.h"
 #include "drivers/mongo/resolve.h"
 #include "drivers/mongo/tls.h"
 
@@ -46,6 +47,7 @@ struct stream {
 	deadline_t connect_by;    /* all of them */
 	deadline_t attempt_by;    /* the one that is being tried */
 	char *record;             /* TLS: where small pieces are gathered; NULL until needed */
+	struct frames frames;     /* what went by */
 	size_t begin, end;        /* what is in buffer and was not read yet */
 	uint8_t buffer[READ_BUFFER_SIZE];
 };
@@ -407,6 +409,15 @@ static ssize_t send_record(struct stream *s, const struct iovec *pieces, size_t 
 	return r < 0 ? r : (ssize_t)put;
 }
 
+static void note_sent(struct stream *s, const struct iovec *pieces, size_t sent)
+{
+	for (; sent > 0; pieces++) {
+		size_t n = pieces->iov_len < sent ? pieces->iov_len : sent;
+		frames_sent(&s->frames, pieces->iov_base, n);
+		sent -= n;
+	}
+}
+
 static ssize_t send_some(struct stream *s, const mongoc_iovec_t *iov, size_t count, size_t done)
 {
 	struct iovec pieces[IOVECS_AT_ONCE];
@@ -423,6 +434,8 @@ static ssize_t send_some(struct stream *s, const mongoc_iovec_t *iov, size_t cou
 	}
 	if (n == -EAGAIN)
 		s->writable = false;
+	if (n > 0)
+		note_sent(s, pieces, (size_t)n);
 	return n;
 }
 
@@ -553,6 +566,21 @@ static ssize_t read_failed(struct stream *s, int error, bool scanning)
 	return closed ? 0 : -1;
 }
 
+/* The first `done` bytes of iov were read: is libmongoc to see them? Returns them, or -1 with errno set. */
+static ssize_t hand_over(struct stream *s, const mongoc_iovec_t *iov, size_t done, bool scanning)
+{
+	for (size_t left = done; left > 0; iov++) {
+		size_t n = iov->iov_len < left ? iov->iov_len : left;
+		if (frames_received(&s->frames, iov->iov_base, n) < 0) {
+			snprintf(s->set->why, sizeof(s->set->why),
+				 "receiving: what came is no answer to what was asked");
+			return broken(s, -EPROTO, scanning);
+		}
+		left -= n;
+	}
+	return (ssize_t)done;
+}
+
 static ssize_t stream_readv(mongoc_stream_t *base, mongoc_iovec_t *iov, size_t count, size_t min_bytes,
 			    int32_t timeout_ms)
 {
@@ -565,7 +593,7 @@ static ssize_t stream_readv(mongoc_stream_t *base, mongoc_iovec_t *iov, size_t c
 	for (;;) {
 		done += take_buffered(s, iov, count, done);
 		if (done == total || (done && done >= min_bytes))
-			return (ssize_t)done;
+			return hand_over(s, iov, done, timeout_ms == 0);
 		ssize_t n = receive(s, iov, count, done);
 		if (n >= 0) {
 			done += (size_t)n;
@@ -575,7 +603,7 @@ static ssize_t stream_readv(mongoc_stream_t *base, mongoc_iovec_t *iov, size_t c
 		if (n != -EAGAIN)
 			return read_failed(s, (int)n, timeout_ms == 0);
 		if (timeout_ms == 0)
-			return done ? (ssize_t)done : would_wait(s);
+			return done ? hand_over(s, iov, done, true) : would_wait(s);
 		if (by.us == DEADLINE_NEVER.us)
 			by = timeout_ms < 0 ? DEADLINE_NEVER : deadline_in_ms(timeout_ms);
 		int r = wait_for_event(s, by);
