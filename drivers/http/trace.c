@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-enum { SPAN_AT = 36, SPAN_LEN = 16, LENGTH = 55 };
+enum { TRACE_AT = 3, TRACE_LEN = 32, SPAN_AT = 36, SPAN_LEN = 16, LENGTH = 55 };
 
 uint64_t trace_random(uint64_t *state)
 {
@@ -24,6 +24,9 @@ static bool is_traceparent(const char *s)
 		if (shape[i] == 'x' ? !hex : s[i] != '-')
 			return false;
 	}
+	/* Zero is no id. */
+	if (strspn(s + TRACE_AT, "0") == TRACE_LEN || strspn(s + SPAN_AT, "0") == SPAN_LEN)
+		return false;
 	return memcmp(s, "ff", 2) != 0 && (s[LENGTH] == '\0' || (s[LENGTH] == '-' && memcmp(s, "00", 2) != 0));
 }
 

@@ -96,11 +96,12 @@ class Upstream:
     """A context manager: it listens on a free port of 127.0.0.1, or on the Unix socket `unix`, until it is left.
 
     `answers` has one for each path, without the query; a list of them is for the first, the second, … request, its last
-    one for all that follow. What has none is a 404.
+    one for all that follow. What has none gets `otherwise`, else a 404.
     """
 
-    def __init__(self, answers: dict[str, Answer | list[Answer]], *, unix: Path | None = None) -> None:
+    def __init__(self, answers: dict[str, Answer | list[Answer]], *, otherwise: Answer | None = None, unix: Path | None = None) -> None:
         self.answers = answers
+        self.otherwise = otherwise or nothing_there
         self.asked: list[Asked] = []
         self.count: Counter[str] = Counter()
         self.left: Counter[str] = Counter()  # the peer was gone before it had its answer
@@ -194,7 +195,7 @@ class Upstream:
             self.asked.append(asked)
             self.count[asked.path] += 1
             n = self.count[asked.path]
-            answer = self.answers.get(asked.path, nothing_there)
+            answer = self.answers.get(asked.path, self.otherwise)
         return answer[min(n, len(answer)) - 1] if isinstance(answer, list) else answer
 
 

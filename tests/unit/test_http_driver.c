@@ -752,6 +752,8 @@ START_TEST(traces_have_children)
 	ck_assert_ptr_null(trace_child("00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", &a, &random));
 	ck_assert_ptr_null(trace_child("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00-more", &a, &random));
 	ck_assert_ptr_null(trace_child("ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", &a, &random));
+	ck_assert_ptr_null(trace_child("00-00000000000000000000000000000000-b7ad6b7169203331-00", &a, &random));
+	ck_assert_ptr_null(trace_child("00-0af7651916cd43dd8448eb211c80319c-0000000000000000-00", &a, &random));
 	arena_done(&a);
 }
 END_TEST

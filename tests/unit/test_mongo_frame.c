@@ -1,6 +1,7 @@
 /* What libmongoc is shown of a server's words: whole answers to what was asked, and nothing else. */
 #include <check.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
