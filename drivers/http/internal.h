@@ -49,6 +49,7 @@ enum transfer_trouble {
 	TROUBLE_NONE,
 	TROUBLE_LARGE,      /* the body is larger than max_size */
 	TROUBLE_HEAD,       /* too many header lines, or too long */
+	TROUBLE_LENGTH,     /* Content-Length is no number, or two that differ */
 	TROUBLE_SENT_TWICE, /* libcurl was about to send it again */
 	TROUBLE_CLOSING,    /* the engine is being freed */
 };
@@ -73,6 +74,7 @@ struct http_transfer {
 	size_t max_size;
 	size_t head_bytes;
 	unsigned head_lines;
+	int64_t length;  /* what Content-Length says; -1: nothing yet */
 	bool head_ended; /* the empty line behind the headers came */
 	unsigned sends, max_sends;
 	enum transfer_trouble trouble;

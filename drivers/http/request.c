@@ -53,6 +53,8 @@ static int judge(const struct http_transfer *t, struct http_response *r, struct 
 	case TROUBLE_LARGE:
 	case TROUBLE_HEAD:
 		return too_large(e, t->trouble);
+	case TROUBLE_LENGTH:
+		return error_set(e, -EBADMSG, 502, NULL, "the answer's Content-Length is not one number");
 	case TROUBLE_SENT_TWICE:
 		r->outcome = HTTP_BROKEN;
 		return error_set(e, -EPIPE, 502, NULL, "the connection was closed before an answer");

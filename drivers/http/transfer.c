@@ -51,17 +51,25 @@ static bool begins(const char *line, size_t len, const char *name, size_t name_l
 	return len >= name_len && strncasecmp(line, name, name_len) == 0;
 }
 
-/* Make room for the body at once where its length is declared. */
-static void expect_length(struct http_response *r, const char *digits, size_t len)
+/* Content-Length: digits and nothing else, the same if there are two (RFC 9112, 6.3: anything else is an unrecoverable
+ * error, where libcurl takes the last one, or as much of it as is a number). Makes room for the body at once. */
+static bool take_length(struct http_transfer *t, const char *s, size_t len)
 {
-	size_t length = 0;
+	int64_t length = 0;
+	bool digits = false;
 
-	while (len > 0 && *digits == ' ')
-		digits++, len--;
-	for (; len > 0 && *digits >= '0' && *digits <= '9' && length <= TRUSTED_LENGTH; digits++, len--)
-		length = length * 10 + (size_t)(*digits - '0');
+	while (len > 0 && (*s == ' ' || *s == '\t'))
+		s++, len--;
+	while (len > 0 && strchr(" \t\r\n", s[len - 1]))
+		len--;
+	for (; len > 0 && *s >= '0' && *s <= '9' && length < INT64_MAX / 100; s++, len--, digits = true)
+		length = length * 10 + (*s - '0');
+	if (len > 0 || !digits || (t->length >= 0 && t->length != length))
+		return false;
+	t->length = length;
 	if (length <= TRUSTED_LENGTH)
-		buf_reserve(&r->body, length);
+		buf_reserve(&t->response->body, (size_t)length);
+	return true;
 }
 
 /* CURLOPT_HEADERFUNCTION: a whole line, a status line and the empty one at the end included. */
@@ -79,14 +87,17 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
 	if (begins(line, len, "HTTP/", 5)) {
 		r->head.len = 0; /* what came so far was of an interim answer */
 		t->head_ended = false;
+		t->length = -1;
 		return len;
 	}
 	if (len <= 2) {
 		t->head_ended = true;
 		return len;
 	}
-	if (begins(line, len, "Content-Length:", 15))
-		expect_length(r, line + 15, len - 15);
+	if (begins(line, len, "Content-Length:", 15) && !take_length(t, line + 15, len - 15)) {
+		t->trouble = TROUBLE_LENGTH;
+		return 0;
+	}
 	buf_append(&r->head, line, len);
 	return len;
 }
@@ -308,6 +319,7 @@ void http_transfer_prepare(struct http_transfer *t, const struct http_request *r
 	t->response = response;
 	t->max_size = request->max_size ? request->max_size : MAX_BODY;
 	t->head_bytes = t->head_lines = t->sends = 0;
+	t->length = -1;
 	t->max_sends = http_method_idempotent(request->method) ? 2 : 1;
 	t->head_ended = false;
 	t->trouble = TROUBLE_NONE;
