@@ -5,6 +5,7 @@
  * libcurl believes, is being watched). So every socket is opened here, and a watch that is still registered under the
  * number of a new socket is known to be of a closed one. Once data was read from a socket its closing is told. */
 #include <errno.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,15 +50,16 @@ static void act(struct http_engine *engine, curl_socket_t fd, int what)
 /* What a server says unasked the next request on its connection would take for its answer, the one after that for the
  * answer before it, and so on. libcurl 7.88 looks only whether such a connection was closed: so it is, to it. HTTP/2
  * numbers its answers, and talks while it is idle. */
-static void retire(struct http_socket *s, curl_socket_t fd)
+static void retire(struct http_socket *s)
 {
 	char scratch[4096];
 
 	if (!s->sequential)
 		return;
-	for (int i = 0; i < 16 && recv(fd, scratch, sizeof(scratch), MSG_DONTWAIT) > 0; i++)
+	for (int i = 0; i < 16 && recv(s->fd, scratch, sizeof(scratch), MSG_DONTWAIT) > 0; i++)
 		continue;
-	shutdown(fd, SHUT_RDWR);
+	shutdown(s->fd, SHUT_RDWR);
+	s->retired = true;
 }
 
 static void socket_ready(struct watch *w, uint32_t events)
@@ -67,7 +69,7 @@ static void socket_ready(struct watch *w, uint32_t events)
 
 	/* Closed by the server, or worse: libcurl will find that out when it wants to use it. */
 	if (s->idle) {
-		retire(s, w->fd);
+		retire(s);
 		watch_clear(w);
 		return;
 	}
@@ -95,24 +97,60 @@ static struct http_socket *socket_of(struct http_engine *engine, curl_socket_t f
 	if (!engine->sockets[fd]) {
 		struct http_socket *s = mem_zalloc(sizeof(*s));
 		s->engine = engine;
+		s->fd = fd;
+		list_init(&s->kept);
 		watch_init(&s->watch, socket_ready);
 		engine->sockets[fd] = s;
 	}
 	return engine->sockets[fd];
 }
 
-/* The last transfer on it has ended: the next may begin in this very turn. */
-static void socket_idles(struct http_socket *s, CURL *easy, curl_socket_t fd)
+/* Its port on this side; 0: it has none. */
+static unsigned local_port(int fd)
+{
+	struct sockaddr_storage a = {0};
+	socklen_t len = sizeof(a);
+
+	if (getsockname(fd, (struct sockaddr *)&a, &len) < 0)
+		return 0;
+	if (a.ss_family == AF_INET)
+		return ntohs(((struct sockaddr_in *)&a)->sin_port);
+	return a.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)&a)->sin6_port) : 0;
+}
+
+/* The last transfer on it has ended. */
+static void socket_idles(struct http_socket *s, CURL *easy)
 {
 	long version = 0;
-	int unread = 0;
 
-	if (!s->established)
+	if (!s->established) {
 		watch_clear(&s->watch);
+		return;
+	}
 	curl_easy_getinfo(easy, CURLINFO_HTTP_VERSION, &version);
 	s->sequential = version == CURL_HTTP_VERSION_1_0 || version == CURL_HTTP_VERSION_1_1;
-	if (s->sequential && ioctl(fd, FIONREAD, &unread) == 0 && unread > 0)
-		retire(s, fd);
+	if (!s->port)
+		s->port = local_port(s->fd);
+	list_remove(&s->kept);
+	list_prepend(&s->engine->kept, &s->kept);
+}
+
+/* What came in this very turn no event has told of yet; and libcurl takes a connection that was closed for an open one
+ * when more has come on it since. */
+bool http_engine_sends(struct http_engine *engine, unsigned port)
+{
+	bool retired = false;
+
+	list_for_each (node, &engine->kept) {
+		struct http_socket *s = container_of(node, struct http_socket, kept);
+		int unread = 0;
+		if (s->port != port || !s->sequential)
+			continue;
+		if (!s->retired && ioctl(s->fd, FIONREAD, &unread) == 0 && unread > 0)
+			retire(s);
+		retired |= s->retired && port != 0;
+	}
+	return retired;
 }
 
 /* CURLMOPT_SOCKETFUNCTION. */
@@ -124,9 +162,10 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *un
 	(void)unused;
 	s->idle = what == CURL_POLL_REMOVE;
 	if (s->idle) {
-		socket_idles(s, easy, fd);
+		socket_idles(s, easy);
 		return 0;
 	}
+	list_remove(&s->kept);
 	if (what & CURL_POLL_IN)
 		s->established = true;
 	uint32_t events = (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
@@ -175,7 +214,9 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
 	uint32_t events = s->watch.events;
 	bool stale = s->watch.poller;
 	watch_forget(&s->watch);
-	s->established = false;
+	list_remove(&s->kept);
+	s->established = s->retired = false;
+	s->port = 0;
 	if (stale && !s->idle && watch_set(&s->watch, loop_poller(engine->loop), fd, events) < 0) {
 		close(fd);
 		return CURL_SOCKET_BAD;
@@ -191,6 +232,7 @@ static int close_socket(void *arg, curl_socket_t fd)
 	struct http_socket *s = socket_of(engine, fd);
 
 	watch_forget(&s->watch); /* closing it takes it out of the poller */
+	list_remove(&s->kept);
 	s->idle = s->established = false;
 	return close(fd);
 }
@@ -268,6 +310,7 @@ int http_engine_new(struct http_engine **out, const struct http_settings *settin
 	list_init(&engine->connecting);
 	list_init(&engine->running);
 	list_init(&engine->spare);
+	list_init(&engine->kept);
 	timer_init(&engine->timer, timer_fired);
 	timer_init(&engine->connect_timer, connect_timer_fired);
 	deferred_init(&engine->kick, kick);

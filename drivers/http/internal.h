@@ -8,6 +8,7 @@
 #include "async/timer.h"
 #include "base/list.h"
 #include "drivers/http/engine.h"
+#include "drivers/http/inflate.h"
 #include "drivers/http/names.h"
 #include "drivers/http/trust.h"
 
@@ -15,8 +16,12 @@
 struct http_socket {
 	struct watch watch;
 	struct http_engine *engine;
+	struct list kept; /* engine.kept, while it is idle */
+	int fd;
+	unsigned port;    /* on this side; 0: not known yet, or it has none */
 	bool established; /* libcurl has read from it: it tells when it closes it */
 	bool idle;        /* no transfer uses it; its watch is still registered */
+	bool retired;     /* by us: what is sent on it goes nowhere */
 	bool sequential;  /* while idle: answers come on it in the order of their requests, as HTTP/1's do */
 };
 
@@ -34,6 +39,7 @@ struct http_engine {
 	struct deferred kick;         /* libcurl wants to be called at once */
 	struct http_socket **sockets; /* by descriptor */
 	size_t socket_room;
+	struct list kept;       /* idle sockets */
 	struct list connecting; /* transfers that wait for a connection of their own, the first to begin first */
 	struct timer connect_timer;
 	struct list running; /* transfers that the multi handle has */
@@ -50,6 +56,7 @@ enum transfer_trouble {
 	TROUBLE_LARGE,      /* the body is larger than max_size */
 	TROUBLE_HEAD,       /* too many header lines, or too long */
 	TROUBLE_LENGTH,     /* Content-Length is no number, or two that differ */
+	TROUBLE_CODING,     /* the body's compression is broken or unknown */
 	TROUBLE_SENT_TWICE, /* libcurl was about to send it again */
 	TROUBLE_CLOSING,    /* the engine is being freed */
 };
@@ -74,7 +81,8 @@ struct http_transfer {
 	size_t max_size;
 	size_t head_bytes;
 	unsigned head_lines;
-	int64_t length;  /* what Content-Length says; -1: nothing yet */
+	int64_t length; /* what Content-Length says; -1: nothing yet */
+	struct inflater inflater;
 	bool head_ended; /* the empty line behind the headers came */
 	unsigned sends, max_sends;
 	enum transfer_trouble trouble;
@@ -85,6 +93,11 @@ struct http_transfer {
 
 /* Make t's easy handle call back about the sockets that it opens and closes. */
 void http_engine_adopt(struct http_transfer *t);
+
+/* A request is about to be sent from this port, which is all that libcurl says of a connection; 0: through a Unix
+ * socket. If something waits there that answers nothing, the connection is closed, and libcurl takes another. Returns
+ * whether this certainly happened: the request will not get out. */
+bool http_engine_sends(struct http_engine *engine, unsigned port);
 
 /* A transfer ready to be set up; NULL: libcurl is out of memory. */
 struct http_transfer *http_transfer_take(struct http_engine *engine);

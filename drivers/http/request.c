@@ -28,7 +28,6 @@ static const struct {
 	{CURLE_HTTP2_STREAM, HTTP_BROKEN, NULL},
 	{CURLE_UNSUPPORTED_PROTOCOL, HTTP_NONSENSE, "the answer is no HTTP"},
 	{CURLE_WEIRD_SERVER_REPLY, HTTP_NONSENSE, NULL},
-	{CURLE_BAD_CONTENT_ENCODING, HTTP_NONSENSE, "the answer's compression is broken or unknown"},
 	{CURLE_OUT_OF_MEMORY, HTTP_NOT_SENT, NULL},
 	{CURLE_FAILED_INIT, HTTP_NOT_SENT, NULL},
 };
@@ -54,12 +53,18 @@ static int judge(const struct http_transfer *t, struct http_response *r, struct 
 	case TROUBLE_HEAD:
 		return too_large(e, t->trouble);
 	case TROUBLE_LENGTH:
-		return error_set(e, -EBADMSG, 502, NULL, "the answer's Content-Length is not one number");
+		return error_set(e, -EPIPE, 502, NULL, "the answer's Content-Length is not one number");
+	case TROUBLE_CODING:
+		return error_set(e, -EPIPE, 502, NULL, "the answer's compression is broken or unknown");
 	case TROUBLE_SENT_TWICE:
 		r->outcome = HTTP_BROKEN;
 		return error_set(e, -EPIPE, 502, NULL, "the connection was closed before an answer");
 	case TROUBLE_NONE:
 		break;
+	}
+	if (t->code == CURLE_OK && !inflater_whole(&t->inflater)) {
+		r->outcome = HTTP_BROKEN;
+		return error_set(e, -EPIPE, 502, NULL, "the answer's compressed body is cut off");
 	}
 	if (t->code == CURLE_OK && t->head_ended)
 		return 0;

@@ -88,6 +88,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
 		r->head.len = 0; /* what came so far was of an interim answer */
 		t->head_ended = false;
 		t->length = -1;
+		inflater_end(&t->inflater);
 		return len;
 	}
 	if (len <= 2) {
@@ -98,16 +99,26 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
 		t->trouble = TROUBLE_LENGTH;
 		return 0;
 	}
+	if (begins(line, len, "Content-Encoding:", 17) && inflater_begin(&t->inflater, line + 17, len - 17) < 0) {
+		t->trouble = TROUBLE_CODING;
+		return 0;
+	}
 	buf_append(&r->head, line, len);
 	return len;
 }
 
-/* CURLOPT_WRITEFUNCTION: a piece of the body, decompressed. */
+/* CURLOPT_WRITEFUNCTION: a piece of the body, as it came. */
 static size_t on_body(char *data, size_t size, size_t count, void *arg)
 {
 	struct http_transfer *t = arg;
 	size_t len = size * count;
 
+	if (t->inflater.on) {
+		int r = inflater_feed(&t->inflater, data, len, &t->response->body, t->max_size);
+		if (r < 0)
+			t->trouble = r == -EMSGSIZE ? TROUBLE_LARGE : TROUBLE_CODING;
+		return r < 0 ? CURL_WRITEFUNC_ERROR : len;
+	}
 	if (len > t->max_size - t->response->body.len) {
 		t->trouble = TROUBLE_LARGE;
 		return CURL_WRITEFUNC_ERROR;
@@ -122,7 +133,7 @@ static int on_send(void *arg, char *to, char *from, int to_port, int from_port)
 {
 	struct http_transfer *t = arg;
 
-	(void)to, (void)from, (void)to_port, (void)from_port;
+	(void)to, (void)from, (void)to_port;
 	if (t->sends == t->max_sends) {
 		t->trouble = TROUBLE_SENT_TWICE;
 		return CURL_PREREQFUNC_ABORT;
@@ -130,6 +141,8 @@ static int on_send(void *arg, char *to, char *from, int to_port, int from_port)
 	t->sends++;
 	list_remove(&t->connecting);
 	addresses_are_known(t);
+	if (http_engine_sends(t->engine, (unsigned)from_port))
+		t->sends--;
 	return CURL_PREREQFUNC_OK;
 }
 
@@ -184,7 +197,6 @@ static void set_up_content(struct http_transfer *t)
 
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->why);
-	curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip, deflate"); /* what comes so is decompressed */
 	curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
 	curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
@@ -221,6 +233,7 @@ struct http_transfer *http_transfer_take(struct http_engine *engine)
 void http_transfer_free(struct http_transfer *t)
 {
 	curl_easy_cleanup(t->easy);
+	inflater_end(&t->inflater);
 	free(t);
 }
 
@@ -237,6 +250,7 @@ void http_transfer_give(struct http_transfer *t)
 		t->shape = SHAPE_GET;
 	}
 	drop_addresses(t);
+	inflater_end(&t->inflater);
 	t->response = NULL;
 	if (engine->spare_count == MAX_SPARE || engine->closing) {
 		http_transfer_free(t);

@@ -1,0 +1,71 @@
+/* zlib's inflate, bounded by what may come out of it. */
+#include "drivers/http/inflate.h"
+
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+
+enum {
+	PIECE_BYTES = 16 << 10, /* room that is made at a time */
+	ANY_WRAPPING = 15 + 32, /* inflateInit2: the largest window; gzip or zlib, whichever it is */
+};
+
+int inflater_begin(struct inflater *i, const char *coding, size_t len)
+{
+	static const char *const codings[] = {"gzip", "x-gzip", "deflate"};
+	bool known = false;
+
+	while (len > 0 && strchr(" \t", *coding))
+		coding++, len--;
+	while (len > 0 && strchr(" \t\r\n", coding[len - 1]))
+		len--;
+	if (len == 0 || (len == 8 && strncasecmp(coding, "identity", len) == 0))
+		return 0;
+	for (size_t k = 0; k < ARRAY_SIZE(codings) && !known; k++)
+		known = len == strlen(codings[k]) && strncasecmp(coding, codings[k], len) == 0;
+	if (!known || i->on)
+		return -EOPNOTSUPP;
+	i->z = (z_stream){0};
+	if (inflateInit2(&i->z, ANY_WRAPPING) != Z_OK)
+		return -ENOMEM;
+	i->on = true;
+	return 0;
+}
+
+int inflater_feed(struct inflater *i, const void *data, size_t len, struct buf *out, size_t max)
+{
+	i->z.next_in = (Bytef *)(uintptr_t)data;
+	i->z.avail_in = (uInt)len;
+	i->begun |= len > 0;
+	while (i->z.avail_in > 0 || i->z.avail_out == 0) {
+		if (i->ended) {
+			/* gzip may have several members (RFC 1952, 2.2), one after another. */
+			if (i->z.avail_in == 0)
+				break;
+			if (inflateReset(&i->z) != Z_OK)
+				return -EBADMSG;
+			i->ended = false;
+		}
+		size_t room = max - out->len < PIECE_BYTES ? max - out->len + 1 : PIECE_BYTES;
+		buf_reserve(out, room);
+		i->z.next_out = (Bytef *)out->data + out->len;
+		i->z.avail_out = (uInt)room;
+		int r = inflate(&i->z, Z_NO_FLUSH);
+		out->len += room - i->z.avail_out;
+		if (out->len > max)
+			return -EMSGSIZE;
+		if (r == Z_BUF_ERROR)
+			break; /* it wants more input */
+		if (r != Z_OK && r != Z_STREAM_END)
+			return -EBADMSG;
+		i->ended = r == Z_STREAM_END;
+	}
+	return 0;
+}
+
+void inflater_end(struct inflater *i)
+{
+	if (i->on)
+		inflateEnd(&i->z);
+	*i = (struct inflater){0};
+}
