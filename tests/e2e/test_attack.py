@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import socket
 import threading
@@ -30,10 +31,12 @@ class Proxy:
                 near, _ = self.listener.accept()
                 far = socket.create_connection(("127.0.0.1", self.server))
                 threading.Thread(target=self._pass, args=(near, far, lambda data: data), daemon=True).start()
-                threading.Thread(target=self._pass, args=(far, near, self._worse), daemon=True).start()
+                threading.Thread(target=self._pass, args=(far, near, self._hearing()), daemon=True).start()
 
-    def _worse(self, data: bytes) -> bytes | None:
-        return data if self.calm else self.damage(data)
+    def _hearing(self) -> Callable[[bytes], bytes | None]:
+        """Of one connection. Its first pieces pass: who is refused a connection tries again after longer and longer pauses."""
+        pieces = itertools.count(1)
+        return lambda data: data if next(pieces) <= 6 or self.calm else self.damage(data)
 
     @staticmethod
     def _pass(source: socket.socket, to: socket.socket, change: Callable[[bytes], bytes | None]) -> None:
@@ -58,11 +61,11 @@ def flipped(data: bytes, rng: random.Random) -> bytes:
 
 
 def damage_by(rng: random.Random) -> Callable[[bytes], bytes | None]:
-    """Most pieces pass: a connection gets somewhere before it is hit."""
+    """Many pieces pass: a connection gets somewhere before it is hit."""
 
     def damage(data: bytes) -> bytes | None:
         kind = rng.random()
-        if kind < 0.75:
+        if kind < 0.7:
             return data
         if kind < 0.92:
             return flipped(data, rng)

@@ -55,7 +55,7 @@ static inline void server_find(void)
 
 /* Run a program of PostgreSQL's as its user. The process may have threads: the child calls nothing that takes a lock.
  */
-static inline pid_t server_spawn(char *const argv[])
+static inline pid_t server_spawn(char *argv[])
 {
 	char path[512], log[128];
 	snprintf(path, sizeof(path), "%s/%s", server.bin, argv[0]);
@@ -70,6 +70,7 @@ static inline pid_t server_spawn(char *const argv[])
 	int out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
 	if (chdir(server.folder) < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0)
 		_exit(126);
+	argv[0] = path; /* they look for each other beside themselves */
 	execv(path, argv);
 	_exit(127);
 }

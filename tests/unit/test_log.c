@@ -144,25 +144,24 @@ START_TEST(drops_and_counts_when_nobody_reads)
 	for (int i = 0; i < TRIED; i++)
 		log_raw(LOG_LINE_INFO, line, sizeof(line));
 
-	/* Now it reads: what was kept, and how many were not. */
-	long whole = 0, dropped = 0;
+	/* Now it reads: what was kept, and how many were not. The writer may tell of them in several lines, while more
+	 * of the kept ones come. */
+	long whole = 0, dropped = 0, told = 0;
 	FILE *reader = fdopen(ends[0], "r");
 	char got[512];
-	while (dropped == 0 && fgets(got, sizeof(got), reader)) {
+	while (whole + dropped < TRIED && fgets(got, sizeof(got), reader)) {
 		const char *at = strstr(got, "msg=\"log lines dropped\" lines=");
-		if (at)
-			dropped = strtol(at + strlen("msg=\"log lines dropped\" lines="), NULL, 10);
-		else
+		if (at) {
+			dropped += strtol(at + strlen("msg=\"log lines dropped\" lines="), NULL, 10);
+			told++;
+		} else {
 			whole++;
+		}
 	}
-	ck_assert_int_gt(dropped, 0);
+	ck_assert_int_gt(told, 0);
 	ck_assert_int_gt(whole, 1000);
-	/* The writer may hold more than it has told of: read it to its end. */
-	dup2(real_stderr, STDERR_FILENO);
-	while (fgets(got, sizeof(got), reader))
-		if (!strstr(got, "msg="))
-			whole++;
 	ck_assert_int_eq(whole + dropped, TRIED);
+	dup2(real_stderr, STDERR_FILENO);
 	log_stop();
 	fclose(reader);
 	close(real_stderr);
