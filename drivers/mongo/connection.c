@@ -7,6 +7,7 @@
 #include "drivers/mongo/connection.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "drivers/mongo/errors.h"
@@ -22,15 +23,35 @@ static bool choose_server(struct connection *c, bson_error_t *error)
 
 	if (!server)
 		return false;
-	BSON_APPEND_INT32(c->options, "serverId", (int32_t)mongoc_server_description_id(server));
+	c->server = mongoc_server_description_id(server);
+	BSON_APPEND_INT32(c->options, "serverId", (int32_t)c->server);
 	mongoc_server_description_destroy(server);
 	return true;
+}
+
+/* libmongoc forgets what it knows of a server that says it is no primary. Its next command would, for its session, look
+ * for the servers while it holds a stream, which it then uses even if the look has freed it. */
+static bool server_is_known(const struct connection *c)
+{
+	mongoc_server_description_t *server = mongoc_client_get_server_description(c->client, c->server);
+	bool known = server && strcmp(mongoc_server_description_type(server), "Unknown") != 0;
+
+	mongoc_server_description_destroy(server);
+	return known;
 }
 
 bool mongo_connection_command(struct connection *c, const char *database, const bson_t *command, bson_t *reply,
 			      bson_error_t *error)
 {
-	return mongoc_client_read_command_with_opts(c->client, database, command, NULL, c->options, reply, error);
+	if (c->lost || c->streams.fault) {
+		bson_init(reply);
+		bson_set_error(error, MONGOC_ERROR_STREAM, MONGOC_ERROR_STREAM_NOT_ESTABLISHED,
+			       "the connection was lost");
+		return false;
+	}
+	bool good = mongoc_client_read_command_with_opts(c->client, database, command, NULL, c->options, reply, error);
+	c->lost = !good && !server_is_known(c);
+	return good;
 }
 
 /* Proves the way there, and the password. */

@@ -21,11 +21,13 @@ struct connection {
 	enum connection_state state;
 	struct mongo_pool *pool;
 	mongoc_client_t *client;
-	bson_t *options; /* {serverId}: every command goes to the server that was chosen when it was opened */
+	uint32_t server; /* the one that was chosen when it was opened */
+	bson_t *options; /* {serverId}: every command goes there */
 	struct stream_set streams;
 	struct task *task;   /* CONNECTION_OPENING: who opens it */
 	unsigned generation; /* the pool's when it was opened */
 	bool disturbed;      /* a connection of its was closed meanwhile */
+	bool lost;           /* libmongoc has forgotten the server: no more commands */
 	int64_t opened_us, idle_since_us;
 };
 
@@ -35,7 +37,7 @@ int mongo_connection_open(struct connection *c, const mongoc_uri_t *uri, const c
 			  const struct stream_settings *settings, void (*disturbed)(struct stream_set *set),
 			  struct error *e) must_check;
 /* Run a command. Suspends, until the task's deadline. Returns whether the server did it; *reply is to be destroyed
- * either way. */
+ * either way. On a lost one it fails at once. */
 bool mongo_connection_command(struct connection *c, const char *database, const bson_t *command, bson_t *reply,
 			      bson_error_t *error);
 /* From when on may a broken one be destroyed? Before, libmongoc could put the thread to sleep. */

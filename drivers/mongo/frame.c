@@ -4,6 +4,7 @@
  *   16 OP_REPLY: flags, 20 cursor, 28 where it starts, 32 how many documents, 36 the document */
 #include "drivers/mongo/frame.h"
 
+#include <bson/bson.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
@@ -16,6 +17,7 @@ enum {
 	REPLY_DOCUMENT = 36,
 	LENGTH = 4,
 	MIN_DOCUMENT = 5,
+	MAX_PIECES = 1 << 20,    /* bytes of a message in pieces: a hello has a thousand or two */
 	REQUIRED_FLAGS = 0xffff, /* of OP_MSG: none of them is asked for */
 };
 
@@ -119,14 +121,101 @@ static size_t receive(struct frame *f, uint32_t asked, const uint8_t *data, size
 	return f->last == 0 ? n : 0; /* a document ends with a 0 */
 }
 
+/* Members of an answer that libmongoc asserts the type of. */
+static const struct {
+	const char *name;
+	bson_type_t type;
+} members[] = {
+	{"$clusterTime", BSON_TYPE_DOCUMENT},
+	{"errorLabels", BSON_TYPE_ARRAY},
+	{"writeConcernError", BSON_TYPE_DOCUMENT},
+};
+
+static bool has_its_type(const bson_iter_t *i)
+{
+	for (size_t k = 0; k < ARRAY_SIZE(members); k++)
+		if (strcmp(bson_iter_key(i), members[k].name) == 0)
+			return bson_iter_type(i) == members[k].type;
+	return true;
+}
+
+static bool is_code_of_0(const bson_iter_t *i)
+{
+	return strcmp(bson_iter_key(i), "code") == 0 && BSON_ITER_HOLDS_NUMBER(i) &&
+	       (uint32_t)bson_iter_as_int64(i) == 0;
+}
+
+/* It ends where it says: libbson's iterators look only where it begins. */
+static bool inner_is_sound(const bson_iter_t *i)
+{
+	const uint8_t *data = NULL;
+	uint32_t len = 0;
+	bson_iter_t inner;
+
+	if (BSON_ITER_HOLDS_DOCUMENT(i))
+		bson_iter_document(i, &len, &data);
+	else
+		bson_iter_array(i, &len, &data);
+	if (len < MIN_DOCUMENT || data[len - 1] != 0 || !bson_iter_recurse(i, &inner))
+		return false;
+	bool is_error = strcmp(bson_iter_key(i), "writeConcernError") == 0;
+	while (is_error && bson_iter_next(&inner))
+		if (is_code_of_0(&inner))
+			return false;
+	return true;
+}
+
+/* Two levels are all that libmongoc looks at. */
+static bool answer_is_sound(const uint8_t *document, size_t len)
+{
+	bson_t answer;
+	bson_iter_t i;
+
+	if (!bson_init_static(&answer, document, len) || !bson_iter_init(&i, &answer))
+		return false;
+	while (bson_iter_next(&i)) {
+		if (!has_its_type(&i) || is_code_of_0(&i))
+			return false;
+		if ((BSON_ITER_HOLDS_DOCUMENT(&i) || BSON_ITER_HOLDS_ARRAY(&i)) && !inner_is_sound(&i))
+			return false;
+	}
+	return i.err_off == 0;
+}
+
+/* What follows a message's length has come as a whole, or its last piece has. */
+static bool message_is_sound(struct frames *f, const uint8_t *rest)
+{
+	size_t before = document_at(&f->received) - LENGTH;
+
+	return answer_is_sound(rest + before, f->received.length - LENGTH - before);
+}
+
 int frames_received(struct frames *f, const void *data, size_t len)
 {
+	bool whole = f->received.at == LENGTH && number_at(&f->received, 0) == len + LENGTH;
+
 	for (const uint8_t *p = data; len > 0;) {
-		size_t n = receive(&f->received, f->asked, p, len);
+		size_t at = f->received.at, n = receive(&f->received, f->asked, p, len);
 		if (n == 0)
 			return -EPROTO;
+		if (!whole && at + n > LENGTH) {
+			size_t skipped = at < LENGTH ? LENGTH - at : 0;
+			if (f->pieces.len + n > MAX_PIECES)
+				return -EPROTO;
+			buf_append(&f->pieces, p + skipped, n - skipped);
+		}
 		p += n;
 		len -= n;
+		if (f->received.at > 0)
+			continue;
+		if (!message_is_sound(f, whole ? data : (const uint8_t *)f->pieces.data))
+			return -EPROTO;
+		f->pieces.len = 0;
 	}
 	return 0;
+}
+
+void frames_done(struct frames *f)
+{
+	buf_done(&f->pieces);
 }

@@ -1,14 +1,15 @@
 /* The messages on a connection to MongoDB, looked at while they pass.
  *
- * libmongoc 1.23 takes it on trust that what comes is one document in an OP_MSG or OP_REPLY, that the document is as
- * long as the message has room for, and that it answers what was asked: else it reads beyond its buffers, or gives one
- * request's answer to another. So that is established before it sees the message's end. What is in the document is
- * for libbson, which looks. Nothing here suspends or allocates. */
+ * libmongoc 1.23 takes much of an answer on trust: that it is one document in an OP_MSG or OP_REPLY, that the document
+ * is as long as the message has room for, that it answers what was asked, that the documents in it end where they say,
+ * that no error has the code 0. Else it reads beyond its buffers, gives one request's answer to another, or aborts. So
+ * that is established before it sees a message's end. Nothing here suspends. */
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/compiler.h"
 
 enum { FRAME_HEAD = 40 };
@@ -23,11 +24,14 @@ struct frame {
 
 struct frames {
 	struct frame sent, received;
-	uint32_t asked; /* the number of the request that was sent last */
+	uint32_t asked;    /* the number of the request that was sent last */
+	struct buf pieces; /* of an answer that comes in several: what is behind its length */
 };
 
+void frames_done(struct frames *f);
 /* These bytes were sent: messages of libmongoc's, which are believed. */
 void frames_sent(struct frames *f, const void *data, size_t len);
-/* These bytes have come. Returns 0 or -EPROTO: they are no answer to the request that was sent last. After that f is
+/* These bytes have come: libmongoc reads a message's length, then the rest, and only its hello may come in more pieces.
+ * Returns 0 or -EPROTO: they are no answer to the request that was sent last. After that f is
  * used no more. */
 int frames_received(struct frames *f, const void *data, size_t len) must_check;

@@ -442,7 +442,7 @@ void mongo_pool_release(struct mongo_pool *p, struct connection *c, unsigned con
 		p->generation++;
 		drop_suspects(p);
 	}
-	bool spoilt = (consequences & MONGO_DISCARD) || c->streams.fault || c->disturbed;
+	bool spoilt = (consequences & MONGO_DISCARD) || c->streams.fault || c->disturbed || c->lost;
 	bool spare = budget_wanted(&p->member) && p->waiting == 0 && usable(p) > 1;
 	if (spoilt)
 		discard(c, c->streams.fault ? c->streams.fault : -ECONNRESET);

@@ -101,6 +101,7 @@ static void stream_destroy(mongoc_stream_t *base)
 
 	close_socket(s, s->state == OPEN);
 	list_remove(&s->link);
+	frames_done(&s->frames);
 	free(s->places);
 	free(s->record);
 	free(s->host);
