@@ -14,6 +14,18 @@
 
 #define RESCAN_REST_US INT64_C(550000) /* libmongoc's own is 500 ms */
 
+/* One that libmongoc has heard of lately, and that has data. Without one, a command's session makes libmongoc look for
+ * the servers while it holds a stream, which it then uses even if the look has freed it. */
+static bool has_data(const mongoc_server_description_t *server)
+{
+	static const char *const types[] = {"Standalone", "Mongos", "RSPrimary", "RSSecondary", "LoadBalancer"};
+
+	for (size_t i = 0; server && i < ARRAY_SIZE(types); i++)
+		if (strcmp(mongoc_server_description_type(server), types[i]) == 0)
+			return true;
+	return false;
+}
+
 /* Once: a look for the servers costs a round trip to each of them, and waits for the slowest. When the one that was
  * chosen steps down or goes away, the connection ends, and its successor chooses again. */
 static bool choose_server(struct connection *c, bson_error_t *error)
@@ -23,21 +35,35 @@ static bool choose_server(struct connection *c, bson_error_t *error)
 
 	if (!server)
 		return false;
+	bool good = has_data(server);
+	if (!good)
+		bson_set_error(error, MONGOC_ERROR_SERVER_SELECTION, MONGOC_ERROR_SERVER_SELECTION_FAILURE,
+			       "the server is of type %s, and has no data", mongoc_server_description_type(server));
 	c->server = mongoc_server_description_id(server);
 	BSON_APPEND_INT32(c->options, "serverId", (int32_t)c->server);
 	mongoc_server_description_destroy(server);
-	return true;
+	return good;
 }
 
-/* libmongoc forgets what it knows of a server that says it is no primary. Its next command would, for its session, look
- * for the servers while it holds a stream, which it then uses even if the look has freed it. */
+/* libmongoc forgets what it knew of a server that says it is no primary. */
 static bool server_is_known(const struct connection *c)
 {
 	mongoc_server_description_t *server = mongoc_client_get_server_description(c->client, c->server);
-	bool known = server && strcmp(mongoc_server_description_type(server), "Unknown") != 0;
+	bool known = has_data(server);
 
 	mongoc_server_description_destroy(server);
 	return known;
+}
+
+/* An answer with none of these, even one that is "ok", says nothing of who is primary. */
+static bool is_plain(const bson_t *reply)
+{
+	static const char *const words[] = {"code", "errmsg", "writeConcernError", "$err"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		if (bson_has_field(reply, words[i]))
+			return false;
+	return true;
 }
 
 bool mongo_connection_command(struct connection *c, const char *database, const bson_t *command, bson_t *reply,
@@ -50,7 +76,7 @@ bool mongo_connection_command(struct connection *c, const char *database, const 
 		return false;
 	}
 	bool good = mongoc_client_read_command_with_opts(c->client, database, command, NULL, c->options, reply, error);
-	c->lost = !good && !server_is_known(c);
+	c->lost = !(good && is_plain(reply)) && !server_is_known(c);
 	return good;
 }
 

@@ -121,22 +121,30 @@ static size_t receive(struct frame *f, uint32_t asked, const uint8_t *data, size
 	return f->last == 0 ? n : 0; /* a document ends with a 0 */
 }
 
-/* Members of an answer that libmongoc asserts the type of. */
-static const struct {
+/* Members of an answer whose types libmongoc takes for granted. */
+static const struct member {
 	const char *name;
 	bson_type_t type;
+	bool of_texts;
 } members[] = {
-	{"$clusterTime", BSON_TYPE_DOCUMENT},
-	{"errorLabels", BSON_TYPE_ARRAY},
-	{"writeConcernError", BSON_TYPE_DOCUMENT},
+	{"$clusterTime", BSON_TYPE_DOCUMENT, false},
+	{"arbiters", BSON_TYPE_ARRAY, true},
+	{"compression", BSON_TYPE_ARRAY, true},
+	{"errorLabels", BSON_TYPE_ARRAY, true},
+	{"hosts", BSON_TYPE_ARRAY, true},
+	{"passives", BSON_TYPE_ARRAY, true},
+	{"saslSupportedMechs", BSON_TYPE_ARRAY, true},
+	{"speculativeAuthenticate", BSON_TYPE_DOCUMENT, false},
+	{"tags", BSON_TYPE_DOCUMENT, true},
+	{"writeConcernError", BSON_TYPE_DOCUMENT, false},
 };
 
-static bool has_its_type(const bson_iter_t *i)
+static const struct member *member_of(const bson_iter_t *i)
 {
 	for (size_t k = 0; k < ARRAY_SIZE(members); k++)
 		if (strcmp(bson_iter_key(i), members[k].name) == 0)
-			return bson_iter_type(i) == members[k].type;
-	return true;
+			return &members[k];
+	return NULL;
 }
 
 static bool is_code_of_0(const bson_iter_t *i)
@@ -146,7 +154,7 @@ static bool is_code_of_0(const bson_iter_t *i)
 }
 
 /* It ends where it says: libbson's iterators look only where it begins. */
-static bool inner_is_sound(const bson_iter_t *i)
+static bool inner_is_sound(const bson_iter_t *i, bool of_texts)
 {
 	const uint8_t *data = NULL;
 	uint32_t len = 0;
@@ -159,8 +167,8 @@ static bool inner_is_sound(const bson_iter_t *i)
 	if (len < MIN_DOCUMENT || data[len - 1] != 0 || !bson_iter_recurse(i, &inner))
 		return false;
 	bool is_error = strcmp(bson_iter_key(i), "writeConcernError") == 0;
-	while (is_error && bson_iter_next(&inner))
-		if (is_code_of_0(&inner))
+	while ((is_error || of_texts) && bson_iter_next(&inner))
+		if (is_code_of_0(&inner) || (of_texts && !BSON_ITER_HOLDS_UTF8(&inner)))
 			return false;
 	return true;
 }
@@ -174,9 +182,11 @@ static bool answer_is_sound(const uint8_t *document, size_t len)
 	if (!bson_init_static(&answer, document, len) || !bson_iter_init(&i, &answer))
 		return false;
 	while (bson_iter_next(&i)) {
-		if (!has_its_type(&i) || is_code_of_0(&i))
+		const struct member *m = member_of(&i);
+		if ((m && bson_iter_type(&i) != m->type) || is_code_of_0(&i))
 			return false;
-		if ((BSON_ITER_HOLDS_DOCUMENT(&i) || BSON_ITER_HOLDS_ARRAY(&i)) && !inner_is_sound(&i))
+		if ((BSON_ITER_HOLDS_DOCUMENT(&i) || BSON_ITER_HOLDS_ARRAY(&i)) &&
+		    !inner_is_sound(&i, m && m->of_texts))
 			return false;
 	}
 	return i.err_off == 0;
