@@ -143,6 +143,11 @@ START_TEST(answers_that_are_bugs_do_not_pass)
 		{"{'ok': 0, 'code': '0'}", 0},
 		{"{'ok': 0, 'writeConcernError': {'code': 0}}", -EPROTO},
 		{"{'ok': 0, 'writeConcernError': {'a': 0, 'code': 1}}", 0},
+		{"{'ok': 0, 'writeConcernError': 5}", -EPROTO},
+		{"{'errorLabels': ['a', 'b'], 'hosts': [], 'tags': {'a': 'b'}}", 0},
+		{"{'errorLabels': 'a'}", -EPROTO},
+		{"{'compression': ['zlib', null]}", -EPROTO},
+		{"{'speculativeAuthenticate': true}", -EPROTO},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
