@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 
 #include "async/internal.h"
@@ -19,6 +20,12 @@ void semaphore_init(struct semaphore *s, unsigned permits, unsigned max_waiting)
 	list_init(&s->waiters);
 }
 
+void semaphore_init_unbounded(struct semaphore *s, unsigned permits, unsigned max_waiting)
+{
+	semaphore_init(s, permits, max_waiting);
+	s->permits = UINT_MAX;
+}
+
 struct semaphore_wait {
 	struct waiter waiter;
 	struct semaphore *semaphore;
@@ -29,19 +36,30 @@ static void leave_queue(struct waiter *w)
 	container_of(w, struct semaphore_wait, waiter)->semaphore->waiting--;
 }
 
+bool semaphore_locked(const struct semaphore *s)
+{
+	return s->available == 0;
+}
+
+bool semaphore_try(struct semaphore *s)
+{
+	if (s->available == 0)
+		return false;
+	s->available--;
+	return true;
+}
+
 int semaphore_acquire(struct semaphore *s, deadline_t by)
 {
 	int r = task_check();
 	if (r < 0)
 		return r;
-	if (s->available > 0) {
-		s->available--;
+	if (semaphore_try(s))
 		return 0;
-	}
 	if (s->waiting >= s->max_waiting)
 		return -EBUSY;
 	struct semaphore_wait wait = {.semaphore = s};
-	waiter_init(&wait.waiter, leave_queue);
+	waiter_init(&wait.waiter, leave_queue, "a permit of a semaphore");
 	list_append(&s->waiters, &wait.waiter.link);
 	s->waiting++;
 	return task_suspend(&wait.waiter, by);
@@ -148,7 +166,7 @@ int shared_semaphore_acquire(struct shared_semaphore *s, deadline_t by)
 	if (shared_semaphore_try(s))
 		return 0;
 	struct shared_acquire acquire = {.wait = mem_alloc(sizeof(*acquire.wait))};
-	waiter_init(&acquire.waiter, leave_shared);
+	waiter_init(&acquire.waiter, leave_shared, "a permit of a shared semaphore");
 	*acquire.wait = (struct shared_wait){
 		.semaphore = s, .loop = loop_current(), .granted.run = grant_arrived, .waiter = &acquire.waiter};
 	list_init(&acquire.wait->link);

@@ -17,9 +17,16 @@ struct semaphore {
 	struct list waiters;
 };
 
+/* That many permits, and never more (asyncio.BoundedSemaphore). */
 void semaphore_init(struct semaphore *s, unsigned permits, unsigned max_waiting);
+/* The same to begin with; a release that no acquire preceded adds one (asyncio.Semaphore). */
+void semaphore_init_unbounded(struct semaphore *s, unsigned permits, unsigned max_waiting);
 /* Suspends where no permit is free. Returns 0, -EBUSY (the queue is full), -ETIMEDOUT or -ECANCELED. */
 int semaphore_acquire(struct semaphore *s, deadline_t by) must_check;
+/* Take a permit where one is free. Outside tasks too. */
+bool semaphore_try(struct semaphore *s) must_check;
+/* Is no permit free? */
+bool semaphore_locked(const struct semaphore *s);
 /* Returns 0, or -EPERM: more was released than acquired (nothing is changed). */
 int semaphore_release(struct semaphore *s);
 

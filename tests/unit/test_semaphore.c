@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 
 #include "async/internal.h"
-#include "tests/unit/async_fixture.h"
+#include "tests/unit/strike_fixture.h"
 
 /* --- of one loop --- */
 
@@ -127,6 +127,131 @@ LOOP_TEST(a_cancelled_task_acquires_nothing)
 	task_cancel(t);
 	ck_assert_int_eq(task_await(&t, DEADLINE_NEVER), -ECANCELED);
 	ck_assert_uint_eq(s.available, 1);
+	return 0;
+}
+
+/* --- asyncio's Semaphore, and more of both kinds --- */
+
+LOOP_TEST(a_plain_one_may_be_released_beyond_its_beginning)
+{
+	struct semaphore s;
+	int turn = 0;
+	semaphore_init_unbounded(&s, 0, 1);
+	ck_assert(semaphore_locked(&s));
+	ck_assert_int_eq(semaphore_acquire(&s, deadline_in_ms(1)), -ETIMEDOUT);
+	struct user u = {&s, DEADLINE_NEVER, &turn, 0};
+	struct task *t = spawn(take_and_give_back, &u);
+	settle();
+	ck_assert_int_eq(semaphore_acquire(&s, DEADLINE_NEVER), -EBUSY);
+	ck_assert_int_eq(semaphore_release(&s), 0); /* to the one who waits */
+	ck_assert(semaphore_locked(&s));
+	ck_assert_int_eq(task_await(&t, DEADLINE_NEVER), 0);
+	for (int i = 0; i < 4; i++)
+		ck_assert_int_eq(semaphore_release(&s), 0);
+	ck_assert_uint_eq(s.available, 5);
+	for (int i = 0; i < 5; i++)
+		ck_assert(semaphore_try(&s));
+	ck_assert(!semaphore_try(&s));
+	return 0;
+}
+
+LOOP_TEST(try_takes_what_is_free_and_overtakes_nobody)
+{
+	struct semaphore s;
+	int turn = 0;
+	semaphore_init(&s, 2, 4);
+	ck_assert(!semaphore_locked(&s));
+	ck_assert(semaphore_try(&s));
+	ck_assert(!semaphore_locked(&s));
+	ck_assert(semaphore_try(&s));
+	ck_assert(semaphore_locked(&s));
+	ck_assert(!semaphore_try(&s));
+	struct user u = {&s, DEADLINE_NEVER, &turn, 0};
+	struct task *t = spawn(take_and_give_back, &u);
+	settle();
+	ck_assert_int_eq(semaphore_release(&s), 0);
+	ck_assert(!semaphore_try(&s)); /* it is on its way to the one who waits */
+	ck_assert_int_eq(task_await(&t, DEADLINE_NEVER), 0);
+	ck_assert(semaphore_try(&s));
+	ck_assert_int_eq(semaphore_release(&s), 0);
+	ck_assert_int_eq(semaphore_release(&s), 0);
+	ck_assert_int_eq(semaphore_release(&s), -EPERM);
+	return 0;
+}
+
+/* Two tasks hand one permit to each other; the loop's turn does not end for it. */
+static int acquire_often(void *arg)
+{
+	struct semaphore *s = arg;
+	uint64_t turns = loop_stats(loop_current()).turns;
+	for (int i = 0; i < 500; i++) {
+		ck_assert_int_eq(semaphore_acquire(s, DEADLINE_NEVER), 0);
+		if (i == 0) /* both wait before it begins */
+			turns = loop_stats(loop_current()).turns;
+		ck_assert_int_eq(semaphore_release(s), 0);
+	}
+	return (int)(loop_stats(loop_current()).turns - turns);
+}
+
+LOOP_TEST(a_thousand_hand_overs_take_no_turn_of_the_loop)
+{
+	struct semaphore s;
+	semaphore_init(&s, 1, 2);
+	ck_assert(semaphore_try(&s));
+	struct task *a = spawn(acquire_often, &s), *b = spawn(acquire_often, &s);
+	ck_assert_int_eq(task_yield(), 0);
+	uint64_t switches = loop_stats(loop_current()).switches;
+	ck_assert_int_eq(semaphore_release(&s), 0);
+	ck_assert_int_eq(task_await(&a, DEADLINE_NEVER), 0);
+	ck_assert_int_eq(task_await(&b, DEADLINE_NEVER), 0);
+	ck_assert_uint_ge(loop_stats(loop_current()).switches - switches, 900);
+	ck_assert_uint_eq(s.available, 1);
+	return 0;
+}
+
+/* --- the sweep: five tasks and two permits --- */
+
+static struct semaphore swept;
+static unsigned inside;
+
+static void set_up_sweep(void)
+{
+	semaphore_init(&swept, 2, 5);
+	inside = 0;
+}
+
+static int acquires_and_releases(void *arg)
+{
+	int r = 0;
+	for (int i = 0; r == 0 && i < 3; i++) {
+		point();
+		r = semaphore_acquire(&swept, DEADLINE_NEVER);
+		point();
+		if (r < 0)
+			break;
+		ck_assert_uint_le(++inside, 2);
+		if ((intptr_t)arg % 2)
+			r = task_yield();
+		inside--;
+		ck_assert_int_eq(semaphore_release(&swept), 0);
+		point();
+	}
+	return leave(r);
+}
+
+static void check_sweep(void)
+{
+	ck_assert_uint_eq(swept.available, 2);
+	ck_assert_uint_eq(swept.waiting, 0);
+	ck_assert(list_empty(&swept.waiters));
+	ck_assert_int_eq(semaphore_release(&swept), -EPERM);
+}
+
+LOOP_TEST(whoever_is_cancelled_the_permits_are_back)
+{
+	static const task_fn fns[] = {acquires_and_releases, acquires_and_releases, acquires_and_releases,
+				      acquires_and_releases, acquires_and_releases};
+	ck_assert_int_eq(strike_everywhere(fns, 5, set_up_sweep, check_sweep), 5 * 3 * 3);
 	return 0;
 }
 
@@ -369,6 +494,10 @@ int main(void)
 	tcase_add_test(c, a_waiter_that_leaves_leaves_no_hole);
 	tcase_add_test(c, a_permit_on_its_way_to_a_cancelled_task_is_not_lost);
 	tcase_add_test(c, a_cancelled_task_acquires_nothing);
+	tcase_add_test(c, a_plain_one_may_be_released_beyond_its_beginning);
+	tcase_add_test(c, try_takes_what_is_free_and_overtakes_nobody);
+	tcase_add_test(c, a_thousand_hand_overs_take_no_turn_of_the_loop);
+	tcase_add_test(c, whoever_is_cancelled_the_permits_are_back);
 	tcase_add_test(c, a_shared_one_keeps_the_same_rules);
 	c = async_tcase(s, "threads");
 	tcase_add_test(c, four_threads_never_hold_more_than_there_is);
