@@ -199,7 +199,7 @@ int executor_run(struct executor *e, struct job *j, deadline_t by)
 		j->free(j);
 		return r;
 	}
-	waiter_init(&wait.waiter, leave_job);
+	waiter_init(&wait.waiter, leave_job, "the executor");
 	list_init(&j->link);
 	j->loop = loop_current();
 	j->returning = false;

@@ -40,7 +40,7 @@ int future_await(struct future *f, deadline_t by)
 	if (f->done)
 		return f->result;
 	struct waiter w;
-	waiter_init(&w, NULL);
+	waiter_init(&w, NULL, "a future");
 	list_append(&f->waiters, &w.link);
 	return task_suspend(&w, by);
 }

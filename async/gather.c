@@ -24,7 +24,7 @@ static struct gather_child *child(const struct gather *g, unsigned index)
 
 void gather_init(struct gather *g, enum gather_mode mode)
 {
-	*g = (struct gather){.mode = mode};
+	*g = (struct gather){.mode = mode, .owner = task_self()};
 	list_init(&g->finished);
 }
 
@@ -63,6 +63,7 @@ int gather_add(struct gather *g, const char *name, task_fn fn, void *arg)
 			free(g->chunks[g->count / CHUNK]);
 		return r;
 	}
+	c->task->scope = &g->owner;
 	return (int)g->count++;
 }
 
@@ -70,7 +71,7 @@ int gather_add(struct gather *g, const char *name, task_fn fn, void *arg)
 static int await_children(struct gather *g, bool any, deadline_t by)
 {
 	struct waiter w;
-	waiter_init(&w, NULL);
+	waiter_init(&w, NULL, any ? "one of its children" : "its children");
 	g->waiter = &w;
 	g->any = any;
 	int r = task_suspend(&w, by);
@@ -124,7 +125,7 @@ void gather_done(struct gather *g)
 	if (g->ended < g->count) {
 		/* The children end of themselves: each of their waits returns -ECANCELED. */
 		struct shield s;
-		task_shield(&s, DEADLINE_NEVER);
+		shield_fully(&s);
 		if (await_children(g, false, DEADLINE_NEVER) < 0)
 			abort(); /* a shielded wait without a deadline has no other end */
 		task_unshield(&s);

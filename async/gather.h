@@ -17,6 +17,7 @@ struct gather {
 	unsigned ended;
 	int first_error;      /* the first failure, in time; 0: none */
 	struct list finished; /* ended, not yet returned by gather_next */
+	struct task *owner;   /* whose scope it is; NULL: no task's */
 	struct waiter *waiter;
 	bool any; /* the waiter waits for one more child, not for all of them */
 };

@@ -38,47 +38,67 @@ int poller_init(struct poller *p) must_check;
 /* Call back whatever is ready; does not wait. */
 void poller_dispatch(struct poller *p);
 
-enum task_state { TASK_READY, TASK_RUNNING, TASK_WAITING, TASK_ENDED };
+/* First in, first out; all zero is empty. `last` counts where there is a first. */
+struct task_queue {
+	struct task *first, *last;
+};
 
 /* Stands on top of its own stack. Loop thread only. */
 struct task {
-	struct list link; /* loop.ready while TASK_READY */
-	struct list all;  /* loop.tasks */
+	struct task *next; /* in loop.ready or loop.yielded */
+	struct context context;
+	struct waiter *waiting; /* from task_suspend until it runs again; once woken, it has no task any more */
+	bool ended, cancelled, shielded, detached;
 	struct loop *loop;
 	struct stack *stack;
-	void *context; /* where it goes on */
+	struct list all; /* loop.tasks */
+	uint64_t id;
+	int64_t born_us;
+	int64_t since_us; /* its last suspension */
 	task_fn fn;
 	void *arg;
 	int result;
-	enum task_state state;
-	bool cancelled, shielded, detached;
-	deadline_t deadline;    /* of everything that it awaits */
-	struct waiter *waiting; /* while TASK_WAITING */
-	deadline_t by;          /* of that wait */
-	struct timer timer;     /* runs ahead of `by`, see task.c */
-	struct waiter *awaiter; /* who is in task_await on it */
+	deadline_t deadline;       /* of everything that it awaits */
+	deadline_t by;             /* of the wait at hand */
+	struct timer timer;        /* runs ahead of `by`, see task.c; `at` is NEVER while it does not run */
+	struct waiter *awaiter;    /* who is in task_await on it */
+	struct task *const *scope; /* the gather that it is a child of: the task that owns it; NULL: none */
+	struct locals *locals;     /* its task-local values, shared with its children; NULL: none */
 	struct task_options options;
 };
 
+/* What watches a loop in debug mode: embedded by its owner, which sets loop.monitor. Called on the loop's thread. */
+struct monitor_hooks {
+	void (*busy)(struct loop *l);                         /* our code runs; several times a turn */
+	void (*idle)(struct loop *l);                         /* the turn is over: the next poll comes */
+	void (*task_spawned)(struct loop *l, struct task *t); /* its stack is not in use yet */
+	/* t's function has returned; its stack is still as it left it, but for the call of this. */
+	void (*task_ended)(struct loop *l, struct task *t);
+};
+
 struct loop {
+	const struct monitor_hooks *hooks; /* NULL where debug mode is off */
+	struct monitor *monitor;           /* theirs */
 	struct st_h2o_evloop_t *h2o;
 	struct st_h2o_socket_t *poller_socket;
 	struct poller poller;
 	struct timers timers;
 	struct list deferred;
 
-	struct list ready;   /* tasks that run next */
-	struct list yielded; /* tasks that run after the next poll */
-	struct list tasks;   /* all that live */
+	struct task_queue ready;   /* tasks that run next */
+	struct task_queue yielded; /* tasks that run after the next poll */
+	struct list tasks;         /* all that live */
 	unsigned task_count;
-	struct task *running; /* NULL while the loop's own stack runs */
-	void *context;        /* the loop's own, while a task runs */
-	struct fiber fiber;   /* the thread's own stack */
+	uint64_t last_id;       /* of a task */
+	struct task *running;   /* NULL while the loop's own stack runs, or `ended` of a task */
+	int pass_left;          /* switches until the loop's own stack has its turn; 0 while it has */
+	struct stack *left;     /* of a task that has ended, where the pool was full: unmapped from another stack */
+	struct context context; /* the loop's own, while a task runs */
+	struct fiber fiber;     /* the thread's own stack */
 	struct stack_pool stacks;
 
 	unsigned depth; /* of loop_enter */
-	int64_t now_us;
-	bool now_stale;
+	int64_t now_us; /* NOT_READ since the poll */
 	struct loop_stats stats;
 
 	atomic_bool stop;
@@ -88,7 +108,62 @@ struct loop {
 	unsigned expected; /* messages that other threads are certain to post: the loop must outlive them */
 };
 
+/* The loop that runs on this thread. */
+extern _Thread_local struct loop *loop_on_thread __attribute__((tls_model("local-exec")));
+
+#define NOT_READ INT64_MAX
+int64_t loop_read_clock(struct loop *l);
+
+/* loop_now_us in line: a wait notes when it began. */
+static inline int64_t now_us(struct loop *l)
+{
+	return l->now_us == NOT_READ ? loop_read_clock(l) : l->now_us;
+}
+
+static inline void task_queue_append(struct task_queue *q, struct task *t)
+{
+	t->next = NULL;
+	if (q->first)
+		q->last->next = t;
+	else
+		q->first = t;
+	q->last = t;
+}
+
+/* q is not empty. */
+static inline struct task *task_queue_shift(struct task_queue *q)
+{
+	struct task *t = q->first;
+	q->first = t->next;
+	return t;
+}
+
+/* Move all of `from` behind what is in q. */
+static inline void task_queue_move(struct task_queue *q, struct task_queue *from)
+{
+	if (!from->first)
+		return;
+	if (q->first)
+		q->last->next = from->first;
+	else
+		q->first = from->first;
+	q->last = from->last;
+	*from = (struct task_queue){0};
+}
+
 /* Make t run, behind all that is ready. */
 void task_make_ready(struct task *t);
 /* Run the tasks that are ready; leaves something for the next turn rather than starve the poll. */
 void tasks_run(struct loop *l);
+
+/* Another holder of l, which may be NULL. Returns l. */
+struct locals *locals_share(struct locals *l);
+/* Give up l, which may be NULL; the values that nobody else holds are dropped. */
+void locals_release(struct locals *l);
+
+/* As task_shield, without any deadline: not even that of a shield around it. */
+static inline void shield_fully(struct shield *s)
+{
+	task_shield(s, DEADLINE_NEVER);
+	task_self()->deadline = DEADLINE_NEVER;
+}

@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fenv.h>
 #include <h2o.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -17,11 +16,11 @@ enum {
 	LONGEST_WAIT_MS = 60000,
 };
 
-static _Thread_local struct loop *current;
+_Thread_local struct loop *loop_on_thread;
 
 struct loop *loop_current(void)
 {
-	return current;
+	return loop_on_thread;
 }
 
 struct st_h2o_evloop_t *loop_h2o(struct loop *l)
@@ -39,19 +38,21 @@ struct timers *loop_timers(struct loop *l)
 	return &l->timers;
 }
 
+int64_t loop_read_clock(struct loop *l)
+{
+	l->now_us = monotonic_us();
+	return l->now_us;
+}
+
 int64_t loop_now_us(const struct loop *l)
 {
-	if (l->now_stale) {
-		struct loop *mutable = (struct loop *)(uintptr_t)l;
-		mutable->now_us = monotonic_us();
-		mutable->now_stale = false;
-	}
-	return l->now_us;
+	return now_us((struct loop *)(uintptr_t)l);
 }
 
 struct loop_stats loop_stats(const struct loop *l)
 {
 	struct loop_stats s = l->stats;
+	s.switches -= l->pass_left > 0 ? (unsigned)l->pass_left : 0; /* counted ahead */
 	s.tasks = l->task_count;
 	return s;
 }
@@ -60,7 +61,8 @@ struct loop_stats loop_stats(const struct loop *l)
 
 void loop_enter(struct loop *l)
 {
-	l->depth++;
+	if (l->depth++ == 0 && l->hooks)
+		l->hooks->busy(l);
 }
 
 void loop_leave(struct loop *l)
@@ -145,6 +147,8 @@ static void run_deferred(struct loop *l)
 {
 	/* What is deferred meanwhile belongs to the next turn. */
 	struct list batch;
+	if (l->hooks)
+		l->hooks->busy(l);
 	list_init(&batch);
 	while (!list_empty(&l->deferred))
 		list_append(&batch, list_shift(&l->deferred));
@@ -174,12 +178,12 @@ static void watch_poller(struct loop *l)
 
 int loop_new(struct loop **out)
 {
+	static atomic_uint loops;
 	struct loop *l = mem_zalloc(sizeof(*l));
+	l->last_id = (uint64_t)atomic_fetch_add_explicit(&loops, 1, memory_order_relaxed) << 40;
 	l->inbox_fd = -1;
-	l->now_stale = true;
+	l->now_us = NOT_READ;
 	list_init(&l->deferred);
-	list_init(&l->ready);
-	list_init(&l->yielded);
 	list_init(&l->tasks);
 	timers_init(&l->timers);
 	stack_pool_init(&l->stacks, STACKS_KEPT);
@@ -202,7 +206,7 @@ int loop_new(struct loop **out)
 
 static int wait_ms(struct loop *l)
 {
-	if (!list_empty(&l->ready) || !list_empty(&l->yielded) || !list_empty(&l->deferred))
+	if (l->ready.first || l->yielded.first || !list_empty(&l->deferred))
 		return 0;
 	deadline_t next = timers_next(&l->timers);
 	if (next.us == DEADLINE_NEVER.us)
@@ -215,34 +219,27 @@ static int wait_ms(struct loop *l)
  * whose completion h2o handles only after its next poll: then that poll must not wait. */
 static int turn(struct loop *l, int wait)
 {
-	while (!list_empty(&l->yielded))
-		list_append(&l->ready, list_shift(&l->yielded));
-	l->now_stale = true;
+	task_queue_move(&l->ready, &l->yielded);
+	l->now_us = NOT_READ;
 	(void)h2o_evloop_run(l->h2o, wait); /* -1: EINTR, or a descriptor that is stale: the next turn goes on */
 	l->stats.turns++;
-	l->now_stale = true;
+	l->now_us = NOT_READ;
 	loop_enter(l);
-	bool ran = timers_expire(&l->timers, loop_now_us(l)) || !list_empty(&l->ready);
+	bool ran = timers_expire(&l->timers, loop_now_us(l)) || l->ready.first;
 	loop_leave(l);
-	run_deferred(l);
+	if (!list_empty(&l->deferred))
+		run_deferred(l);
+	if (l->hooks)
+		l->hooks->idle(l);
 	return ran ? 0 : wait_ms(l);
-}
-
-/* Each switch saves and loads the floating-point status, and loading another one than the current costs some 15 ns.
- * The flags in it are sticky and nobody reads them: where all are set from the start, loop and tasks never differ. */
-static void set_float_flags(void)
-{
-	const fexcept_t all = FE_ALL_EXCEPT;
-	fesetexceptflag(&all, FE_ALL_EXCEPT);
 }
 
 /* From here on l runs on the calling thread's stack. Returns the loop that did before. */
 static struct loop *become_current(struct loop *l)
 {
-	struct loop *outer = current;
-	current = l;
+	struct loop *outer = loop_on_thread;
+	loop_on_thread = l;
 	l->fiber = (struct fiber){0};
-	set_float_flags();
 #ifdef CONTEXT_TSAN
 	l->fiber.tsan = __tsan_get_current_fiber();
 #endif
@@ -256,7 +253,7 @@ void loop_run(struct loop *l)
 	while (!atomic_load_explicit(&l->stop, memory_order_acquire))
 		wait = turn(l, wait);
 	atomic_store_explicit(&l->stop, false, memory_order_relaxed);
-	current = outer;
+	loop_on_thread = outer;
 }
 
 void loop_expect(struct loop *l, int messages)
@@ -292,7 +289,7 @@ void loop_free(struct loop *l)
 	for (int wait = 0; l->expected > 0;)
 		wait = turn(l, wait);
 	run_inbox(l);
-	current = outer;
+	loop_on_thread = outer;
 	assert(l->task_count == 0);
 	watch_clear(&l->inbox_watch);
 	close(l->inbox_fd);
@@ -337,7 +334,7 @@ static void end_tasks(struct loop *l)
 		wait = turn(l, wait);
 	list_for_each_safe (node, &l->tasks)
 		task_detach(container_of(node, struct task, all)); /* nobody awaited it */
-	current = outer;
+	loop_on_thread = outer;
 }
 
 int loop_run_main(int (*main_fn)(void *arg), void *arg)
@@ -349,7 +346,7 @@ int loop_run_main(int (*main_fn)(void *arg), void *arg)
 	struct loop *outer = become_current(call.loop);
 	r = task_spawn(NULL, main_fn, arg,
 		       &(struct task_options){.name = "main", .ended = main_ended, .ended_arg = &call});
-	current = outer;
+	loop_on_thread = outer;
 	if (r == 0) {
 		loop_run(call.loop);
 		end_tasks(call.loop);

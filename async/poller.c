@@ -98,7 +98,7 @@ int await_fd(int fd, uint32_t events, deadline_t by)
 	int r = task_check();
 	if (r < 0)
 		return r;
-	waiter_init(&wait.waiter, leave_fd);
+	waiter_init(&wait.waiter, leave_fd, "a file descriptor");
 	watch_init(&wait.watch, fd_ready);
 	r = watch_set(&wait.watch, loop_poller(loop_current()), fd, events);
 	/* The watch goes when the wait is over, not when the task runs again: until then somebody else may close fd and

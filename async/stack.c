@@ -17,7 +17,14 @@ void stack_pool_init(struct stack_pool *p, unsigned keep)
 	*p = (struct stack_pool){.keep = keep};
 }
 
-static struct stack *stack_map(void)
+/* Stacks would all begin at the same offset in a page, and so share a few of the cache's sets: they are staggered. */
+static size_t stagger(unsigned index)
+{
+	enum { STEP = 64, STEPS = 32 };
+	return (size_t)(index * 11 % STEPS) * STEP;
+}
+
+static struct stack *stack_map(unsigned index)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	char *m = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE,
@@ -28,9 +35,9 @@ static struct stack *stack_map(void)
 		munmap(m, STACK_SIZE);
 		return NULL;
 	}
-	struct stack *s = (struct stack *)(void *)(m + STACK_SIZE - sizeof(*s));
+	struct stack *s = (struct stack *)(void *)(m + STACK_SIZE - sizeof(*s) - stagger(index));
 	s = (struct stack *)(void *)((uintptr_t)s & ~(uintptr_t)63);
-	*s = (struct stack){.mapping = m, .base = m + page};
+	*s = (struct stack){.mapping = m, .base = m + page, .clean = true};
 	s->size = (size_t)((char *)s - (char *)s->base);
 	s->fiber = (struct fiber){.stack_bottom = s->base, .stack_size = s->size};
 #ifdef CONTEXT_TSAN
@@ -56,28 +63,38 @@ struct stack *stack_get(struct stack_pool *p)
 		p->free = s->next;
 		p->idle--;
 	} else {
-		s = stack_map();
+		s = stack_map(p->mapped++);
 	}
 	if (s)
 		p->in_use++;
 	return s;
 }
 
-void stack_put(struct stack_pool *p, struct stack *s)
+bool stack_leave(struct stack_pool *p, struct stack *s)
 {
-	p->in_use--;
+	if (p->idle >= p->keep)
+		return false;
 #ifdef CONTEXT_ASAN
 	/* The last function never returned. */
 	__asan_unpoison_memory_region(s->base, s->size);
 #endif
-	if (p->idle >= p->keep) {
-		stack_unmap(s);
-		return;
-	}
 	s->fiber.fake_stack = NULL;
 	s->next = p->free;
 	p->free = s;
+	p->in_use--;
 	p->idle++;
+	return true;
+}
+
+void stack_put(struct stack_pool *p, struct stack *s)
+{
+	if (stack_leave(p, s))
+		return;
+#ifdef CONTEXT_ASAN
+	__asan_unpoison_memory_region(s->base, s->size);
+#endif
+	p->in_use--;
+	stack_unmap(s);
 }
 
 void stack_pool_done(struct stack_pool *p)

@@ -5,6 +5,7 @@
  * process ended. Loop thread only. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "async/context.h"
@@ -22,6 +23,7 @@ struct stack {
 	void *base;         /* lowest usable address */
 	size_t size;        /* usable bytes, up to this struct */
 	struct stack *next; /* in the pool */
+	bool clean;         /* no page of it was touched since the kernel gave it; stack_use.c's */
 	struct fiber fiber; /* kept with the stack: gcc 12's TSan can't make more than some 8,000 */
 	unsigned valgrind_id;
 };
@@ -29,7 +31,8 @@ struct stack {
 struct stack_pool {
 	struct stack *free;
 	unsigned idle, in_use;
-	unsigned keep; /* idle ones that stay mapped */
+	unsigned keep;   /* idle ones that stay mapped */
+	unsigned mapped; /* so far */
 };
 
 void stack_pool_init(struct stack_pool *p, unsigned keep);
@@ -38,3 +41,6 @@ void stack_pool_done(struct stack_pool *p);
 /* NULL: no mapping is to be had. */
 struct stack *stack_get(struct stack_pool *p) must_check;
 void stack_put(struct stack_pool *p, struct stack *s);
+/* The same for the stack that the caller stands on, and leaves for good before anything else happens. Returns false
+ * where the pool is full: then s is still in use, to be put back from another stack. */
+bool stack_leave(struct stack_pool *p, struct stack *s) must_check;

@@ -1,8 +1,9 @@
 /* Tasks: life, suspension, cancellation, deadlines. See task.h for the design.
  *
- * Every switch is between a task and its loop; a task that wakes another one only queues it. A task's timer runs ahead
- * of its waits: waiting again with the same or a later deadline costs nothing, and a timer that fires too early for the
- * wait at hand restarts itself. */
+ * A task that wakes another one only queues it; a task that suspends or ends switches straight to the next one that is
+ * ready, and to the loop's own stack when none is left or the pass is used up. A task's timer runs ahead of its waits:
+ * waiting again with the same or a later deadline costs nothing, and a timer that fires too early for the wait at hand
+ * restarts itself. */
 #include "async/task.h"
 
 #include <assert.h>
@@ -12,10 +13,17 @@
 
 enum { SWITCHES_A_PASS = 4096 }; /* then the poll gets its turn */
 
+static _Atomic(lost_failure_fn) report_lost_failure;
+
+static inline struct task *self(void)
+{
+	struct loop *l = loop_on_thread;
+	return l ? l->running : NULL;
+}
+
 struct task *task_self(void)
 {
-	struct loop *l = loop_current();
-	return l ? l->running : NULL;
+	return self();
 }
 
 const char *task_name(const struct task *t)
@@ -23,88 +31,137 @@ const char *task_name(const struct task *t)
 	return t->options.name ? t->options.name : "task";
 }
 
+uint64_t task_id(const struct task *t)
+{
+	return t->id;
+}
+
 /* --- switching --- */
 
-/* It never returns, which TSan must not count: its own stack of calls would grow with each task of a reused stack. */
-static _Noreturn __attribute__((no_sanitize("thread"))) void task_main(struct transfer from)
+/* Switch from here to the next task that is ready. Inlined, with all that it calls: a return that follows a switch is
+ * one that the processor predicts wrongly. */
+static inline __attribute__((always_inline)) struct context *enter_next(struct loop *l, struct context *context,
+									struct fiber *here, bool last)
 {
-	struct task *t = from.data;
-	fiber_switch_end(&t->stack->fiber, &t->loop->fiber);
-	t->loop->context = from.context;
-	t->result = t->fn(t->arg);
-	t->state = TASK_ENDED;
-	fiber_switch_begin(&t->stack->fiber, &t->loop->fiber, true);
-	jump_fcontext(t->loop->context, NULL);
-	__builtin_unreachable();
+	struct task *next = task_queue_shift(&l->ready);
+	l->running = next;
+	fiber_switch_begin(here, &next->stack->fiber, last);
+	return context_switch(context, &next->context);
 }
 
-static void switch_to_loop(struct task *t)
+/* Leave t, which has suspended or ended, for the next one, or for the loop's own stack. Returns t, which need not be
+ * kept over the switch; nor is l. */
+static inline __attribute__((always_inline)) struct task *leave(struct loop *l, struct task *t, bool last)
 {
-	fiber_switch_begin(&t->stack->fiber, &t->loop->fiber, false);
-	struct transfer from = jump_fcontext(t->loop->context, NULL);
-	fiber_switch_end(&t->stack->fiber, &t->loop->fiber);
-	t->loop->context = from.context;
+	struct context *here;
+	if (__builtin_expect(l->ready.first && --l->pass_left >= 0, 1)) {
+		here = enter_next(l, &t->context, &t->stack->fiber, last);
+	} else {
+		l->running = NULL;
+		fiber_switch_begin(&t->stack->fiber, &l->fiber, last);
+		here = context_switch(&t->context, &l->context);
+	}
+	if (last)
+		__builtin_unreachable();
+	t = container_of(here, struct task, context);
+	fiber_switch_end(&t->stack->fiber, &loop_on_thread->fiber);
+	return t;
 }
 
-static void task_free(struct task *t)
+static void put_left(struct loop *l)
+{
+	if (l->left)
+		stack_put(&l->stacks, l->left);
+	l->left = NULL;
+}
+
+void tasks_run(struct loop *l)
+{
+	if (!l->ready.first)
+		return;
+	l->stats.switches += SWITCHES_A_PASS; /* less what will be left of them */
+	l->pass_left = SWITCHES_A_PASS - 1;
+	enter_next(l, &l->context, &l->fiber, false);
+	fiber_switch_end(&l->fiber, &l->fiber);
+	l->stats.switches = loop_stats(l).switches;
+	l->pass_left = 0;
+	put_left(l);
+}
+
+void task_make_ready(struct task *t)
+{
+	task_queue_append(&loop_on_thread->ready, t);
+}
+
+/* --- life --- */
+
+void task_on_lost_failure(lost_failure_fn report)
+{
+	atomic_store_explicit(&report_lost_failure, report, memory_order_relaxed);
+}
+
+/* t has ended and nobody will read its result. */
+static void lose_result(const struct task *t)
+{
+	lost_failure_fn report = atomic_load_explicit(&report_lost_failure, memory_order_relaxed);
+	if (report && t->result < 0 && t->result != -ECANCELED)
+		report(task_name(t), t->id, t->result);
+}
+
+/* Forget t, but for the stack that it stands on. */
+static void task_forget(struct task *t)
 {
 	struct loop *l = t->loop;
 	timer_stop(&t->timer, &l->timers);
 	list_remove(&t->all);
 	l->task_count--;
-	stack_put(&l->stacks, t->stack);
+	locals_release(t->locals);
 }
 
+static void task_free(struct task *t)
+{
+	task_forget(t);
+	stack_put(&t->loop->stacks, t->stack);
+}
+
+/* On t's own stack, which its function has left. */
 static void task_has_ended(struct task *t)
 {
-	struct task_options options = t->options;
-	int result = t->result;
-	if (t->awaiter)
-		task_wake(t->awaiter, 0);
-	else if (t->detached)
-		task_free(t);
-	if (options.ended)
-		options.ended(options.ended_arg, result);
-}
-
-/* Switch to t until it suspends or ends. Inlined: a return that follows a switch is one that the processor predicts
- * wrongly. */
-static inline __attribute__((always_inline)) void task_resume(struct task *t)
-{
 	struct loop *l = t->loop;
-	t->state = TASK_RUNNING;
-	l->running = t;
-	l->stats.switches++;
-	fiber_switch_begin(&l->fiber, &t->stack->fiber, false);
-	struct transfer from = jump_fcontext(t->context, t);
-	fiber_switch_end(&l->fiber, NULL);
+	t->ended = true;
 	l->running = NULL;
-	if (t->state == TASK_ENDED)
-		task_has_ended(t);
-	else
-		t->context = from.context;
+	if (l->hooks)
+		l->hooks->task_ended(l, t);
+	if (t->awaiter) {
+		task_wake(t->awaiter, 0);
+	} else if (t->detached) {
+		task_forget(t);
+		if (t->options.ended)
+			t->options.ended(t->options.ended_arg, t->result);
+		else
+			lose_result(t);
+		put_left(l);
+		if (!stack_leave(&l->stacks, t->stack))
+			l->left = t->stack;
+	}
 }
 
-void tasks_run(struct loop *l)
+/* It never returns, which TSan must not count: its own stack of calls would grow with each task of a reused stack. */
+static __attribute__((no_sanitize("thread"))) void task_main(void)
 {
-	for (int n = 0; n < SWITCHES_A_PASS && !list_empty(&l->ready); n++)
-		task_resume(container_of(list_shift(&l->ready), struct task, link));
+	struct loop *l = loop_on_thread;
+	struct task *t = l->running;
+	fiber_switch_end(&t->stack->fiber, &l->fiber);
+	t->result = t->fn(t->arg);
+	task_has_ended(t);
+	leave(l, t, true);
 }
-
-void task_make_ready(struct task *t)
-{
-	t->state = TASK_READY;
-	t->waiting = NULL;
-	list_append(&t->loop->ready, &t->link);
-}
-
-/* --- life --- */
 
 static void deadline_fired(struct timer *timer);
 
 int task_spawn(struct task **out, task_fn fn, void *arg, const struct task_options *options)
 {
-	struct loop *l = loop_current();
+	struct loop *l = loop_on_thread;
 	assert(l);
 	struct stack *s = stack_get(&l->stacks);
 	if (!s)
@@ -114,16 +171,22 @@ int task_spawn(struct task **out, task_fn fn, void *arg, const struct task_optio
 	*t = (struct task){
 		.loop = l,
 		.stack = s,
-		.context = make_fcontext(t, s->size - offset, task_main),
+		.id = ++l->last_id,
+		.born_us = now_us(l),
 		.fn = fn,
 		.arg = arg,
 		.deadline = l->running ? l->running->deadline : DEADLINE_NEVER,
+		.locals = l->running ? locals_share(l->running->locals) : NULL,
 	};
+	t->since_us = t->born_us;
+	if (l->hooks)
+		l->hooks->task_spawned(l, t);
+	context_init(&t->context, t, s->size - offset, task_main);
 	if (options)
 		t->options = *options;
 	t->detached = t->options.detached || t->options.ended;
 	timer_init(&t->timer, deadline_fired);
-	list_init(&t->link);
+	t->timer.at = DEADLINE_NEVER;
 	list_append(&l->tasks, &t->all);
 	l->task_count++;
 	task_make_ready(t);
@@ -135,15 +198,17 @@ int task_spawn(struct task **out, task_fn fn, void *arg, const struct task_optio
 
 bool task_ended(const struct task *t)
 {
-	return t->state == TASK_ENDED;
+	return t->ended;
 }
 
 void task_detach(struct task *t)
 {
-	if (t->state == TASK_ENDED)
-		task_free(t);
-	else
+	if (!t->ended) {
 		t->detached = true;
+		return;
+	}
+	lose_result(t);
+	task_free(t);
 }
 
 struct await_wait {
@@ -156,15 +221,35 @@ static void stop_awaiting(struct waiter *w)
 	container_of(w, struct await_wait, waiter)->awaited->awaiter = NULL;
 }
 
+/* The task that cannot go on, or not end, before t has ended: who awaits it, or the owner of its gather. */
+static struct task *held_up_by(const struct task *t)
+{
+	if (t->awaiter)
+		return t->awaiter->task;
+	return t->scope ? *t->scope : NULL;
+}
+
+/* May t be awaited by the running task? A chain of those that it holds up has no fork: nobody is awaited twice. */
+static int check_await(const struct task *t)
+{
+	for (const struct task *held = self(); held && !t->ended; held = held_up_by(held)) {
+		if (held == t)
+			return -EDEADLK;
+	}
+	if (t->awaiter)
+		return -EBUSY;
+	return t->detached && !t->ended ? -EINVAL : 0;
+}
+
 int task_await(struct task **task, deadline_t by)
 {
 	struct task *t = *task;
-	if (t == task_self())
-		return -EDEADLK;
-	assert(!t->awaiter);
-	if (t->state != TASK_ENDED) {
+	int refused = check_await(t);
+	if (refused < 0)
+		return refused;
+	if (!t->ended) {
 		struct await_wait wait = {.awaited = t};
-		waiter_init(&wait.waiter, stop_awaiting);
+		waiter_init(&wait.waiter, stop_awaiting, "a task's end");
 		t->awaiter = &wait.waiter;
 		int r = task_suspend(&wait.waiter, by);
 		if (r < 0)
@@ -178,13 +263,19 @@ int task_await(struct task **task, deadline_t by)
 
 /* --- suspension --- */
 
-void waiter_init(struct waiter *w, void (*abandon)(struct waiter *w))
+void waiter_init(struct waiter *w, void (*abandon)(struct waiter *w), const char *what)
 {
 	list_init(&w->link);
-	w->task = task_self();
-	w->result = 0;
+	w->task = loop_on_thread->running;
 	w->abandon = abandon;
+	w->what = what;
 	assert(w->task);
+}
+
+/* Has it suspended, and nobody woken it? */
+static bool is_waiting(const struct task *t)
+{
+	return t->waiting && t->waiting->task;
 }
 
 static int give_up(struct waiter *w, int why)
@@ -197,27 +288,47 @@ static int give_up(struct waiter *w, int why)
 	return why;
 }
 
-int task_suspend(struct waiter *w, deadline_t by)
+static inline __attribute__((always_inline)) int wait_until(struct loop *l, struct waiter *w, deadline_t by)
 {
-	struct task *t = w->task;
-	if (!t)
+	struct task *t = l->running;
+	t->by = by;
+	t->since_us = l->now_us;
+	t->waiting = w;
+	t = leave(l, t, false);
+	w = t->waiting;
+	t->waiting = NULL;
+	return w->result;
+}
+
+/* Anything may have to be done before the task waits, or instead of it. */
+static __attribute__((noinline)) int suspend_slowly(struct loop *l, struct waiter *w, deadline_t by)
+{
+	struct task *t = l->running;
+	if (!w->task)
 		return w->result; /* woken before it waited */
-	struct loop *l = t->loop;
-	assert(t == l->running);
+	assert(w->task == t);
 	if (t->cancelled && !t->shielded)
 		return give_up(w, -ECANCELED);
-	by = deadline_min(by, t->deadline);
+	int64_t now = now_us(l);
 	if (by.us != DEADLINE_NEVER.us) {
-		if (by.us <= loop_now_us(l))
+		if (by.us <= now)
 			return give_up(w, -ETIMEDOUT);
-		if (!timer_running(&t->timer) || t->timer.at.us > by.us)
+		if (t->timer.at.us > by.us)
 			timer_start(&t->timer, &l->timers, by);
 	}
-	t->by = by;
-	t->waiting = w;
-	t->state = TASK_WAITING;
-	switch_to_loop(t);
-	return w->result;
+	return wait_until(l, w, by);
+}
+
+int task_suspend(struct waiter *w, deadline_t by)
+{
+	struct loop *l = loop_on_thread;
+	struct task *t = l->running;
+	by = deadline_min(by, t->deadline);
+	/* The clock was read in this turn, and the timer will fire in time where it has to. */
+	bool timed = l->now_us < by.us && t->timer.at.us <= by.us;
+	if (__builtin_expect(timed && !t->cancelled && w->task == t, 1))
+		return wait_until(l, w, by);
+	return suspend_slowly(l, w, by);
 }
 
 void task_wake(struct waiter *w, int result)
@@ -227,7 +338,8 @@ void task_wake(struct waiter *w, int result)
 		return;
 	w->task = NULL;
 	w->result = result;
-	list_remove(&w->link);
+	if (!list_empty(&w->link))
+		list_remove(&w->link);
 	if (t->waiting == w)
 		task_make_ready(t);
 }
@@ -242,7 +354,8 @@ static void interrupt(struct task *t, int why)
 static void deadline_fired(struct timer *timer)
 {
 	struct task *t = container_of(timer, struct task, timer);
-	if (t->state != TASK_WAITING || t->by.us == DEADLINE_NEVER.us)
+	timer->at = DEADLINE_NEVER;
+	if (!is_waiting(t) || t->by.us == DEADLINE_NEVER.us)
 		return;
 	if (t->by.us > loop_now_us(t->loop))
 		timer_start(timer, &t->loop->timers, t->by);
@@ -252,22 +365,69 @@ static void deadline_fired(struct timer *timer)
 
 void task_cancel(struct task *t)
 {
-	if (t->cancelled || t->state == TASK_ENDED)
+	if (t->cancelled || t->ended)
 		return;
 	t->cancelled = true;
-	if (t->state == TASK_WAITING && !t->shielded)
+	if (is_waiting(t) && !t->shielded)
 		interrupt(t, -ECANCELED);
+}
+
+/* --- the task table --- */
+
+/* Who t awaits in task_await; NULL: nobody. */
+static const struct task *awaited_by(const struct task *t)
+{
+	if (!is_waiting(t) || t->waiting->abandon != stop_awaiting)
+		return NULL;
+	return container_of(t->waiting, struct await_wait, waiter)->awaited;
+}
+
+static enum task_state state_of(const struct task *t)
+{
+	if (is_waiting(t))
+		return TASK_WAITING;
+	if (t->ended)
+		return TASK_ENDED;
+	return t == t->loop->running ? TASK_RUNNING : TASK_READY;
+}
+
+static const char *awaits(const struct task *t)
+{
+	if (is_waiting(t))
+		return t->waiting->what;
+	return state_of(t) == TASK_READY ? "its turn" : NULL;
+}
+
+void loop_each_task(struct loop *l, task_visit_fn fn, void *arg)
+{
+	list_for_each_safe (node, &l->tasks) {
+		const struct task *t = container_of(node, struct task, all);
+		const struct task *awaited = awaited_by(t);
+		struct task_info info = {
+			.name = task_name(t),
+			.id = t->id,
+			.state = state_of(t),
+			.awaits = awaits(t),
+			.awaits_id = awaited ? awaited->id : 0,
+			.born_us = t->born_us,
+			.since_us = t->since_us,
+			.cancelled = t->cancelled,
+			.shielded = t->shielded,
+			.detached = t->detached,
+		};
+		fn(arg, t, &info);
+	}
 }
 
 bool task_cancelled(void)
 {
-	struct task *t = task_self();
+	struct task *t = self();
 	return t && t->cancelled;
 }
 
 int task_check(void)
 {
-	struct task *t = task_self();
+	struct task *t = self();
 	if (t->cancelled && !t->shielded)
 		return -ECANCELED;
 	return t->deadline.us <= loop_now_us(t->loop) ? -ETIMEDOUT : 0;
@@ -277,23 +437,23 @@ int task_check(void)
 
 int task_yield(void)
 {
-	struct task *t = task_self();
+	struct task *t = self();
 	int r = task_check();
 	if (r < 0)
 		return r;
-	t->state = TASK_READY;
-	list_append(&t->loop->yielded, &t->link);
-	switch_to_loop(t);
+	t->since_us = now_us(t->loop);
+	task_queue_append(&t->loop->yielded, t);
+	leave(t->loop, t, false);
 	return task_check();
 }
 
 int task_sleep(deadline_t until)
 {
 	struct waiter w;
-	struct task *t = task_self();
+	struct task *t = self();
 	if (until.us <= loop_now_us(t->loop))
 		return task_yield();
-	waiter_init(&w, NULL);
+	waiter_init(&w, NULL, "sleep");
 	int r = task_suspend(&w, until);
 	/* Slept through, unless it is the task's own deadline that came first. */
 	return r == -ETIMEDOUT && until.us <= t->deadline.us ? 0 : r;
@@ -308,7 +468,7 @@ int task_sleep_ms(int64_t ms)
 
 deadline_t deadline_push(deadline_t by)
 {
-	struct task *t = task_self();
+	struct task *t = self();
 	deadline_t before = t->deadline;
 	t->deadline = deadline_min(before, by);
 	return before;
@@ -321,13 +481,13 @@ void deadline_pop(deadline_t before)
 
 deadline_t task_deadline(void)
 {
-	struct task *t = task_self();
+	struct task *t = self();
 	return t ? t->deadline : DEADLINE_NEVER;
 }
 
 void task_shield(struct shield *s, deadline_t by)
 {
-	struct task *t = task_self();
+	struct task *t = self();
 	*s = (struct shield){.before = t->deadline, .nested = t->shielded};
 	t->deadline = t->shielded ? deadline_min(by, t->deadline) : by;
 	t->shielded = true;
@@ -335,7 +495,7 @@ void task_shield(struct shield *s, deadline_t by)
 
 void task_unshield(const struct shield *s)
 {
-	struct task *t = task_self();
+	struct task *t = self();
 	t->shielded = s->nested;
 	t->deadline = s->before;
 }

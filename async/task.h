@@ -1,7 +1,7 @@
 /* Tasks: C functions that suspend instead of blocking (stackful coroutines).
  *
- * DESIGN. A task is a function with a pooled, guarded stack of its own (stack.h), switched to and from by Boost.Context
- * (context.h). It runs until it suspends; then the loop runs the next one that is ready. There is one primitive,
+ * DESIGN. A task is a function with a pooled, guarded stack of its own (stack.h) that is switched to and from
+ * (context.h). It runs until it suspends; then the next one that is ready runs. There is one primitive,
  * task_suspend, and every wait is built on it: the waiting task stands somewhere as a `struct waiter`, somebody calls
  * task_wake on it, or its deadline passes or it is cancelled, in which case the waiter's `abandon` takes it off the
  * place where it stood. Nothing is ever unwound behind the code's back: each of the three comes back as a return value.
@@ -13,7 +13,8 @@
  * that are spawned inherit it.
  *
  * Loop thread only: a task lives and dies on the loop that spawned it. errno belongs to the thread, not to the task: it
- * is not preserved over a suspension. */
+ * is not preserved over a suspension. The rounding mode and the other controls of floating point are the thread's, too:
+ * who changes them changes them back before suspending. */
 #pragma once
 
 #include <stdbool.h>
@@ -43,13 +44,18 @@ struct task_options {
  * -EAGAIN: no memory map is left for a stack. */
 int task_spawn(struct task **out, task_fn fn, void *arg, const struct task_options *options) must_check;
 
-/* Suspends. Wait for *t to end, free it and set *t to NULL. Returns its result. Or -ETIMEDOUT or -ECANCELED with *t
- * left as it is: it goes on and is still the caller's; -EDEADLK: it is the caller. One that has ended is awaited
- * without suspending, by a cancelled task too. */
+/* Suspends. Wait for *t to end, free it and set *t to NULL. Returns its result. One that has ended is awaited without
+ * suspending, by a cancelled task too. Or, with *t left as it is (it goes on and is still the caller's): -ETIMEDOUT or
+ * -ECANCELED; and at once
+ *  -EDEADLK: *t is the caller, or cannot end before the caller has: it awaits the caller, over however many others, or
+ *            the caller is a child of its gather;
+ *  -EBUSY:   another task is awaiting *t, whose result has one owner;
+ *  -EINVAL:  *t is detached.
+ * A future (future.h) is what many tasks await. */
 int task_await(struct task **t, deadline_t by) must_check;
 /* Has t's function returned? */
 bool task_ended(const struct task *t);
-/* Give up the right to await t: it is freed when it ends. */
+/* Give up the right to await t, which nobody is awaiting: it is freed when it ends. */
 void task_detach(struct task *t);
 /* Every suspending call of t returns -ECANCELED from now on, the one that it is in included. Idempotent. */
 void task_cancel(struct task *t);
@@ -63,6 +69,14 @@ int task_check(void) must_check;
 /* The task that is running on this thread, or NULL. */
 struct task *task_self(void);
 const char *task_name(const struct task *t);
+/* A number that no other task of the process has or had; below 2^53. */
+uint64_t task_id(const struct task *t);
+
+/* Call report for every task of the process that fails (below 0, but not -ECANCELED) while nobody can read its result:
+ * it is detached and has no `ended`, it is detached after it has failed, or it is left over when loop_run_main returns.
+ * On the task's loop thread, at a moment when report must not suspend. NULL: no report. */
+typedef void (*lost_failure_fn)(const char *name, uint64_t id, int result);
+void task_on_lost_failure(lost_failure_fn report);
 
 /* Suspends until `until`. A time in the past yields: to the tasks that are ready and to the poll, so that a task which
  * computes and yields holds nobody up. Returns 0, -ETIMEDOUT (a narrower pushed deadline) or -ECANCELED. */
@@ -86,6 +100,26 @@ struct shield {
 void task_shield(struct shield *s, deadline_t by);
 void task_unshield(const struct shield *s);
 
+/* --- the task table --- */
+
+enum task_state { TASK_READY, TASK_RUNNING, TASK_WAITING, TASK_ENDED };
+
+struct task_info {
+	const char *name;
+	uint64_t id;
+	enum task_state state;
+	const char *awaits; /* static; NULL: nothing, it runs or has ended */
+	uint64_t awaits_id; /* the task whose end it awaits; 0: none */
+	int64_t born_us;    /* CLOCK_MONOTONIC */
+	int64_t since_us;   /* when it last suspended; born_us where it never did */
+	bool cancelled, shielded, detached;
+};
+
+typedef void (*task_visit_fn)(void *arg, const struct task *t, const struct task_info *info);
+/* Call fn for each task of l that was not freed yet, the oldest first. fn neither suspends nor frees a task. Loop
+ * thread only. */
+void loop_each_task(struct loop *l, task_visit_fn fn, void *arg);
+
 /* --- for what waits are built of --- */
 
 /* A task that waits; on the stack of task_suspend's caller. */
@@ -96,9 +130,11 @@ struct waiter {
 	/* The deadline passed or the task was cancelled: leave the place. Called at most once, never after task_wake.
 	 * NULL: just unlink `link`. */
 	void (*abandon)(struct waiter *w);
+	const char *what; /* is awaited, for people to read: static */
 };
 
-void waiter_init(struct waiter *w, void (*abandon)(struct waiter *w));
+/* For a wait of the calling task. */
+void waiter_init(struct waiter *w, void (*abandon)(struct waiter *w), const char *what);
 /* Suspends until task_wake(w, result): returns result. Or w is abandoned: -ETIMEDOUT at `by` or the task's own
  * deadline, -ECANCELED. Where the task is cancelled already or the deadline has passed, w is abandoned without
  * suspending. */

@@ -394,7 +394,7 @@ int flight_await(struct flight_wait *w, struct cached **value, struct error *e)
 {
 	if (!w->over) {
 		struct flight_waiter wait = {.wait = w};
-		waiter_init(&wait.waiter, leave);
+		waiter_init(&wait.waiter, leave, "an answer that another request fetches for the cache");
 		w->waiter = &wait.waiter; // cppcheck-suppress autoVariables ; it leaves w before it goes
 		int left = task_suspend(&wait.waiter, DEADLINE_NEVER);
 		if (left < 0)

@@ -7,9 +7,11 @@
 #include "base/mem.h"
 #include "drivers/postgres/cancel.h"
 #include "drivers/postgres/connection.h"
+#include "drivers/postgres/pipeline.h"
 #include "drivers/postgres/pool.h"
 #include "drivers/postgres/sqlstate.h"
 #include "drivers/postgres/statement.h"
+#include "drivers/postgres/text.h"
 
 #define FREE_CALLS_KEPT 256
 #define KEPT_TEXT_BYTES 4096 /* a free call keeps its buffer, unless it is larger */
@@ -28,20 +30,32 @@ struct pg_call *pg_call_new(struct pg_client *c, struct pg_statement *st)
 		call->client = c;
 	}
 	call->statement = st;
+	call->running = NULL;
+	pg_text_keep(st);
 	call->connection = NULL;
 	call->waiter = NULL;
 	call->result = NULL;
 	call->state = PG_CALL_NEW;
 	call->outcome = PG_ANSWERED;
 	call->alone = call->rerun = call->begun = call->abandoned = call->counted = call->aborted = false;
+	call->unparsed = call->transaction = false;
 	call->pending = 0;
 	return call;
+}
+
+void pg_call_run(struct pg_call *lease, struct pg_statement *st)
+{
+	pg_text_keep(st);
+	pg_text_drop(lease->client, lease->running);
+	lease->running = st;
 }
 
 static void recycle(struct pg_call *call)
 {
 	struct pg_client *c = call->client;
 
+	pg_text_drop(c, call->statement);
+	pg_text_drop(c, call->running);
 	PQclear(call->result);
 	call->result = NULL;
 	if (c->free_call_count >= FREE_CALLS_KEPT || call->parameters.text.cap > KEPT_TEXT_BYTES) {
@@ -62,6 +76,8 @@ static void leave_connection(struct pg_call *call)
 		loop_defer(call->client->loop, &conn->flush);
 	}
 	if (call->pending == 0) {
+		if (call->transaction)
+			pg_pipeline_end_transaction(conn);
 		conn->calls--;
 		recycle(call);
 		return;
@@ -134,7 +150,7 @@ int pg_call_wait(struct pg_call *call, struct pg_limit *limit, struct error *e)
 			limit->by.us = call->placed_us + limit->timeout_us;
 		call->rewait_us = waiting && limit->timeout_us ? acquire_by.us - limit->timeout_us : INT64_MIN;
 		struct waiter w;
-		waiter_init(&w, NULL);
+		waiter_init(&w, NULL, waiting ? "a PostgreSQL connection" : "an answer from PostgreSQL");
 		call->waiter = &w;
 		int r = task_suspend(&w, deadline_min(acquire_by, limit->by));
 		call->waiter = NULL;
@@ -177,7 +193,7 @@ static bool run_again(struct pg_call *call, enum pg_queue queue)
 		return false;
 	PQclear(call->result);
 	call->result = NULL;
-	call->aborted = false;
+	call->aborted = call->unparsed = false;
 	call->pending = 0;
 	call->connection = NULL;
 	pg_pool_resubmit(call, queue);

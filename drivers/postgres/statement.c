@@ -48,11 +48,64 @@ static void grow_table(struct pg_client *c)
 	c->statement_capacity = capacity;
 }
 
+void pg_statement_name(char *out, size_t size, unsigned index, uint32_t generation)
+{
+	snprintf(out, size, "g%u_%u", index, generation);
+}
+
 static void next_generation(struct pg_client *c, struct pg_statement *st)
 {
 	st->generation++;
-	if (c->source->config->prepare)
-		snprintf(st->name, sizeof(st->name), "g%u_%u", st->index, st->generation);
+	if (c->source->config->prepare && !st->nameless)
+		pg_statement_name(st->name, sizeof(st->name), st->index, st->generation);
+}
+
+static void take_index(struct pg_client *c, struct pg_statement *st)
+{
+	if (c->free_index_count == 0) {
+		st->index = c->next_index++;
+		return;
+	}
+	const struct pg_free_index *freed = &c->free_indexes[--c->free_index_count];
+	st->index = freed->index;
+	st->generation = freed->generation;
+}
+
+static void give_index(struct pg_client *c, const struct pg_statement *st)
+{
+	if (c->free_index_count == c->free_index_capacity) {
+		c->free_index_capacity = c->free_index_capacity ? 2 * c->free_index_capacity : 64;
+		c->free_indexes = mem_realloc_array(c->free_indexes, c->free_index_capacity, sizeof(*c->free_indexes));
+	}
+	c->free_indexes[c->free_index_count++] = (struct pg_free_index){st->index, st->generation};
+}
+
+struct pg_statement *pg_statement_new(struct pg_client *c, const struct pg_action *action, bool nameless)
+{
+	struct pg_statement *st = mem_zalloc(sizeof(*st));
+	unsigned count = action->sql.parameter_count;
+
+	st->action = action;
+	st->nameless = nameless;
+	if (!nameless)
+		take_index(c, st);
+	st->sql = action->sql.text;
+	st->types = mem_zalloc((count + 1) * sizeof(*st->types));
+	st->parameters = mem_zalloc((count + 1) * sizeof(*st->parameters));
+	list_init(&st->learners);
+	return st;
+}
+
+void pg_statement_free(struct pg_client *c, struct pg_statement *st)
+{
+	if (!st->nameless)
+		give_index(c, st);
+	free(st->wrapped);
+	free(st->types);
+	free(st->parameters);
+	pg_layout_drop(st->layout);
+	PQclear(st->refusal);
+	free(st);
 }
 
 struct pg_statement *pg_statement_of(struct pg_client *c, const struct pg_action *action)
@@ -60,36 +113,21 @@ struct pg_statement *pg_statement_of(struct pg_client *c, const struct pg_action
 	if (2 * c->statement_count >= c->statement_capacity)
 		grow_table(c);
 	struct pg_statement **slot = slot_of(c->statements, c->statement_capacity, action);
-	struct pg_statement *st = *slot;
-	if (st)
-		return st;
-
-	st = mem_zalloc(sizeof(*st));
-	unsigned count = action->sql.parameter_count;
-	st->action = action;
-	st->index = c->statement_count++;
-	st->sql = action->sql.text;
-	st->types = mem_zalloc((count + 1) * sizeof(*st->types));
-	st->parameters = mem_zalloc((count + 1) * sizeof(*st->parameters));
-	list_init(&st->learners);
-	*slot = st;
-	return st;
+	if (!*slot) {
+		*slot = pg_statement_new(c, action, false);
+		c->statement_count++;
+	}
+	return *slot;
 }
 
 void pg_statements_done(struct pg_client *c)
 {
 	for (unsigned i = 0; i < c->statement_capacity; i++) {
-		struct pg_statement *st = c->statements[i];
-		if (!st)
-			continue;
-		free(st->wrapped);
-		free(st->types);
-		free(st->parameters);
-		pg_layout_drop(st->layout);
-		PQclear(st->refusal);
-		free(st);
+		if (c->statements[i])
+			pg_statement_free(c, c->statements[i]);
 	}
 	free(c->statements);
+	free(c->free_indexes);
 }
 
 void pg_statement_forget(struct pg_statement *st, uint32_t generation)
@@ -132,7 +170,8 @@ struct lesson {
 	struct pg_limit *limit;
 	struct error *error;
 	struct pg_place place;
-	bool lost; /* the connection broke: it was not the statement's fault */
+	bool within; /* a transaction that has begun and must go on */
+	bool lost;   /* the connection broke: it was not the statement's fault */
 };
 
 /* Suspends. Wait for what was sent on the lease. *out (may be NULL) takes what came; the caller clears it. A failure of
@@ -169,24 +208,72 @@ static int explain(struct lesson *l, int r, PGresult *result)
 	return r;
 }
 
-/* Suspends. PREPARE and DESCRIBE in one exchange, in a transaction where the server behind a pooler changes with it. */
-static int prepare(struct lesson *l, const char *sql, PGresult **out)
+/* What is sent together runs in a transaction where the server behind a pooler changes with it; within one that is
+ * under way a savepoint keeps its failure from it. */
+static void begin_exchange(struct lesson *l)
+{
+	if (l->within)
+		pg_pipeline_command(l->lease->connection, l->lease, "savepoint gatherd_learn");
+	else if (!l->client->source->config->prepare)
+		pg_pipeline_command(l->lease->connection, l->lease, "begin read only");
+}
+
+static void end_exchange(struct lesson *l)
+{
+	if (l->within)
+		pg_pipeline_command(l->lease->connection, l->lease, "release savepoint gatherd_learn");
+	else if (!l->client->source->config->prepare)
+		pg_pipeline_command(l->lease->connection, l->lease, "commit");
+}
+
+/* Suspends. What was sent has failed: make the transaction around it go on. */
+static int restore(struct lesson *l)
+{
+	PGresult *result;
+
+	pg_pipeline_command(l->lease->connection, l->lease, "rollback to savepoint gatherd_learn");
+	pg_pipeline_query(l->lease->connection, l->lease, "release savepoint gatherd_learn", 0, NULL);
+	int r = exchange(l, &result);
+	if (r < 0)
+		return explain(l, r, result);
+	PQclear(result);
+	return 0;
+}
+
+/* Suspends. PREPARE and DESCRIBE in one exchange; before them what had the name's index goes. */
+static int prepare_once(struct lesson *l, const char *sql, PGresult **out)
 {
 	struct pg_statement *st = l->statement;
 	struct pg_connection *conn = l->lease->connection;
-	bool named = l->client->source->config->prepare;
 
 	next_generation(l->client, st);
-	if (!named)
-		pg_pipeline_command(conn, l->lease, "begin read only");
+	begin_exchange(l);
+	pg_pipeline_deallocate(conn, l->lease, st);
 	pg_pipeline_prepare(conn, l->lease, st->name, sql, st->action->sql.parameter_count, st->types);
 	pg_pipeline_describe(conn, l->lease, st->name);
-	if (!named)
-		pg_pipeline_command(conn, l->lease, "commit");
+	end_exchange(l);
 	int r = exchange(l, out);
-	if (r == 0 && named)
+	if (r == 0 && *st->name)
 		pg_connection_prepared(conn, st);
-	return r;
+	if (!l->within || !*out || !pg_failed(*out) || l->lost)
+		return r;
+	int restored = restore(l);
+	if (restored == 0)
+		return r;
+	PQclear(*out);
+	*out = NULL;
+	return restored;
+}
+
+/* Suspends. The server may have lost what was to go: then there is nothing to do for it any more. */
+static int prepare(struct lesson *l, const char *sql, PGresult **out)
+{
+	int r = prepare_once(l, sql, out);
+
+	if (r == 0 || !*out || !pg_sqlstate_is(*out, "26000") || l->lease->state == PG_CALL_ENDED)
+		return r;
+	PQclear(*out);
+	return prepare_once(l, sql, out);
 }
 
 /* Which parameter can't the server type? The message is in the server's language, but $n is not. */
@@ -199,7 +286,7 @@ static unsigned untyped_parameter(const PGresult *result)
 
 static Oid declared_type(const struct pg_action *action, unsigned i)
 {
-	return action->declared[i] ? action->declared[i] : PG_OID_TEXT;
+	return action->declared && action->declared[i] ? action->declared[i] : PG_OID_TEXT;
 }
 
 /* Give the parameter that the server asks about its declared type; all of them where it does not say which. False:
@@ -280,11 +367,9 @@ static int look_up_types(struct lesson *l, const PGresult *description)
 		buf_char(&list, '}');
 		const char *value = buf_cstr(&list);
 		struct pg_connection *conn = l->lease->connection;
-		if (!l->client->source->config->prepare)
-			pg_pipeline_command(conn, l->lease, "begin read only");
+		begin_exchange(l);
 		pg_pipeline_query(conn, l->lease, pg_types_query, 1, &value);
-		if (!l->client->source->config->prepare)
-			pg_pipeline_command(conn, l->lease, "commit");
+		end_exchange(l);
 		buf_done(&list);
 		r = exchange(l, &rows);
 		if (r < 0)
@@ -469,6 +554,37 @@ static int learn(struct pg_client *c, struct pg_statement *st, struct pg_limit *
 	return r;
 }
 
+/* The last attempt to learn st has ended so. */
+static void learned(struct pg_statement *st, int r)
+{
+	st->knowledge = r == 0 ? PG_KNOWN : PG_UNKNOWN;
+	st->learn_result = r;
+	st->learned++;
+	while (!list_empty(&st->learners))
+		task_wake(container_of(st->learners.next, struct waiter, link), 0);
+}
+
+int pg_statement_learn_within(struct pg_client *c, struct pg_statement *st, struct pg_call *lease,
+			      const struct pg_place *place, struct pg_limit *limit, struct error *e)
+{
+	struct lesson l = {
+		.client = c,
+		.statement = st,
+		.lease = lease,
+		.limit = limit,
+		.error = e,
+		.place = *place,
+		.within = true,
+	};
+
+	st->knowledge = PG_LEARNING;
+	/* What fails here may be fine elsewhere: those who wait look for themselves. */
+	st->learn_error = ERROR_INIT;
+	int r = learn_on_lease(&l);
+	learned(st, r);
+	return r;
+}
+
 /* Suspends. Wait for the task that learns st. Returns 1: look again; or the failure that the server gave it. */
 static int wait_for_learner(struct pg_client *c, struct pg_statement *st, const struct pg_limit *limit, struct error *e)
 {
@@ -478,7 +594,7 @@ static int wait_for_learner(struct pg_client *c, struct pg_statement *st, const 
 	unsigned round = st->learned;
 	struct waiter w;
 
-	waiter_init(&w, NULL);
+	waiter_init(&w, NULL, "the types of a PostgreSQL statement");
 	list_append(&st->learners, &w.link);
 	int r = task_suspend(&w, by);
 	if (r < 0)
@@ -505,11 +621,7 @@ int pg_statement_learn(struct pg_client *c, struct pg_statement *st, struct pg_l
 		st->knowledge = PG_LEARNING;
 		st->learn_error = ERROR_INIT;
 		int r = learn(c, st, limit, &st->learn_error);
-		st->knowledge = r == 0 ? PG_KNOWN : PG_UNKNOWN;
-		st->learn_result = r;
-		st->learned++;
-		while (!list_empty(&st->learners))
-			task_wake(container_of(st->learners.next, struct waiter, link), 0);
+		learned(st, r);
 		if (r < 0 && e)
 			*e = st->learn_error;
 		if (r < 0)

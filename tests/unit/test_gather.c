@@ -287,6 +287,31 @@ static int inherits_the_deadline(void *arg)
 	return task_sleep_ms(60000);
 }
 
+static int finish_shielded(void *arg)
+{
+	struct shield s;
+	task_shield(&s, DEADLINE_NEVER);
+	int r = task_sleep_ms(30);
+	++*(int *)arg;
+	task_unshield(&s);
+	return r;
+}
+
+LOOP_TEST(a_shield_with_a_deadline_does_not_end_the_wait_for_the_children)
+{
+	int finished = 0;
+	struct gather g;
+	gather_init(&g, GATHER_ALL);
+	ck_assert_int_eq(gather_add(&g, "child", finish_shielded, &finished), 0);
+	ck_assert_int_eq(task_yield(), 0);
+	struct shield s;
+	task_shield(&s, deadline_in_ms(1));
+	gather_done(&g);
+	task_unshield(&s);
+	ck_assert_int_eq(finished, 1);
+	return 0;
+}
+
 LOOP_TEST(children_have_the_deadline_of_their_parent)
 {
 	struct gather g;
@@ -317,5 +342,6 @@ int main(void)
 	tcase_add_test(c, the_wait_for_all_is_woken_once);
 	tcase_add_test(c, a_shielded_child_is_waited_for);
 	tcase_add_test(c, children_have_the_deadline_of_their_parent);
+	tcase_add_test(c, a_shield_with_a_deadline_does_not_end_the_wait_for_the_children);
 	return run_suite(s);
 }

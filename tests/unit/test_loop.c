@@ -612,8 +612,11 @@ LOOP_TEST(the_end_of_a_wait_leaves_a_new_descriptor_alone)
 	ck_assert_int_eq(task_yield(), 0);
 	task_cancel(reader); /* ready, behind this task */
 	struct task *closer = spawn(close_and_reopen, &fd);
-	list_remove(&closer->link); /* ahead of it */
-	list_prepend(&loop_current()->ready, &closer->link);
+	struct task_queue *ready = &loop_current()->ready;
+	ck_assert(ready->first == reader && ready->last == closer && reader->next == closer);
+	*ready = (struct task_queue){closer, reader}; /* ahead of it */
+	closer->next = reader;
+	reader->next = NULL;
 	ck_assert_int_eq(task_await(&reader, DEADLINE_NEVER), -ECANCELED);
 	ck_assert_int_eq(task_await(&closer, DEADLINE_NEVER), EPOLLIN);
 	close(fd);

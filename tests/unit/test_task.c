@@ -270,7 +270,7 @@ static int wake_it(void *arg)
 LOOP_TEST(a_wake_reaches_only_the_wait_that_it_is_for)
 {
 	struct waiter w;
-	waiter_init(&w, NULL);
+	waiter_init(&w, NULL, "a wake");
 	struct task *t = spawn(wake_it, &w);
 	int64_t before_us = monotonic_us();
 	ck_assert_int_eq(task_sleep_ms(5), 0);
@@ -307,6 +307,38 @@ START_TEST(tasks_run_in_the_order_they_became_ready)
 	ck_assert_int_eq(loop_run_main(in_order, NULL), 0);
 }
 END_TEST
+
+static struct {
+	struct waiter waiters[2];
+	bool stop;
+} ping;
+
+static int wake_the_other(void *arg)
+{
+	intptr_t side = (intptr_t)arg;
+	while (!ping.stop) {
+		waiter_init(&ping.waiters[side], NULL, "the other side");
+		task_wake(&ping.waiters[!side], 0);
+		ck_assert_int_eq(task_suspend(&ping.waiters[side], DEADLINE_NEVER), 0);
+	}
+	task_wake(&ping.waiters[!side], 0);
+	return 0;
+}
+
+/* Two tasks that are never both asleep: each switches straight to the other, and yet timers fire. */
+LOOP_TEST(tasks_that_wake_each_other_leave_the_loop_its_turn)
+{
+	struct loop_stats before = loop_stats(loop_current());
+	struct task *t[2] = {spawn(wake_the_other, (void *)0), spawn(wake_the_other, (void *)1)};
+	ck_assert_int_eq(task_sleep_ms(5), 0);
+	ping.stop = true;
+	ck_assert_int_eq(join(t[0]), 0);
+	ck_assert_int_eq(join(t[1]), 0);
+	struct loop_stats after = loop_stats(loop_current());
+	ck_assert_uint_gt(after.switches - before.switches, 4096);
+	ck_assert_uint_gt(after.turns, before.turns);
+	return 0;
+}
 
 static int many_sleepers(void *arg)
 {
@@ -377,6 +409,7 @@ int main(void)
 	tcase_add_test(c, a_shield_in_a_shield_lasts_no_longer_than_the_outer_one);
 	tcase_add_test(c, a_wake_reaches_only_the_wait_that_it_is_for);
 	tcase_add_test(c, tasks_run_in_the_order_they_became_ready);
+	tcase_add_test(c, tasks_that_wake_each_other_leave_the_loop_its_turn);
 	tcase_add_test(c, thousands_sleep_at_once);
 	tcase_add_test(c, a_descriptor_is_awaited);
 	return run_suite(s);

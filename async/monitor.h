@@ -1,0 +1,33 @@
+/* Debug mode: who blocks a loop, and where, is told while it is blocked; who calls from a wrong thread, too.
+ *
+ * DESIGN. A turn of a loop is what it runs between two polls. Its loop notes when one begins and that it has ended: a
+ * reading of the clock or two a turn, none a task or a callback. A watchdog thread looks at those notes some times in
+ * slow_callback; of a turn that has lasted that long it asks by a signal, whose handler, on the loop's own thread and
+ * an alternate stack, takes the running task's name and a back-trace. The watchdog turns them into words and logs them:
+ * once a turn, while it lasts, so that a loop which hangs for good has been told of. When such a turn ends a second
+ * line says how long it took.
+ *
+ * The signal restarts system calls, but a few (nanosleep, poll) end early by one: only in a turn that blocks anyway. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "async/loop.h"
+
+/* Start the watchdog: turns of slow_us and longer are slow. Main thread, before any loop. Returns 0 or -errno. */
+int monitor_start(int64_t slow_us) must_check;
+/* End it. No loop may be watched. Nothing where it was not started. */
+void monitor_stop(void);
+/* Is debug mode on? Any thread. */
+bool monitor_running(void);
+
+/* Watch l, of that worker, from now on; does nothing where debug mode is off. On l's thread, which has an
+ * alternate signal stack (overflow.h). Returns 0 or -errno. */
+int monitor_watch(struct loop *l, unsigned worker) must_check;
+/* Not any more. On l's thread. Idempotent. */
+void monitor_unwatch(struct loop *l);
+
+/* `function`, which is for a loop's thread (or a task) only, was called on another one: log it with a back-trace, once
+ * for each way of calls that leads there. Returns whether it was logged. Any thread. */
+bool monitor_wrong_thread(const char *function);
