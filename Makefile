@@ -14,14 +14,14 @@ B        := build$(if $(SANITIZE),/$(subst $(comma),-,$(SANITIZE)))
 PREFIX   ?= /usr/local
 VERSION  := 0.1.0
 
-MODULES  := base async config drivers drivers/postgres drivers/mongo drivers/http drivers/files handlers handlers/gather daemon
+MODULES  := base async config drivers drivers/postgres drivers/mongo drivers/http drivers/files handlers handlers/gather handlers/module daemon
 SOURCES  := $(sort $(wildcard $(addsuffix /*.c,$(MODULES))))
 OBJECTS  := $(SOURCES:%.c=$B/obj/%.o)
 LIBRARY  := $(filter-out $B/obj/daemon/main.o,$(OBJECTS))
 UNITS    := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_BIN := $(UNITS:tests/unit/%.c=$B/tests/%)
 
-PACKAGES := libh2o-evloop libpq libmongoc-1.0 libcurl yaml-0.1 libpcre2-8 openssl zlib
+PACKAGES := libh2o-evloop libpq libmongoc-1.0 libcurl yaml-0.1 libpcre2-8 openssl zlib libdw
 PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES))
 # jemalloc: a fifth less CPU than glibc's malloc for what libpq allocates; the sanitizers bring their own.
 PKG_LIBS   = $(shell pkg-config --libs $(PACKAGES)) -lboost_context -lm $(if $(SANITIZE),,-Wl,--no-as-needed -ljemalloc)
@@ -34,7 +34,9 @@ HARDEN   := -fstack-protector-strong -fstack-clash-protection $(if $(SANITIZE),,
 override CPPFLAGS += -I. -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -DGATHERD_VERSION='"$(VERSION)"'
 override CFLAGS   += -std=gnu17 $(OPTIMIZE) -g -fno-omit-frame-pointer -pthread $(WARNINGS) $(HARDEN) \
                      $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
-override LDFLAGS  += -pthread -rdynamic -Wl,-z,relro,-z,now $(if $(SANITIZE),-fsanitize=$(SANITIZE))
+# What modules may call, and nothing else.
+EXPORT   := -Wl,--export-dynamic-symbol='gd_*'
+override LDFLAGS  += -pthread -Wl,-z,relro,-z,now $(if $(SANITIZE),-fsanitize=$(SANITIZE))
 
 .PHONY: all demo check check-unit check-e2e units bench lint format install clean setup
 .DELETE_ON_ERROR:
@@ -44,7 +46,7 @@ all: $B/gatherd
 
 $B/gatherd: $(OBJECTS)
 	@echo "  LD  $@"
-	@$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+	@$(CC) $(LDFLAGS) $(EXPORT) -o $@ $^ $(PKG_LIBS)
 
 $B/obj/%.o: %.c $B/flags
 	@mkdir -p $(@D)
@@ -59,6 +61,11 @@ $B/tests/%: $B/obj/tests/unit/%.o $B/libgatherd.a
 	@mkdir -p $(@D)
 	@echo "  LD  $@"
 	@$(CC) $(LDFLAGS) -o $@ $< $B/libgatherd.a $(PKG_LIBS) $(shell pkg-config --libs check)
+
+$B/bench/tasks: $B/obj/bench/tasks.o $B/libgatherd.a
+	@mkdir -p $(@D)
+	@echo "  LD  $@"
+	@$(CC) $(LDFLAGS) -o $@ $< $B/libgatherd.a $(PKG_LIBS)
 
 # A change of the flags rebuilds; -Werror alone does not.
 FLAGS_NOW := $(filter-out -Werror,$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS))
@@ -80,7 +87,7 @@ check: setup
 	@scripts/check $(T)
 
 bench: setup
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory all $B/bench/tasks
 	@bench/run
 
 lint:
@@ -94,6 +101,10 @@ install: $B/gatherd
 	install -D -m 0755 $B/gatherd $(DESTDIR)$(PREFIX)/bin/gatherd
 	install -D -m 0644 systemd/gatherd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/gatherd.service
 	sed -i 's|@PREFIX@|$(PREFIX)|g' $(DESTDIR)$(PREFIX)/lib/systemd/system/gatherd.service
+	install -D -m 0644 include/gatherd.h $(DESTDIR)$(PREFIX)/include/gatherd.h
+	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' include/gatherd.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/gatherd.pc
+	chmod 0644 $(DESTDIR)$(PREFIX)/lib/pkgconfig/gatherd.pc
 
 clean:
 	rm -rf build

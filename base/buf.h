@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -12,11 +13,17 @@ struct buf {
 	char *data;
 	size_t len;
 	size_t cap;
+	size_t limit; /* of len, for who renders much and looks at buf_over; 0: none. Appending goes beyond it */
 };
 
 #define BUF_INIT ((struct buf){0})
 
 void buf_done(struct buf *b);
+/* Has it more than its limit? Then there is no sense in rendering any more. */
+static inline bool buf_over(const struct buf *b)
+{
+	return b->limit && b->len > b->limit;
+}
 /* Make room for n more bytes; data may move. */
 void buf_reserve(struct buf *b, size_t n);
 void buf_printf(struct buf *b, const char *format, ...) printf_like(2, 3);

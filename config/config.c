@@ -47,28 +47,40 @@ static void check_pools(struct decoder *dc, const struct node *root, struct conf
 	}
 }
 
-/* How long a step may take, from when it starts. */
-static int64_t step_longest_us(const struct config *c, const struct config_endpoint *e, const struct config_step *s)
+/* How long a call within an endpoint's budget may take, own_us: its own time-out or 0. */
+static int64_t call_longest_us(const struct config *c, const struct config_endpoint *e, int64_t own_us)
 {
 	int64_t budget = e->timeout_us ? e->timeout_us : c->server.request_timeout_us;
-	int64_t own = s->timeout_us ? s->timeout_us : s->source->timeout_us;
-	return own && own < budget ? own : budget;
+	return own_us && own_us < budget ? own_us : budget;
+}
+
+/* The longest call of this source that e may make. A handler may call any source. */
+static int64_t endpoint_longest_us(const struct config *c, const struct config_endpoint *e,
+				   const struct config_source *source)
+{
+	int64_t longest_us = e->handler.function ? call_longest_us(c, e, source->timeout_us) : 0;
+	for (size_t i = 0; i < e->step_count; i++) {
+		const struct config_step *s = &e->steps[i];
+		int64_t us = call_longest_us(c, e, s->timeout_us ? s->timeout_us : source->timeout_us);
+		if (s->source == source && us > longest_us)
+			longest_us = us;
+	}
+	return longest_us;
 }
 
 static void set_longest(struct config *c)
 {
 	for (size_t i = 0; i < c->source_count; i++) {
 		struct config_source *source = &c->sources[i];
+		/* What has no endpoint's budget: the background tasks of modules. */
+		int64_t own_us = source->timeout_us ? source->timeout_us : c->server.request_timeout_us;
 		for (size_t j = 0; j < c->endpoint_count; j++) {
-			const struct config_endpoint *e = &c->endpoints[j];
-			for (size_t k = 0; k < e->step_count; k++) {
-				int64_t us = step_longest_us(c, e, &e->steps[k]);
-				if (e->steps[k].source == source && us > source->longest_us)
-					source->longest_us = us;
-			}
+			int64_t us = endpoint_longest_us(c, &c->endpoints[j], source);
+			if (us > source->longest_us)
+				source->longest_us = us;
 		}
-		if (source->longest_us == 0) /* no step has it */
-			source->longest_us = source->timeout_us ? source->timeout_us : c->server.request_timeout_us;
+		if (source->longest_us == 0 || (c->module_count > 0 && own_us > source->longest_us))
+			source->longest_us = own_us;
 	}
 }
 

@@ -46,11 +46,17 @@ struct config_server {
 	unsigned max_requests;
 	int64_t request_timeout_us;
 	int64_t drain_timeout_us;
+	int64_t idle_timeout_us;
+	int64_t read_timeout_us;
+	int64_t write_timeout_us;
 	size_t body_limit;
+	size_t reply_limit; /* bytes of a rendered reply */
 	size_t cache_size; /* bytes of all cached results */
 	struct config_network *trusted_proxies;
 	size_t trusted_proxy_count;
 	bool explain;
+	bool debug;               /* also where GATHERD_DEBUG=1 asks for it */
+	int64_t slow_callback_us; /* debug: of a turn of the loop */
 };
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
@@ -241,6 +247,19 @@ struct config_step {
 	const struct node *content; /* of write and append: text, or JSON where it is no text */
 };
 
+/* A shared object with handlers in C or background tasks. */
+struct config_module {
+	const char *path; /* with a "/" in it */
+	struct mark at;   /* where it is named first */
+};
+
+/* handler: module.so:function */
+struct config_handler {
+	size_t module;        /* index in config.modules */
+	const char *function; /* NULL: there is no handler */
+	struct mark at;
+};
+
 /* An endpoint's `headers:` at most. */
 enum { CONFIG_MAX_REPLY_HEADERS = 12 };
 
@@ -265,6 +284,7 @@ struct config_endpoint {
 	int semaphore;               /* index in config.semaphores; -1: none */
 	struct config_cache cache;
 	struct config_rate rate;
+	struct config_handler handler; /* instead of steps and respond */
 };
 
 struct config {
@@ -275,6 +295,8 @@ struct config {
 	size_t semaphore_count;
 	struct config_source *sources;
 	size_t source_count;
+	struct config_module *modules; /* those of `modules`, then those that only handlers name */
+	size_t module_count;
 	struct config_endpoint *endpoints;
 	size_t endpoint_count;
 };

@@ -240,8 +240,12 @@ void check_endpoint(struct decoder *dc, const struct node *mapping, void *object
 
 	add_path_parameters(dc, e);
 	check_names(dc, e);
-	if (!node_member(mapping, "gather") && !node_member(mapping, "respond"))
-		decode_error(dc, mapping->at, "%s: \"gather\" is missing (or \"respond\", for a constant)", e->name);
+	bool handler = node_member(mapping, "handler");
+	if (handler)
+		check_handler(dc, mapping);
+	else if (!node_member(mapping, "gather") && !node_member(mapping, "respond"))
+		decode_error(dc, mapping->at,
+			     "%s: \"gather\" is missing (or \"respond\", for a constant; or \"handler\")", e->name);
 	if (e->headers)
 		check_headers(dc, e->headers);
 	check_endpoint_policies(dc, mapping, e);

@@ -37,8 +37,17 @@ static const struct key server_keys[] = {
 	 .maximum = 24 * HOURS, .initial = "10s", .help = "The budget of a request; 504 when it is used up."},
 	{"drain_timeout", KEY_DURATION, INTO(struct config_server, drain_timeout_us), .minimum = 0,
 	 .maximum = 24 * HOURS, .initial = "30s", .help = "How long running requests may take to end at SIGTERM."},
+	{"idle_timeout", KEY_DURATION, INTO(struct config_server, idle_timeout_us), .minimum = SECONDS,
+	 .maximum = 24 * HOURS, .initial = "60s", .help = "How long a connection may wait for its next request."},
+	{"read_timeout", KEY_DURATION, INTO(struct config_server, read_timeout_us), .minimum = SECONDS,
+	 .maximum = 24 * HOURS, .initial = "30s", .help = "How long a request's body may take to come; 408 beyond it."},
+	{"write_timeout", KEY_DURATION, INTO(struct config_server, write_timeout_us), .minimum = SECONDS,
+	 .maximum = 24 * HOURS, .initial = "60s",
+	 .help = "In each of these a client takes 64 KiB of a reply, or the rest; or its connection is closed."},
 	{"body_limit", KEY_SIZE, INTO(struct config_server, body_limit), .minimum = 0, .maximum = 1 << 30,
 	 .initial = "1MiB", .help = "The largest request body; 413 beyond it."},
+	{"reply_limit", KEY_SIZE, INTO(struct config_server, reply_limit), .minimum = 1 << 10,
+	 .maximum = INT64_C(1) << 40, .initial = "64MiB", .help = "The largest reply that is rendered; 500 beyond it."},
 	{"cache_size", KEY_SIZE, INTO(struct config_server, cache_size), .minimum = 0, .maximum = INT64_C(1) << 40,
 	 .initial = "64MiB", .help = "Memory for all cached results; those least recently used go first."},
 	{"trusted_proxies", KEY_CUSTOM, .decode = decode_proxies,
@@ -48,8 +57,10 @@ static const struct key server_keys[] = {
 		 "socket."},
 	{"explain", KEY_BOOL, INTO(struct config_server, explain), .initial = "false",
 	 .help = "Answer Gatherd-Explain: 1 with Server-Timing: what each step waited and ran."},
-	LATER("debug"),
-	LATER("slow_callback"),
+	{"debug", KEY_BOOL, INTO(struct config_server, debug), .initial = "false",
+	 .help = "Debug mode: tell who blocks a worker and where, measure stacks; GATHERD_DEBUG=1 does the same."},
+	{"slow_callback", KEY_DURATION, INTO(struct config_server, slow_callback_us), .minimum = MS, .maximum = HOURS,
+	 .initial = "100ms", .help = "In debug mode: a turn of a worker's loop that takes so long is told of."},
 };
 static const struct section section_server = {.name = "server", .what = "server", SECTION(server_keys)};
 
@@ -589,10 +600,12 @@ static const struct key endpoint_keys[] = {
 	 .help = "Requests of one client: 100/s, 100/m or 100/h; 429 beyond it."},
 	{"cache", KEY_CUSTOM, .decode = decode_cache, INTO(struct config_endpoint, cache), .shape = CACHE_SHAPE,
 	 .help = "Keep the reply for so long, by what its references evaluate to."},
+	{"handler", KEY_CUSTOM, .decode = decode_handler, INTO(struct config_endpoint, handler),
+	 .shape = "{\"type\":\"string\",\"pattern\":\"^.+:[A-Za-z_][A-Za-z0-9_]*$|\\\\$\\\\{\"}",
+	 .help = "A function in C that answers, instead of gather and respond: module.so:function."},
 	LATER("auth"),
 	LATER("stream"),
 	LATER("listen"),
-	LATER("handler"),
 	LATER("explain"),
 };
 const struct section section_endpoint = {
@@ -600,7 +613,7 @@ const struct section section_endpoint = {
 	.what = "an endpoint",
 	SECTION(endpoint_keys),
 	.check = check_endpoint,
-	.shape = ",\"anyOf\":[{\"required\":[\"gather\"]},{\"required\":[\"respond\"]}]",
+	.shape = ",\"anyOf\":[{\"required\":[\"gather\"]},{\"required\":[\"respond\"]},{\"required\":[\"handler\"]}]",
 };
 
 /* --- the whole ------------------------------------------------------------------------------------------------- */
@@ -621,6 +634,9 @@ static const struct key root_keys[] = {
 		  "[{\"$ref\":\"#/$defs/postgres\"},{\"$ref\":\"#/$defs/mongodb\"},{\"$ref\":\"#/$defs/http\"},"
 		  "{\"$ref\":\"#/$defs/files\"}]}}",
 	 .help = "Databases, services and folders by name."},
+	{"modules", KEY_CUSTOM, .decode = decode_modules,
+	 .shape = "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"minLength\":1}}",
+	 .help = "Shared objects beside those that handlers name: what they start runs, too."},
 	{"endpoints", KEY_CUSTOM, .required = true, .decode = decode_endpoints,
 	 .shape = "{\"type\":\"object\",\"minProperties\":1,\"propertyNames\":{\"pattern\":"
 		  "\"^(GET|POST|PUT|PATCH|DELETE) /[^ "

@@ -21,7 +21,7 @@ struct decoder {
 	/* Every source that was named, also those that are wrong: one mistake is not reported at each step again. */
 	const char **source_names;
 	size_t source_name_count;
-	size_t semaphore_capacity;
+	size_t semaphore_capacity, module_capacity;
 	struct config_endpoint *endpoint;   /* whose keys are being decoded */
 	bool broken;                        /* it uses a source that is wrong, which was reported there */
 	const struct node *gather;          /* its steps */
@@ -174,6 +174,7 @@ decode_fn decode_endpoints, decode_parameters;                         /* config
 decode_fn decode_type, decode_items, decode_properties, decode_body;   /* config_schema.c */
 decode_fn decode_gather, decode_on_error, decode_sql, decode_write;    /* config_step.c */
 decode_fn decode_cache, decode_rate, decode_join;                      /* config_policy.c */
+decode_fn decode_modules, decode_handler;                              /* config_module.c */
 /* root with what the files of `include` hold beside it; root itself where there is none. config_include.c. */
 const struct node *include_files(struct decoder *dc, const struct node *root);
 /* Read a regular file of at most max bytes; text lives in the arena, NUL-terminated. Reported at `at` where it can't be
@@ -182,6 +183,8 @@ const char *read_text_file(struct decoder *dc, struct mark at, const char *path,
 void check_source(struct decoder *dc, const struct node *mapping, void *object);
 void check_http(struct decoder *dc, const struct node *mapping, void *object);
 void check_endpoint(struct decoder *dc, const struct node *mapping, void *object);
+/* What can't stand beside an endpoint's handler; config_module.c. */
+void check_handler(struct decoder *dc, const struct node *mapping);
 void check_parameter(struct decoder *dc, const struct node *mapping, void *object);
 void check_schema(struct decoder *dc, const struct node *mapping, void *object);
 void check_root(struct decoder *dc, const struct node *mapping, void *object); /* config.c */

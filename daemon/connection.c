@@ -36,15 +36,16 @@ enum state {
 /* The moves that are allowed, and how long a connection may stay. */
 static const struct {
 	unsigned next;
-	int64_t limit_us; /* SENDING: without progress; 0: no limit here */
+	size_t configured; /* that time is this member of struct connections */
+	int64_t limit_us;  /* where it is none; 0: no limit here */
 } states[STATES] = {
-	[IDLE] = {BIT(HEAD), 60 * 1000000},
-	[HEAD] = {BIT(BODY) | BIT(REFUSING), 10 * 1000000},
-	[BODY] = {BIT(RUNNING) | BIT(REFUSING), 30 * 1000000},
-	[RUNNING] = {BIT(SENDING), 0}, /* the request has a deadline of its own */
-	[SENDING] = {BIT(IDLE), 60 * 1000000},
-	[REFUSING] = {BIT(LINGERING), 10 * 1000000},
-	[LINGERING] = {0, 2 * 1000000},
+	[IDLE] = {.next = BIT(HEAD), .configured = offsetof(struct connections, idle_timeout_us)},
+	[HEAD] = {.next = BIT(BODY) | BIT(REFUSING), .limit_us = 10 * 1000000},
+	[BODY] = {.next = BIT(RUNNING) | BIT(REFUSING), .configured = offsetof(struct connections, read_timeout_us)},
+	[RUNNING] = {.next = BIT(SENDING)}, /* the request has a deadline of its own */
+	[SENDING] = {.next = BIT(IDLE), .configured = offsetof(struct connections, write_timeout_us)},
+	[REFUSING] = {.next = BIT(LINGERING), .limit_us = 10 * 1000000},
+	[LINGERING] = {.limit_us = 2 * 1000000},
 };
 
 struct connection {
@@ -54,8 +55,9 @@ struct connection {
 	h2o_socket_t *sock; /* NULL: closed */
 	enum state state;
 	unsigned busy;          /* callbacks of ours that are on the stack: the last one frees what was closed */
-	int64_t since_us;       /* in this state, or since its last progress */
-	int64_t progress;       /* of the reply; see reply_progress */
+	int64_t since_us;       /* in this state; SENDING: since the client had taken enough, or all there was */
+	int64_t progress;       /* reply_progress at since_us, or soon after */
+	bool measured;          /* progress is of this reply */
 	h2o_socket_cb h2o_read; /* what h2o wants called when bytes have come */
 	h2o_socket_cb h2o_sent; /* … and when its reply was written */
 	size_t request_size;    /* of the request that is being answered, in the input */
@@ -334,7 +336,7 @@ static void on_leaving(struct watch *w, uint32_t events)
 	struct connection *c = container_of(w, struct connection, leaving);
 	(void)events;
 	c->left = true;
-	if (c->state == RUNNING && c->carrier.exchange)
+	if ((c->state == RUNNING || c->state == SENDING) && c->carrier.exchange)
 		exchange_left(c->carrier.exchange);
 }
 
@@ -353,7 +355,7 @@ static void stand_before_sent(struct connection *c, h2o_socket_cb ours)
 {
 	if (c->state != SENDING) {
 		set_state(c, SENDING);
-		c->progress = -1;
+		c->measured = false;
 	}
 	assert(c->sock->_cb.write);
 	c->h2o_sent = c->sock->_cb.write;
@@ -384,32 +386,54 @@ static const struct carrier_ops carrier_ops = {
 
 /* --- the sweep --- */
 
-/* A number that changes while the client takes the reply. */
+/* A number that grows by as many bytes as the client takes of its reply. Of a Unix socket it is known what was written
+ * and what is unread, both about so: it may stand still for as much as one piece of the reply. */
 static int64_t reply_progress(const struct connection *c)
 {
 	int fd = h2o_socket_get_fd(c->sock);
 	struct tcp_info info;
 	socklen_t len = sizeof(info);
-	int unsent = 0;
+	int unread = 0;
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0)
 		return (int64_t)info.tcpi_bytes_acked;
-	return ioctl(fd, SIOCOUTQ, &unsent) == 0 ? unsent : 0;
+	if (!c->carrier.exchange || ioctl(fd, SIOCOUTQ, &unread) < 0)
+		return 0;
+	return (int64_t)exchange_sent_bytes(c->carrier.exchange) - unread;
+}
+
+/* Has the client taken enough of the reply, or all that there was? While there is nothing to take it owes nothing. */
+static void measure_reply(struct connection *c, int64_t now_us)
+{
+	int64_t progress = reply_progress(c);
+	if (c->measured && c->sock->_cb.write && progress - c->progress < CONNECTION_LEAST_TAKEN)
+		return;
+	if (c->measured)
+		c->since_us = now_us;
+	c->measured = true;
+	c->progress = progress;
+}
+
+static int64_t limit_of(const struct connection *c)
+{
+	size_t at = states[c->state].configured;
+	return at ? *(const int64_t *)((const char *)c->all + at) : states[c->state].limit_us;
 }
 
 static void sweep_one(struct connection *c, int64_t now_us)
 {
-	if (c->state == SENDING) {
-		int64_t progress = reply_progress(c);
-		if (progress != c->progress)
-			c->since_us = now_us;
-		c->progress = progress;
-	}
-	if (states[c->state].limit_us == 0 || now_us - c->since_us < states[c->state].limit_us)
+	if (c->state == SENDING)
+		measure_reply(c, now_us);
+	int64_t limit_us = limit_of(c);
+	if (limit_us == 0 || now_us - c->since_us < limit_us)
 		return;
-	if (c->state == HEAD || (c->state == BODY && !c->sock->_cb.write))
+	if (c->state == HEAD || (c->state == BODY && !c->sock->_cb.write)) {
 		refuse(c, 408, "the request did not arrive in time");
-	else
-		close_now(c);
+		return;
+	}
+	if (c->state == SENDING && c->carrier.exchange && !c->carrier.exchange->error.errnum)
+		error_set(&c->carrier.exchange->error, -ETIMEDOUT, 0, NULL,
+			  "the client did not take the reply within write_timeout");
+	close_now(c);
 }
 
 static void on_sweep(struct timer *t)

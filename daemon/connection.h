@@ -6,12 +6,14 @@
  * request are kept from h2o, and we stand at the first door again. So h2o only ever sees right heads, one at a time.
  *
  * h2o's own timeouts follow the wall clock, and it has none for writing. Once a second all connections are looked at
- * instead: each state has the time that it may take. Loop thread only. */
+ * instead: each state has the time that it may take. A reply may take longer, as long as its client keeps taking it:
+ * what it has not taken is memory of ours. Loop thread only. */
 #pragma once
 
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/socket.h>
 
 #include "async/loop.h"
@@ -22,6 +24,8 @@ struct st_h2o_accept_ctx_t; /* h2o_accept_ctx_t */
 struct st_h2o_req_t;        /* h2o_req_t */
 struct connection;
 
+enum { CONNECTION_LEAST_TAKEN = 64 * 1024 };
+
 /* All connections of a worker. */
 struct connections {
 	struct loop *loop;
@@ -29,6 +33,9 @@ struct connections {
 	struct exchanges *exchanges;
 	struct service *service;
 	size_t body_limit;
+	int64_t idle_timeout_us;  /* between requests; of these three 0 is none */
+	int64_t read_timeout_us;  /* for a body */
+	int64_t write_timeout_us; /* in each the client takes CONNECTION_LEAST_TAKEN bytes of a reply, or the rest */
 	struct list live;
 	unsigned count;
 	atomic_uint *total; /* of the process */

@@ -9,11 +9,14 @@
 #include <unistd.h>
 
 #include "async/executor.h"
+#include "async/monitor.h"
+#include "async/overflow.h"
 #include "base/log.h"
 #include "config/config.h"
 #include "daemon/lifecycle.h"
 #include "daemon/listener.h"
 #include "daemon/options.h"
+#include "daemon/tasks_view.h"
 #include "daemon/worker.h"
 #include "handlers/service.h"
 
@@ -122,11 +125,43 @@ static void raise_descriptor_limit(const struct config_server *server)
 			 (unsigned long long)limit.rlim_cur, (unsigned long long)wanted);
 }
 
+/* server.debug, or GATHERD_DEBUG with anything but "" and 0. */
+static bool wants_debug(const struct config_server *server)
+{
+	const char *word = getenv("GATHERD_DEBUG");
+	return server->debug || (word && *word && strcmp(word, "0") != 0);
+}
+
+static void tell_lost_failure(const char *name, uint64_t id, int result)
+{
+	struct buf quoted = BUF_INIT;
+	logfmt_value(&quoted, name, strlen(name));
+	log_line(LOG_LINE_WARNING, "a task failed and nobody awaited it", "task=%s task_id=%llu error=\"%s\"",
+		 buf_cstr(&quoted), (unsigned long long)id, strerror(-result));
+	buf_done(&quoted);
+}
+
+/* What tells of mistakes while it runs. Before the workers. */
+static void watch(const struct config_server *server)
+{
+	overflow_install();
+	task_on_lost_failure(tell_lost_failure);
+	if (!wants_debug(server))
+		return;
+	int r = monitor_start(server->slow_callback_us);
+	if (r < 0)
+		log_line(LOG_LINE_WARNING, "no debug mode", "error=\"%s\"", strerror(-r));
+	else
+		log_line(LOG_LINE_INFO, "debug mode", "slow_callback_ms=%lld",
+			 (long long)server->slow_callback_us / 1000);
+}
+
 static int start(struct daemon *d)
 {
 	struct error e = ERROR_INIT;
 	const struct config_server *server = &d->config->server;
 	raise_descriptor_limit(server);
+	watch(server);
 	int r = executor_new(&d->executor, EXECUTOR_THREADS + EXECUTOR_THREADS_A_WORKER * server->threads,
 			     EXECUTOR_QUEUE);
 	if (r < 0) {
@@ -165,6 +200,7 @@ static void stop(struct daemon *d)
 	listeners_done(&d->listeners);
 	app_free(d->app);
 	executor_free(d->executor);
+	monitor_stop();
 	config_free(d->config);
 }
 
@@ -217,6 +253,27 @@ static int check(const char *path, bool connect)
 	return code;
 }
 
+/* What the daemon that runs that configuration, or answers there, is at. */
+static int show_tasks(const struct options *o)
+{
+	struct tasks_view view = {.address = o->admin, .once = o->once, .interval_us = o->interval_us};
+	struct diagnostics diagnostics;
+	diagnostics_init(&diagnostics);
+	struct config *c = o->config ? config_load(o->config, &diagnostics) : NULL;
+	int code = o->config && diagnostics.errors > 0 ? EX_CONFIG : EX_OK;
+	if (code != EX_OK) {
+		print_diagnostics(&diagnostics);
+	} else if (c && !(view.address = tasks_view_address(c))) {
+		fputs("gatherd: the configuration leaves its port open: name the address with --admin\n", stderr);
+		code = EX_USAGE;
+	}
+	diagnostics_done(&diagnostics);
+	if (code == EX_OK)
+		code = tasks_view(&view);
+	config_free(c);
+	return code;
+}
+
 static int print_schema(void)
 {
 	struct buf out = BUF_INIT;
@@ -239,6 +296,8 @@ int main(int argc, char **argv)
 		return check(o.config, o.connect);
 	case COMMAND_SCHEMA:
 		return print_schema();
+	case COMMAND_TASKS:
+		return show_tasks(&o);
 	case COMMAND_VERSION:
 		puts("gatherd " GATHERD_VERSION);
 		return EX_OK;

@@ -1,22 +1,39 @@
-/* The command line: one row a command. */
+/* The command line: one row a command, one row an option. */
 #include "daemon/options.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "config/diagnostics.h"
+#include "config/scalar.h"
+
+enum { INTERVAL_LEAST_MS = 100 };
 
 static const struct {
 	const char *name;
 	enum command command;
-	bool takes_config;
 } commands[] = {
-	{"run", COMMAND_RUN, true},        {"check", COMMAND_CHECK, true},
-	{"schema", COMMAND_SCHEMA, false}, {"--version", COMMAND_VERSION, false},
-	{"--help", COMMAND_HELP, false},   {"-h", COMMAND_HELP, false},
+	{"run", COMMAND_RUN},           {"check", COMMAND_CHECK}, {"schema", COMMAND_SCHEMA}, {"tasks", COMMAND_TASKS},
+	{"--version", COMMAND_VERSION}, {"--help", COMMAND_HELP}, {"-h", COMMAND_HELP},
+};
+
+static const struct option {
+	const char *name;
+	char letter;       /* -c; 0: none */
+	unsigned commands; /* that take it */
+	const char *what;  /* its value is; NULL: it has none, and its place is a bool */
+	size_t offset;     /* in struct options: bool, const char * */
+} options[] = {
+	{"--config", 'c', BIT(COMMAND_RUN) | BIT(COMMAND_CHECK) | BIT(COMMAND_TASKS), "the name of a file",
+	 offsetof(struct options, config)},
+	{"--connect", 0, BIT(COMMAND_CHECK), NULL, offsetof(struct options, connect)},
+	{"--admin", 0, BIT(COMMAND_TASKS), "HOST:PORT or unix:/path", offsetof(struct options, admin)},
+	{"--once", 0, BIT(COMMAND_TASKS), NULL, offsetof(struct options, once)},
+	{"--interval", 0, BIT(COMMAND_TASKS), "a duration such as 1s", offsetof(struct options, interval)},
 };
 
 const char options_help[] =
@@ -26,12 +43,18 @@ const char options_help[] =
 	"  gatherd check -c FILE   say whether FILE is right, and where it is not\n"
 	"    --connect             and whether its sources are there and take its SQL\n"
 	"  gatherd schema          print the JSON Schema of FILE, for editors\n"
+	"  gatherd tasks -c FILE   show what the tasks of the daemon that runs FILE are waiting for; q ends it\n"
+	"    --admin ADDRESS       ask that address (HOST:PORT, unix:/path) instead of reading FILE\n"
+	"    --once                print it once and end\n"
+	"    --interval 1s         look that often\n"
 	"  gatherd --version\n"
 	"  gatherd --help\n"
 	"\n"
-	"Exit codes: 0 fine, 64 usage, 69 a source is unavailable, 70 a bug, 71 or 73 the system refuses (an address "
-	"is in\n"
-	"use, a socket can't be created), 78 the configuration is wrong.\n";
+	"GATHERD_DEBUG=1 in the environment of `run` is server.debug: true.\n"
+	"\n"
+	"Exit codes: 0 fine, 64 usage, 69 a source (of tasks: the daemon) is unavailable, 70 a bug, 71 or 73 the "
+	"system\n"
+	"refuses (an address is in use, a socket can't be created), 78 the configuration is wrong.\n";
 
 static int usage_error(const char *format, ...) printf_like(1, 2);
 static int usage_error(const char *format, ...)
@@ -56,35 +79,64 @@ static int unknown_command(const char *word)
 	return usage_error("unknown command \"%s\"", word);
 }
 
-/* -c FILE, -cFILE, --config FILE, --config=FILE; *at stands on the word. Returns NULL where the word is something
- * else, "" where FILE is missing. */
-static const char *config_argument(char **argv, int argc, int *at)
+/* Is word this option? --name, --name=VALUE, -l, -lVALUE. *value: what is in the word itself, or NULL. */
+static bool is_option(const struct option *option, const char *word, const char **value)
 {
-	const char *word = argv[*at];
-	if (strncmp(word, "--config=", 9) == 0)
-		return word + 9;
-	if (strcmp(word, "-c") == 0 || strcmp(word, "--config") == 0)
-		return *at + 1 < argc ? argv[++*at] : "";
-	return strncmp(word, "-c", 2) == 0 ? word + 2 : NULL;
+	size_t len = strlen(option->name);
+	*value = NULL;
+	if (strncmp(word, option->name, len) == 0 && (word[len] == '\0' || (option->what && word[len] == '='))) {
+		*value = word[len] ? word + len + 1 : NULL;
+		return true;
+	}
+	if (!option->letter || word[0] != '-' || word[1] != option->letter)
+		return false;
+	*value = word[2] ? word + 2 : NULL;
+	return true;
 }
 
-static int parse_config(struct options *o, int argc, char **argv)
+/* argv[*at] is `option`. */
+static int take_option(struct options *o, const struct option *option, const char *value, int argc, char **argv,
+		       int *at)
 {
-	for (int i = 2; i < argc; i++) {
-		if (strcmp(argv[i], "--connect") == 0 && o->command == COMMAND_CHECK) {
-			o->connect = true;
-			continue;
-		}
-		const char *file = config_argument(argv, argc, &i);
-		if (!file)
-			return usage_error("unexpected argument \"%s\"", argv[i]);
-		if (!*file)
-			return usage_error("-c takes the name of a file");
-		if (o->config)
-			return usage_error("-c is given twice");
-		o->config = file;
+	void *place = (char *)o + option->offset;
+	if (!option->what) {
+		*(bool *)place = true;
+		return 0;
 	}
-	return o->config ? 0 : usage_error("%s takes -c FILE", argv[1]);
+	char name[3] = {'-', option->letter, '\0'};
+	const char *said = option->letter ? name : option->name;
+	if (!value)
+		value = *at + 1 < argc ? argv[++*at] : "";
+	if (!*value)
+		return usage_error("%s takes %s", said, option->what);
+	if (*(const char **)place)
+		return usage_error("%s is given twice", said);
+	*(const char **)place = value;
+	return 0;
+}
+
+static int parse_word(struct options *o, int argc, char **argv, int *at)
+{
+	const char *value;
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		if ((options[i].commands & BIT(o->command)) && is_option(&options[i], argv[*at], &value))
+			return take_option(o, &options[i], value, argc, argv, at);
+	}
+	return usage_error("unexpected argument \"%s\"", argv[*at]);
+}
+
+/* What the options are together. */
+static int check_options(struct options *o, const char *command)
+{
+	if (o->command == COMMAND_TASKS && !o->config == !o->admin)
+		return usage_error("tasks takes -c FILE or --admin ADDRESS");
+	if ((o->command == COMMAND_RUN || o->command == COMMAND_CHECK) && !o->config)
+		return usage_error("%s takes -c FILE", command);
+	o->interval_us = 1000000;
+	if (o->interval &&
+	    (!scalar_duration(o->interval, &o->interval_us) || o->interval_us < INTERVAL_LEAST_MS * 1000))
+		return usage_error("--interval takes a duration such as 1s, 100ms or longer");
+	return 0;
 }
 
 int options_parse(struct options *o, int argc, char **argv)
@@ -96,9 +148,10 @@ int options_parse(struct options *o, int argc, char **argv)
 		if (strcmp(argv[1], commands[i].name) != 0)
 			continue;
 		o->command = commands[i].command;
-		if (commands[i].takes_config)
-			return parse_config(o, argc, argv);
-		return argc == 2 ? 0 : usage_error("unexpected argument \"%s\"", argv[2]);
+		for (int at = 2; at < argc; at++)
+			if (parse_word(o, argc, argv, &at) < 0)
+				return -EINVAL;
+		return check_options(o, argv[1]);
 	}
 	return unknown_command(argv[1]);
 }

@@ -2,15 +2,20 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/compiler.h"
 
-enum command { COMMAND_RUN, COMMAND_CHECK, COMMAND_SCHEMA, COMMAND_VERSION, COMMAND_HELP };
+enum command { COMMAND_RUN, COMMAND_CHECK, COMMAND_SCHEMA, COMMAND_TASKS, COMMAND_VERSION, COMMAND_HELP };
 
 struct options {
 	enum command command;
-	const char *config; /* -c FILE; NULL where the command takes none */
-	bool connect;       /* check: ask the sources, too */
+	const char *config;   /* -c FILE; NULL where the command takes none; tasks: or --admin is given */
+	bool connect;         /* check: ask the sources, too */
+	const char *admin;    /* tasks: HOST:PORT or unix:/path; NULL: as the configuration says */
+	bool once;            /* tasks: print and end */
+	const char *interval; /* tasks: as given */
+	int64_t interval_us;  /* tasks: between two looks */
 };
 
 /* Returns 0; or -EINVAL where the command line is wrong, which has been said on stderr. */

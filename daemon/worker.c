@@ -11,11 +11,14 @@
 #include <unistd.h>
 
 #include "async/loop.h"
+#include "async/monitor.h"
+#include "async/overflow.h"
 #include "async/task.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/connection.h"
 #include "daemon/http.h"
+#include "handlers/tasks.h"
 
 enum {
 	TICK_MS = 10,           /* how often a worker that drains looks whether it is through */
@@ -45,6 +48,7 @@ struct worker {
 	struct listener *listeners;
 	struct timer tick;
 	int64_t cancelled_us;
+	struct tasks_member tasks;
 
 	struct message start, drain, cancel;
 };
@@ -116,6 +120,8 @@ static void on_cancel(struct message *m)
 		return;
 	w->phase = CANCELLED;
 	w->cancelled_us = loop_now_us(w->loop);
+	if (monitor_running())
+		tasks_log(w->loop, w->index, "cancelled at the end");
 	exchanges_cancel(&w->exchanges);
 	connections_close(&w->connections, false);
 }
@@ -132,12 +138,17 @@ static void open_listeners(struct worker *w)
 	}
 }
 
-/* The worker's first call on its loop. */
-static void on_start(struct message *m)
+static int open_service(void *arg)
 {
-	struct worker *w = container_of(m, struct worker, start);
-	w->result = service_open(&w->service, w->all->app, w->index, &w->error);
-	if (w->result == 0) {
+	struct worker *w = arg;
+	return service_open(&w->service, w->all->app, w->index, &w->error);
+}
+
+static void service_opened(void *arg, int result)
+{
+	struct worker *w = arg;
+	w->result = result;
+	if (result == 0) {
 		w->connections.service = w->service;
 		open_listeners(w);
 		w->phase = SERVING;
@@ -145,6 +156,16 @@ static void on_start(struct message *m)
 		loop_stop(w->loop);
 	}
 	sem_post(&w->started);
+}
+
+/* The worker's first call on its loop. */
+static void on_start(struct message *m)
+{
+	struct worker *w = container_of(m, struct worker, start);
+	int r = task_spawn(NULL, open_service, w,
+			   &(struct task_options){.name = "open", .ended = service_opened, .ended_arg = w});
+	if (r < 0)
+		service_opened(w, error_set(&w->error, r, 0, NULL, "no memory map is left for a task's stack"));
 }
 
 static void open_parts(struct worker *w)
@@ -155,6 +176,9 @@ static void open_parts(struct worker *w)
 	w->connections.accept = &w->http.accept;
 	w->connections.exchanges = &w->exchanges;
 	w->connections.body_limit = w->all->server->body_limit;
+	w->connections.idle_timeout_us = w->all->server->idle_timeout_us;
+	w->connections.read_timeout_us = w->all->server->read_timeout_us;
+	w->connections.write_timeout_us = w->all->server->write_timeout_us;
 	w->connections.total = &w->all->connections;
 	w->listeners = mem_array(w->all->listeners->count, sizeof(struct listener));
 }
@@ -166,6 +190,7 @@ static bool close_parts(struct worker *w)
 	if (tasks || w->exchanges.live_count || w->connections.count) {
 		log_line(LOG_LINE_ERROR, "left over at the end", "worker=%u tasks=%u requests=%u connections=%u",
 			 w->index, tasks, w->exchanges.live_count, w->connections.count);
+		tasks_log(w->loop, w->index, "left over at the end");
 		return false;
 	}
 	pthread_mutex_lock(&w->lock);
@@ -180,24 +205,42 @@ static bool close_parts(struct worker *w)
 	return true;
 }
 
-static void *worker_main(void *arg)
+/* The thread's part of what is seen of it from outside: its tasks, where it is blocked, what it overflows. */
+static int become_visible(struct worker *w)
 {
-	struct worker *w = arg;
 	char name[16];
 	snprintf(name, sizeof(name), "gatherd-w%u", w->index);
 	pthread_setname_np(pthread_self(), name);
+	int r = signal_stack_begin();
+	return r < 0 ? r : monitor_watch(w->loop, w->index);
+}
 
+static void run_loop(struct worker *w)
+{
+	open_parts(w);
+	tasks_join(&w->tasks, w->loop, w->index);
+	loop_post(w->loop, &w->start);
+	loop_run(w->loop);
+	tasks_leave(&w->tasks);
+	monitor_unwatch(w->loop);
+	if (!close_parts(w))
+		atomic_fetch_add(&w->all->unclean, 1);
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
 	w->result = loop_new(&w->loop);
+	if (w->result == 0)
+		w->result = become_visible(w);
 	if (w->result < 0) {
+		loop_free(w->loop);
 		error_set(&w->error, w->result, 0, NULL, "can't make an event loop: %s", strerror(-w->result));
 		sem_post(&w->started);
 	} else {
-		open_parts(w);
-		loop_post(w->loop, &w->start);
-		loop_run(w->loop);
-		if (!close_parts(w))
-			atomic_fetch_add(&w->all->unclean, 1);
+		run_loop(w);
 	}
+	signal_stack_end();
 
 	atomic_fetch_add(&w->all->ended, 1);
 	ssize_t written = write(w->all->changed_fd, &(uint64_t){1}, sizeof(uint64_t));

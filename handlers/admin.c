@@ -1,10 +1,11 @@
-/* /-/live, /-/ready and /-/metrics. */
+/* /-/live, /-/ready, /-/metrics and /-/tasks. */
 #include "handlers/admin.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include "base/json_out.h"
+#include "handlers/tasks.h"
 
 static void reply_json(struct exchange *x, const char *json)
 {
@@ -56,11 +57,22 @@ static void metrics(struct exchange *x, const struct admin_view *r)
 	exchange_reply(x, &reply);
 }
 
+static void tasks(struct exchange *x, const struct admin_view *r)
+{
+	(void)r;
+	tasks_page(x);
+}
+
 static const struct {
 	const char *path;
 	void (*answer)(struct exchange *x, const struct admin_view *r);
 	bool for_everybody; /* else for the admin listener, and without one for loopback peers */
-} pages[] = {{"/-/live", live, true}, {"/-/ready", ready, true}, {"/-/metrics", metrics, false}};
+} pages[] = {
+	{"/-/live", live, true},
+	{"/-/ready", ready, true},
+	{"/-/metrics", metrics, false},
+	{"/-/tasks", tasks, false},
+};
 
 static bool has_admin_listener(const struct config *c)
 {

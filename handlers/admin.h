@@ -1,4 +1,4 @@
-/* What operators ask a running daemon: /-/live, /-/ready and /-/metrics. */
+/* What operators ask a running daemon: /-/live, /-/ready, /-/metrics and /-/tasks. */
 #pragma once
 
 #include <stdbool.h>

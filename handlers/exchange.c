@@ -15,10 +15,13 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "handlers/exchange_server.h"
+#include "handlers/tasks.h"
 
 enum {
 	IDLE_KEPT = 1024,  /* exchanges of a worker that wait for the next request, with their first block of memory */
-	STATUS_LEFT = 499, /* the log's word for a client that did not wait; never sent */
+	PIECE = 64 * 1024, /* of a reply that h2o gets at a time: what has gone out can be seen and counted */
+	PENDING = 64 * 1024, /* bytes that gather behind the piece that h2o has before their writer waits */
+	STATUS_LEFT = 499,   /* the log's word for a client that did not wait; never sent */
 };
 
 struct exchange_private {
@@ -32,16 +35,19 @@ struct exchange_private {
 	struct task *task;  /* NULL: none, or it has ended */
 	task_fn fn;
 	deadline_t by_before; /* the task's deadline without x->by */
-	struct buf body;      /* of the reply, or the piece of it that h2o has; until it was sent */
+	struct buf body;      /* of the reply, or, streamed, the piece of it that h2o has; until it was sent */
+	struct buf pending;   /* streamed: what follows that piece; exchange_stream_put's */
 	uint64_t unwritten;   /* bytes of a streamed reply that are to come */
 	struct list writers;  /* the task, while it waits for h2o to send the piece before */
 	const char *step;     /* for the log */
 	int64_t began_us;
-	size_t sent_bytes;
+	size_t sent_bytes; /* of the body, to the kernel */
+	size_t in_flight;  /* of the body: the piece that h2o has */
 	unsigned status;
 	bool replied;   /* exchange_reply or exchange_stream_begin was called */
+	bool whole;     /* the reply is in body, to be sent by pieces */
 	bool streaming; /* its last piece is not written yet */
-	bool in_flight; /* h2o has a piece */
+	bool complete;  /* all that was streamed is with the kernel, and its end was said */
 	bool sent;      /* the reply is through, or nobody is there for it */
 	bool left;      /* the client went away before the reply */
 	bool cancelled; /* the daemon is going down */
@@ -102,6 +108,7 @@ static void put_if_over(struct exchange_private *p)
 	if (p->task || !p->sent)
 		return;
 	buf_done(&p->body);
+	buf_done(&p->pending);
 	list_remove(&p->link);
 	all->live_count--;
 	if (all->idle_count >= IDLE_KEPT) {
@@ -325,6 +332,7 @@ static int run_task(void *arg)
 	struct exchange *x = arg;
 	struct exchange_private *p = private_of(x);
 	p->by_before = deadline_push(x->by);
+	(void)task_local_set(&tasks_request_id, mem_strdup(x->id)); /* it only fails outside tasks */
 	int r = p->fn(x);
 	deadline_pop(p->by_before);
 	return r;
@@ -371,14 +379,17 @@ void exchange_spawn(struct exchange *x, task_fn fn)
 {
 	struct exchange_private *p = private_of(x);
 	struct exchange_limits *limits = p->all->limits;
-	if (atomic_fetch_add_explicit(&limits->running, 1, memory_order_relaxed) >= limits->max_requests) {
+	/* Whoever administrates a daemon that is full asks what it is full of. */
+	if (atomic_fetch_add_explicit(&limits->running, 1, memory_order_relaxed) >= limits->max_requests &&
+	    !x->admin_listener) {
 		atomic_fetch_sub_explicit(&limits->running, 1, memory_order_relaxed);
 		reply_busy(x, "max_requests are running");
 		return;
 	}
 	p->fn = fn;
 	int r = task_spawn(&p->task, run_task, x,
-			   &(struct task_options){.name = "request", .ended = task_over, .ended_arg = x});
+			   &(struct task_options){
+				   .name = x->endpoint ? x->endpoint : "request", .ended = task_over, .ended_arg = x});
 	if (r < 0) {
 		p->task = NULL;
 		atomic_fetch_sub_explicit(&limits->running, 1, memory_order_relaxed);
@@ -391,9 +402,15 @@ void exchange_spawn(struct exchange *x, task_fn fn)
 void exchange_left(struct exchange *x)
 {
 	struct exchange_private *p = private_of(x);
-	if (p->replied && !p->streaming)
-		return;
-	p->left = true;
+	if (p->replied) {
+		/* h2o hears of it when it writes; a stream may be silent for long, and its end unknown. */
+		if (!p->streaming || p->unwritten != EXCHANGE_LENGTH_UNKNOWN)
+			return;
+		if (!x->error.errnum)
+			error_set(&x->error, -ECANCELED, 0, NULL, "the client left before the end of the stream");
+	} else {
+		p->left = true;
+	}
 	if (p->task)
 		task_cancel(p->task);
 }
@@ -412,17 +429,25 @@ void exchanges_cancel(struct exchanges *all)
 
 static void piece_sent(struct exchange_private *p)
 {
-	p->in_flight = false;
-	p->sent_bytes += p->body.len;
+	p->sent_bytes += p->in_flight;
+	p->in_flight = 0;
 	list_for_each_safe (node, &p->writers)
 		task_wake(container_of(node, struct waiter, link), 0);
 }
 
+static void send_next(struct exchange_private *p);
+static void send_pending(struct exchange_private *p);
+
 /* h2o has sent a piece and asks for more. Its address also marks our replies. */
 static void proceed(h2o_generator_t *self, h2o_req_t *req)
 {
+	struct exchange_private *p = container_of(self, struct exchange_private, generator);
 	(void)req;
-	piece_sent(container_of(self, struct exchange_private, generator));
+	piece_sent(p);
+	if (p->whole)
+		send_next(p);
+	else if (p->pending.len > 0)
+		send_pending(p);
 }
 
 bool exchange_made_reply(const h2o_req_t *req)
@@ -459,7 +484,7 @@ static void start_response(struct exchange_private *p, const struct reply *r, ui
 	h2o_req_t *req = p->req;
 	req->res.status = (int)r->status;
 	req->res.reason = http_status_title(r->status);
-	req->res.content_length = is_bodyless(r->status) ? SIZE_MAX : length;
+	req->res.content_length = is_bodyless(r->status) || length == EXCHANGE_LENGTH_UNKNOWN ? SIZE_MAX : length;
 	if (!is_bodyless(r->status)) {
 		const char *type = r->content_type ? r->content_type : "application/json";
 		h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, type, strlen(type));
@@ -480,26 +505,44 @@ static void start_response(struct exchange_private *p, const struct reply *r, ui
 	h2o_start_response(req, &p->generator);
 }
 
-/* Give h2o p->body, or nothing of it. Nothing may be said to h2o after the last piece. */
-static void send_piece(struct exchange_private *p, bool send_body, bool last)
+/* Give h2o that much of p->body, or nothing. Nothing may be said to h2o after the last piece. */
+static void send_piece(struct exchange_private *p, size_t from, size_t len, bool last)
 {
 	h2o_req_t *req = p->req;
-	h2o_iovec_t piece = {p->body.data, p->body.len};
+	h2o_iovec_t piece = {p->body.data + from, len};
+	p->in_flight = len;
 	if (last)
 		p->req = NULL;
-	h2o_send(req, send_body ? &piece : NULL, send_body, last ? H2O_SEND_STATE_FINAL : H2O_SEND_STATE_IN_PROGRESS);
+	h2o_send(req, len > 0 ? &piece : NULL, len > 0, last ? H2O_SEND_STATE_FINAL : H2O_SEND_STATE_IN_PROGRESS);
 	if (last)
 		p->carrier->ops->replied(p->carrier);
 	else
 		p->carrier->ops->streaming(p->carrier);
 }
 
+static void send_next(struct exchange_private *p)
+{
+	size_t left = p->body.len - p->sent_bytes;
+	send_piece(p, p->sent_bytes, left < PIECE ? left : PIECE, left <= PIECE);
+}
+
+static void send_pending(struct exchange_private *p)
+{
+	struct buf sent = p->body;
+	p->body = p->pending;
+	p->pending = sent;
+	p->pending.len = 0;
+	send_piece(p, 0, p->body.len, false);
+}
+
 static void send_whole(struct exchange_private *p, const struct reply *r)
 {
-	bool send_body = !is_bodyless(r->status) && p->exchange.method != METHOD_HEAD && p->body.len > 0;
-	p->sent_bytes = send_body ? p->body.len : 0;
 	start_response(p, r, p->body.len);
-	send_piece(p, send_body, true);
+	p->whole = !is_bodyless(r->status) && p->exchange.method != METHOD_HEAD && p->body.len > 0;
+	if (p->whole)
+		send_next(p);
+	else
+		send_piece(p, 0, 0, true);
 }
 
 /* Is it the first reply, and one that can be sent? Otherwise what is right instead was done. */
@@ -548,7 +591,7 @@ int exchange_stream_begin(struct exchange *x, struct reply *r, uint64_t length)
 	deadline_pop(p->by_before);
 	start_response(p, r, length);
 	if (is_bodyless(r->status) || x->method == METHOD_HEAD || length == 0) {
-		send_piece(p, false, true);
+		send_piece(p, 0, 0, true);
 		return 0;
 	}
 	p->streaming = true;
@@ -556,16 +599,23 @@ int exchange_stream_begin(struct exchange *x, struct reply *r, uint64_t length)
 	return 1;
 }
 
-int exchange_stream_write(struct exchange *x, struct buf *b)
+/* Suspends until what is in flight was sent: the connection has a deadline for that, and its end cancels the task. */
+static int await_sent(struct exchange_private *p)
 {
-	struct exchange_private *p = private_of(x);
 	int r = task_check();
 	if (r == 0 && p->in_flight) {
 		struct waiter w;
-		waiter_init(&w, NULL);
+		waiter_init(&w, NULL, "its reply to be sent");
 		list_append(&p->writers, &w.link);
-		r = task_suspend(&w, DEADLINE_NEVER); /* the connection has a deadline, and its end cancels us */
+		r = task_suspend(&w, DEADLINE_NEVER);
 	}
+	return r;
+}
+
+int exchange_stream_write(struct exchange *x, struct buf *b)
+{
+	struct exchange_private *p = private_of(x);
+	int r = await_sent(p);
 	if (r < 0 || b->len == 0)
 		return r;
 	if (!p->streaming || b->len > p->unwritten)
@@ -574,10 +624,47 @@ int exchange_stream_write(struct exchange *x, struct buf *b)
 	p->body = *b;
 	*b = taken;
 	b->len = 0;
-	p->unwritten -= p->body.len;
+	if (p->unwritten != EXCHANGE_LENGTH_UNKNOWN)
+		p->unwritten -= p->body.len;
 	p->streaming = p->unwritten > 0;
-	p->in_flight = true;
-	send_piece(p, true, !p->streaming);
+	send_piece(p, 0, p->body.len, !p->streaming);
+	return 0;
+}
+
+int exchange_stream_put(struct exchange *x, const void *data, size_t len)
+{
+	struct exchange_private *p = private_of(x);
+	int r = task_check();
+	while (r == 0 && p->in_flight && p->pending.len >= PENDING)
+		r = await_sent(p);
+	if (r < 0)
+		return r;
+	if (!p->streaming)
+		return -EMSGSIZE;
+	buf_append(&p->pending, data, len);
+	if (!p->in_flight && p->pending.len > 0)
+		send_pending(p);
+	return 0;
+}
+
+int exchange_stream_end(struct exchange *x)
+{
+	struct exchange_private *p = private_of(x);
+	int r = task_check();
+	while (r == 0 && p->in_flight)
+		r = await_sent(p);
+	if (r < 0 || !p->streaming)
+		return r;
+	p->streaming = false;
+	p->complete = true;
+	h2o_req_t *req = p->req;
+	if (req->version < 0x101) {
+		/* Nothing marks the end but that of the connection: h2o closes it in this call. */
+		p->req = NULL;
+		h2o_send(req, NULL, 0, H2O_SEND_STATE_FINAL);
+	} else {
+		send_piece(p, 0, 0, true);
+	}
 	return 0;
 }
 
@@ -604,6 +691,11 @@ void exchange_problem(struct exchange *x, const struct error *e, const char *ste
 	exchange_reply(x, &r);
 }
 
+uint64_t exchange_sent_bytes(const struct exchange *x)
+{
+	return x->private->sent_bytes;
+}
+
 void exchange_sent(struct exchange *x, bool whole)
 {
 	struct exchange_private *p = private_of(x);
@@ -617,7 +709,7 @@ void exchange_sent(struct exchange *x, bool whole)
 		piece_sent(p);
 	if (p->streaming && p->task)
 		task_cancel(p->task);
-	if (!whole && !p->left && !x->error.errnum)
+	if (!whole && !p->complete && !p->left && !x->error.errnum)
 		error_set(&x->error, -EPIPE, 0, NULL, "the connection broke before the reply was sent");
 	request_log(p->all, &(struct request_line){.id = x->id,
 						   .peer = x->peer,

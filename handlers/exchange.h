@@ -84,12 +84,15 @@ void exchange_spawn(struct exchange *x, task_fn fn);
  * CR, LF or NUL) becomes a 500. */
 void exchange_reply(struct exchange *x, struct reply *r);
 
-/* Begin a reply whose body of `length` bytes follows piece by piece, instead of exchange_reply; in x's task, outside
- * any deadline_push of it. r has no body. Does not suspend; what is sent first goes out with the first piece. From here
- * on the request's deadline does not hold any more: a client may take as long as it keeps taking (one that takes
- * nothing for a minute is dropped), and each call of the handler's own needs a deadline of its own. Returns 1: write
- * the body; 0: there is none to be written (HEAD, 204, 304, a length of 0), the reply is complete; or -ECANCELED (the
- * client has left) or -EINVAL (a header was bad and the reply is a 500). */
+#define EXCHANGE_LENGTH_UNKNOWN UINT64_MAX
+
+/* Begin a reply whose body of `length` bytes (EXCHANGE_LENGTH_UNKNOWN: exchange_stream_end says where it ends, chunked
+ * in HTTP/1.1) follows piece by piece, instead of exchange_reply; in x's task, outside any deadline_push of it. r has
+ * no body. Does not suspend; what is sent first goes out with the first piece. From here on the request's deadline does
+ * not hold any more: a client may take as long as it keeps taking (one that takes less than server.write_timeout asks
+ * for is dropped), and each call of the handler's own needs a deadline of its own. Returns 1: write the body; 0: there
+ * is none to be written (HEAD, 204, 304, a length of 0), the reply is complete; or -ECANCELED (the client has left) or
+ * -EINVAL (a header was bad and the reply is a 500). */
 int exchange_stream_begin(struct exchange *x, struct reply *r, uint64_t length) must_check;
 
 /* Suspends until h2o has sent the piece before, then gives it the bytes of b; *b is empty afterwards and owns memory to
@@ -97,6 +100,11 @@ int exchange_stream_begin(struct exchange *x, struct reply *r, uint64_t length) 
  * -ECANCELED: the client is gone or the daemon ends; -EMSGSIZE: beyond `length`. A task that returns before the last
  * byte was written breaks the connection, which is how the client learns that the body is not whole. */
 int exchange_stream_write(struct exchange *x, struct buf *b) must_check;
+/* The same for small pieces, of a reply of unknown length: what is put while h2o has a piece gathers behind it, and
+ * goes out with the next one. Suspends only where more than some 64 KiB have gathered. data stays the caller's. */
+int exchange_stream_put(struct exchange *x, const void *data, size_t len) must_check;
+/* Suspends until everything was sent, then ends a reply of unknown length. Returns 0 or -ECANCELED. */
+int exchange_stream_end(struct exchange *x) must_check;
 
 /* An RFC 9457 problem+json, from e: status, title, detail (e->public), instance (the request id), code and step where
  * they are not NULL; members_json: further members, rendered (`"errors":[…]`) or NULL. Sets x->error for the log.

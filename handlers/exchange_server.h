@@ -65,8 +65,10 @@ void exchange_make_id(struct exchanges *all, char *out, size_t size);
  * already: a method or a target that no handler could answer. */
 struct exchange *exchange_begin(struct exchanges *all, struct carrier *c, struct st_h2o_req_t *req,
 				bool forwarded) must_check;
-/* The client went away before the reply. */
+/* The client went away before the reply, or its end. */
 void exchange_left(struct exchange *x);
+/* How much of the reply's body was written to the connection. */
+uint64_t exchange_sent_bytes(const struct exchange *x);
 /* The reply was sent, `whole` or not; or the connection is gone. The carrier is not touched any more. */
 void exchange_sent(struct exchange *x, bool whole);
 

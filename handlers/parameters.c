@@ -253,8 +253,7 @@ static bool takes_body_parameters(const struct config_endpoint *e)
 	return false;
 }
 
-/* application/json, application/problem+json and the like, with or without parameters after a semicolon. */
-static bool is_json_type(struct span type)
+bool is_json_type(struct span type)
 {
 	const char *semicolon = type.len ? memchr(type.base, ';', type.len) : NULL;
 

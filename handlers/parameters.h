@@ -8,6 +8,7 @@
  * absent: only `type: [X, "null"]` allows it. A text with a NUL is refused. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/buf.h"
@@ -28,3 +29,7 @@ struct parameters {
  * -EMEDIUMTYPE (415); e is set. Details quote no input. Before exchange_spawn (it reads headers); does not suspend. */
 int parameters_parse(struct parameters *p, struct exchange *x, const struct route_match *m, struct error *e,
 		     struct buf *errors_json) must_check;
+
+/* Is that Content-Type one of JSON: application/json, application/problem+json and the like, with or without parameters
+ * after a semicolon? */
+bool is_json_type(struct span type);

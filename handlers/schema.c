@@ -154,8 +154,10 @@ static bool equals(const struct value *v, const struct json *j)
 	case VALUE_STRING:
 		return j->kind == JSON_STRING && j->len == v->len && memcmp(j->text, v->text, v->len) == 0;
 	case VALUE_LIST:
+	case VALUE_DOCUMENT:
 	case VALUE_JSON:
 	case VALUE_FOREIGN:
+	case VALUE_BYTES:
 		return j->kind >= JSON_ARRAY && text_equals(v, j);
 	}
 	return false;

@@ -13,6 +13,10 @@
 #include "handlers/gather/plan.h"
 #include "handlers/gather/run.h"
 #include "handlers/metrics.h"
+#include "handlers/module/background.h"
+#include "handlers/module/handle.h"
+#include "handlers/module/module.h"
+#include "handlers/module/scope.h"
 #include "handlers/rate.h"
 #include "handlers/router.h"
 #include "handlers/source_check.h"
@@ -20,7 +24,11 @@
 struct app {
 	const struct config *config;
 	struct arena arena;  /* plans, routes */
-	struct plan **plans; /* one for each endpoint */
+	struct plan **plans; /* one for each endpoint; NULL: it has a handler */
+	struct modules modules;
+	struct handler *handlers; /* one for each endpoint */
+	struct executor *executor;
+	unsigned workers;
 	struct router *router;
 	struct source **sources;             /* one for each source; NULL until app_open */
 	struct shared_semaphore *semaphores; /* one for each of config.semaphores */
@@ -32,6 +40,7 @@ struct service {
 	struct app *app;
 	struct client **clients; /* one for each source */
 	struct gather_env env;
+	struct module_env module_env;
 	bool draining;
 };
 
@@ -55,9 +64,10 @@ struct app *app_compile(const struct config *c, struct diagnostics *d)
 			driver_of(c->sources[i].kind)->source_check(&c->sources[i], d);
 	}
 	for (size_t i = 0; i < c->endpoint_count; i++) {
-		if (c->endpoints[i].sound)
+		if (c->endpoints[i].sound && !c->endpoints[i].handler.function)
 			a->plans[i] = plan_compile(c, &c->endpoints[i], &a->arena, d);
 	}
+	modules_load(&a->modules, &a->handlers, c, &a->arena, d);
 	a->router = router_new(c, &a->arena, d);
 	diagnostics_sort(d);
 	if (d->errors) {
@@ -69,6 +79,8 @@ struct app *app_compile(const struct config *c, struct diagnostics *d)
 
 int app_open(struct app *a, struct executor *ex, unsigned workers, struct error *e)
 {
+	a->executor = ex;
+	a->workers = workers;
 	for (size_t i = 0; i < a->config->source_count; i++) {
 		const struct config_source *s = &a->config->sources[i];
 		int r = driver_of(s->kind)->source_new(&a->sources[i], s, ex, workers, e);
@@ -104,7 +116,6 @@ void app_free(struct app *a)
 int service_open(struct service **out, struct app *a, unsigned worker, struct error *e)
 {
 	struct service *s = mem_zalloc(sizeof(*s));
-	(void)worker;
 	s->app = a;
 	s->clients = mem_zalloc((a->config->source_count + 1) * sizeof(struct client *));
 	s->env = (struct gather_env){
@@ -113,14 +124,25 @@ int service_open(struct service **out, struct app *a, unsigned worker, struct er
 		.cache = a->cache,
 		.rates = a->rates,
 		.explain = a->config->server.explain,
+		.reply_limit = a->config->server.reply_limit,
 		.fetch_budget_us = a->config->server.request_timeout_us,
 	};
-	for (size_t i = 0; i < a->config->source_count; i++) {
-		int r = driver_of(a->config->sources[i].kind)->client_open(&s->clients[i], a->sources[i], e);
-		if (r < 0) {
-			service_close(s);
-			return r;
-		}
+	s->module_env = (struct module_env){
+		.config = a->config,
+		.clients = s->clients,
+		.semaphores = a->semaphores,
+		.executor = a->executor,
+		.worker = worker,
+		.workers = a->workers,
+	};
+	int r = 0;
+	for (size_t i = 0; i < a->config->source_count && r == 0; i++)
+		r = driver_of(a->config->sources[i].kind)->client_open(&s->clients[i], a->sources[i], e);
+	if (r == 0)
+		r = background_start(&a->modules, &s->module_env, e);
+	if (r < 0) {
+		service_close(s);
+		return r;
 	}
 	*out = s;
 	return 0;
@@ -130,6 +152,7 @@ void service_close(struct service *s)
 {
 	if (!s)
 		return;
+	background_stop(&s->module_env);
 	for (size_t i = 0; i < s->app->config->source_count; i++) {
 		if (s->clients[i])
 			driver_of(s->app->config->sources[i].kind)->client_close(s->clients[i]);
@@ -211,7 +234,9 @@ void service_handle(struct service *s, struct exchange *x)
 		return;
 	struct route_match m;
 	int r = router_match(a->router, x->method, x->path, &x->arena, &m);
-	if (r == 0)
+	if (r == 0 && a->handlers[m.index].fn)
+		module_handle(&a->handlers[m.index], &s->module_env, s->env.rates, x, &m);
+	else if (r == 0)
 		gather_handle(a->plans[m.index], &s->env, x, &m);
 	else if (r == -EOPNOTSUPP)
 		refuse_method(x, m.allowed);

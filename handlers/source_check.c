@@ -36,10 +36,10 @@ static void collect_actions(struct inquiry *q, const struct config *c, struct pl
 	size_t room = 0;
 
 	for (size_t i = 0; i < c->endpoint_count; i++)
-		room += plans[i]->step_count;
+		room += plans[i] ? plans[i]->step_count : 0;
 	q->actions = mem_array(room + 1, sizeof(*q->actions));
 	for (size_t i = 0; i < c->endpoint_count; i++) {
-		for (unsigned k = 0; k < plans[i]->step_count; k++) {
+		for (unsigned k = 0; plans[i] && k < plans[i]->step_count; k++) {
 			const struct plan_step *step = &plans[i]->steps[k];
 			if (step->config->source == q->config)
 				q->actions[q->action_count++] = step->action;

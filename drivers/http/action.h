@@ -8,7 +8,7 @@
 #include "drivers/json_body.h"
 
 struct http_action {
-	const char *step; /* its name */
+	const char *step; /* its name; NULL: a handler's call */
 	const char *method;
 	const char *shown; /* the path as it was declared, without its query: for messages */
 	enum expect expect;

@@ -1,4 +1,4 @@
-/* One step's call: attempts, the waits between them, and what the breaker thinks of each. */
+/* One call, of a step or a handler: attempts, the waits between them, and what the breaker thinks of each. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,10 +15,10 @@ static bool is_transient(unsigned status)
 	return status == 429 || status == 502 || status == 503 || status == 504;
 }
 
-static bool may_try_again(struct http_client *c, const struct http_action *a, int r,
+static bool may_try_again(struct http_client *c, const struct http_request *request, int r,
 			  const struct http_response *response)
 {
-	if (!a->idempotent || breaker_state(&c->source->breaker) == BREAKER_OPEN)
+	if (!http_method_idempotent(request->method) || breaker_state(&c->source->breaker) == BREAKER_OPEN)
 		return false;
 	if (r == 0)
 		return is_transient(response->status);
@@ -90,22 +90,48 @@ static int64_t pause_us(struct http_client *c, unsigned attempts, const struct h
 	return asked > jittered ? asked : jittered;
 }
 
-int http_call(struct http_client *c, const struct http_action *a, const struct http_request *request,
-	      struct http_response *response, struct error *e)
+/* Suspends. All attempts, within the task's deadline. */
+static int try_all(struct http_client *c, const struct http_request *request, struct http_response *response,
+		   struct error *e)
 {
 	for (unsigned attempts = 1;; attempts++) {
 		int r = attempt(c, request, response, e);
-		if (attempts >= c->source->config->retry.attempts || !may_try_again(c, a, r, response))
+		if (attempts >= c->source->config->retry.attempts || !may_try_again(c, request, r, response))
 			return r;
 		/* Never past the deadline: what came is then the outcome. */
 		int64_t pause = pause_us(c, attempts, response);
 		if (pause >= deadline_left_us(task_deadline()))
 			return r;
+		http_response_done(response);
 		int woken = future_await(&c->closing, deadline_in_us(pause));
 		if (woken != -ETIMEDOUT) {
 			response->outcome = HTTP_INTERRUPTED;
 			return error_set(e, woken < 0 ? woken : -ECONNREFUSED, 503, NULL, "given up between attempts");
 		}
-		http_response_done(response);
 	}
+}
+
+int http_call(struct http_client *c, struct http_request *request, int64_t timeout_us, struct http_response *response,
+	      struct error *e)
+{
+	const struct config_source *config = c->source->config;
+	deadline_t before = deadline_push(timeout_us ? deadline_in_us(timeout_us) : DEADLINE_NEVER);
+
+	request->max_size = config->max_size;
+	request->redirects = config->redirects;
+	int r = try_all(c, request, response, e);
+	deadline_pop(before);
+	return r;
+}
+
+int http_locate(struct error *e, int r, const struct http_client *c, const struct http_action *a)
+{
+	if (!e)
+		return r;
+	struct error inner = *e;
+	error_set(e, r, inner.status, inner.public[0] ? inner.public : NULL, "%s%s%ssource %s: %s %s: %s",
+		  a->step ? "step " : "", a->step ? a->step : "", a->step ? ", " : "", c->source->config->name,
+		  a->method, a->shown, inner.what);
+	e->retry_after_s = inner.retry_after_s;
+	return r;
 }

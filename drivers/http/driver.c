@@ -156,45 +156,22 @@ static bool client_idle(const struct client *client)
 
 /* --- one run --- */
 
-/* Say where it happened. */
-static int locate(struct error *e, int r, const struct http_client *c, const struct http_action *a)
-{
-	if (!e)
-		return r;
-	struct error inner = *e;
-	error_set(e, r, inner.status, inner.public[0] ? inner.public : NULL, "step %s, source %s: %s %s: %s", a->step,
-		  c->source->config->name, a->method, a->shown, inner.what);
-	e->retry_after_s = inner.retry_after_s;
-	return r;
-}
-
-static int64_t now_or_never(int64_t timeout_us)
-{
-	return timeout_us ? deadline_in_us(timeout_us).us : DEADLINE_NEVER.us;
-}
-
 static int run(struct client *client, const struct action *action, const struct value *args,
 	       const struct run_options *options, struct result **out, struct error *e)
 {
 	struct http_client *c = client_of(client);
 	const struct http_action *a = (const struct http_action *)action;
-	const struct config_source *config = c->source->config;
 	struct http_response response = {0};
 	struct http_message message;
 
 	c->callers++;
 	int r = http_message_make(&message, a, args, options, &c->random, e);
-	if (r == 0) {
-		message.request.max_size = config->max_size;
-		message.request.redirects = config->redirects;
-		deadline_t before = deadline_push((deadline_t){now_or_never(options->timeout_us)});
-		r = http_call(c, a, &message.request, &response, e);
-		deadline_pop(before);
-	}
+	if (r == 0)
+		r = http_call(c, &message.request, options->timeout_us, &response, e);
 	if (r == 0)
 		r = http_result_new(out, a, &response, e);
 	if (r < 0)
-		locate(e, r, c, a);
+		http_locate(e, r, c, a);
 	http_response_done(&response);
 	http_message_done(&message);
 	c->callers--;

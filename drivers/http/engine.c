@@ -136,8 +136,9 @@ static void socket_idles(struct http_socket *s, CURL *easy)
 }
 
 /* What came in this very turn no event has told of yet; and libcurl takes a connection that was closed for an open one
- * when more has come on it since. */
-bool http_engine_sends(struct http_engine *engine, unsigned port)
+ * when more has come on it since. What comes only after this look, when the request is under way, can't be told from
+ * its answer. */
+bool http_engine_may_send(struct http_engine *engine, unsigned port)
 {
 	bool retired = false;
 
@@ -148,9 +149,18 @@ bool http_engine_sends(struct http_engine *engine, unsigned port)
 			continue;
 		if (!s->retired && ioctl(s->fd, FIONREAD, &unread) == 0 && unread > 0)
 			retire(s);
-		retired |= s->retired && port != 0;
+		retired |= s->retired;
 	}
-	return retired;
+	return !retired;
+}
+
+/* libcurl watches no socket of a transfer that a slow reader has stopped. */
+static bool is_paused(CURL *easy)
+{
+	struct http_transfer *t = NULL;
+
+	return easy && curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&t) == CURLE_OK && t && t->stream &&
+	       !t->ended && http_stream_paused(t->stream);
 }
 
 /* CURLMOPT_SOCKETFUNCTION. */
@@ -160,6 +170,10 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *un
 	struct http_socket *s = socket_of(engine, fd);
 
 	(void)unused;
+	if (what == CURL_POLL_REMOVE && is_paused(easy)) {
+		watch_clear(&s->watch); /* nobody looks at it until the reader goes on */
+		return 0;
+	}
 	s->idle = what == CURL_POLL_REMOVE;
 	if (s->idle) {
 		socket_idles(s, easy);
@@ -221,6 +235,7 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
 		close(fd);
 		return CURL_SOCKET_BAD;
 	}
+	t->opened = true;
 	begin_connecting(t);
 	return fd;
 }

@@ -63,6 +63,8 @@ struct http_request {
 	size_t body_len;
 	size_t max_size;    /* of the answer's body, as it comes and decompressed; 0: 8 MiB */
 	unsigned redirects; /* to follow on the same origin; 0: a redirection is an answer like any other */
+	bool streamed; /* the answer's body is left to be read (stream.h), however long: over HTTP/1, where a reader
+			  who takes its time holds nobody else up. The request stays as it is until that is closed */
 };
 
 /* How far a call came. */
@@ -77,15 +79,19 @@ enum http_outcome {
 struct http_response {
 	enum http_outcome outcome;
 	unsigned status;
-	struct buf head; /* header lines of the final answer, each "Name: value\r\n" */
-	struct buf body; /* decompressed */
+	struct buf head;            /* header lines of the final answer, each "Name: value\r\n" */
+	struct buf body;            /* decompressed */
+	struct http_stream *stream; /* of what was streamed and answered: the body; the response stays where it is. It
+				       is a call under way until it is closed. Else NULL */
 };
 
-/* Suspends until the whole answer is there, or `by`. Returns 0, whatever its status; or, with e filled,
- * -ECONNREFUSED (cannot connect; 503), -EBUSY (too many wait; 503), -EPIPE (it broke, or is no HTTP; 502), -EMSGSIZE
- * (too large; 502), -ETIMEDOUT (504), -ECANCELED, -EINVAL (the request can't be sent; 500). response is initialized
- * in any case, and http_response_done's. A write is sent at most once; GET, HEAD, PUT, DELETE, OPTIONS are sent again
- * once where a connection that was kept turns out to be closed. */
+/* Suspends until the whole answer is there (streamed: its head), or `by`. Returns 0, whatever its status; or, with e
+ * filled, -ECONNREFUSED (cannot connect; 503), -EBUSY (too many wait; 503), -EPIPE (it broke, or is no HTTP; 502),
+ * -EMSGSIZE (too large; 502), -ETIMEDOUT (504), -ECANCELED, -EINVAL (the request can't be sent; 500). response is
+ * initialized in any case, and http_response_done's. A write is sent at most once; GET, HEAD, PUT, DELETE, OPTIONS are
+ * sent again once, on a new connection, where the one that was kept turns out to be closed, or brings what is no answer
+ * or a 408 that was on its way before. A whole answer that a service sends unasked in that same moment can't be told
+ * from the right one (HTTP/1 numbers nothing); one that comes any earlier is never taken for it. */
 int http_request(struct http_engine *engine, const struct http_request *request, struct http_response *response,
 		 deadline_t by, struct error *e) must_check;
 /* The same for a plain GET. */
@@ -93,6 +99,7 @@ int http_get(struct http_engine *engine, const char *target, struct http_respons
 	     struct error *e) must_check;
 /* Suspends. Connect, with TLS where the origin has it, and close: nothing is sent. Returns 0 or as http_request. */
 int http_connect(struct http_engine *engine, deadline_t by, struct error *e) must_check;
+/* Closes its stream, too. */
 void http_response_done(struct http_response *r);
 
 /* May a request of this method be sent again without doing its work twice (RFC 9110, 9.2.2)? */

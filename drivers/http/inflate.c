@@ -32,12 +32,12 @@ int inflater_begin(struct inflater *i, const char *coding, size_t len)
 	return 0;
 }
 
-int inflater_feed(struct inflater *i, const void *data, size_t len, struct buf *out, size_t max)
+int inflater_some(struct inflater *i, const void *data, size_t len, size_t *used, struct buf *out, size_t max)
 {
 	i->z.next_in = (Bytef *)(uintptr_t)data;
 	i->z.avail_in = (uInt)len;
 	i->begun |= len > 0;
-	while (i->z.avail_in > 0 || i->z.avail_out == 0) {
+	while (out->len < max && (i->z.avail_in > 0 || i->z.avail_out == 0)) {
 		if (i->ended) {
 			/* gzip may have several members (RFC 1952, 2.2), one after another. */
 			if (i->z.avail_in == 0)
@@ -46,21 +46,28 @@ int inflater_feed(struct inflater *i, const void *data, size_t len, struct buf *
 				return -EBADMSG;
 			i->ended = false;
 		}
-		size_t room = max - out->len < PIECE_BYTES ? max - out->len + 1 : PIECE_BYTES;
+		size_t room = max - out->len < PIECE_BYTES ? max - out->len : PIECE_BYTES;
 		buf_reserve(out, room);
 		i->z.next_out = (Bytef *)out->data + out->len;
 		i->z.avail_out = (uInt)room;
 		int r = inflate(&i->z, Z_NO_FLUSH);
 		out->len += room - i->z.avail_out;
-		if (out->len > max)
-			return -EMSGSIZE;
 		if (r == Z_BUF_ERROR)
 			break; /* it wants more input */
 		if (r != Z_OK && r != Z_STREAM_END)
 			return -EBADMSG;
 		i->ended = r == Z_STREAM_END;
 	}
+	*used = len - i->z.avail_in;
 	return 0;
+}
+
+int inflater_feed(struct inflater *i, const void *data, size_t len, struct buf *out, size_t max)
+{
+	size_t used;
+	int r = inflater_some(i, data, len, &used, out, max + 1);
+
+	return out->len > max ? -EMSGSIZE : r;
 }
 
 void inflater_end(struct inflater *i)

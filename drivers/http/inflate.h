@@ -29,5 +29,9 @@ static inline bool inflater_whole(const struct inflater *i)
 {
 	return !i->on || !i->begun || i->ended;
 }
+/* The same up to max bytes in out, and no further: *used says how much of data that took. As long as out was filled
+ * there may be more of what was used, to be had with the rest, or with nothing. */
+int inflater_some(struct inflater *i, const void *data, size_t len, size_t *used, struct buf *out,
+		  size_t max) must_check;
 /* Idempotent; a zeroed one may be passed. */
 void inflater_end(struct inflater *i);

@@ -34,17 +34,25 @@ static bool is_token(const char *s)
 	return *s != '\0';
 }
 
+/* name as it is known, where it is of the connection; else NULL. */
+static const char *of_connection(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(not_ours); i++)
+		if (strcasecmp(name, not_ours[i]) == 0)
+			return not_ours[i];
+	return NULL;
+}
+
 static bool check_name(const struct node *key, struct diagnostics *d)
 {
 	if (!is_token(key->text)) {
 		diagnostics_error(d, key->at, "not the name of a header");
 		return false;
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(not_ours); i++) {
-		if (strcasecmp(key->text, not_ours[i]) == 0) {
-			diagnostics_error(d, key->at, "%s can't be set: it is of the connection", not_ours[i]);
-			return false;
-		}
+	const char *known = of_connection(key->text);
+	if (known) {
+		diagnostics_error(d, key->at, "%s can't be set: it is of the connection", known);
+		return false;
 	}
 	return true;
 }
@@ -214,14 +222,14 @@ static const char *join(struct arena *a, const char *name, size_t name_len, cons
 	return line;
 }
 
-static size_t add_own(const struct lines *l, const struct run_options *options, struct arena *a, uint64_t *random,
-		      const char **out)
+static size_t add_own(bool names_id, bool names_trace, const struct run_options *options, struct arena *a,
+		      uint64_t *random, const char **out)
 {
 	size_t count = 0;
 
-	if (options->request_id && !l->names_id && is_value(options->request_id, strlen(options->request_id)))
+	if (options->request_id && !names_id && is_value(options->request_id, strlen(options->request_id)))
 		out[count++] = join(a, "X-Request-Id: ", 14, options->request_id);
-	if (options->traceparent && !l->names_trace) {
+	if (options->traceparent && !names_trace) {
 		const char *child = trace_child(options->traceparent, a, random);
 		if (child)
 			out[count++] = join(a, "traceparent: ", 13, child);
@@ -248,5 +256,85 @@ int lines_fill(const struct lines *l, const struct value *args, const struct run
 			out[count++] = arena_strndup(a, text.data, text.len);
 	}
 	buf_done(&text);
-	return r < 0 ? r : (int)(count + add_own(l, options, a, random, out + count));
+	return r < 0 ? r : (int)(count + add_own(l->names_id, l->names_trace, options, a, random, out + count));
+}
+
+/* --- at run time --- */
+
+/* The headers that a handler gives. */
+struct given {
+	const struct value_member *items;
+	size_t count;
+};
+
+static bool gives(const struct given *g, const char *name)
+{
+	for (size_t i = 0; i < g->count; i++)
+		if (strcasecmp(g->items[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/* One of g as a line, in a; "": it is null or empty, and left out. NULL: e says what is wrong with it. */
+static const char *given_line(const struct value_member *m, struct arena *a, struct error *e)
+{
+	struct buf text = BUF_INIT;
+	const char *line = NULL;
+
+	if (strlen(m->name) != m->len || !is_token(m->name) || of_connection(m->name) ||
+	    strcasecmp(m->name, "Host") == 0) {
+		error_set(e, -EINVAL, 500, NULL, "the header \"%.80s\" can't be set", m->name);
+		return NULL;
+	}
+	value_text(&m->value, &text);
+	if (!is_value(text.data, text.len))
+		wrong(&(struct line){.name = m->name}, m->value.from_request, e);
+	else
+		line = text.len ? join(a, arena_printf(a, "%s: ", m->name), m->len + 2, buf_cstr(&text)) : "";
+	buf_done(&text);
+	return line;
+}
+
+static int add_given(const struct given *g, size_t count, struct arena *a, const char **out, struct error *e)
+{
+	for (size_t i = 0; i < g->count; i++) {
+		const char *line = given_line(&g->items[i], a, e);
+		if (!line)
+			return -EINVAL;
+		if (*line)
+			out[count++] = line;
+	}
+	return (int)count;
+}
+
+int lines_make(const struct node *source, const struct value *given, const char *accept, const char *content_type,
+	       const struct run_options *options, uint64_t *random, const char **out, struct error *e)
+{
+	struct arena *a = options->arena;
+	struct given g = {0};
+	size_t count = 0;
+
+	if (given && value_looks(given) != VALUE_NULL && value_looks(given) != VALUE_DOCUMENT)
+		return error_set(e, -EINVAL, 500, NULL, "the headers are no document");
+	if (given)
+		g.count = value_parts(given, a, &g.items);
+	if (g.count + (source ? source->count : 0) + 2 > MAX_DECLARED)
+		return error_set(e, -EINVAL, 500, NULL, "a call may have at most %d headers", MAX_DECLARED - 2);
+	for (size_t i = 0; source && i < source->count; i++) {
+		const struct node_member *m = &source->members[i];
+		if (!node_is_scalar(m->value) || !*m->value->text || gives(&g, m->key->text))
+			continue;
+		out[count++] = arena_printf(a, "%s: %s", m->key->text, m->value->text);
+	}
+	int r = add_given(&g, count, a, out, e);
+	if (r < 0)
+		return r;
+	count = (size_t)r;
+	if (accept && !names(source, "Accept") && !gives(&g, "Accept"))
+		out[count++] = arena_printf(a, "Accept: %s", accept);
+	if (content_type && !names(source, "Content-Type") && !gives(&g, "Content-Type"))
+		out[count++] = arena_printf(a, "Content-Type: %s", content_type);
+	bool names_id = names(source, "X-Request-Id") || gives(&g, "X-Request-Id");
+	bool names_trace = names(source, "traceparent") || gives(&g, "traceparent");
+	return (int)(count + add_own(names_id, names_trace, options, a, random, out + count));
 }

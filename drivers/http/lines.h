@@ -28,5 +28,10 @@ bool lines_compile(struct lines *out, const struct lines_spec *spec, struct acti
  * it, else 500. */
 int lines_fill(const struct lines *l, const struct value *args, const struct run_options *options, struct arena *a,
 	       uint64_t *random, const char **out, struct error *e) must_check;
+/* The lines of a handler's call, likewise: the source's, those of `given` (which win), and, where neither names them,
+ * Accept, Content-Type (each NULL: none), X-Request-Id and traceparent. -EINVAL where one of `given` is no header, is
+ * the connection's or Host, or where there are too many. */
+int lines_make(const struct node *source, const struct value *given, const char *accept, const char *content_type,
+	       const struct run_options *options, uint64_t *random, const char **out, struct error *e) must_check;
 /* Report the headers of a source that can't be sent. */
 void lines_check(const struct node *headers, struct diagnostics *d);

@@ -98,7 +98,7 @@ static int look_up_task(void *arg)
 	n->fresh = deadline_in_us(r == 0 ? FRESH_US : RETRY_US);
 	n->looking = false;
 	future_resolve(&n->done, r == -ECANCELED || r == -ETIMEDOUT ? -EHOSTUNREACH : r);
-	return r;
+	return 0; /* those who wait have been told */
 }
 
 static int start(struct http_names *n)

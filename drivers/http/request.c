@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "drivers/http/internal.h"
+#include "drivers/http/stream.h"
 
 /* --- failures --- */
 
@@ -40,7 +41,7 @@ static int too_large(struct error *e, enum transfer_trouble trouble)
 }
 
 /* Fill e by how t ended. Returns 0 where it was answered. */
-static int judge(const struct http_transfer *t, struct http_response *r, struct error *e)
+int http_transfer_judge(const struct http_transfer *t, struct http_response *r, struct error *e)
 {
 	const char *what = t->why[0] ? t->why : curl_easy_strerror(t->code);
 
@@ -56,6 +57,7 @@ static int judge(const struct http_transfer *t, struct http_response *r, struct 
 		return error_set(e, -EPIPE, 502, NULL, "the answer's Content-Length is not one number");
 	case TROUBLE_CODING:
 		return error_set(e, -EPIPE, 502, NULL, "the answer's compression is broken or unknown");
+	case TROUBLE_STALE:
 	case TROUBLE_SENT_TWICE:
 		r->outcome = HTTP_BROKEN;
 		return error_set(e, -EPIPE, 502, NULL, "the connection was closed before an answer");
@@ -79,6 +81,8 @@ static int judge(const struct http_transfer *t, struct http_response *r, struct 
 		r->outcome = verdicts[i].outcome;
 		what = verdicts[i].what ? verdicts[i].what : what;
 	}
+	if (r->outcome == HTTP_NOT_SENT && t->sends > 0 && !t->repeatable)
+		r->outcome = HTTP_BROKEN; /* only what libcurl wanted to do next was not */
 	if (r->outcome == HTTP_NOT_SENT)
 		return error_set(e, -ECONNREFUSED, 503, NULL, "%s", what);
 	return error_set(e, -EPIPE, 502, NULL, "%s", what);
@@ -108,8 +112,45 @@ static int find_addresses(struct http_engine *engine, struct http_response *resp
 			 r == -EAGAIN ? "no task for it" : engine->names.why);
 }
 
-static int exchange(struct http_engine *engine, const struct http_request *request, struct http_response *response,
-		    deadline_t by, struct error *e)
+/* Should it go out once more, on a new connection? Any request may that was not sent. One on a kept connection may have
+ * met its end there, or what the service had said to nobody, a 408 above all (RFC 9110, 15.5.9): it may too, if it may
+ * be repeated and nothing of an answer has come. */
+static bool goes_again(const struct http_transfer *t, int r)
+{
+	if (t->trouble == TROUBLE_STALE)
+		return true;
+	if (!t->kept || !t->repeatable)
+		return false;
+	return r == 0 ? t->response->status == 408 : r == -EPIPE && t->head_bytes == 0;
+}
+
+static void drop_stream(struct http_response *response)
+{
+	if (response->stream)
+		http_stream_drop(response->stream);
+	response->stream = NULL;
+}
+
+/* What has become of t, which ended or was answered. */
+static int conclude(const struct http_transfer *t, struct http_response *response, struct error *e)
+{
+	long status = 0;
+	int r = 0;
+
+	if (response->stream && http_stream_is_answered(response->stream))
+		response->outcome = HTTP_ANSWERED; /* how its body ends shows when that is read */
+	else
+		r = http_transfer_judge(t, response, e);
+	if (response->outcome == HTTP_NOT_SENT)
+		http_names_doubt(&t->engine->names);
+	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+	response->status = (unsigned)status;
+	return r;
+}
+
+/* Suspends. *again says whether it ended in vain; of a fresh one it never does. */
+static int exchange_once(struct http_engine *engine, const struct http_request *request, struct http_response *response,
+			 bool fresh, bool *again, deadline_t by, struct error *e)
 {
 	struct http_transfer *t = http_transfer_take(engine);
 
@@ -117,20 +158,34 @@ static int exchange(struct http_engine *engine, const struct http_request *reque
 		response->outcome = HTTP_NOT_SENT;
 		return error_set(e, -ENOMEM, 500, NULL, "libcurl can't be set up");
 	}
-	http_transfer_prepare(t, request, response);
+	http_transfer_prepare(t, request, response, fresh);
+	response->stream = request->streamed ? http_stream_new(t) : NULL;
 	int r = http_transfer_run(t, by);
+	*again = false;
 	if (r < 0) {
+		t->ended = true;
 		r = interrupted(e, response, r, "the answer was awaited");
 	} else {
-		long status = 0;
-		r = judge(t, response, e);
-		if (response->outcome == HTTP_NOT_SENT)
-			http_names_doubt(&engine->names);
-		curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
-		response->status = (unsigned)status;
+		r = conclude(t, response, e);
+		*again = !fresh && goes_again(t, r);
 	}
-	http_transfer_give(t);
+	if (!response->stream)
+		http_transfer_give(t);
+	else if (r < 0 || *again)
+		drop_stream(response);
 	return r;
+}
+
+static int exchange(struct http_engine *engine, const struct http_request *request, struct http_response *response,
+		    deadline_t by, struct error *e)
+{
+	bool again = false;
+	int r = exchange_once(engine, request, response, false, &again, by, e);
+
+	if (!again)
+		return r;
+	response->head.len = response->body.len = 0;
+	return exchange_once(engine, request, response, true, &again, by, e);
 }
 
 /* --- redirections --- */
@@ -180,8 +235,11 @@ static int follow(struct http_engine *engine, const struct http_request *request
 							: "it redirects to another origin, or to nowhere");
 			break;
 		}
+		drop_stream(response);
 		response->head.len = response->body.len = 0;
 	}
+	if (r < 0)
+		drop_stream(response);
 	arena_done(&a);
 	return r;
 }
@@ -226,6 +284,8 @@ int http_request(struct http_engine *engine, const struct http_request *request,
 		r = interrupted(e, response, r, "a connection was awaited");
 	} else {
 		r = call(engine, request, response, by, e);
+		if (response->stream)
+			return r; /* it has the permit, and is a caller, until it is closed */
 		semaphore_release(&engine->permits);
 	}
 	engine->callers--;
@@ -251,11 +311,11 @@ static int connect_only(struct http_engine *engine, deadline_t by, struct error 
 	struct http_transfer *t = http_transfer_take(engine);
 	if (!t)
 		return error_set(e, -ENOMEM, 500, NULL, "libcurl can't be set up");
-	http_transfer_prepare(t, &request, &response);
+	http_transfer_prepare(t, &request, &response, false);
 	curl_easy_setopt(t->easy, CURLOPT_CONNECT_ONLY, 1L);
 	r = http_transfer_run(t, by);
 	t->head_ended = true; /* there is none to wait for */
-	r = r < 0 ? interrupted(e, &response, r, "connecting") : judge(t, &response, e);
+	r = r < 0 ? interrupted(e, &response, r, "connecting") : http_transfer_judge(t, &response, e);
 	curl_easy_setopt(t->easy, CURLOPT_CONNECT_ONLY, 0L);
 	http_transfer_give(t);
 	return r;
@@ -271,13 +331,20 @@ int http_connect(struct http_engine *engine, deadline_t by, struct error *e)
 
 void http_response_done(struct http_response *r)
 {
+	http_stream_close(r->stream);
+	r->stream = NULL;
 	buf_done(&r->head);
 	buf_done(&r->body);
 }
 
 bool http_method_idempotent(const char *method)
 {
-	return strcmp(method, "POST") != 0 && strcmp(method, "PATCH") != 0;
+	static const char *const methods[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
+		if (strcmp(method, methods[i]) == 0)
+			return true;
+	return false;
 }
 
 /* --- headers --- */

@@ -11,6 +11,7 @@
 #include "base/json_out.h"
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "drivers/value_result.h"
 
 struct http_result {
 	struct result base;
@@ -184,6 +185,17 @@ static void render_name(const struct http_header *h, struct buf *out)
 	buf_char(out, ':');
 }
 
+/* Values are bytes; as text they are UTF-8 or nothing. */
+static void render_text(const struct buf *value, struct buf *out)
+{
+	const char *data = value->data ? value->data : "";
+
+	if (utf8_valid(data, value->len))
+		json_string(out, data, value->len);
+	else
+		json_null(out);
+}
+
 /* All values of h's name, as RFC 9110 puts them together. */
 static void render_values(const struct http_response *response, const struct http_header *h, struct buf *out)
 {
@@ -197,15 +209,32 @@ static void render_values(const struct http_response *response, const struct htt
 			buf_lit(&value, ", ");
 		buf_append(&value, other.value, other.value_len);
 	}
-	/* Values are bytes; as text they are UTF-8 or nothing. */
-	if (utf8_valid(value.data ? value.data : "", value.len))
-		json_string(out, value.data ? value.data : "", value.len);
-	else
-		json_null(out);
+	render_text(&value, out);
 	buf_done(&value);
 }
 
-static void render_headers(const struct http_response *response, struct buf *out)
+/* The same as a list: commas stand in cookies themselves (RFC 9110, 5.3). */
+static void render_list(const struct http_response *response, const struct http_header *h, struct buf *out)
+{
+	struct http_header other;
+	char separator = '[';
+
+	for (size_t at = 0; http_header_next(response, &at, &other);) {
+		if (!same_name(&other, h))
+			continue;
+		buf_char(out, separator);
+		separator = ',';
+		render_text(&(struct buf){.data = (char *)other.value, .len = other.value_len}, out);
+	}
+	buf_char(out, ']');
+}
+
+static bool is_set_cookie(const struct http_header *h)
+{
+	return h->name_len == 10 && strncasecmp(h->name, "Set-Cookie", 10) == 0;
+}
+
+static void render_headers(const struct http_response *response, bool cookies_listed, struct buf *out)
 {
 	struct http_header h;
 	bool first = true;
@@ -218,7 +247,10 @@ static void render_headers(const struct http_response *response, struct buf *out
 			buf_char(out, ',');
 		first = false;
 		render_name(&h, out);
-		render_values(response, &h, out);
+		if (cookies_listed && is_set_cookie(&h))
+			render_list(response, &h, out);
+		else
+			render_values(response, &h, out);
 	}
 	buf_char(out, '}');
 }
@@ -262,7 +294,7 @@ static int whole_result(struct result **out, struct http_response *response, str
 	struct buf text = BUF_INIT;
 
 	buf_printf(&text, "{\"status\":%u,\"headers\":", response->status);
-	render_headers(response, &text);
+	render_headers(response, false, &text);
 	buf_lit(&text, ",\"body\":");
 	int r = render_body(response, &text, e);
 	if (r < 0) {
@@ -275,6 +307,81 @@ static int whole_result(struct result **out, struct http_response *response, str
 	*out = &result->base;
 	return 0;
 }
+
+/* --- for handlers --- */
+
+enum { ANSWER_MEMBERS = 3 };
+
+/* Parsed in r's arena; null where it is too deep or no JSON. text lives as long as r. */
+static bool json_value(struct value_result *r, const char *text, size_t len, struct value *out)
+{
+	struct json *tree;
+	char why[128];
+
+	if (json_parse(&tree, &r->arena, text, len, JSON_MAX_DEPTH, why, sizeof(why)) < 0)
+		return false;
+	*out = value_from_json(tree);
+	return true;
+}
+
+static struct value headers_value(struct value_result *r, const struct http_response *response)
+{
+	struct value v = VALUE_OF_NULL;
+	struct buf text = BUF_INIT;
+
+	render_headers(response, true, &text);
+	json_value(r, arena_strndup(&r->arena, text.data, text.len), text.len, &v);
+	buf_done(&text);
+	return v;
+}
+
+/* The body is in r->text. */
+static struct value body_value(struct value_result *r, const struct http_response *response)
+{
+	struct value v;
+
+	if (r->text.len == 0)
+		return VALUE_OF_NULL;
+	if (says_json(response) && json_value(r, r->text.data, r->text.len, &v))
+		return v;
+	if (utf8_valid(r->text.data, r->text.len))
+		return value_string(r->text.data, r->text.len);
+	return value_bytes_of(r->text.data, r->text.len);
+}
+
+/* Without its body, which may be put behind it. */
+static struct value_result *head_result(const struct http_response *response, struct value_member **members)
+{
+	struct value_result *r = value_result_new();
+	struct value_member *m = arena_array(&r->arena, ANSWER_MEMBERS, sizeof(*m));
+
+	m[0] = (struct value_member){"status", 6, value_int(response->status)};
+	m[1] = (struct value_member){"headers", 7, headers_value(r, response)};
+	r->value = (struct value){.kind = VALUE_DOCUMENT, .count = 2, .members = m};
+	*members = m;
+	return r;
+}
+
+struct result *http_head_new(const struct http_response *response)
+{
+	struct value_member *members;
+
+	return &head_result(response, &members)->base;
+}
+
+struct result *http_answer_new(struct http_response *response)
+{
+	struct value_member *members;
+	struct value_result *r = head_result(response, &members);
+
+	r->text = response->body;
+	response->body = BUF_INIT;
+	members[2] = (struct value_member){"body", 4, body_value(r, response)};
+	r->value.count = ANSWER_MEMBERS;
+	return &r->base;
+}
+
+/* --- what a step expects --- */
 
 int http_result_new(struct result **out, const struct http_action *a, struct http_response *r, struct error *e)
 {

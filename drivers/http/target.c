@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/mem.h"
 
@@ -40,8 +41,8 @@ static void encode_byte(struct buf *out, unsigned char c)
 	buf_append(out, (char[]){'%', hex[c >> 4], hex[c & 15]}, 3);
 }
 
-/* A value: everything but the unreserved characters (RFC 3986). */
-static void encode_value(struct buf *out, const char *s, size_t len)
+/* As a value is. */
+void target_encode(struct buf *out, const char *s, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {
 		if (is_unreserved((unsigned char)s[i]))
@@ -250,7 +251,7 @@ static void compile_member_value(struct builder *b, const struct buf *name, cons
 			b->parts[b->count - 1].slot = slot;
 			b->good &= slot >= 0;
 		} else if (t.pieces[i].text) {
-			encode_value(&text, t.pieces[i].text, t.pieces[i].len);
+			target_encode(&text, t.pieces[i].text, t.pieces[i].len);
 			emit_text(b, PART_TEXT, &text);
 		} else {
 			emit_reference(b, PART_IN_VALUE, &t.pieces[i].reference);
@@ -266,7 +267,7 @@ static void compile_query(struct builder *b, const struct node *query)
 	for (size_t i = 0; i < query->count; i++) {
 		const struct node *value = query->members[i].value;
 		name.len = 0;
-		encode_value(&name, query->members[i].key->text, query->members[i].key->len);
+		target_encode(&name, query->members[i].key->text, query->members[i].key->len);
 		buf_char(&name, '=');
 		if (value->kind != NODE_SEQUENCE) {
 			compile_member_value(b, &name, value);
@@ -347,7 +348,7 @@ static int put_value(struct filler *f, const struct target_part *part, const str
 	value_text(v, &f->text);
 	if (f->text.len && memchr(f->text.data, '\0', f->text.len))
 		return wrong(f, part->text, v->from_request, "holds a NUL");
-	encode_value(f->out, f->text.data, f->text.len);
+	target_encode(f->out, f->text.data, f->text.len);
 	return 0;
 }
 
@@ -438,4 +439,101 @@ int target_fill(const struct target *t, const struct value *args, struct buf *ou
 		r = put(&f, &t->parts[i]);
 	buf_done(&f.text);
 	return r;
+}
+
+/* --- at run time --- */
+
+/* What keeps a handler's path from being one; NULL: nothing. */
+static const char *why_not(const char *path)
+{
+	if (!path)
+		return "it is NULL";
+	if (*path != '/')
+		return "it does not begin with \"/\"";
+	for (const char *c = path; *c; c++) {
+		if (*c == '%' && !(is_hex(c[1]) && is_hex(c[2])))
+			return "a \"%\" in it is no percent-encoding";
+		if (*c != '%' && !is_unreserved((unsigned char)*c) && !strchr("!$&'()*+,;=:@/?", *c))
+			return "it holds what has to be percent-encoded";
+	}
+	return NULL;
+}
+
+/* How many dots a segment is, percent-encoded or not; 0: it is something else. */
+static unsigned dots_of(const char **at)
+{
+	unsigned dots = 0;
+	bool others = false;
+
+	while (**at && **at != '/' && **at != '?') {
+		bool encoded = strncasecmp(*at, "%2e", 3) == 0;
+		others |= !encoded && **at != '.';
+		dots++;
+		*at += encoded ? 3 : 1;
+	}
+	return others ? 0 : dots;
+}
+
+static bool has_dots(const char *path)
+{
+	while (*path == '/') {
+		path++;
+		unsigned dots = dots_of(&path);
+		if (dots == 1 || dots == 2)
+			return true;
+	}
+	return false;
+}
+
+/* A parameter of one value, or of each in a list. */
+static int put_member(struct filler *f, const struct value_member *m, struct arena *a)
+{
+	const struct value_member *items = m;
+	struct buf name = BUF_INIT;
+	size_t count = 1;
+	int r = 0;
+
+	target_encode(&name, m->name, m->len);
+	buf_char(&name, '=');
+	struct target_part part = {.kind = PART_WHOLE, .text = buf_cstr(&name), .len = name.len};
+	if (value_looks(&m->value) == VALUE_LIST)
+		count = value_parts(&m->value, a, &items);
+	for (size_t i = 0; i < count && r == 0; i++)
+		r = put_parameter(f, &part, items[i].value, m->value.from_request || items[i].value.from_request);
+	buf_done(&name);
+	return r;
+}
+
+static int put_members(struct filler *f, const struct value *query)
+{
+	const struct value_member *members;
+	struct arena a;
+	int r = 0;
+
+	arena_init(&a);
+	size_t count = value_parts(query, &a, &members);
+	for (size_t i = 0; i < count && r == 0; i++)
+		r = put_member(f, &members[i], &a);
+	arena_done(&a);
+	buf_done(&f->text);
+	return r;
+}
+
+int target_make(const char *base, const char *path, const struct value *query, struct buf *out, struct error *e)
+{
+	const char *why = why_not(path);
+	struct filler f = {.out = out, .error = e};
+
+	if (!why && has_dots(path))
+		why = "a segment of it is \".\" or \"..\"";
+	if (why)
+		return error_set(e, -EINVAL, 500, NULL, "the path can't be sent: %s", why);
+	buf_str(out, base);
+	buf_str(out, path);
+	if (!query || value_looks(query) == VALUE_NULL)
+		return 0;
+	if (value_looks(query) != VALUE_DOCUMENT)
+		return error_set(e, -EINVAL, 500, NULL, "the query is no document");
+	f.has_query = strchr(path, '?');
+	return put_members(&f, query);
 }

@@ -93,6 +93,8 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
 	}
 	if (len <= 2) {
 		t->head_ended = true;
+		if (t->stream)
+			http_stream_answered(t->stream);
 		return len;
 	}
 	if (begins(line, len, "Content-Length:", 15) && !take_length(t, line + 15, len - 15)) {
@@ -113,6 +115,8 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
 	struct http_transfer *t = arg;
 	size_t len = size * count;
 
+	if (t->stream)
+		return http_stream_take(t->stream, data, len);
 	if (t->inflater.on) {
 		int r = inflater_feed(&t->inflater, data, len, &t->response->body, t->max_size);
 		if (r < 0)
@@ -127,22 +131,26 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
 	return len;
 }
 
-/* CURLOPT_PREREQFUNCTION: the request is about to be sent. libcurl sends it again, whatever its method, where a
- * connection that it had kept turns out to be closed. */
+/* CURLOPT_PREREQFUNCTION: the request is about to be sent. Where a kept connection turns out to be closed libcurl sends
+ * it again, whatever its method, on the next one that it has kept; here, only if it may be, and on a new one. */
 static int on_send(void *arg, char *to, char *from, int to_port, int from_port)
 {
 	struct http_transfer *t = arg;
 
 	(void)to, (void)from, (void)to_port;
-	if (t->sends == t->max_sends) {
+	list_remove(&t->connecting);
+	addresses_are_known(t);
+	if (t->sends > 0 && !(t->repeatable && t->opened)) {
 		t->trouble = TROUBLE_SENT_TWICE;
 		return CURL_PREREQFUNC_ABORT;
 	}
+	if (!t->opened && !http_engine_may_send(t->engine, (unsigned)from_port)) {
+		t->trouble = TROUBLE_STALE;
+		return CURL_PREREQFUNC_ABORT;
+	}
 	t->sends++;
-	list_remove(&t->connecting);
-	addresses_are_known(t);
-	if (http_engine_sends(t->engine, (unsigned)from_port))
-		t->sends--;
+	t->kept = !t->opened;
+	t->opened = false;
 	return CURL_PREREQFUNC_OK;
 }
 
@@ -252,7 +260,8 @@ void http_transfer_give(struct http_transfer *t)
 	drop_addresses(t);
 	inflater_end(&t->inflater);
 	t->response = NULL;
-	if (engine->spare_count == MAX_SPARE || engine->closing) {
+	t->stream = NULL;
+	if (engine->spare_count == MAX_SPARE || engine->closing || t->spoilt) {
 		http_transfer_free(t);
 		return;
 	}
@@ -328,16 +337,28 @@ static void set_target(struct http_transfer *t, const struct http_request *reque
 	}
 }
 
-void http_transfer_prepare(struct http_transfer *t, const struct http_request *request, struct http_response *response)
+static void set_version(struct http_transfer *t, bool one_version)
+{
+	if (t->one_version == one_version || !t->engine->settings.origin->tls)
+		return;
+	curl_easy_setopt(t->easy, CURLOPT_HTTP_VERSION, one_version ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS);
+	t->one_version = one_version;
+}
+
+void http_transfer_prepare(struct http_transfer *t, const struct http_request *request, struct http_response *response,
+			   bool fresh)
 {
 	t->response = response;
 	t->max_size = request->max_size ? request->max_size : MAX_BODY;
 	t->head_bytes = t->head_lines = t->sends = 0;
 	t->length = -1;
-	t->max_sends = http_method_idempotent(request->method) ? 2 : 1;
-	t->head_ended = false;
+	t->repeatable = http_method_idempotent(request->method) && !fresh;
+	t->opened = t->kept = false;
+	t->head_ended = t->ended = false;
 	t->trouble = TROUBLE_NONE;
 	t->code = CURLE_OK;
+	set_version(t, request->streamed);
+	curl_easy_setopt(t->easy, CURLOPT_FRESH_CONNECT, (long)fresh);
 	set_method(t, request);
 	set_target(t, request);
 	set_lines(t, request);
@@ -360,6 +381,7 @@ static void abandon(struct waiter *w)
 void http_transfer_ended(struct http_transfer *t, CURLcode code)
 {
 	t->code = code;
+	t->ended = true;
 	addresses_are_known(t);
 	take_off(t);
 	task_wake(&t->waiter, 0);
@@ -367,12 +389,29 @@ void http_transfer_ended(struct http_transfer *t, CURLcode code)
 
 int http_transfer_run(struct http_transfer *t, deadline_t by)
 {
-	waiter_init(&t->waiter, abandon);
+	waiter_init(&t->waiter, abandon, "an HTTP answer");
 	list_append(&t->engine->running, &t->link);
 	if (curl_multi_add_handle(t->engine->multi, t->easy) != CURLM_OK) {
 		list_remove(&t->link);
 		t->code = CURLE_FAILED_INIT;
+		t->ended = true;
 		return 0;
 	}
 	return task_suspend(&t->waiter, by);
+}
+
+int http_transfer_await(struct http_transfer *t, const char *what, deadline_t by)
+{
+	waiter_init(&t->waiter, abandon, what);
+	int r = task_suspend(&t->waiter, by);
+	t->ended |= r < 0;
+	return r;
+}
+
+void http_transfer_stop(struct http_transfer *t)
+{
+	if (t->ended)
+		return;
+	take_off(t);
+	t->ended = true;
 }

@@ -104,7 +104,7 @@ static void render_result(const struct result *base, struct buf *out)
 
 	if (r->expect == EXPECT_MANY) {
 		buf_char(out, '[');
-		for (int i = 0; i < rows; i++) {
+		for (int i = 0; i < rows && !buf_over(out); i++) {
 			if (i)
 				buf_char(out, ',');
 			render_row(r, i, out);
@@ -136,11 +136,21 @@ static bool foreign_result_falsy(const struct value *v)
 static struct value foreign_result_follow(const struct value *v, const struct path_segment *segments, size_t count,
 					  struct arena *a);
 
+static enum value_kind foreign_result_looks(const struct value *v)
+{
+	(void)v;
+	return VALUE_LIST;
+}
+
+static size_t foreign_result_parts(const struct value *v, struct arena *a, const struct value_member **out);
+
 static const struct value_ops result_value_ops = {
 	.render = foreign_result_render,
 	.text = foreign_result_render,
 	.falsy = foreign_result_falsy,
 	.follow = foreign_result_follow,
+	.looks = foreign_result_looks,
+	.parts = foreign_result_parts,
 };
 
 static void foreign_row_render(const struct value *v, struct buf *out)
@@ -157,16 +167,91 @@ static bool foreign_row_falsy(const struct value *v)
 static struct value foreign_row_follow(const struct value *v, const struct path_segment *segments, size_t count,
 				       struct arena *a);
 
+static enum value_kind foreign_row_looks(const struct value *v)
+{
+	(void)v;
+	return VALUE_DOCUMENT;
+}
+
+static size_t foreign_row_parts(const struct value *v, struct arena *a, const struct value_member **out);
+
 static const struct value_ops row_value_ops = {
 	.render = foreign_row_render,
 	.text = foreign_row_render,
 	.falsy = foreign_row_falsy,
 	.follow = foreign_row_follow,
+	.looks = foreign_row_looks,
+	.parts = foreign_row_parts,
 };
 
 static struct value row_value(const struct pg_result *r, int row)
 {
 	return (struct value){.kind = VALUE_FOREIGN, .foreign = r, .len = (size_t)row, .ops = &row_value_ops};
+}
+
+/* --- bytea: `foreign` is its text, \\x and hexadecimal digits --- */
+
+static void bytea_render(const struct value *v, struct buf *out)
+{
+	json_string(out, v->foreign, v->len);
+}
+
+static void bytea_text(const struct value *v, struct buf *out)
+{
+	buf_append(out, v->foreign, v->len);
+}
+
+static bool bytea_falsy(const struct value *v)
+{
+	return v->len == 0;
+}
+
+static enum value_kind bytea_looks(const struct value *v)
+{
+	(void)v;
+	return VALUE_BYTES;
+}
+
+static struct value bytea_copy(const struct value *v, struct arena *a)
+{
+	struct value out = *v;
+
+	out.foreign = arena_strndup(a, v->foreign, v->len);
+	return out;
+}
+
+static uint8_t hex_digit(char c)
+{
+	return (uint8_t)(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
+}
+
+static bool bytea_bytes(const struct value *v, struct arena *a, const void **p, size_t *len)
+{
+	const char *digits = (const char *)v->foreign + 2;
+	uint8_t *bytes = arena_alloc(a, v->len / 2);
+
+	*len = v->len / 2 - 1;
+	for (size_t i = 0; i < *len; i++)
+		bytes[i] = (uint8_t)(hex_digit(digits[2 * i]) << 4 | hex_digit(digits[2 * i + 1]));
+	*p = bytes;
+	return true;
+}
+
+static const struct value_ops bytea_value_ops = {
+	.render = bytea_render,
+	.text = bytea_text,
+	.falsy = bytea_falsy,
+	.looks = bytea_looks,
+	.copy = bytea_copy,
+	.bytes = bytea_bytes,
+};
+
+/* The old form (bytea_output = escape) stays a text. */
+static struct value text_value(const struct pg_type *t, const char *text, size_t len)
+{
+	if (t->oid != PG_OID_BYTEA || len < 2 || memcmp(text, "\\x", 2) != 0)
+		return value_string(text, len);
+	return (struct value){.kind = VALUE_FOREIGN, .foreign = text, .len = len, .ops = &bytea_value_ops};
 }
 
 /* What has parts, or reads differently in JSON: rendered, parsed, followed. */
@@ -204,7 +289,7 @@ static struct value cell_value(const struct pg_result *r, int row, unsigned colu
 			return VALUE_OF_NULL;
 		return json_is_number(text, len) ? value_number(text, len) : value_string(text, len);
 	case PG_SHAPE_STRING:
-		return count ? VALUE_OF_NULL : value_string(text, len);
+		return count ? VALUE_OF_NULL : text_value(&r->layout->columns[column].type, text, len);
 	default:
 		return parsed_cell(r, row, column, rest, count, a);
 	}
@@ -291,6 +376,34 @@ static struct value get(const struct result *base, const struct path *path, stru
 	return column_value(r, 0, s, count, a);
 }
 
+static size_t foreign_row_parts(const struct value *v, struct arena *a, const struct value_member **out)
+{
+	const struct pg_result *r = v->foreign;
+	struct value_member *parts = arena_array(a, r->layout->count, sizeof(*parts));
+
+	for (unsigned i = 0; i < r->layout->count; i++) {
+		const struct pg_column *c = &r->layout->columns[i];
+		parts[i] = (struct value_member){c->name, c->name_len, cell_value(r, (int)v->len, i, NULL, 0, a)};
+		parts[i].value.from_request = v->from_request;
+	}
+	*out = parts;
+	return r->layout->count;
+}
+
+static size_t foreign_result_parts(const struct value *v, struct arena *a, const struct value_member **out)
+{
+	const struct pg_result *r = v->foreign;
+	size_t rows = (size_t)PQntuples(r->rows);
+	struct value_member *parts = arena_array(a, rows, sizeof(*parts));
+
+	for (size_t i = 0; i < rows; i++) {
+		parts[i].value = row_value(r, (int)i);
+		parts[i].value.from_request = v->from_request;
+	}
+	*out = parts;
+	return rows;
+}
+
 static struct value foreign_result_follow(const struct value *v, const struct path_segment *segments, size_t count,
 					  struct arena *a)
 {
@@ -319,4 +432,9 @@ struct result *pg_result_new(PGresult *rows, struct pg_layout *layout, enum expe
 	r->layout = pg_layout_keep(layout);
 	r->expect = expect;
 	return &r->base;
+}
+
+struct value pg_result_row(const struct result *r, size_t row)
+{
+	return row_value(container_of(r, const struct pg_result, base), (int)row);
 }

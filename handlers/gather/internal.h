@@ -45,10 +45,11 @@ int run_acquire(struct run *run, int semaphore, struct error *e) must_check;
  * own and is not cancelled with this one. *t is set. Returns 0 or -errno. */
 int run_spawn_fetch(struct run *run, task_fn fn, void *arg, struct task **t) must_check;
 
-/* The reply of a run whose steps have ended, as it is sent or kept. */
-struct reply run_reply(struct run *run);
+/* The reply of a run whose steps have ended, as it is sent or kept. Returns 0, or -EMSGSIZE with run->error filled: it
+ * is larger than reply_limit. */
+int run_reply(struct run *run, struct reply *out) must_check;
 /* The same without its body: status and headers. */
-struct reply reply_head(struct run *run);
+int reply_head(struct run *run, struct reply *out) must_check;
 /* True: every part is what its source said. */
 bool run_complete(const struct run *run);
 /* Is the plan's reply a file (`send`)? */

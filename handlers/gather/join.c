@@ -134,7 +134,12 @@ static void canonical(struct key *k, struct buf *out, const struct value *v, str
 		buf_char(out, 's');
 		buf_append(out, v->text, v->len);
 		break;
+	case VALUE_BYTES: /* what it is in JSON */
+		buf_char(out, 's');
+		value_text(v, out);
+		break;
 	case VALUE_LIST:
+	case VALUE_DOCUMENT:
 	case VALUE_JSON:
 		buf_char(out, 'j');
 		value_render(v, out);
@@ -269,7 +274,7 @@ static void render_member(const struct added_member *m, uint32_t row, struct buf
 		return;
 	}
 	buf_char(out, '[');
-	for (uint32_t i = first; i < end; i++) {
+	for (uint32_t i = first; i < end && !buf_over(out); i++) {
 		if (i > first)
 			buf_char(out, ',');
 		value_render(&m->from[m->matches[i]], out);
@@ -312,7 +317,7 @@ static void render_joined(const struct result *base, struct buf *out)
 		return;
 	}
 	buf_char(out, '[');
-	for (uint32_t i = 0; i < r->rows.count; i++) {
+	for (uint32_t i = 0; i < r->rows.count && !buf_over(out); i++) {
 		if (i)
 			buf_char(out, ',');
 		render_row(r, i, out);

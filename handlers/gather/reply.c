@@ -74,11 +74,20 @@ static const char *server_timing(const struct run *run)
 
 /* --- results --- */
 
-static void add_declared_headers(struct run *run, struct reply *reply)
+static int too_large(struct run *run, const char *what, int step)
 {
-	for (unsigned i = 0; i < run->plan->reply_header_count; i++) {
+	error_set(&run->error, -EMSGSIZE, 500, "The reply would be larger than reply_limit.",
+		  "%s is larger than reply_limit (%zu bytes)", what, run->env->reply_limit);
+	run->error.step = step < 0 ? NULL : run->plan->steps[step].config->name;
+	return -EMSGSIZE;
+}
+
+static int add_declared_headers(struct run *run, struct reply *reply)
+{
+	struct buf text = {.limit = run->env->reply_limit};
+	for (unsigned i = 0; i < run->plan->reply_header_count && !buf_over(&text); i++) {
 		const struct plan_header *h = &run->plan->reply_headers[i];
-		struct buf text = BUF_INIT;
+		text.len = 0;
 		text_eval(&h->value, &run->evaluation, h->escape, &text);
 		const char *value = arena_strndup(run->evaluation.arena, text.data, text.len);
 		if (strcmp(h->name.base, "content-type") == 0)
@@ -86,32 +95,39 @@ static void add_declared_headers(struct run *run, struct reply *reply)
 		else
 			reply->headers[reply->header_count++] = (struct header){.name = h->name,
 										.value = {value, text.len}};
-		buf_done(&text);
 	}
+	int r = buf_over(&text) ? too_large(run, "a header of the reply", -1) : 0;
+	buf_done(&text);
+	return r;
 }
 
-struct reply reply_head(struct run *run)
+int reply_head(struct run *run, struct reply *out)
 {
-	struct reply reply = {.status = run->plan->endpoint->status};
 	bool complete = run_complete(run);
-	add_header(&reply, "gatherd-complete", complete ? "true" : "false");
+	*out = (struct reply){.status = run->plan->endpoint->status};
+	add_header(out, "gatherd-complete", complete ? "true" : "false");
 	if (!complete) {
 		run->exchange->missing = missing_steps(run);
-		add_header(&reply, "gatherd-missing", run->exchange->missing);
+		add_header(out, "gatherd-missing", run->exchange->missing);
 		note_replaced(run);
 	}
 	if (run->explained && run->plan->step_count && !run->plan->endpoint->cache.ttl_us)
-		add_header(&reply, "server-timing", server_timing(run));
-	add_declared_headers(run, &reply);
-	return reply;
+		add_header(out, "server-timing", server_timing(run));
+	return add_declared_headers(run, out);
 }
 
-struct reply run_reply(struct run *run)
+int run_reply(struct run *run, struct reply *out)
 {
-	struct reply reply = reply_head(run);
-	if (reply.status != 204)
-		respond_render(&run->plan->respond, &run->evaluation, &reply.body);
-	return reply;
+	int step = -1;
+	int r = reply_head(run, out);
+
+	if (r < 0 || out->status == 204)
+		return r;
+	out->body.limit = run->env->reply_limit;
+	if (respond_render(&run->plan->respond, &run->evaluation, &out->body, &step) == 0)
+		return 0;
+	buf_done(&out->body);
+	return too_large(run, "the reply", step);
 }
 
 /* --- failures --- */

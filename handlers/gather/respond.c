@@ -275,7 +275,19 @@ int respond_compile(struct respond *out, struct scope *scope)
 
 /* --- rendering --- */
 
-void respond_render(const struct respond *r, const struct evaluation *e, struct buf *out)
+static int step_of(const struct respond_op *op)
+{
+	if (op->kind == OP_SLOT)
+		return op->slot.kind == SLOT_STEP ? (int)op->slot.index : -1;
+	for (size_t i = 0; op->kind == OP_TEXT && i < op->template.count; i++) {
+		const struct text_piece *p = &op->template.pieces[i];
+		if (!p->literal && p->slot.kind == SLOT_STEP)
+			return (int)p->slot.index;
+	}
+	return -1;
+}
+
+int respond_render(const struct respond *r, const struct evaluation *e, struct buf *out, int *step)
 {
 	uint64_t begun = 0; /* bit 0: the innermost open object or array has had a member */
 	for (size_t i = 0; i < r->count; i++) {
@@ -311,5 +323,11 @@ void respond_render(const struct respond *r, const struct evaluation *e, struct 
 			buf_char(out, '"');
 			break;
 		}
+		if (buf_over(out)) {
+			if (step)
+				*step = step_of(op);
+			return -EMSGSIZE;
+		}
 	}
+	return 0;
 }

@@ -17,7 +17,9 @@ struct respond {
 
 /* From `respond`, or, where it is absent, one object of the steps' results in the order they are declared. */
 int respond_compile(struct respond *out, struct scope *scope) must_check;
-void respond_render(const struct respond *r, const struct evaluation *e, struct buf *out);
+/* Returns 0; or, as soon as out is over its limit, -EMSGSIZE and in *step (may be NULL) the step that stood there, -1:
+ * none. */
+int respond_render(const struct respond *r, const struct evaluation *e, struct buf *out, int *step);
 
 /* A node without references as a value, for `{ default: … }`. */
 int constant_value(struct value *out, const struct node *n, struct scope *scope) must_check;

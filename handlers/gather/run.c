@@ -129,8 +129,10 @@ static int run_request(void *arg)
 	struct exchange *x = arg;
 	struct run *run = x->handler_data;
 	int r = run_plan(run);
+	struct reply reply;
+	if (r == 0)
+		r = run_reply(run, &reply);
 	if (r == 0) {
-		struct reply reply = run_reply(run);
 		exchange_reply(x, &reply);
 	} else if (r != -ECANCELED || !task_cancelled()) {
 		reply_failure(run, r);
@@ -152,8 +154,10 @@ static int fetch_reply(void *arg)
 	struct error e = ERROR_INIT;
 	struct cached *v = NULL;
 	int r = run_plan(run);
+	struct reply reply;
+	if (r == 0)
+		r = run_reply(run, &reply);
 	if (r == 0) {
-		struct reply reply = run_reply(run);
 		v = reply_keep(run, &reply);
 	} else {
 		e = run->failed >= 0 ? *run->steps[run->failed].error : run->error;
@@ -284,8 +288,12 @@ static void answer(struct run *run)
 	} else if (run->plan->step_count > 0) {
 		exchange_spawn(x, run_request);
 	} else {
-		struct reply reply = run_reply(run);
-		exchange_reply(x, &reply);
+		struct reply reply;
+		int r = run_reply(run, &reply);
+		if (r == 0)
+			exchange_reply(x, &reply);
+		else
+			reply_failure(run, r);
 	}
 }
 

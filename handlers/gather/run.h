@@ -16,6 +16,7 @@ struct gather_env {
 	struct cache *cache;                 /* the process's */
 	struct rates *rates;                 /* the process's */
 	bool explain;                        /* server.explain */
+	size_t reply_limit;                  /* server.reply_limit */
 	int64_t fetch_budget_us;             /* what a fetch that is shared may take: server.request_timeout */
 };
 

@@ -235,8 +235,8 @@ static void url_escape(struct buf *out, const char *s, size_t len)
 
 void text_eval(const struct text *t, const struct evaluation *e, enum text_escape escape, struct buf *out)
 {
-	struct buf text = BUF_INIT;
-	for (size_t i = 0; i < t->count; i++) {
+	struct buf text = {.limit = out->limit};
+	for (size_t i = 0; i < t->count && !buf_over(out); i++) {
 		const struct text_piece *p = &t->pieces[i];
 		text.len = 0;
 		if (p->literal) {

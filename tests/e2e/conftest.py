@@ -9,7 +9,7 @@
         assert daemon.get("/customers/1").status == 200
 
 In a configuration ${PG} and ${PG_SOCKET} are the database `test` of the PostgreSQL over TCP and over its Unix socket,
-${MONGO} that of the MongoDB.
+${MONGO} that of the MongoDB. `module("name")` is the path of a handlers' module built of modules/name.c.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import contextlib
 import os
 import resource
 import signal
+import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -125,6 +126,33 @@ def gatherd(request: pytest.FixtureRequest) -> Iterator[Callable[..., Gatherd]]:
 def module_gatherd(request: pytest.FixtureRequest) -> Iterator[Callable[..., Gatherd]]:
     """The same for daemons that a module's tests share."""
     yield from _factory(request)
+
+
+@pytest.fixture(scope="session")
+def module(tmp_path_factory: pytest.TempPathFactory, program: Path) -> Callable[..., Path]:
+    """`module("name")`: the path of a handlers' module, built of modules/name.c; `module("name", text)`: of that text.
+    More arguments are the compiler's; include= is where gatherd.h is. Under a sanitizer the module has it, too."""
+    root = Path(__file__).resolve().parents[2]
+    built: dict[tuple[str, ...], Path] = {}
+    sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"] if b"__asan_init" in program.read_bytes() else []
+
+    def build(name: str, text: str | None = None, *flags: str, include: Path = root / "include") -> Path:
+        key = (name, text or "", str(include), *flags)
+        if key not in built:
+            folder = tmp_path_factory.mktemp(f"module-{name}")
+            source = Path(__file__).resolve().parent / "modules" / f"{name}.c"
+            if text is not None:
+                source = folder / f"{name}.c"
+                source.write_text(textwrap.dedent(text))
+            out = folder / f"{name}.so"
+            warnings = ["-Wall", "-Wextra", "-Werror"]
+            command = ["cc", "-shared", "-fPIC", "-g", "-fno-omit-frame-pointer", *warnings, *sanitize, f"-I{include}", *flags]
+            done = subprocess.run([*command, "-o", out, source], capture_output=True, text=True, timeout=120)
+            assert done.returncode == 0, done.stderr
+            built[key] = out
+        return built[key]
+
+    return build
 
 
 @pytest.fixture(scope="session")

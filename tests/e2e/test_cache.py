@@ -179,13 +179,12 @@ def test_fifty_at_once_are_one_fetch(gatherd: Callable[..., Gatherd], upstream: 
     assert upstream.count["/crowd"] == 1
 
 
-@pytest.mark.parametrize("path", ["/sleep/1", "/sleep/whole/1"])
+@pytest.mark.parametrize("path", ["/sleep/4", "/sleep/whole/4"])
 def test_fifty_at_once_are_one_statement(gatherd: Callable[..., Gatherd], upstream: Counting, postgres: Postgres, path: str) -> None:
     daemon = run(gatherd, upstream)
     mark = "'whole' as x from pg_sleep" if "whole" in path else "'shared' as x from pg_sleep"
     calls = [in_background(lambda: daemon.get(path)) for _ in range(50)]
-    wait_for(lambda: running_statements(postgres, mark) > 0, 10)
-    seen = set()
+    seen = {wait_for(lambda: running_statements(postgres, mark), 10)}
     while any(call.running for call in calls):
         seen.add(running_statements(postgres, mark))
     assert max(seen) == 1

@@ -168,9 +168,9 @@ def test_the_schema_and_the_checker_agree(program: Path, tmp_path: Path, number:
 
 
 def test_the_examples_are_right(program: Path) -> None:
-    paths = [path for path in ROOT.glob("examples/**/*.yaml")]
-    if not paths:
-        pytest.skip("no examples")
+    """But for those whose modules must be built first: test_examples.py serves them."""
+    paths = [path for path in ROOT.glob("examples/**/*.yaml") if "handler:" not in path.read_text()]
+    assert paths
     for path in paths:
         done = run(program, "check", "-c", str(path), env={"PG": "postgresql:///x", "MONGO": "mongodb://x/x", "PORT": "8080"})
         assert done.returncode == 0, done.stderr
@@ -314,7 +314,6 @@ def test_warnings(program: Path, tmp_path: Path) -> None:
     "text",
     [
         "trace: { otlp: 'http://127.0.0.1:4318' }\n" + GOOD,
-        "server: { debug: true }\n" + GOOD,
         "server: { listen: [ systemd ] }\n" + GOOD,
         "server: { listen: [ { address: '127.0.0.1:0', tls: { certificate: a, key: b } } ] }\n" + GOOD,
         "server: { listen: [ { address: '127.0.0.1:0', http2: true } ] }\n" + GOOD,
@@ -325,7 +324,7 @@ def test_warnings(program: Path, tmp_path: Path) -> None:
         GOOD.replace("from: pg, sql: select 1", "from: db, update_many: x, filter: {}, update: {}"),
         *(
             GOOD.replace("{ gather:", f"{{ {key}, gather:")
-            for key in ("auth: jwt", "stream: ndjson", "listen: channel", "handler: 'm.so:f'")
+            for key in ("auth: jwt", "stream: ndjson", "listen: channel", "explain: true")
         ),
         GOOD.replace("sql: select 1", 'sql: "select {claims.sub}"'),
     ],

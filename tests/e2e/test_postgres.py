@@ -539,13 +539,13 @@ def test_waiting_for_a_connection_is_bounded(gatherd: Callable[..., Gatherd], po
 def test_the_line_is_bounded(gatherd: Callable[..., Gatherd], postgres: Postgres) -> None:
     daemon = pool(gatherd, postgres, size=1, waiting=2)
     good(daemon.get("/sleep/0.01"))
-    first = in_background(lambda: daemon.get("/sleep/1"))
+    first = in_background(lambda: daemon.get("/sleep/4"))
     wait_for(lambda: running_statements(postgres, "pg_sleep"), 10)
     waiting = [in_background(lambda: daemon.get("/sleep/0.1")) for _ in range(2)]
     time.sleep(0.2)
     with stopwatch() as took:
         problem(daemon.get("/sleep/0.1"), 503, step="n")
-    assert took.seconds < 0.6
+    assert took.seconds < 1.5
     assert good(first.result()) and all(good(one.result()) for one in waiting)
 
 
@@ -582,7 +582,7 @@ def test_no_more_connections_than_the_pool_has(gatherd: Callable[..., Gatherd], 
 
 def test_idle_and_old_connections_are_closed(gatherd: Callable[..., Gatherd], postgres: Postgres) -> None:
     config = """
-        sources: { pg: { postgres: "${PGIDLE}", pool: { size: 4, idle_timeout: 300ms, acquire_timeout: 20s } }, old: { postgres: "${PGOLD}", pool: { size: 1, lifetime: 300ms, acquire_timeout: 20s } } }
+        sources: { pg: { postgres: "${PGIDLE}", pool: { size: 4, idle_timeout: 2s, acquire_timeout: 20s } }, old: { postgres: "${PGOLD}", pool: { size: 1, lifetime: 300ms, acquire_timeout: 20s } } }
         endpoints:
           "GET /sleep": { gather: { n: { from: pg, sql: "select 1 from pg_sleep(0.2)" } } }
           "GET /pid": { gather: { pid: { from: old, sql: "select pg_backend_pid()", expect: value } }, respond: "{pid}" }

@@ -52,6 +52,9 @@ endpoints:
   "GET /sleep":
     semaphore: one
     timeout: 400ms
+    gather: { r: { from: pg, sql: "select 1 from pg_sleep(30)" } }
+  "GET /sleep-on":
+    semaphore: one
     gather: { r: { from: pg, sql: "select 'semaphore' from pg_sleep(30)" } }
   "GET /patience":
     gather: { r: { from: up, get: "/patience?sleep=0.01", semaphore: one, on_error: null } }
@@ -169,7 +172,7 @@ def test_who_leaves_the_queue_leaves_no_hole(gatherd: Callable[..., Gatherd], up
 
 def test_who_leaves_with_a_permit_gives_it_back(gatherd: Callable[..., Gatherd], upstream: Counting, postgres: Postgres) -> None:
     daemon = run(gatherd, upstream)
-    wire = Wire(daemon).get("/sleep")
+    wire = Wire(daemon).get("/sleep-on")
     wait_for(lambda: running_statements(postgres, "'semaphore' from pg_sleep") == 1, 10)
     wire.socket.close()
     good(daemon.get("/endpoint/next"))

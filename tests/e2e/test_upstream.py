@@ -656,11 +656,11 @@ def test_a_unix_socket(gatherd: Callable[..., Gatherd], tmp_path: Path) -> None:
 
 BREAKER = """
 sources:
-  up: { http: "${UP}", breaker: { failures: 3, cooldown: 400ms } }
+  up: { http: "${UP}", breaker: { failures: 3, cooldown: 1s } }
   long: { http: "${UP}", breaker: { failures: 1, cooldown: 1h } }
   never: { http: "${UP}" }
 endpoints:
-  "GET /call": { gather: { answer: { from: up, get: /call, timeout: 200ms } } }
+  "GET /call": { gather: { answer: { from: up, get: /call, timeout: 1s } } }
   "GET /long": { gather: { answer: { from: long, get: /long } } }
   "GET /replaced": { gather: { answer: { from: long, get: /long, on_error: null } } }
 """
@@ -703,13 +703,13 @@ def test_the_breaker(gatherd: Callable[..., Gatherd], name: str) -> None:
             assert reply.headers["Retry-After"] == "1"
         assert upstream.count["/call"] == 3, "calls are refused at once"
 
-        time.sleep(0.42)
+        time.sleep(1.02)
         problem(daemon.get("/call"), 504 if name == "late" else 502, step="answer")
         problem(daemon.get("/call"), 503, step="answer")
         assert upstream.count["/call"] == 4 and state(daemon) == "open"
 
-        upstream.answers["/call"] = slowly(0.1, says('{"a": 1}'))
-        time.sleep(0.42)
+        upstream.answers["/call"] = slowly(0.6, says('{"a": 1}'))
+        time.sleep(1.02)
         probe = in_background(lambda: daemon.get("/call"))
         wait_for(lambda: upstream.count["/call"] == 5)
         assert state(daemon) == "half_open"

@@ -40,6 +40,7 @@ struct upstream {
 	char socket_path[108];
 	upstream_fn *answer;
 	atomic_uint connections, requests, in_flight, most_in_flight;
+	atomic_uint posts;  /* requests of that method */
 	atomic_int counter; /* for scripts */
 	pthread_t acceptor;
 	pthread_mutex_t lock;
@@ -145,6 +146,7 @@ static inline void upstream_serve(struct upstream_connection *c)
 	while (upstream_read(&r, &have)) {
 		r.nth++;
 		atomic_fetch_add(&u->requests, 1);
+		atomic_fetch_add(&u->posts, strcmp(r.method, "POST") == 0);
 		unsigned now = atomic_fetch_add(&u->in_flight, 1) + 1, most = atomic_load(&u->most_in_flight);
 		while (most < now && !atomic_compare_exchange_weak(&u->most_in_flight, &most, now))
 			;

@@ -8,7 +8,13 @@
  *   hang          no answer
  *   slow_N        one document, after N milliseconds
  *   nonsense      an answer without a cursor
- *   nested_N      one document with N levels of documents in it */
+ *   nested_N      one document with N levels of documents in it
+ *   stuck_N       a first batch of N documents, and no answer to getMore
+ * What writes get (else: all statements are done; updates match and change one document each, upserts make one):
+ *   bad_N_CODE    statement N of each command fails with that code
+ *   concern       done, but not confirmed (writeConcernError 64)
+ *   wordless      an answer without a count
+ *   echo          findAndModify: the command itself; docs_0: null */
 #pragma once
 
 #include <arpa/inet.h>
@@ -46,11 +52,15 @@ struct server {
 	atomic_long cut_requests; /* the same for bytes of requests */
 	atomic_int cuts;          /* how many connections are cut */
 	atomic_bool old;          /* no sessions */
-	atomic_bool not_primary;  /* finds fail with 10107 */
+	atomic_bool not_primary;  /* finds and writes fail with 10107 */
+	atomic_bool secondary;    /* says that it is one */
+	atomic_int statements_max, document_max; /* what hello says; 0: the usual */
 
 	/* what was seen */
 	atomic_int finds, get_mores, killed, goodbyes, other_session;
 	atomic_int last_max_time_ms;
+	atomic_int writes, statements, last_batch_size;
+	char last[4096]; /* under lock: the last write but its maxTimeMS and what libmongoc adds, as JSON */
 };
 
 struct peer {
@@ -133,10 +143,17 @@ static inline bool answer(struct peer *p, int32_t request, bool legacy, const bs
 static inline void say_hello(struct server *s, bson_t *reply)
 {
 	BSON_APPEND_BOOL(reply, "helloOk", true);
-	BSON_APPEND_BOOL(reply, "ismaster", true);
-	BSON_APPEND_INT32(reply, "maxBsonObjectSize", 16777216);
+	int document_max = atomic_load(&s->document_max), statements_max = atomic_load(&s->statements_max);
+	bool secondary = atomic_load(&s->secondary);
+
+	BSON_APPEND_BOOL(reply, "ismaster", !secondary);
+	if (secondary) {
+		BSON_APPEND_BOOL(reply, "secondary", true);
+		BSON_APPEND_UTF8(reply, "setName", "rs");
+	}
+	BSON_APPEND_INT32(reply, "maxBsonObjectSize", document_max ? document_max : 16777216);
 	BSON_APPEND_INT32(reply, "maxMessageSizeBytes", 48000000);
-	BSON_APPEND_INT32(reply, "maxWriteBatchSize", 100000);
+	BSON_APPEND_INT32(reply, "maxWriteBatchSize", statements_max ? statements_max : 100000);
 	if (!atomic_load(&s->old))
 		BSON_APPEND_INT32(reply, "logicalSessionTimeoutMinutes", 30);
 	BSON_APPEND_INT32(reply, "minWireVersion", 0);
@@ -228,6 +245,8 @@ static inline bool say_scripted(struct peer *p, bson_t *reply, const bson_t *com
 		say_batch(reply, "firstBatch", name, m > 1 ? (int64_t)(m - 1) << 32 | n : 0, 0, n);
 	} else if (strcmp(name, "endless") == 0) {
 		say_batch(reply, "firstBatch", name, INT64_C(1000000) << 32 | 1000, 0, 1000);
+	} else if (sscanf(name, "stuck_%d", &n) == 1) {
+		say_batch(reply, "firstBatch", name, 1, 0, n);
 	} else if (sscanf(name, "docs_%d", &n) == 1) {
 		say_batch(reply, "firstBatch", name, 0, 0, n);
 	} else if (sscanf(name, "error_%d", &n) == 1) {
@@ -245,6 +264,125 @@ static inline bool say_scripted(struct peer *p, bson_t *reply, const bson_t *com
 	return true;
 }
 
+/* --- writes --- */
+
+static inline void note_write(struct server *s, const bson_t *command)
+{
+	bson_t shown = BSON_INITIALIZER;
+
+	bson_copy_to_excluding_noinit(command, &shown, "maxTimeMS", "lsid", "$db", "$readPreference", NULL);
+	char *json = bson_as_relaxed_extended_json(&shown, NULL);
+	pthread_mutex_lock(&s->lock);
+	snprintf(s->last, sizeof(s->last), "%s", json);
+	pthread_mutex_unlock(&s->lock);
+	bson_free(json);
+	bson_destroy(&shown);
+	atomic_fetch_add(&s->writes, 1);
+}
+
+static inline void say_upserts(bson_t *reply, const bson_t *statements)
+{
+	bson_t list, one;
+	bson_iter_t i, inner;
+	char key[16];
+	unsigned n = 0;
+
+	BSON_APPEND_ARRAY_BEGIN(reply, "upserted", &list);
+	bson_iter_init(&i, statements);
+	for (int index = 0; bson_iter_next(&i); index++) {
+		if (!bson_iter_recurse(&i, &inner) || !bson_iter_find(&inner, "upsert"))
+			continue;
+		snprintf(key, sizeof(key), "%u", n++);
+		BSON_APPEND_DOCUMENT_BEGIN(&list, key, &one);
+		BSON_APPEND_INT32(&one, "index", index);
+		BSON_APPEND_INT32(&one, "_id", 1000 + index);
+		bson_append_document_end(&list, &one);
+	}
+	bson_append_array_end(reply, &list);
+}
+
+static inline void say_write_error(bson_t *reply, int index, int code)
+{
+	bson_t list, one;
+
+	BSON_APPEND_ARRAY_BEGIN(reply, "writeErrors", &list);
+	BSON_APPEND_DOCUMENT_BEGIN(&list, "0", &one);
+	BSON_APPEND_INT32(&one, "index", index);
+	BSON_APPEND_INT32(&one, "code", code);
+	BSON_APPEND_UTF8(&one, "errmsg", "secret internals");
+	bson_append_document_end(&list, &one);
+	bson_append_array_end(reply, &list);
+}
+
+static inline void say_concern(bson_t *reply)
+{
+	bson_t concern;
+
+	BSON_APPEND_DOCUMENT_BEGIN(reply, "writeConcernError", &concern);
+	BSON_APPEND_INT32(&concern, "code", 64);
+	BSON_APPEND_UTF8(&concern, "errmsg", "waiting for replication timed out");
+	bson_append_document_end(reply, &concern);
+}
+
+/* list: the member that holds the statements. Returns false where there is to be no answer. */
+static inline bool say_written(struct peer *p, bson_t *reply, const bson_t *command, const char *name, const char *list)
+{
+	struct server *s = p->server;
+	bson_iter_t i;
+	bson_t statements;
+	uint32_t len;
+	const uint8_t *data;
+	int n = 0, bad, code;
+
+	note_write(s, command);
+	bool ordered = !bson_iter_init_find(&i, command, "ordered") || bson_iter_bool(&i);
+	if (!bson_iter_init_find(&i, command, list) || !BSON_ITER_HOLDS_ARRAY(&i))
+		return false;
+	bson_iter_array(&i, &len, &data);
+	bson_init_static(&statements, data, len);
+	n = (int)bson_count_keys(&statements);
+	atomic_fetch_add(&s->statements, n);
+	if (atomic_load(&s->not_primary)) {
+		say_error(reply, 10107);
+		return true;
+	}
+	if (sscanf(name, "error_%d", &code) == 1) {
+		say_error(reply, code);
+		return true;
+	}
+	if (strcmp(name, "hang") == 0)
+		return false;
+	if (sscanf(name, "bad_%d_%d", &bad, &code) == 2 && bad < n) {
+		say_write_error(reply, bad, code);
+		n = ordered ? bad : n - 1;
+	}
+	if (strcmp(name, "wordless") != 0)
+		BSON_APPEND_INT32(reply, "n", n);
+	if (strcmp(list, "updates") == 0) {
+		BSON_APPEND_INT32(reply, "nModified", n);
+		say_upserts(reply, &statements);
+	}
+	if (strcmp(name, "concern") == 0)
+		say_concern(reply);
+	return true;
+}
+
+static inline bool say_modified(struct peer *p, bson_t *reply, const bson_t *command, const char *name)
+{
+	int code;
+
+	note_write(p->server, command);
+	if (sscanf(name, "error_%d", &code) == 1)
+		say_error(reply, code);
+	else if (strcmp(name, "echo") == 0)
+		BSON_APPEND_DOCUMENT(reply, "value", command);
+	else
+		BSON_APPEND_NULL(reply, "value");
+	if (strcmp(name, "concern") == 0)
+		say_concern(reply);
+	return strcmp(name, "hang") != 0;
+}
+
 static inline void say_more(struct peer *p, bson_t *reply, const bson_t *command)
 {
 	bson_iter_t i;
@@ -252,6 +390,9 @@ static inline void say_more(struct peer *p, bson_t *reply, const bson_t *command
 	int64_t cursor = bson_iter_int64(&i);
 	int left = (int)(cursor >> 32), count = (int)(cursor & 0xffffffff);
 	bson_iter_init_find(&i, command, "collection");
+	bson_iter_t size;
+	atomic_store(&p->server->last_batch_size,
+		     bson_iter_init_find(&size, command, "batchSize") ? bson_iter_int32(&size) : 0);
 	atomic_fetch_add(&p->server->get_mores, 1);
 	say_batch(reply, "nextBatch", bson_iter_utf8(&i, NULL), left > 1 ? (int64_t)(left - 1) << 32 | count : 0, 0,
 		  count);
@@ -274,6 +415,15 @@ static inline bool respond(struct peer *p, int32_t request, bool legacy, const b
 		say_hello(s, &reply);
 	} else if (strcmp(name, "getMore") == 0) {
 		say_more(p, &reply, command);
+		answered = bson_iter_init_find(&i, command, "getMore") && bson_iter_int64(&i) != 1;
+	} else if (strcmp(name, "insert") == 0) {
+		answered = say_written(p, &reply, command, collection, "documents");
+	} else if (strcmp(name, "update") == 0) {
+		answered = say_written(p, &reply, command, collection, "updates");
+	} else if (strcmp(name, "delete") == 0) {
+		answered = say_written(p, &reply, command, collection, "deletes");
+	} else if (strcmp(name, "findAndModify") == 0) {
+		answered = say_modified(p, &reply, command, collection);
 	} else if (strcmp(name, "killCursors") == 0) {
 		atomic_fetch_add(&s->killed, 1);
 	} else if (strcmp(name, "endSessions") == 0) {

@@ -94,7 +94,13 @@ START_TEST(defaults)
 	ck_assert_uint_eq(s->max_requests, 4096);
 	ck_assert_int_eq(s->request_timeout_us, 10000000);
 	ck_assert_int_eq(s->drain_timeout_us, 30000000);
+	ck_assert(!s->debug);
+	ck_assert_int_eq(s->slow_callback_us, 100000);
 	ck_assert_uint_eq(s->body_limit, 1 << 20);
+	ck_assert_uint_eq(s->reply_limit, 64 << 20);
+	ck_assert_int_eq(s->idle_timeout_us, 60000000);
+	ck_assert_int_eq(s->read_timeout_us, 30000000);
+	ck_assert_int_eq(s->write_timeout_us, 60000000);
 	ck_assert_int_eq(c->log.level, LOG_INFO);
 
 	const struct config_source *shop = &c->sources[0], *catalog = &c->sources[1];
@@ -164,6 +170,8 @@ START_TEST(server)
 	ck_assert_uint_eq(s->body_limit, 1536);
 	ck_assert_uint_eq(s->cache_size, 16 << 20);
 	ck_assert(s->explain);
+	ck_assert(s->debug);
+	ck_assert_int_eq(s->slow_callback_us, 20000);
 	ck_assert_uint_eq(s->trusted_proxy_count, 5);
 	const struct config_network *p = s->trusted_proxies;
 	ck_assert_int_eq(p[4].family, AF_UNIX);
@@ -181,10 +189,10 @@ START_TEST(sources)
 	ck_assert_uint_eq(c->source_count, 7);
 	const struct config_source *shop = &c->sources[0], *catalog = &c->sources[1], *idle = &c->sources[2];
 	ck_assert_str_eq(shop->name, "shop");
-	ck_assert_uint_eq(shop->at.line, 21);
+	ck_assert_uint_eq(shop->at.line, 23);
 	ck_assert_int_eq(shop->kind, SOURCE_POSTGRES);
 	ck_assert_str_eq(shop->url, "postgresql://shop@/shop?host=/run/postgresql&application_name=word");
-	ck_assert_uint_eq(shop->url_at.line, 22);
+	ck_assert_uint_eq(shop->url_at.line, 24);
 	ck_assert_uint_eq(shop->url_at.column, 15);
 	ck_assert(shop->password.set);
 	ck_assert_str_eq(shop->password.value, "pass word");
@@ -341,9 +349,9 @@ START_TEST(steps)
 	ck_assert(s->source == &c->sources[0] && s->action == ACTION_SQL && s->expect == EXPECT_ONE && s->write);
 	ck_assert_str_eq(s->action_value->text, "select id, name\nfrom customers where id = {id}\n");
 	ck_assert_int_eq(s->timeout_us, 100000);
-	/* The second line of the text is line 70 of the file. */
+	/* The second line of the text is line 72 of the file. */
 	struct mark at = node_mark_at(s->action_value, strlen("select id, name\nfrom "));
-	ck_assert_uint_eq(at.line, 70);
+	ck_assert_uint_eq(at.line, 72);
 	ck_assert_uint_eq(at.column, 16);
 
 	s = step(e, "orders");

@@ -208,6 +208,37 @@ static bool answer_twice(struct upstream_request *r)
 	return good;
 }
 
+/* What a server does with a connection when it has answered on it. No whole answer is among them: one that comes when
+ * the next request is under way is its answer, as far as HTTP/1 can tell. */
+static const struct last_word {
+	const char *name, *text;
+	bool goes_on, resets;
+} last_words[] = {
+	{.name = "closes", .text = ""},
+	{.name = "resets", .text = "", .resets = true},
+	{.name = "late", .text = "HTTP/1.1 408 Late\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"},
+	{.name = "line", .text = "\r\n", .goes_on = true},
+	{.name = "nonsense", .text = "nobody's"},
+	{.name = "part", .text = "HTTP/1.1 200 O"},
+	{.name = "part-and-resets", .text = "HTTP/1.1 200 O", .resets = true},
+};
+
+/* "/then/NAME/US": an answer, and so many microseconds later what is the last word. */
+static bool answer_then(struct upstream_request *r)
+{
+	const struct last_word *last = last_words;
+	int64_t since = monotonic_us();
+	size_t len = strcspn(r->path + 6, "/");
+
+	while (strlen(last->name) != len || strncmp(last->name, r->path + 6, len) != 0)
+		last++;
+	bool good = upstream_json(r, "{}");
+	while (monotonic_us() - since < atoi(r->path + 6 + len + 1))
+		continue;
+	good = good && send_text(r, last->text);
+	return last->resets ? upstream_reset(r) : good && last->goes_on;
+}
+
 static bool answer(struct upstream_request *r)
 {
 	static const struct {
@@ -232,6 +263,8 @@ static bool answer(struct upstream_request *r)
 	for (size_t i = 0; i < ARRAY_SIZE(special); i++)
 		if (strcmp(special[i].path, r->path) == 0)
 			return special[i].answer(r);
+	if (strncmp(r->path, "/then/", 6) == 0)
+		return answer_then(r);
 	return strncmp(r->path, "/redirect/", 10) == 0 ? answer_redirection(r) : answer_text(r);
 }
 
@@ -527,7 +560,7 @@ HTTP_TEST(unasked_answers_are_nobodys)
 	}
 }
 
-static int get_slow(void *arg)
+static int get_status(void *arg)
 {
 	struct http_response r;
 	struct error e;
@@ -537,6 +570,75 @@ static int get_slow(void *arg)
 	return result < 0 ? result : (int)r.status;
 }
 
+/* The last word comes before, while and after the next request goes out: a read has its own answer all the same, a
+ * write has it or fails, and is never sent twice. The handles of libcurl are used again for many of these. */
+static void meet_last_words(const char *method)
+{
+	struct http_request request = {.method = method, .target = "/ok"};
+	bool read = http_method_idempotent(method);
+	unsigned asked = 0, before = atomic_load(&f.upstream->requests);
+
+	for (size_t i = 0; i < ARRAY_SIZE(last_words); i++)
+		for (int n = 0; n < 150; n++) {
+			char path[64];
+			snprintf(path, sizeof(path), "/then/%s/%d", last_words[i].name, n * 7 % 300);
+			const char *got = ask(path);
+			ck_assert_msg(strcmp(got, "200 {}") == 0, "%s: %s", path, got);
+			for (int64_t since = monotonic_us(); monotonic_us() - since < n * 13 % 250;)
+				continue;
+			got = ask_request(&request, 5000);
+			if (read || strcmp(got, "200 ok") == 0)
+				ck_assert_msg(strcmp(got, "200 ok") == 0, "%s %s: %s", method, path, got);
+			else if (strncmp(got, "408", 3) != 0)
+				ck_assert_msg(strncmp(got, "-32 502 ", 8) == 0, "%s %s: %s", method, path, got);
+			asked++;
+		}
+	ck_assert_uint_le(atomic_load(&f.upstream->posts), read ? 0 : asked);
+	ck_assert_uint_le(atomic_load(&f.upstream->requests) - before, asked * (read ? 4 : 3));
+}
+
+HTTP_TEST(last_words_at_any_moment)
+{
+	meet_last_words("GET");
+	meet_last_words("POST");
+}
+
+/* libcurl does not say which of the connections through a Unix socket it is about to use. */
+LOOP_TEST(last_words_through_a_unix_socket)
+{
+	char path[64], url[96];
+
+	snprintf(path, sizeof(path), "/tmp/gatherd-http-%d.sock", (int)getpid());
+	snprintf(url, sizeof(url), "http+unix://%s", path);
+	f.upstream = upstream_start_at(answer, path);
+	ck_assert_int_eq(open_at(url, NULL), 0);
+	meet_last_words("GET");
+	meet_last_words("POST");
+	close_bench();
+	return 0;
+}
+
+/* Nothing was sent on it, so a write is not lost either. */
+LOOP_TEST(writes_leave_what_is_known_to_be_stale)
+{
+	struct http_request post = {.method = "POST", .target = "/ok", .body = "x", .body_len = 1};
+	struct gather g;
+
+	open_bench(NULL);
+	for (int n = 0; n < 3; n++) {
+		gather_init(&g, GATHER_ALL);
+		for (int i = 0; i < 20; i++)
+			ck_assert_int_ge(gather_add(&g, "get", get_status, "/then/line/5000"), 0);
+		ck_assert_int_eq(gather_wait(&g, DEADLINE_NEVER), 0);
+		gather_done(&g);
+		usleep(20000); /* not the loop's: the lines are there, and it has not looked */
+		for (int i = 0; i < 20; i++)
+			ck_assert_str_eq(ask_request(&post, 5000), "200 ok");
+	}
+	close_bench();
+	return 0;
+}
+
 HTTP_TEST(two_hundred_at_once)
 {
 	struct gather g;
@@ -544,7 +646,7 @@ HTTP_TEST(two_hundred_at_once)
 
 	gather_init(&g, GATHER_ALL);
 	for (int i = 0; i < 200; i++)
-		ck_assert_int_ge(gather_add(&g, "get", get_slow, "/slow"), 0);
+		ck_assert_int_ge(gather_add(&g, "get", get_status, "/slow"), 0);
 	ck_assert_int_eq(gather_wait(&g, DEADLINE_NEVER), 0);
 	for (unsigned i = 0; i < 200; i++)
 		ck_assert_int_eq(gather_result(&g, i), 200);
@@ -561,7 +663,7 @@ LOOP_TEST(calls_at_once_and_waiting_are_bounded)
 	open_bench(&(struct http_settings){.max_in_flight = 2, .max_waiting = 3});
 	gather_init(&g, GATHER_ALL);
 	for (int i = 0; i < 10; i++)
-		ck_assert_int_ge(gather_add(&g, "get", get_slow, "/slow"), 0);
+		ck_assert_int_ge(gather_add(&g, "get", get_status, "/slow"), 0);
 	ck_assert_int_eq(gather_wait(&g, DEADLINE_NEVER), 0);
 	for (unsigned i = 0; i < 10; i++) {
 		good += gather_result(&g, i) == 200;
@@ -594,7 +696,7 @@ HTTP_TEST(deadlines_hold)
 static void cancel_sweep(const char *target)
 {
 	for (int turns = 0, done = 0; !done && turns < 400; turns++) {
-		struct task *t = spawn(get_slow, (void *)target);
+		struct task *t = spawn(get_status, (void *)target);
 		for (int i = 0; i < turns && !task_ended(t); i++)
 			ck_assert_int_eq(task_yield(), 0);
 		done = task_ended(t);
@@ -611,7 +713,7 @@ HTTP_TEST(cancelled_anywhere)
 	cancel_sweep("/chunked");
 	cancel_sweep("/reset");
 	cancel_sweep("/stale");
-	struct task *t = spawn(get_slow, (void *)"/hang");
+	struct task *t = spawn(get_status, (void *)"/hang");
 	ck_assert_int_eq(task_sleep_ms(20), 0);
 	task_cancel(t);
 	ck_assert_int_eq(join(t), -ECANCELED);
@@ -621,7 +723,7 @@ HTTP_TEST(cancelled_anywhere)
 static int get_cancelled(void *arg)
 {
 	task_cancel(task_self());
-	return get_slow(arg);
+	return get_status(arg);
 }
 
 HTTP_TEST(a_cancelled_task_sends_nothing)
@@ -635,7 +737,7 @@ LOOP_TEST(freeing_ends_what_runs)
 	open_bench(NULL);
 	struct task *t[3];
 	for (size_t i = 0; i < 3; i++)
-		t[i] = spawn(get_slow, (void *)"/hang");
+		t[i] = spawn(get_status, (void *)"/hang");
 	ck_assert_int_eq(task_sleep_ms(20), 0);
 	http_engine_free(f.engine);
 	for (size_t i = 0; i < 3; i++)
@@ -703,7 +805,7 @@ LOOP_TEST(names_are_looked_up)
 	ck_assert_str_eq(f.origin.base, "/x");
 	gather_init(&g, GATHER_ALL);
 	for (int i = 0; i < 20; i++)
-		ck_assert_int_ge(gather_add(&g, "get", get_slow, "/ok"), 0);
+		ck_assert_int_ge(gather_add(&g, "get", get_status, "/ok"), 0);
 	ck_assert_int_eq(gather_wait(&g, DEADLINE_NEVER), 0);
 	for (unsigned i = 0; i < 20; i++)
 		ck_assert_int_eq(gather_result(&g, i), 200);
@@ -856,6 +958,9 @@ int main(void)
 	tcase_add_test(c, a_read_is_sent_again_once_a_write_never);
 	tcase_add_test(c, broken_idle_connections_are_noticed);
 	tcase_add_test(c, unasked_answers_are_nobodys);
+	tcase_add_test(c, last_words_at_any_moment);
+	tcase_add_test(c, last_words_through_a_unix_socket);
+	tcase_add_test(c, writes_leave_what_is_known_to_be_stale);
 	tcase_add_test(c, two_hundred_at_once);
 	tcase_add_test(c, calls_at_once_and_waiting_are_bounded);
 	c = async_tcase(s, "interruptions");

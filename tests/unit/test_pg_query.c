@@ -75,6 +75,28 @@ PG_TEST(arrays_and_json_bind_by_their_type)
 	ck_assert_ptr_nonnull(strstr(ask(f, EXPECT_VALUE, "select {a}::int[]", &v), "! 400"));
 }
 
+/* What handlers put together. */
+PG_TEST(documents_and_bytes_bind_by_their_type)
+{
+	struct value raw = value_bytes_of("\0'\377", 3), raws[] = {raw, VALUE_OF_NULL};
+	struct value list = {.kind = VALUE_LIST, .count = 2, .list = raws};
+	struct value_member inner[] = {{.name = "b\"c", .len = 3, .value = text("x\\y")}};
+	struct value doc = {.kind = VALUE_DOCUMENT, .count = 1, .members = inner}, docs[] = {doc, doc};
+	struct value both = {.kind = VALUE_LIST, .count = 2, .list = docs};
+	struct value_member outer[] = {{.name = "a", .len = 1, .value = both}, {.name = "r", .len = 1, .value = raw}};
+	struct value v = {.kind = VALUE_DOCUMENT, .count = 2, .members = outer};
+
+	ck_assert_str_eq(ask(f, EXPECT_VALUE, "select {a}::jsonb -> 'a' -> 1", &v), "{\"b\\\"c\": \"x\\\\y\"}");
+	ck_assert_str_eq(ask(f, EXPECT_VALUE, "select {a}::json ->> 'r'", &v), "\"ACf/\"");
+	ck_assert_str_eq(ask(f, EXPECT_VALUE, "select {a}::text", &doc), "\"{\\\"b\\\\\\\"c\\\":\\\"x\\\\\\\\y\\\"}\"");
+	ck_assert_str_eq(ask(f, EXPECT_VALUE, "select ({a}::jsonb[])[2] ->> 'b\"c'", &both), "\"x\\\\y\"");
+	ck_assert_str_eq(ask(f, EXPECT_VALUE, "select {a}::jsonb -> 0 ->> 'b\"c'", &both), "\"x\\\\y\"");
+	ck_assert_str_eq(ask(f, EXPECT_VALUE, "select {a}::bytea = '\\x0027ff'", &raw), "true");
+	ck_assert_str_eq(ask(f, EXPECT_VALUE, "select ({a}::bytea[])[1] = '\\x0027ff'", &list), "true");
+	ck_assert_ptr_nonnull(strstr(ask(f, EXPECT_VALUE, "select {a}::text", &raw), "bytea"));
+	ck_assert_ptr_nonnull(strstr(ask(f, EXPECT_VALUE, "select {a}::text[]", &list), "bytea"));
+}
+
 /* Where the server can't tell a parameter's type, its declared one counts; where it can, that is not used. */
 PG_TEST(declared_types_are_the_last_resort)
 {
@@ -378,6 +400,37 @@ PG_TEST(references_look_into_rows)
 	result_free(result);
 }
 
+/* As handlers see them: kinds, parts in order, and copies that outlive the rows. */
+PG_TEST(rows_have_parts)
+{
+	const struct value_member *rows, *columns;
+	const void *p;
+	size_t len;
+	struct result *result = fetch(
+		f, "select n as id, '\\x00ff'::bytea as raw, array[n] as a, n as id from generate_series(1, 2) n",
+		EXPECT_MANY);
+	struct value v = follow(f, result, NULL, 0);
+
+	ck_assert_int_eq(value_looks(&v), VALUE_LIST);
+	ck_assert_uint_eq(value_parts(&v, &f->arena, &rows), 2);
+	ck_assert_int_eq(value_looks(&rows[1].value), VALUE_DOCUMENT);
+	ck_assert_uint_eq(value_parts(&rows[1].value, &f->arena, &columns), 4);
+	ck_assert_str_eq(columns[0].name, "id");
+	ck_assert_int_eq(columns[0].value.integer, 2);
+	ck_assert_str_eq(columns[2].name, "a");
+	check_json(&columns[2].value, "[2]");
+
+	struct value raw = value_copy(&columns[1].value, &f->arena), row = value_copy(&rows[1].value, &f->arena);
+	result_free(result);
+	ck_assert_int_eq(value_looks(&raw), VALUE_BYTES);
+	check_json(&raw, "\"\\\\x00ff\"");
+	ck_assert(value_bytes(&raw, &f->arena, &p, &len) && len == 2 && memcmp(p, "\0\377", 2) == 0);
+	check_json(&row, "{\"id\":2,\"raw\":\"\\\\x00ff\",\"a\":[2],\"id\":2}");
+	/* And back. */
+	ck_assert_str_eq(ask(f, EXPECT_VALUE, "select {a}::bytea = '\\x00ff'", &raw), "true");
+	ck_assert_str_eq(ask(f, EXPECT_VALUE, "select {a}::text", &raw), "\"\\\\x00ff\"");
+}
+
 /* Behind a pooler: no prepared statements, no session. */
 LOOP_TEST(prepare_false_works)
 {
@@ -450,6 +503,7 @@ int main(void)
 	tcase_add_test(c, a_row_is_an_object);
 	tcase_add_test(c, parameters_are_typed_by_the_server);
 	tcase_add_test(c, arrays_and_json_bind_by_their_type);
+	tcase_add_test(c, documents_and_bytes_bind_by_their_type);
 	tcase_add_test(c, declared_types_are_the_last_resort);
 	tcase_add_test(c, expectations_are_kept);
 	tcase_add_test(c, errors_have_their_status);
@@ -460,6 +514,7 @@ int main(void)
 	tcase_add_test(c, a_changed_table_is_noticed_without_prepare);
 	tcase_add_test(c, lost_statements_are_prepared_again);
 	tcase_add_test(c, references_look_into_rows);
+	tcase_add_test(c, rows_have_parts);
 	tcase_add_test(c, prepare_false_works);
 	tcase_add_loop_test(c, urls_are_checked, 0, 7);
 	int status = run_suite(s);

@@ -1,4 +1,5 @@
 /* Stacks: guarded, pooled, and refused rather than died of when no memory map is left. */
+#include <execinfo.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -136,6 +137,29 @@ LOOP_TEST(tasks_use_one_stack_again_and_again)
 	return 0;
 }
 
+enum { FRAMES = 100 };
+
+/* How many frames a back-trace shows from here, `deeper` calls further down. */
+static __attribute__((noinline)) int frames(int deeper)
+{
+	void *at[FRAMES];
+	int count = deeper > 0 ? frames(deeper - 1) : backtrace(at, FRAMES);
+	__asm__ volatile("" ::: "memory"); /* not a tail call */
+	return count;
+}
+
+/* A back-trace ends at the task's first function, before and after a switch, and has a frame for each call. */
+LOOP_TEST(a_back_trace_ends_where_the_task_began)
+{
+	int count = frames(0);
+	ck_assert_int_ge(count, 3);
+	ck_assert_int_lt(count, 10);
+	ck_assert_int_eq(task_sleep_ms(1), 0);
+	ck_assert_int_eq(frames(0), count);
+	ck_assert_int_eq(frames(20), count + 20);
+	return 0;
+}
+
 /* The sanitizers end the process themselves when they get no memory. */
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 
@@ -259,6 +283,7 @@ int main(void)
 	tcase_add_test(c, a_task_that_recurses_too_deep_ends_in_the_guard_page);
 	tcase_add_test(c, the_pool_keeps_some_and_unmaps_the_rest);
 	tcase_add_test(c, tasks_use_one_stack_again_and_again);
+	tcase_add_test(c, a_back_trace_ends_where_the_task_began);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 	tcase_add_test(c, without_address_space_stacks_and_tasks_are_refused);
 	tcase_add_test(c, at_the_limit_of_mappings_stacks_are_refused);

@@ -134,7 +134,7 @@ static bool foreign_falsy(const struct value *v)
 
 START_TEST(foreign)
 {
-	static const struct value_ops ops = {foreign_render, foreign_text, foreign_falsy, NULL};
+	static const struct value_ops ops = {foreign_render, foreign_text, foreign_falsy, NULL, NULL, NULL, NULL, NULL};
 	struct value v = {.kind = VALUE_FOREIGN, .foreign = "ab", .ops = &ops};
 
 	ck_assert_str_eq(rendered(v), "{\"$oid\":\"ab\"}");
@@ -191,6 +191,122 @@ START_TEST(paths)
 }
 END_TEST
 
+/* {"name": …}, of which each name is a literal. */
+#define NAMED(s, ...)                                                                                                  \
+	{                                                                                                              \
+		.name = s, .len = sizeof(s) - 1, .value = __VA_ARGS__                                                  \
+	}
+
+static struct value document(const struct value_member *members, uint32_t count)
+{
+	return (struct value){.kind = VALUE_DOCUMENT, .members = members, .count = count};
+}
+
+START_TEST(documents)
+{
+	const struct value_member inner[] = {NAMED("n", value_int(1)), NAMED("b", value_bytes_of("\0\1\377", 3))};
+	struct value items[] = {document(inner, 2), value_from_json(parse("{\"n\": [2, 3]}")), document(NULL, 0)};
+	struct value list = {.kind = VALUE_LIST, .list = items, .count = 3};
+	const struct value_member members[] = {
+		NAMED("a\"b", value_string("x", 1)),
+		NAMED("list", list),
+		NAMED("", VALUE_OF_NULL),
+	};
+	struct value v = document(members, 3), empty = document(NULL, 0);
+
+	ck_assert_str_eq(rendered(v),
+			 "{\"a\\\"b\":\"x\",\"list\":[{\"n\":1,\"b\":\"AAH/\"},{\"n\":[2,3]},{}],\"\":null}");
+	ck_assert_str_eq(as_text(v), rendered(v));
+	ck_assert_str_eq(rendered(empty), "{}");
+	ck_assert(value_falsy(&empty) && !value_falsy(&v));
+	ck_assert_int_eq(value_looks(&v), VALUE_DOCUMENT);
+	ck_assert_int_eq(value_looks(&items[1]), VALUE_DOCUMENT);
+
+	struct value copied = value_copy(&v, &arena);
+	ck_assert(copied.members != v.members && copied.members[1].value.list != items);
+	ck_assert_str_eq(rendered(copied),
+			 "{\"a\\\"b\":\"x\",\"list\":[{\"n\":1,\"b\":\"AAH/\"},{\"n\":[2,3]},{}],\"\":null}");
+}
+END_TEST
+
+START_TEST(bytes)
+{
+	struct value v = value_bytes_of("\0abc", 4), none = value_bytes_of(NULL, 0);
+	const void *p;
+	size_t len;
+
+	ck_assert_str_eq(rendered(v), "\"AGFiYw==\"");
+	ck_assert_str_eq(as_text(v), "AGFiYw==");
+	ck_assert_str_eq(rendered(none), "\"\"");
+	ck_assert_str_eq(as_text(none), "");
+	ck_assert(value_falsy(&none) && !value_falsy(&v));
+	ck_assert(value_bytes(&v, &arena, &p, &len) && len == 4 && memcmp(p, "\0abc", 4) == 0);
+	struct value text = value_string("abc", 3);
+	ck_assert(!value_bytes(&text, &arena, &p, &len));
+}
+END_TEST
+
+/* One list and one document around the other, and so on: neither rendering nor copying takes stack for it. */
+START_TEST(deep_documents)
+{
+	enum { LEVELS = 20000 };
+	struct value v = VALUE_OF_NULL;
+
+	for (int i = 0; i < LEVELS; i++) {
+		struct value_member *m = arena_zalloc(&arena, sizeof(*m));
+		struct value *item = arena_alloc(&arena, sizeof(*item));
+		*m = (struct value_member)NAMED("d", v);
+		*item = document(m, 1);
+		v = (struct value){.kind = VALUE_LIST, .list = item, .count = 1};
+	}
+	struct value copied = value_copy(&v, &arena);
+	value_render(&copied, &out);
+	ck_assert_uint_eq(out.len, LEVELS * strlen("[{\"d\":}]") + strlen("null"));
+}
+END_TEST
+
+/* Whoever supplied a part stays known, wherever the way goes. */
+START_TEST(supplied_by)
+{
+	struct value given = value_from_json(parse("{\"a\": [{\"b\": [1]}, {\"b\": [2]}]}"));
+	given.from_request = given.structured = true;
+	const struct value_member members[] = {NAMED("given", given), NAMED("own", value_int(1))};
+	struct value v = document(members, 2), list = {.kind = VALUE_LIST, .list = &v, .count = 1};
+	static const struct path_segment way[] = {EACH, MEMBER("given"), MEMBER("a"), EACH, MEMBER("b"), EACH};
+	static const struct path_segment own[] = {INDEX(0), MEMBER("own")};
+	const struct value_member *parts;
+
+	struct value found = value_follow(&list, way, 6, &arena);
+	ck_assert_str_eq(rendered(found), "[1,2]");
+	ck_assert(found.list[0].from_request && found.list[1].from_request);
+	found = value_follow(&list, own, 2, &arena);
+	ck_assert_int_eq(found.integer, 1);
+	ck_assert(!found.from_request);
+
+	ck_assert_uint_eq(value_parts(&given, &arena, &parts), 1);
+	ck_assert_str_eq(parts[0].name, "a");
+	ck_assert(parts[0].value.from_request && parts[0].value.structured);
+	ck_assert(value_copy(&given, &arena).from_request);
+}
+END_TEST
+
+/* What has no operations for it is looked at by way of JSON. */
+START_TEST(foreign_parts)
+{
+	static const struct value_ops ops = {foreign_render, foreign_text, foreign_falsy, NULL, NULL, NULL, NULL, NULL};
+	struct value v = {.kind = VALUE_FOREIGN, .foreign = "ab", .ops = &ops, .from_request = true};
+	const struct value_member *parts;
+
+	ck_assert_int_eq(value_looks(&v), VALUE_DOCUMENT);
+	ck_assert_uint_eq(value_parts(&v, &arena, &parts), 1);
+	ck_assert_str_eq(parts[0].name, "$oid");
+	ck_assert_str_eq(rendered(parts[0].value), "\"ab\"");
+	ck_assert(parts[0].value.from_request);
+	struct value copied = value_copy(&v, &arena);
+	ck_assert(copied.kind == VALUE_JSON && copied.from_request);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("value");
@@ -202,6 +318,11 @@ int main(void)
 	tcase_add_test(t, deep_lists);
 	tcase_add_test(t, foreign);
 	tcase_add_test(t, paths);
+	tcase_add_test(t, documents);
+	tcase_add_test(t, bytes);
+	tcase_add_test(t, deep_documents);
+	tcase_add_test(t, supplied_by);
+	tcase_add_test(t, foreign_parts);
 	suite_add_tcase(s, t);
 
 	SRunner *r = srunner_create(s);
