@@ -8,6 +8,8 @@
 #include "base/json_out.h"
 #include "base/mem.h"
 
+#define ANY_DEPTH UINT32_MAX /* of what was let in before */
+
 struct value value_string(const char *s, size_t len)
 {
 	return (struct value){.kind = VALUE_STRING, .text = s, .len = len};
@@ -21,6 +23,11 @@ struct value value_int(int64_t n)
 struct value value_bool(bool b)
 {
 	return (struct value){.kind = VALUE_BOOL, .boolean = b};
+}
+
+struct value value_bytes_of(const void *p, size_t len)
+{
+	return (struct value){.kind = VALUE_BYTES, .bytes = p, .len = len};
 }
 
 /* Plain digits become an integer where they fit; -0, 1.0 and 1e3 keep their digits. */
@@ -52,11 +59,12 @@ struct value value_from_json(const struct json *j)
 	return (struct value){.kind = VALUE_JSON, .json = j};
 }
 
-static void render_one(const struct value *v, struct buf *out)
+static void render_scalar(const struct value *v, struct buf *out)
 {
 	switch (v->kind) {
 	case VALUE_NULL:
 	case VALUE_LIST: /* value_render's */
+	case VALUE_DOCUMENT:
 		json_null(out);
 		break;
 	case VALUE_BOOL:
@@ -77,68 +85,98 @@ static void render_one(const struct value *v, struct buf *out)
 	case VALUE_FOREIGN:
 		v->ops->render(v, out);
 		break;
+	case VALUE_BYTES:
+		json_base64(out, v->bytes, v->len);
+		break;
 	}
 }
 
-/* A list that is being rendered, and what of it is left. */
-struct open_list {
-	const struct value *next, *end;
+static bool has_parts(const struct value *v)
+{
+	return v->kind == VALUE_LIST || v->kind == VALUE_DOCUMENT;
+}
+
+/* A list or document that is being rendered, and how far. */
+struct open_parts {
+	const struct value *v;
+	uint32_t at;
 };
 
-struct list_stack {
-	struct open_list here[8], *lists;
+struct parts_stack {
+	struct open_parts here[8], *parts;
 	size_t depth, room;
 };
 
-static void push_list(struct list_stack *s, const struct value *list)
+static void open_parts(struct parts_stack *s, const struct value *v, struct buf *out)
 {
 	if (s->depth == s->room) {
-		struct open_list *more = mem_array(s->room * 2, sizeof(*more));
+		struct open_parts *more = mem_array(s->room * 2, sizeof(*more));
 
-		memcpy(more, s->lists, s->depth * sizeof(*more));
-		if (s->lists != s->here)
-			free(s->lists);
-		s->lists = more;
+		memcpy(more, s->parts, s->depth * sizeof(*more));
+		if (s->parts != s->here)
+			free(s->parts);
+		s->parts = more;
 		s->room *= 2;
 	}
-	s->lists[s->depth++] = (struct open_list){list->list, list->list + list->count};
+	s->parts[s->depth++] = (struct open_parts){.v = v};
+	buf_char(out, v->kind == VALUE_LIST ? '[' : '{');
+}
+
+/* The next part of what is open, with its comma and its name. */
+static const struct value *next_part(struct open_parts *o, struct buf *out)
+{
+	uint32_t at = o->at++;
+
+	if (at)
+		buf_char(out, ',');
+	if (o->v->kind == VALUE_LIST)
+		return &o->v->list[at];
+	const struct value_member *m = &o->v->members[at];
+	json_string(out, m->name, m->len);
+	buf_char(out, ':');
+	return &m->value;
 }
 
 /* Lists in lists are rendered with a stack of their own: tasks have little. */
-static void render_list(const struct value *v, struct buf *out)
+static void render_parts(const struct value *v, struct buf *out)
 {
-	struct list_stack s = {.lists = s.here, .room = ARRAY_SIZE(s.here)};
+	struct parts_stack s = {.parts = s.here, .room = ARRAY_SIZE(s.here)};
 
-	buf_char(out, '[');
-	push_list(&s, v);
-	while (s.depth > 0) {
-		struct open_list *top = &s.lists[s.depth - 1];
+	open_parts(&s, v, out);
+	while (s.depth > 0 && !buf_over(out)) {
+		struct open_parts *top = &s.parts[s.depth - 1];
 
-		if (top->next == top->end) {
-			buf_char(out, ']');
+		if (top->at == top->v->count) {
+			buf_char(out, top->v->kind == VALUE_LIST ? ']' : '}');
 			s.depth--;
 			continue;
 		}
-		if (out->data[out->len - 1] != '[')
-			buf_char(out, ',');
-		const struct value *item = top->next++;
-		if (item->kind == VALUE_LIST) {
-			buf_char(out, '[');
-			push_list(&s, item);
-		} else {
-			render_one(item, out);
-		}
+		const struct value *part = next_part(top, out);
+		if (has_parts(part))
+			open_parts(&s, part, out);
+		else
+			render_scalar(part, out);
 	}
-	if (s.lists != s.here)
-		free(s.lists);
+	if (s.parts != s.here)
+		free(s.parts);
 }
 
 void value_render(const struct value *v, struct buf *out)
 {
-	if (v->kind == VALUE_LIST)
-		render_list(v, out);
+	if (has_parts(v))
+		render_parts(v, out);
 	else
-		render_one(v, out);
+		render_scalar(v, out);
+}
+
+/* Base64 without the quotes. */
+static void bytes_text(const struct value *v, struct buf *out)
+{
+	size_t begin = out->len;
+
+	json_base64(out, v->bytes, v->len);
+	out->len -= 2;
+	memmove(out->data + begin, out->data + begin + 1, out->len - begin);
 }
 
 void value_text(const struct value *v, struct buf *out)
@@ -151,6 +189,9 @@ void value_text(const struct value *v, struct buf *out)
 		break;
 	case VALUE_FOREIGN:
 		v->ops->text(v, out);
+		break;
+	case VALUE_BYTES:
+		bytes_text(v, out);
 		break;
 	default:
 		value_render(v, out);
@@ -180,7 +221,10 @@ bool value_falsy(const struct value *v)
 		return number_is_zero(v->text, v->len);
 	case VALUE_STRING:
 		return v->len == 0;
+	case VALUE_BYTES:
+		return v->len == 0;
 	case VALUE_LIST:
+	case VALUE_DOCUMENT:
 		return v->count == 0;
 	case VALUE_JSON:
 		return v->json->count == 0;
@@ -262,6 +306,38 @@ struct value json_follow(const struct json *j, const struct path_segment *segmen
 
 /* --- the way into any value --- */
 
+/* A part of v, which came from wherever v did. */
+static struct value part_of(const struct value *v, struct value part)
+{
+	part.from_request |= v->from_request;
+	part.structured |= v->structured;
+	return part;
+}
+
+static bool has_each(const struct path_segment *segments, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (segments[i].kind == PATH_EACH)
+			return true;
+	return false;
+}
+
+/* The elements of the lists among `parts` as one list; what is no list adds nothing. */
+static struct value flattened(const struct value *parts, uint32_t count, struct arena *a)
+{
+	size_t total = 0, n = 0;
+
+	for (uint32_t i = 0; i < count; i++)
+		total += parts[i].kind == VALUE_LIST ? parts[i].count : 0;
+	struct value *list = arena_array(a, total, sizeof(*list));
+	for (uint32_t i = 0; i < count; i++) {
+		for (uint32_t k = 0; parts[i].kind == VALUE_LIST && k < parts[i].count; k++) {
+			list[n++] = part_of(&parts[i], parts[i].list[k]);
+		}
+	}
+	return (struct value){.kind = VALUE_LIST, .count = (uint32_t)n, .list = list};
+}
+
 static struct value follow_list(const struct value *v, const struct path_segment *segments, size_t count,
 				struct arena *a)
 {
@@ -275,22 +351,235 @@ static struct value follow_list(const struct value *v, const struct path_segment
 	struct value *list = arena_array(a, v->count, sizeof(*list));
 	for (uint32_t i = 0; i < v->count; i++)
 		list[i] = value_follow(&v->list[i], segments + 1, count - 1, a);
+	if (has_each(segments + 1, count - 1))
+		return flattened(list, v->count, a);
 	return (struct value){.kind = VALUE_LIST, .count = v->count, .list = list};
 }
 
+static struct value follow_document(const struct value *v, const struct path_segment *segments, size_t count,
+				    struct arena *a)
+{
+	for (uint32_t i = 0; segments->kind == PATH_MEMBER && i < v->count; i++) {
+		const struct value_member *m = &v->members[i];
+		if (m->len == segments->name_len && memcmp(m->name, segments->name, m->len) == 0)
+			return value_follow(&m->value, segments + 1, count - 1, a);
+	}
+	return VALUE_OF_NULL;
+}
+
+/* As deep as the path is long. */
 struct value value_follow(const struct value *v, const struct path_segment *segments, size_t count, struct arena *a)
 {
 	struct value found = VALUE_OF_NULL;
 
 	if (count == 0)
 		return *v;
-	if (v->kind == VALUE_JSON)
+	if (v->kind == VALUE_DOCUMENT)
+		found = follow_document(v, segments, count, a);
+	else if (v->kind == VALUE_JSON)
 		found = json_follow(v->json, segments, count, a);
 	else if (v->kind == VALUE_LIST)
 		found = follow_list(v, segments, count, a);
 	else if (v->kind == VALUE_FOREIGN && v->ops->follow)
 		found = v->ops->follow(v, segments, count, a);
-	found.from_request = v->from_request;
-	found.structured = v->structured;
+	found.from_request |= v->from_request;
+	found.structured |= v->structured;
 	return found;
+}
+
+/* --- what it looks like, its parts, a copy --- */
+
+static struct value by_way_of_json(const struct value *v, struct arena *a)
+{
+	struct buf text = BUF_INIT;
+	struct json *j;
+	char why[64];
+
+	value_render(v, &text);
+	const char *copy = arena_strndup(a, text.len ? text.data : "", text.len);
+	size_t len = text.len;
+	buf_done(&text);
+	if (json_parse(&j, a, copy, len, ANY_DEPTH, why, sizeof(why)) < 0)
+		return VALUE_OF_NULL;
+	struct value out = value_from_json(j);
+	out.from_request = v->from_request;
+	out.structured = v->structured;
+	return out;
+}
+
+static enum value_kind looks_by_json(const struct value *v)
+{
+	struct arena a;
+
+	arena_init(&a);
+	struct value parsed = by_way_of_json(v, &a);
+	enum value_kind kind = value_looks(&parsed);
+	arena_done(&a);
+	return kind;
+}
+
+enum value_kind value_looks(const struct value *v)
+{
+	if (v->kind == VALUE_JSON)
+		return v->json->kind == JSON_ARRAY ? VALUE_LIST : VALUE_DOCUMENT;
+	if (v->kind == VALUE_FOREIGN)
+		return v->ops->looks ? v->ops->looks(v) : looks_by_json(v);
+	return v->kind;
+}
+
+static size_t list_parts(const struct value *v, struct arena *a, const struct value_member **out)
+{
+	struct value_member *parts = arena_array(a, v->count, sizeof(*parts));
+
+	for (uint32_t i = 0; i < v->count; i++)
+		parts[i].value = part_of(v, v->list[i]);
+	*out = parts;
+	return v->count;
+}
+
+static size_t document_parts(const struct value *v, struct arena *a, const struct value_member **out)
+{
+	struct value_member *parts;
+
+	*out = v->members;
+	if (!v->from_request)
+		return v->count;
+	*out = parts = arena_array(a, v->count, sizeof(*parts));
+	for (uint32_t i = 0; i < v->count; i++) {
+		parts[i] = v->members[i];
+		parts[i].value = part_of(v, parts[i].value);
+	}
+	return v->count;
+}
+
+static size_t json_parts(const struct value *v, struct arena *a, const struct value_member **out)
+{
+	struct value_member *parts = arena_array(a, v->json->count, sizeof(*parts)), *part = parts;
+
+	for (const struct json *j = v->json->child; j; j = j->next, part++) {
+		part->value = part_of(v, value_from_json(j));
+		part->name = v->json->kind == JSON_OBJECT ? arena_strndup(a, j->name, j->name_len) : NULL;
+		part->len = part->name ? j->name_len : 0;
+	}
+	*out = parts;
+	return v->json->count;
+}
+
+size_t value_parts(const struct value *v, struct arena *a, const struct value_member **out)
+{
+	switch (v->kind) {
+	case VALUE_LIST:
+		return list_parts(v, a, out);
+	case VALUE_JSON:
+		return json_parts(v, a, out);
+	case VALUE_DOCUMENT:
+		return document_parts(v, a, out);
+	case VALUE_FOREIGN:
+		if (v->ops->parts)
+			return v->ops->parts(v, a, out);
+		struct value parsed = by_way_of_json(v, a);
+		return parsed.kind == VALUE_JSON ? json_parts(&parsed, a, out) : 0;
+	default:
+		return 0;
+	}
+}
+
+bool value_bytes(const struct value *v, struct arena *a, const void **p, size_t *len)
+{
+	if (v->kind == VALUE_FOREIGN && v->ops->bytes)
+		return v->ops->bytes(v, a, p, len);
+	if (v->kind != VALUE_BYTES)
+		return false;
+	*p = v->bytes;
+	*len = v->len;
+	return true;
+}
+
+/* What is still to be copied: lists and documents whose parts are those of the original. */
+struct copy_stack {
+	struct value **todo;
+	size_t count, room;
+};
+
+static void copy_later(struct copy_stack *s, struct value *v)
+{
+	if (s->count == s->room) {
+		s->room = s->room ? s->room * 2 : 16;
+		s->todo = mem_realloc_array(s->todo, s->room, sizeof(struct value *));
+	}
+	s->todo[s->count++] = v;
+}
+
+/* Put what v points to into a. */
+static void copy_one(struct copy_stack *s, struct value *v, struct arena *a)
+{
+	bool from_request = v->from_request, structured = v->structured;
+
+	switch (v->kind) {
+	case VALUE_NULL:
+	case VALUE_BOOL:
+	case VALUE_INT:
+		break;
+	case VALUE_NUMBER:
+	case VALUE_STRING:
+	case VALUE_BYTES:
+		v->text = arena_strndup(a, v->text, v->len);
+		break;
+	case VALUE_LIST:
+	case VALUE_DOCUMENT:
+		copy_later(s, v);
+		break;
+	case VALUE_FOREIGN:
+		if (v->ops->copy) {
+			*v = v->ops->copy(v, a);
+			break;
+		}
+		__attribute__((fallthrough));
+	case VALUE_JSON:
+		*v = by_way_of_json(v, a);
+		break;
+	}
+	v->from_request = from_request;
+	v->structured = structured;
+}
+
+static void copy_list(struct copy_stack *s, struct value *v, struct arena *a)
+{
+	struct value *list = arena_array(a, v->count, sizeof(*list));
+
+	if (v->count)
+		memcpy(list, v->list, v->count * sizeof(*list));
+	v->list = list;
+	for (uint32_t i = 0; i < v->count; i++)
+		copy_one(s, &list[i], a);
+}
+
+static void copy_members(struct copy_stack *s, struct value *v, struct arena *a)
+{
+	struct value_member *members = arena_array(a, v->count, sizeof(*members));
+
+	if (v->count)
+		memcpy(members, v->members, v->count * sizeof(*members));
+	v->members = members;
+	for (uint32_t i = 0; i < v->count; i++) {
+		members[i].name = arena_strndup(a, members[i].name, members[i].len);
+		copy_one(s, &members[i].value, a);
+	}
+}
+
+struct value value_copy(const struct value *v, struct arena *a)
+{
+	struct copy_stack s = {0};
+	struct value out = *v;
+
+	copy_one(&s, &out, a);
+	while (s.count > 0) {
+		struct value *next = s.todo[--s.count];
+		if (next->kind == VALUE_LIST)
+			copy_list(&s, next, a);
+		else
+			copy_members(&s, next, a);
+	}
+	free(s.todo);
+	return out;
 }

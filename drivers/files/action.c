@@ -6,6 +6,11 @@ static const char *const verbs[] = {
 	[ACTION_WRITE] = "write", [ACTION_APPEND] = "append", [ACTION_REMOVE] = "remove",
 };
 
+const char *files_verb(enum action_kind kind)
+{
+	return verbs[kind];
+}
+
 /* Counts the slots of a step on their way to its plan. */
 struct counter {
 	struct reference_sink base, *plan;
@@ -29,9 +34,7 @@ struct files_action *files_action_new(const struct config_step *step, struct act
 	struct action_env counted = *env;
 
 	counted.references = &counter.base;
-	a->step = step->name;
-	a->verb = verbs[step->action];
-	a->shown = step->action_value->text;
+	a->place = (struct files_place){step->name, verbs[step->action], step->action_value->text};
 	a->kind = step->action;
 	a->as = step->as;
 	bool good = file_path_compile(&a->path, step->action_value, &counted);

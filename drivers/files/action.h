@@ -5,10 +5,15 @@
 #include "drivers/files/content.h"
 #include "drivers/files/path.h"
 
-struct files_action {
-	const char *step;  /* its name */
+/* What messages call it. */
+struct files_place {
+	const char *step;  /* its name; NULL: a handler's call */
 	const char *verb;  /* "read" */
-	const char *shown; /* the path as it was declared: for messages */
+	const char *shown; /* the path, as it was declared or given */
+};
+
+struct files_action {
+	struct files_place place;
 	enum action_kind kind;
 	enum file_as as;
 	struct file_path path;
@@ -16,6 +21,8 @@ struct files_action {
 	unsigned arg_count;
 };
 
+/* "read". Static. */
+const char *files_verb(enum action_kind kind);
 /* NULL where the step is wrong: diagnostics say why. Main thread. */
 struct files_action *files_action_new(const struct config_step *step, struct action_env *env);
 /* Did the request supply any of args? */

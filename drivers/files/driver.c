@@ -10,6 +10,7 @@
 #include "drivers/files/source.h"
 #include "drivers/files/work.h"
 #include "drivers/json_result.h"
+#include "drivers/value_result.h"
 
 static struct files_client *client_of(struct client *c)
 {
@@ -101,15 +102,16 @@ static void describe(struct error *e, int r)
 		error_set(e, r, 503, NULL, "%s", strerror(-r));
 }
 
-int files_locate(struct error *e, int r, const struct files_client *c, const struct files_action *a)
+int files_locate(struct error *e, int r, const struct files_client *c, const struct files_place *at)
 {
 	if (!e)
 		return r;
 	if (e->errnum == 0)
 		describe(e, r);
 	struct error inner = *e;
-	return error_set(e, r, inner.status, inner.public[0] ? inner.public : NULL, "step %s, source %s: %s %s: %s",
-			 a->step, c->source->config->name, a->verb, a->shown, inner.what);
+	return error_set(e, r, inner.status, inner.public[0] ? inner.public : NULL, "%s%s%ssource %s: %s %s: %s",
+			 at->step ? "step " : "", at->step ? at->step : "", at->step ? ", " : "",
+			 c->source->config->name, at->verb, at->shown, inner.what);
 }
 
 /* The job for args; NULL: e says why. */
@@ -131,15 +133,29 @@ static struct work *prepare(const struct files_client *c, const struct files_act
 	return w;
 }
 
-static int run_work(const struct files_client *c, struct work *w, int64_t timeout_us, struct result **out,
-		    struct error *e)
+/* What a job that succeeded has brought. */
+static struct result *result_of(struct work *w)
 {
+	if (!w->as_value)
+		return json_result_take(&w->json, w->rows);
+	struct value_result *r = value_result_new();
+	r->text = w->bytes;
+	w->bytes = BUF_INIT;
+	const char *data = r->text.data ? r->text.data : "";
+	r->value = w->is_text ? value_string(data, r->text.len) : value_bytes_of(data, r->text.len);
+	return &r->base;
+}
+
+int files_run_work(struct files_client *c, struct work *w, int64_t timeout_us, struct result **out, struct error *e)
+{
+	c->callers++;
 	int r = executor_run(c->source->executor, &w->job, timeout_us ? deadline_in_us(timeout_us) : DEADLINE_NEVER);
+	c->callers--;
 	if (r < 0)
 		return r; /* the job frees itself */
 	r = w->result;
 	if (r == 0)
-		*out = json_result_take(&w->json, w->rows);
+		*out = result_of(w);
 	else if (e)
 		*e = w->error;
 	work_free(w);
@@ -154,11 +170,9 @@ static int run(struct client *client, const struct action *action, const struct 
 	struct work *w = prepare(c, a, args, e);
 
 	if (!w)
-		return files_locate(e, -EINVAL, c, a);
-	c->callers++;
-	int r = run_work(c, w, options->timeout_us, out, e);
-	c->callers--;
-	return r < 0 ? files_locate(e, r, c, a) : 0;
+		return files_locate(e, -EINVAL, c, &a->place);
+	int r = files_run_work(c, w, options->timeout_us, out, e);
+	return r < 0 ? files_locate(e, r, c, &a->place) : 0;
 }
 
 const struct driver files_driver = {

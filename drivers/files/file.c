@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "drivers/files/run.h"
 #include "drivers/files/source.h"
 
 struct file {
@@ -93,8 +94,9 @@ static void free_file(struct job *j)
 
 /* --- on the loop --- */
 
-static int open_it(struct file **out, const struct files_client *c, const struct files_action *a,
-		   const struct value *args, const struct run_options *options, size_t ahead, struct error *e)
+/* path is taken over. */
+static int open_it(struct file **out, const struct files_client *c, struct buf *path, const struct run_options *options,
+		   size_t ahead, struct error *e)
 {
 	struct file *f = mem_zalloc(sizeof(*f));
 
@@ -103,14 +105,11 @@ static int open_it(struct file **out, const struct files_client *c, const struct
 	f->root = root_hold(c->source->root);
 	f->fd = -1;
 	f->len = ahead;
-	int r = file_path_fill(&a->path, args, &f->path, e);
-	if (r < 0) {
-		free_file(&f->job);
-		return r;
-	}
+	f->path = *path;
+	*path = BUF_INIT;
 	(void)buf_cstr(&f->path);
 	deadline_t by = options->timeout_us ? deadline_in_us(options->timeout_us) : DEADLINE_NEVER;
-	r = executor_run(f->executor, &f->job, by);
+	int r = executor_run(f->executor, &f->job, by);
 	if (r < 0)
 		return r;
 	r = f->result;
@@ -123,19 +122,10 @@ static int open_it(struct file **out, const struct files_client *c, const struct
 	return 0;
 }
 
-int file_open(struct file **out, struct file_info *info, struct client *client, const struct action *action,
-	      const struct value *args, const struct run_options *options, size_t ahead, struct error *e)
+static void describe(const struct file *f, struct file_info *info)
 {
-	struct files_client *c = (struct files_client *)client;
-	const struct files_action *a = (const struct files_action *)action;
-
-	c->callers++;
-	int r = open_it(out, c, a, args, options, ahead, e);
-	c->callers--;
-	if (r < 0)
-		return files_locate(e, r, c, a);
-	const struct stat *st = &(*out)->stat;
-	const char *path = (*out)->path.data, *slash = strrchr(path, '/');
+	const struct stat *st = &f->stat;
+	const char *path = f->path.data, *slash = strrchr(path, '/');
 	*info = (struct file_info){
 		.name = slash ? slash + 1 : path,
 		.size = (uint64_t)st->st_size,
@@ -143,6 +133,43 @@ int file_open(struct file **out, struct file_info *info, struct client *client, 
 		.modified_s = st->st_mtim.tv_sec,
 		.modified_ns = st->st_mtim.tv_nsec,
 	};
+}
+
+int file_open(struct file **out, struct file_info *info, struct client *client, const struct action *action,
+	      const struct value *args, const struct run_options *options, size_t ahead, struct error *e)
+{
+	struct files_client *c = (struct files_client *)client;
+	const struct files_action *a = (const struct files_action *)action;
+	struct buf path = BUF_INIT;
+
+	c->callers++;
+	int r = file_path_fill(&a->path, args, &path, e);
+	if (r == 0)
+		r = open_it(out, c, &path, options, ahead, e);
+	c->callers--;
+	buf_done(&path);
+	if (r < 0)
+		return files_locate(e, r, c, &a->place);
+	describe(*out, info);
+	return 0;
+}
+
+int file_open_at(struct file **out, struct file_info *info, struct client *client, const char *path,
+		 const struct run_options *options, size_t ahead, struct error *e)
+{
+	struct files_client *c = (struct files_client *)client;
+	const struct files_place place = {NULL, files_verb(ACTION_SEND), path ? path : "NULL"};
+	struct buf copy = BUF_INIT;
+
+	c->callers++;
+	int r = files_take_path(path, &copy, e);
+	if (r == 0)
+		r = open_it(out, c, &copy, options, ahead, e);
+	c->callers--;
+	buf_done(&copy);
+	if (r < 0)
+		return files_locate(e, r, c, &place);
+	describe(*out, info);
 	return 0;
 }
 

@@ -20,6 +20,9 @@ struct file_info {
  * regular file. */
 int file_open(struct file **out, struct file_info *info, struct client *c, const struct action *a,
 	      const struct value *args, const struct run_options *options, size_t ahead, struct error *e) must_check;
+/* Suspends. The same for a path that is given by a handler (run.h). */
+int file_open_at(struct file **out, struct file_info *info, struct client *c, const char *path,
+		 const struct run_options *options, size_t ahead, struct error *e) must_check;
 /* Suspends, unless they were read ahead. Append len bytes from offset on to b. Returns 0; or -errno with e filled (but
  * for -ECANCELED): the file is closed then, *f NULL, and b empty. A file that has become shorter is -EIO. */
 int file_read(struct file **f, uint64_t offset, size_t len, struct buf *b, deadline_t by, struct error *e) must_check;

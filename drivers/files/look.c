@@ -82,8 +82,19 @@ static int json_to_json(struct work *w, struct buf *bytes)
 	return 0;
 }
 
+static void keep_bytes(struct work *w, struct buf *bytes)
+{
+	w->is_text = !bytes->len || (!memchr(bytes->data, '\0', bytes->len) && utf8_valid(bytes->data, bytes->len));
+	w->bytes = *bytes;
+	*bytes = BUF_INIT;
+}
+
 static int convert(struct work *w, struct buf *bytes)
 {
+	if (w->as_value) {
+		keep_bytes(w, bytes);
+		return 0;
+	}
 	/* An empty file has no memory. */
 	buf_reserve(bytes, 1);
 	switch (w->as) {

@@ -87,7 +87,7 @@ static int put_value(const struct path_part *part, const struct value *v, struct
 
 	if (v->kind == VALUE_NULL)
 		return wrong(e, part->text, v->from_request, "is null, and can't stand in a file's name");
-	if (v->kind == VALUE_LIST || v->kind == VALUE_JSON)
+	if (v->kind == VALUE_LIST || v->kind == VALUE_JSON || v->kind == VALUE_DOCUMENT || v->kind == VALUE_BYTES)
 		return wrong(e, part->text, v->from_request, "is no text, and can't stand in a file's name");
 	value_text(v, out);
 	const char *why = why_not(out->data + begin, out->len - begin, part->rest);

@@ -5,6 +5,8 @@
 #include "drivers/files/action.h"
 #include "drivers/files/root.h"
 
+struct work;
+
 struct files_source {
 	const struct config_source *config;
 	struct executor *executor;
@@ -18,4 +20,8 @@ struct files_client {
 };
 
 /* Say in e where it happened, and return r; failures of the executor itself are described, too. */
-int files_locate(struct error *e, int r, const struct files_client *c, const struct files_action *a);
+int files_locate(struct error *e, int r, const struct files_client *c, const struct files_place *at);
+/* Suspends. Run w, with what it needs in it, which is the callee's from here on. Returns 0 and *out, or -errno with e
+ * filled, but for where it happened. */
+int files_run_work(struct files_client *c, struct work *w, int64_t timeout_us, struct result **out,
+		   struct error *e) must_check;

@@ -42,5 +42,6 @@ void work_free(struct work *w)
 	buf_done(&w->path);
 	buf_done(&w->content);
 	buf_done(&w->json);
+	buf_done(&w->bytes);
 	free(w);
 }

@@ -12,6 +12,7 @@ struct work {
 	struct root *root; /* held */
 	enum action_kind kind;
 	enum file_as as;
+	bool as_value; /* read: to bytes and is_text, instead of json */
 	size_t max_size;
 	bool from_request; /* the request supplied the path or the content: what is wrong with it is its own fault */
 	struct buf path;   /* NUL-terminated */
@@ -21,6 +22,8 @@ struct work {
 	struct error error; /* what: without the names of step and file */
 	struct buf json;    /* the step's result */
 	size_t rows;
+	struct buf bytes;
+	bool is_text; /* they are UTF-8, without a NUL */
 };
 
 struct work *work_new(struct root *root, enum action_kind kind);

@@ -147,47 +147,52 @@ static int make_aggregate(struct making *m)
 }
 
 /* One stage with a number in it. */
-static void put_amount(struct making *m, const char *index, const char *name, int64_t n)
+static void put_amount(struct bson_out *out, const char *index, const char *name, int64_t n)
 {
-	bson_out_begin(&m->out, BSON_TYPE_DOCUMENT, index, 1);
-	bson_out_int(&m->out, name, strlen(name), n);
-	bson_out_end(&m->out);
+	bson_out_begin(out, BSON_TYPE_DOCUMENT, index, 1);
+	bson_out_int(out, name, strlen(name), n);
+	bson_out_end(out);
+}
+
+void mongo_count_stages(struct bson_out *out, int64_t skip, int64_t limit)
+{
+	char index[2] = "0";
+
+	if (skip > 0) {
+		index[0]++;
+		put_amount(out, index, "$skip", skip);
+	}
+	if (limit >= 0) {
+		index[0]++;
+		put_amount(out, index, "$limit", limit);
+	}
+	index[0]++;
+	bson_out_begin(out, BSON_TYPE_DOCUMENT, index, 1);
+	bson_out_begin(out, BSON_TYPE_DOCUMENT, KEY("$group"));
+	bson_out_int32(out, KEY("_id"), 1);
+	bson_out_begin(out, BSON_TYPE_DOCUMENT, KEY("n"));
+	bson_out_int32(out, KEY("$sum"), 1);
+	for (int i = 0; i < 4; i++) /* n, $group, the stage, the pipeline */
+		bson_out_end(out);
+	bson_out_begin(out, BSON_TYPE_DOCUMENT, KEY("cursor"));
+	bson_out_end(out);
 }
 
 /* Counting documents one by one is exact; the collection's own count is asked for where it is all that is wanted. */
 static int make_count(struct making *m)
 {
-	char index[2] = "0";
-
 	if (!m->action->has_filter && m->limit < 0 && m->skip <= 0) {
 		begin(m, "count");
 		return 0;
 	}
 	begin(m, "aggregate");
 	bson_out_begin(&m->out, BSON_TYPE_ARRAY, KEY("pipeline"));
-	bson_out_begin(&m->out, BSON_TYPE_DOCUMENT, index, 1);
+	bson_out_begin(&m->out, BSON_TYPE_DOCUMENT, KEY("0"));
 	int r = put_filter(m, "$match");
 	if (r < 0)
 		return r;
 	bson_out_end(&m->out);
-	if (m->skip > 0) {
-		index[0]++;
-		put_amount(m, index, "$skip", m->skip);
-	}
-	if (m->limit >= 0) {
-		index[0]++;
-		put_amount(m, index, "$limit", m->limit);
-	}
-	index[0]++;
-	bson_out_begin(&m->out, BSON_TYPE_DOCUMENT, index, 1);
-	bson_out_begin(&m->out, BSON_TYPE_DOCUMENT, KEY("$group"));
-	bson_out_int32(&m->out, KEY("_id"), 1);
-	bson_out_begin(&m->out, BSON_TYPE_DOCUMENT, KEY("n"));
-	bson_out_int32(&m->out, KEY("$sum"), 1);
-	for (int i = 0; i < 4; i++) /* n, $group, the stage, the pipeline */
-		bson_out_end(&m->out);
-	bson_out_begin(&m->out, BSON_TYPE_DOCUMENT, KEY("cursor"));
-	bson_out_end(&m->out);
+	mongo_count_stages(&m->out, m->skip, m->limit);
 	return 0;
 }
 
@@ -244,6 +249,8 @@ void mongo_command_limit(struct mongo_command *c, deadline_t by)
 	int64_t ms = deadline_left_us(by) / 1000;
 	uint32_t le = BSON_UINT32_TO_LE((uint32_t)(ms < 1 ? 1 : ms < INT32_MAX ? ms : INT32_MAX));
 
+	if (c->max_time_at == 0)
+		return;
 	memcpy(c->bytes.data + c->max_time_at, &le, sizeof(le));
 }
 

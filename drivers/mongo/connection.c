@@ -26,6 +26,28 @@ static bool has_data(const mongoc_server_description_t *server)
 	return false;
 }
 
+static int64_t hello_number(const bson_t *hello, const char *name, int64_t otherwise)
+{
+	bson_iter_t i;
+
+	if (!bson_iter_init_find(&i, hello, name) || !BSON_ITER_HOLDS_NUMBER(&i))
+		return otherwise;
+	int64_t n = bson_iter_as_int64(&i);
+	return n > 0 && n <= otherwise ? n : otherwise;
+}
+
+/* Where it says nothing: what MongoDB's have been since 3.6. */
+static struct connection_limits read_limits(const mongoc_server_description_t *server)
+{
+	const bson_t *hello = mongoc_server_description_hello_response(server);
+
+	return (struct connection_limits){
+		.writable = strcmp(mongoc_server_description_type(server), "RSSecondary") != 0,
+		.document_bytes = (size_t)hello_number(hello, "maxBsonObjectSize", (int64_t)16 * 1024 * 1024),
+		.statements = (size_t)hello_number(hello, "maxWriteBatchSize", 100000),
+	};
+}
+
 /* Once: a look for the servers costs a round trip to each of them, and waits for the slowest. When the one that was
  * chosen steps down or goes away, the connection ends, and its successor chooses again. */
 static bool choose_server(struct connection *c, bson_error_t *error)
@@ -40,6 +62,7 @@ static bool choose_server(struct connection *c, bson_error_t *error)
 		bson_set_error(error, MONGOC_ERROR_SERVER_SELECTION, MONGOC_ERROR_SERVER_SELECTION_FAILURE,
 			       "the server is of type %s, and has no data", mongoc_server_description_type(server));
 	c->server = mongoc_server_description_id(server);
+	c->limits = read_limits(server);
 	BSON_APPEND_INT32(c->options, "serverId", (int32_t)c->server);
 	mongoc_server_description_destroy(server);
 	return good;
@@ -66,18 +89,33 @@ static bool is_plain(const bson_t *reply)
 	return true;
 }
 
+static bool is_lost(const struct connection *c, bson_t *reply, bson_error_t *error)
+{
+	if (!c->lost && !c->streams.fault)
+		return false;
+	bson_init(reply);
+	bson_set_error(error, MONGOC_ERROR_STREAM, MONGOC_ERROR_STREAM_NOT_ESTABLISHED, "the connection was lost");
+	return true;
+}
+
 bool mongo_connection_command(struct connection *c, const char *database, const bson_t *command, bson_t *reply,
 			      bson_error_t *error)
 {
-	if (c->lost || c->streams.fault) {
-		bson_init(reply);
-		bson_set_error(error, MONGOC_ERROR_STREAM, MONGOC_ERROR_STREAM_NOT_ESTABLISHED,
-			       "the connection was lost");
+	if (is_lost(c, reply, error))
 		return false;
-	}
 	bool good = mongoc_client_read_command_with_opts(c->client, database, command, NULL, c->options, reply, error);
 	c->lost = !(good && is_plain(reply)) && !server_is_known(c);
 	return good;
+}
+
+bool mongo_connection_write(struct connection *c, const char *database, const bson_t *command, bson_t *reply,
+			    bson_error_t *error)
+{
+	if (is_lost(c, reply, error))
+		return false;
+	bool good = mongoc_client_write_command_with_opts(c->client, database, command, c->options, reply, error);
+	c->lost = !(good && is_plain(reply)) && !server_is_known(c);
+	return good || error->domain == MONGOC_ERROR_WRITE_CONCERN;
 }
 
 /* Proves the way there, and the password. */

@@ -16,6 +16,13 @@ enum connection_state {
 	CONNECTION_STATES
 };
 
+/* What its server takes. */
+struct connection_limits {
+	bool writable;         /* it is no secondary */
+	size_t document_bytes; /* of one document */
+	size_t statements;     /* documents, updates or deletes in one command */
+};
+
 struct connection {
 	struct list link; /* in pool->in[state] */
 	enum connection_state state;
@@ -23,6 +30,7 @@ struct connection {
 	mongoc_client_t *client;
 	uint32_t server; /* the one that was chosen when it was opened */
 	bson_t *options; /* {serverId}: every command goes there */
+	struct connection_limits limits;
 	struct stream_set streams;
 	struct task *task;   /* CONNECTION_OPENING: who opens it */
 	unsigned generation; /* the pool's when it was opened */
@@ -40,6 +48,10 @@ int mongo_connection_open(struct connection *c, const mongoc_uri_t *uri, const c
  * either way. On a lost one it fails at once. */
 bool mongo_connection_command(struct connection *c, const char *database, const bson_t *command, bson_t *reply,
 			      bson_error_t *error);
+/* The same for a command that writes, with the URL's write concern. An answer with a writeConcernError counts as done.
+ */
+bool mongo_connection_write(struct connection *c, const char *database, const bson_t *command, bson_t *reply,
+			    bson_error_t *error);
 /* From when on may a broken one be destroyed? Before, libmongoc could put the thread to sleep. */
 deadline_t mongo_connection_rest(const struct connection *c);
 /* Suspends: tells the server, where that is still possible by `by`. Not cancelled by the task's cancellation. */

@@ -33,6 +33,8 @@ static int put_text(struct converter *c, const char *key, size_t key_len, const 
 {
 	if (v->subtype == FORMAT_OBJECTID)
 		return convert_value(c, key, key_len, v, AS_OBJECTID, NULL);
+	if (v->subtype == FORMAT_INSTANT)
+		return convert_value(c, key, key_len, v, AS_DATE, NULL);
 	if (v->from_request && memchr(v->text, 0, v->len))
 		return refuse(c, "holds a NUL character");
 	if (v->len && *v->text == '$')
@@ -106,6 +108,7 @@ static bool is_operator(const char *key, size_t len)
 	return len > 0 && key[0] == '$';
 }
 
+static const char undeclared[] = "is an object or array; it may be one only where its parameter is declared as such";
 static const char operator_member[] = "has a member whose name begins with \"$\"";
 
 struct json_level {
@@ -219,16 +222,31 @@ static int put_bson(struct converter *c, const char *key, size_t key_len, const 
 	return 0;
 }
 
-/* What another driver brought: by way of JSON. */
+static void put_bytes(struct converter *c, const char *key, size_t key_len, uint8_t subtype, const void *p, size_t len)
+{
+	uint32_t le = BSON_UINT32_TO_LE((uint32_t)len);
+
+	bson_out_raw(c->out, BSON_TYPE_BINARY, key, key_len, &le, sizeof(le));
+	buf_char(c->out->bytes, (char)subtype);
+	buf_append(c->out->bytes, p, len);
+}
+
+/* What another driver brought: its bytes, or by way of JSON. */
 static int put_foreign(struct converter *c, const char *key, size_t key_len, const struct value *v)
 {
 	struct buf text = BUF_INIT;
 	struct json *j;
 	char what[96];
+	const void *bytes;
+	size_t len;
 
 	if (value_is_bson(v)) {
 		struct element e = value_element(v);
 		return put_bson(c, key, key_len, &e);
+	}
+	if (value_bytes(v, c->arena, &bytes, &len)) {
+		put_bytes(c, key, key_len, BSON_SUBTYPE_BINARY, bytes, len);
+		return 0;
 	}
 	v->ops->render(v, &text);
 	const char *copy = arena_strndup(c->arena, text.data ? text.data : "", text.len);
@@ -249,9 +267,14 @@ static int put_scalar(struct converter *c, const char *key, size_t key_len, cons
 		bson_out_int(c->out, key, key_len, v->integer);
 		return 0;
 	case VALUE_NUMBER:
+		if (v->subtype == NUMBER_EXACT)
+			return convert_value(c, key, key_len, v, AS_DECIMAL, NULL);
 		return put_number(c, key, key_len, v->text, v->len);
 	case VALUE_STRING:
 		return put_text(c, key, key_len, v);
+	case VALUE_BYTES:
+		put_bytes(c, key, key_len, BSON_SUBTYPE_BINARY, v->bytes, v->len);
+		return 0;
 	case VALUE_JSON:
 		return put_json(c, key, key_len, v->json, v->from_request);
 	case VALUE_FOREIGN:
@@ -262,33 +285,83 @@ static int put_scalar(struct converter *c, const char *key, size_t key_len, cons
 	}
 }
 
-/* Lists are flat, but for those that a driver puts together; more than a few levels of them are nobody's. */
-static int put_list(struct converter *c, const char *key, size_t key_len, const struct value *v, unsigned depth)
-{
-	char digits[16];
-	int r = 0;
+/* A list or document that is being written, and how far. */
+struct parts_level {
+	struct value v;
+	uint32_t at;
+};
 
-	if (depth > 4 || !bson_out_begin(c->out, BSON_TYPE_ARRAY, key, key_len))
+struct parts_walk {
+	unsigned depth;
+	struct parts_level levels[BSON_WRITE_DEPTH_MAX];
+};
+
+static bool has_parts(const struct value *v)
+{
+	return v->kind == VALUE_LIST || v->kind == VALUE_DOCUMENT;
+}
+
+static int enter_parts(struct converter *c, struct parts_walk *w, const char *key, size_t key_len,
+		       const struct value *v)
+{
+	if (w->depth == BSON_WRITE_DEPTH_MAX ||
+	    !bson_out_begin(c->out, v->kind == VALUE_LIST ? BSON_TYPE_ARRAY : BSON_TYPE_DOCUMENT, key, key_len))
 		return refuse(c, "is nested too deeply");
-	for (unsigned i = 0; i < v->count && r == 0; i++) {
-		struct value item = v->list[i];
-		size_t len = index_key(digits, i);
-		item.from_request |= v->from_request;
-		r = item.kind == VALUE_LIST ? put_list(c, digits, len, &item, depth + 1)
-					    : put_scalar(c, digits, len, &item);
+	w->levels[w->depth++] = (struct parts_level){.v = *v};
+	return 0;
+}
+
+/* Of a request: an object or array that its parameter was not declared to be. */
+static bool is_undeclared(const struct value *v)
+{
+	return (has_parts(v) || v->kind == VALUE_JSON) && v->from_request && !v->structured;
+}
+
+/* The next part of what is open. A document's names are whoever's who made it: a handler's, or a request's. */
+static int put_part(struct converter *c, struct parts_walk *w)
+{
+	struct parts_level *level = &w->levels[w->depth - 1];
+	uint32_t at = level->at++;
+	bool list = level->v.kind == VALUE_LIST;
+	char digits[16];
+	const char *key = list ? digits : level->v.members[at].name;
+	size_t key_len = list ? index_key(digits, at) : level->v.members[at].len;
+	struct value part = list ? level->v.list[at] : level->v.members[at].value;
+
+	part.from_request |= level->v.from_request;
+	part.structured |= level->v.structured;
+	if (!list && level->v.from_request && is_operator(key, key_len))
+		return refuse(c, operator_member);
+	if (!list && memchr(key, 0, key_len))
+		return refuse(c, "has a member whose name holds a NUL character");
+	if (is_undeclared(&part))
+		return refuse(c, undeclared);
+	return has_parts(&part) ? enter_parts(c, w, key, key_len, &part) : put_scalar(c, key, key_len, &part);
+}
+
+static int put_parts(struct converter *c, const char *key, size_t key_len, const struct value *v)
+{
+	struct parts_walk *w = arena_alloc(c->arena, sizeof(*w));
+
+	w->depth = 0;
+	int r = enter_parts(c, w, key, key_len, v);
+	while (r == 0 && w->depth > 0) {
+		struct parts_level *level = &w->levels[w->depth - 1];
+		if (level->at < level->v.count) {
+			r = put_part(c, w);
+		} else {
+			bson_out_end(c->out);
+			w->depth--;
+		}
 	}
-	if (r == 0)
-		bson_out_end(c->out);
 	return r;
 }
 
 static int put_as_is(struct converter *c, const char *key, size_t key_len, const struct value *v)
 {
-	bool compound = v->kind == VALUE_LIST || v->kind == VALUE_JSON;
-
-	if (compound && v->from_request && !v->structured)
-		return refuse(c, "is an object or array; it may be one only where its parameter is declared as such");
-	return v->kind == VALUE_LIST ? put_list(c, key, key_len, v, 0) : put_scalar(c, key, key_len, v);
+	if (is_undeclared(v))
+		return refuse(c, undeclared);
+	return has_parts(v) ? put_parts(c, key, key_len, v) : put_scalar(c, key, key_len, v);
 }
 
 /* --- as something else --- */
@@ -435,15 +508,6 @@ static int64_t base64_decode(const char *text, size_t len, uint8_t *out)
 		}
 	}
 	return len % 4 == 1 ? -1 : n;
-}
-
-static void put_bytes(struct converter *c, const char *key, size_t key_len, uint8_t subtype, const void *p, size_t len)
-{
-	uint32_t le = BSON_UINT32_TO_LE((uint32_t)len);
-
-	bson_out_raw(c->out, BSON_TYPE_BINARY, key, key_len, &le, sizeof(le));
-	buf_char(c->out->bytes, (char)subtype);
-	buf_append(c->out->bytes, p, len);
 }
 
 static int put_binary(struct converter *c, const char *key, size_t key_len, const char *text, size_t len,
@@ -621,7 +685,60 @@ static bool falsy(const struct value *v)
 	}
 }
 
+static enum value_kind looks(const struct value *v)
+{
+	switch (v->subtype) {
+	case BSON_TYPE_DOCUMENT:
+	case BSON_TYPE_TIMESTAMP:
+		return VALUE_DOCUMENT;
+	case BSON_TYPE_ARRAY:
+		return VALUE_LIST;
+	case BSON_TYPE_DECIMAL128:
+		return VALUE_NUMBER;
+	case BSON_TYPE_BINARY:
+		return v->len > 4 && v->foreign && ((const uint8_t *)v->foreign)[4] == BSON_SUBTYPE_UUID ? VALUE_STRING
+													 : VALUE_BYTES;
+	default:
+		return VALUE_STRING;
+	}
+}
+
+static struct value copy(const struct value *v, struct arena *a)
+{
+	struct value out = *v;
+
+	out.foreign = arena_strndup(a, v->foreign, v->len);
+	return out;
+}
+
+/* Length and subtype stand before them. */
+static bool bytes_of(const struct value *v, struct arena *a, const void **p, size_t *len)
+{
+	(void)a;
+	if (v->subtype != BSON_TYPE_BINARY || v->len < 5)
+		return false;
+	*p = (const uint8_t *)v->foreign + 5;
+	*len = v->len - 5;
+	return true;
+}
+
 const struct value_ops bson_value_ops_plain = {
-	.render = render_plain, .text = as_text, .falsy = falsy, .follow = bson_value_follow_plain};
+	.render = render_plain,
+	.text = as_text,
+	.falsy = falsy,
+	.follow = bson_value_follow_plain,
+	.looks = looks,
+	.parts = bson_value_parts_plain,
+	.copy = copy,
+	.bytes = bytes_of,
+};
 const struct value_ops bson_value_ops_relaxed = {
-	.render = render_relaxed, .text = as_text, .falsy = falsy, .follow = bson_value_follow_relaxed};
+	.render = render_relaxed,
+	.text = as_text,
+	.falsy = falsy,
+	.follow = bson_value_follow_relaxed,
+	.looks = looks,
+	.parts = bson_value_parts_relaxed,
+	.copy = copy,
+	.bytes = bytes_of,
+};

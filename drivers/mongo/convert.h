@@ -1,7 +1,12 @@
 /* Values of references as BSON: what they may bring, and what they become.
  *
  * A value is data, wherever it comes from: an object with a member that begins with "$" is refused at any depth, and an
- * object or array of a request is refused altogether unless its parameter was declared as such. */
+ * object or array of a request is refused altogether unless its parameter was declared as such. A VALUE_DOCUMENT that
+ * is not from_request is what a handler wrote: its own names may be operators, and what is in it is judged value by
+ * value.
+ *
+ * Numbers: integers become int32 or int64, whatever else JSON or a driver brought the nearest double; the digits that a
+ * handler gave (NUMBER_EXACT) Decimal128, refused beyond its 34. Bytes are binary of the generic subtype. */
 #pragma once
 
 #include <stdbool.h>

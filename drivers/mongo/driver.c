@@ -10,9 +10,8 @@
 #include "drivers/budget.h"
 #include "drivers/driver.h"
 #include "drivers/mongo/action.h"
-#include "drivers/mongo/errors.h"
-#include "drivers/mongo/operations.h"
-#include "drivers/mongo/pool.h"
+#include "drivers/mongo/attempt.h"
+#include "drivers/mongo/run.h"
 #include "drivers/mongo/tls.h"
 #include "drivers/mongo/url.h"
 
@@ -25,19 +24,9 @@ struct mongo_source {
 	struct pool_settings settings;
 };
 
-struct mongo_client {
-	struct mongo_source *source;
-	struct mongo_pool pool;
-};
-
 static struct mongo_source *source_of(struct source *s)
 {
 	return (struct mongo_source *)s;
-}
-
-static struct mongo_client *client_of(struct client *c)
-{
-	return (struct mongo_client *)c;
 }
 
 static void quiet(void)
@@ -131,15 +120,15 @@ static int mongo_client_open(struct client **out, struct source *source, struct 
 	struct mongo_client *c = mem_zalloc(sizeof(*c));
 
 	(void)e;
-	c->source = source_of(source);
-	mongo_pool_open(&c->pool, &c->source->settings);
+	c->config = source_of(source)->config;
+	mongo_pool_open(&c->pool, &source_of(source)->settings);
 	*out = (struct client *)c;
 	return 0;
 }
 
 static void mongo_client_close(struct client *client)
 {
-	struct mongo_client *c = client_of(client);
+	struct mongo_client *c = mongo_client_of(client);
 
 	mongo_pool_close(&c->pool);
 	free(c);
@@ -164,75 +153,17 @@ static struct action *mongo_action_new(const struct config_source *config, const
 	return (struct action *)mongo_action_compile(step, env);
 }
 
-struct call {
-	struct mongo_client *client;
-	const struct mongo_action *action;
-	struct mongo_command command;
-	int64_t timeout_us;
-	deadline_t by; /* of the step: from when it first has a connection */
-	struct mongo_result *result;
-	struct error *error;
-};
-
-/* One attempt. *again: it failed in a way that another one may mend. */
-static int attempt(struct call *call, bool *again)
-{
-	struct connection *connection;
-	struct mongo_pool *pool = &call->client->pool;
-	const char *database = call->client->source->settings.database;
-	unsigned consequences;
-
-	*again = false;
-	int status = mongo_pool_acquire(pool, &connection, call->error);
-	if (status < 0)
-		return status;
-	if (call->by.us == DEADLINE_NEVER.us && call->timeout_us)
-		call->by = deadline_in_us(call->timeout_us);
-	deadline_t before = deadline_push(call->by);
-	mongo_command_limit(&call->command, task_deadline());
-	status = mongo_execute(connection, database, call->action, &call->command, call->result, call->error,
-			       &consequences);
-	deadline_pop(before);
-	mongo_pool_release(pool, connection, consequences);
-	*again = status < 0 && (consequences & MONGO_AGAIN) && !call->action->pipeline.writes;
-	return status;
-}
-
-/* A read whose connection broke, or whose server has stepped down, is run once more. */
-static int ask_server(struct call *call)
-{
-	bool again;
-	int status = attempt(call, &again);
-
-	if (!again)
-		return status;
-	mongo_result_free(call->result);
-	call->result = mongo_result_new(call->client->source->config->json);
-	return attempt(call, &again);
-}
-
 static int mongo_run(struct client *client, const struct action *action, const struct value *args,
 		     const struct run_options *options, struct result **out, struct error *e)
 {
-	struct call call = {
-		.client = client_of(client),
-		.action = (const struct mongo_action *)action,
-		.timeout_us = options->timeout_us,
-		.by = DEADLINE_NEVER,
-		.error = e,
-	};
+	const struct mongo_action *a = (const struct mongo_action *)action;
+	struct mongo_command command;
+	int r = mongo_command_make(&command, a, args, options->arena, e);
 
-	call.result = mongo_result_new(call.client->source->config->json);
-	int status = mongo_command_make(&call.command, call.action, args, options->arena, e);
-	if (status == 0)
-		status = call.command.nothing ? mongo_nothing(call.action, call.result, e) : ask_server(&call);
-	mongo_command_done(&call.command);
-	if (status < 0) {
-		mongo_result_free(call.result);
-		return status;
-	}
-	*out = &call.result->base;
-	return 0;
+	if (r == 0)
+		return mongo_run_command(client, options, a, &command, out, e);
+	mongo_command_done(&command);
+	return r;
 }
 
 /* What a server thinks of an action depends on its documents: there is nothing to ask it. */
@@ -240,7 +171,7 @@ static int mongo_check(struct client *client, const struct action *const *action
 		       struct diagnostics *d, struct error *e)
 {
 	(void)actions, (void)count, (void)d;
-	return mongo_pool_check(&client_of(client)->pool, deadline_in_us(patience_us), e);
+	return mongo_pool_check(&mongo_client_of(client)->pool, deadline_in_us(patience_us), e);
 }
 
 const struct driver mongo_driver = {

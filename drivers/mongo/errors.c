@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "async/task.h"
 
@@ -78,6 +79,48 @@ static int server_error(struct error *e, const bson_error_t *error, bool from_re
 			  error->message);
 	set_code(e, error->code);
 	return r;
+}
+
+int mongo_statement_error(struct error *e, uint32_t code, const char *message, bool from_request,
+			  unsigned *consequences)
+{
+	bson_error_t error;
+
+	bson_set_error(&error, MONGOC_ERROR_SERVER, code, "%s", message);
+	return server_error(e, &error, from_request, consequences);
+}
+
+int mongo_concern_error(struct error *e, uint32_t code, const char *message)
+{
+	int r = error_set(e, -EIO, 503, "the change was made, but may not last",
+			  "MongoDB's write concern failed with error %u: %.200s; the write was done, but may not last",
+			  code, message);
+	set_code(e, code);
+	return r;
+}
+
+bool mongo_error_is_uncertain(const bson_error_t *error, const struct stream_set *streams)
+{
+	/* The server was interrupted in its work, or never asked the ones that it waited for. */
+	static const uint32_t interrupted[] = {6, 7, 50, 89, 91, 189, 202, 262, 9001, 11600, 11601, 11602};
+
+	if (streams->fault)
+		return true;
+	if (error->domain != MONGOC_ERROR_SERVER)
+		return error->domain != MONGOC_ERROR_COMMAND && error->domain != MONGOC_ERROR_CURSOR;
+	for (size_t i = 0; i < ARRAY_SIZE(interrupted); i++)
+		if (interrupted[i] == error->code)
+			return true;
+	return false;
+}
+
+void mongo_error_uncertain(struct error *e)
+{
+	size_t what = strlen(e->what), public = strlen(e->public);
+
+	snprintf(e->what + what, sizeof(e->what) - what, "; the write may or may not have happened");
+	snprintf(e->public + public, sizeof(e->public) - public, "%sthe change may or may not have been made",
+		 public ? "; " : "");
 }
 
 /* The deadline that ran out is the task's, or only libmongoc's own for connecting. */

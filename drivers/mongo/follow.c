@@ -146,3 +146,63 @@ struct value bson_value_follow_relaxed(const struct value *v, const struct path_
 	struct element e = value_element(v);
 	return bson_follow(&e, MONGO_JSON_RELAXED, segments, count, a);
 }
+
+/* --- parts --- */
+
+static size_t count_elements(const struct element *e)
+{
+	struct element_iter i;
+	struct element each;
+	size_t count = 0;
+
+	if (element_iter_init(&i, e->value, e->len))
+		while (element_next(&i, &each))
+			count++;
+	return count;
+}
+
+/* Ordinal and seconds, in this order. */
+static size_t timestamp_parts(const struct element *e, struct arena *a, const struct value_member **out)
+{
+	struct value_member *parts = arena_array(a, 2, sizeof(*parts));
+
+	parts[0] = (struct value_member){"t", 1, value_int((uint32_t)bson_read_int32(e->value + 4))};
+	parts[1] = (struct value_member){"i", 1, value_int((uint32_t)bson_read_int32(e->value))};
+	*out = parts;
+	return 2;
+}
+
+static size_t parts_of(const struct value *v, enum mongo_json mode, struct arena *a, const struct value_member **out)
+{
+	struct element e = value_element(v), each;
+	struct element_iter i;
+
+	if (e.type == BSON_TYPE_TIMESTAMP && e.len == 8)
+		return timestamp_parts(&e, a, out);
+	if (e.type != BSON_TYPE_DOCUMENT && e.type != BSON_TYPE_ARRAY)
+		return 0;
+	size_t count = count_elements(&e), n = 0;
+	struct value_member *parts = arena_array(a, count, sizeof(*parts));
+	if (element_iter_init(&i, e.value, e.len)) {
+		for (; n < count && element_next(&i, &each); n++) {
+			parts[n].value = value_of(&each, mode, a);
+			parts[n].value.from_request = v->from_request;
+			if (e.type == BSON_TYPE_ARRAY)
+				continue;
+			parts[n].name = each.key;
+			parts[n].len = each.key_len;
+		}
+	}
+	*out = parts;
+	return n;
+}
+
+size_t bson_value_parts_plain(const struct value *v, struct arena *a, const struct value_member **out)
+{
+	return parts_of(v, MONGO_JSON_PLAIN, a, out);
+}
+
+size_t bson_value_parts_relaxed(const struct value *v, struct arena *a, const struct value_member **out)
+{
+	return parts_of(v, MONGO_JSON_RELAXED, a, out);
+}

@@ -13,3 +13,6 @@ struct value bson_value_follow_plain(const struct value *v, const struct path_se
 				     struct arena *a);
 struct value bson_value_follow_relaxed(const struct value *v, const struct path_segment *segments, size_t count,
 				       struct arena *a);
+/* The same for their parts: of documents, arrays and timestamps ({t, i}). */
+size_t bson_value_parts_plain(const struct value *v, struct arena *a, const struct value_member **out);
+size_t bson_value_parts_relaxed(const struct value *v, struct arena *a, const struct value_member **out);

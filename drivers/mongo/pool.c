@@ -261,7 +261,7 @@ static int destroy_task(void *arg)
 			destroy(p, c);
 			continue;
 		}
-		waiter_init(&w, NULL);
+		waiter_init(&w, NULL, "a broken MongoDB connection's time to close");
 		p->destroyer = &w;
 		int r = task_suspend(&w, due);
 		p->destroyer = NULL;
@@ -416,7 +416,7 @@ static int wait_in_line(struct mongo_pool *p, struct connection **out, struct er
 	if (budget_wait_begin(p->settings->budget) < 0)
 		return error_set(e, -EBUSY, 503, "the database is busy",
 				 "source %s: pool.max_waiting calls are waiting for a connection", p->settings->name);
-	waiter_init(&w.waiter, stop_waiting);
+	waiter_init(&w.waiter, stop_waiting, "a MongoDB connection");
 	list_append(&p->waiters, &w.waiter.link);
 	p->waiting++;
 	more_work(p);
@@ -506,7 +506,7 @@ void mongo_pool_close(struct mongo_pool *p)
 	more_work(p);
 	/* The budget's last message comes by the loop: without one of its own to wait for, look again soon. */
 	while (anything_left(p) || !budget_quiet(&p->member)) {
-		waiter_init(&w, NULL);
+		waiter_init(&w, NULL, "the pool's MongoDB connections to close");
 		p->closer = &w;
 		bool overdue = task_suspend(&w, deadline_in_ms(50)) < 0;
 		p->closer = NULL;

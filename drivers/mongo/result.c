@@ -45,6 +45,30 @@ struct mongo_result *mongo_result_new(enum mongo_json mode)
 	return r;
 }
 
+void mongo_result_begin(struct mongo_result *r, struct bson_out *out)
+{
+	bson_out_init(out, &r->bytes);
+	bson_out_document(out);
+}
+
+void mongo_result_end(struct mongo_result *r, struct bson_out *out)
+{
+	bson_out_end(out);
+	r->base.rows = 1;
+	r->value = (struct element){
+		.type = BSON_TYPE_DOCUMENT, .key = "", .value = (const uint8_t *)r->bytes.data, .len = r->bytes.len};
+}
+
+void mongo_result_reset(struct mongo_result *r)
+{
+	bson_free(r->reply);
+	buf_done(&r->bytes);
+	r->reply = NULL;
+	r->bytes = BUF_INIT;
+	r->value = (struct element){0};
+	r->base.rows = 0;
+}
+
 void mongo_result_free(struct mongo_result *r)
 {
 	if (!r)

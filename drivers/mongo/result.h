@@ -17,4 +17,9 @@ struct mongo_result {
 };
 
 struct mongo_result *mongo_result_new(enum mongo_json mode);
+/* Begin and end a result that is one document, which is made here. */
+void mongo_result_begin(struct mongo_result *r, struct bson_out *out);
+void mongo_result_end(struct mongo_result *r, struct bson_out *out);
+/* Forget what it holds. */
+void mongo_result_reset(struct mongo_result *r);
 void mongo_result_free(struct mongo_result *r);

@@ -293,7 +293,7 @@ static int wait_for_any(mongoc_stream_poll_t *polled, size_t count, deadline_t b
 {
 	struct waiter w;
 
-	waiter_init(&w, NULL);
+	waiter_init(&w, NULL, "an answer from MongoDB");
 	for (size_t i = 0; i < count; i++) {
 		struct stream *s = stream_of(polled[i].stream);
 		s->waiter = &w;
@@ -346,7 +346,7 @@ static int wait_for_event(struct stream *s, deadline_t by)
 {
 	struct waiter w;
 
-	waiter_init(&w, NULL);
+	waiter_init(&w, NULL, "an answer from MongoDB");
 	s->waiter = &w;
 	int r = task_suspend(&w, by);
 	s->waiter = NULL;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/decimal.h"
+#include "drivers/mongo/place.h"
 
 #define NESTING_MAX 64
 
@@ -42,17 +43,10 @@ struct compiler {
 	struct action_env *env;
 	struct arena *arena;
 	struct part_list parts;
+	unsigned depth; /* of the documents around */
 	bool pipeline;
 	bool writes;
 	bool wrong;
-};
-
-/* Where a node stands. */
-struct place {
-	bool expression;        /* a text that begins with "$" would name a field */
-	const char *around;     /* the key of the document it stands in; "" */
-	const char *javascript; /* the operator around that runs JavaScript, or NULL */
-	unsigned depth;
 };
 
 struct key {
@@ -383,42 +377,14 @@ static bool read_key(struct compiler *c, const struct node *n, struct key *key)
 	return true;
 }
 
-static bool key_is(const struct key *key, const char *name)
+/* $out and $merge write. */
+static void note_stage(struct compiler *c, const struct node *n, const struct key *key)
 {
-	return strcmp(key->text, name) == 0;
-}
-
-/* What stands below a key, by the operators on the way. */
-static struct place place_below(struct compiler *c, const struct node *n, const struct key *key,
-				const struct place *around)
-{
-	static const struct {
-		const char *around, *key; /* around NULL: anywhere */
-	} queries[] = {{NULL, "$match"}, {"$geoNear", "query"}, {"$graphLookup", "restrictSearchWithMatch"}};
-	static const char *const scripts[] = {"$where", "$function", "$accumulator"};
-	struct place below = {.expression = around->expression,
-			      .around = key->text,
-			      .javascript = around->javascript,
-			      .depth = around->depth + 1};
-
-	for (size_t i = 0; c->pipeline && i < ARRAY_SIZE(queries); i++) {
-		if (key_is(key, queries[i].key) &&
-		    (!queries[i].around || strcmp(queries[i].around, around->around) == 0))
-			below.expression = false;
-	}
-	if (key_is(key, "$expr"))
-		below.expression = true;
-	for (size_t i = 0; i < ARRAY_SIZE(scripts); i++) {
-		if (key_is(key, scripts[i]))
-			below.javascript = scripts[i];
-	}
-	if (c->pipeline && (key_is(key, "$out") || key_is(key, "$merge"))) {
-		c->writes = true;
-		if (c->env->read_only)
-			complain(c, n, "%s writes: not in a GET or HEAD endpoint, unless the step says write: true",
-				 key->text);
-	}
-	return below;
+	if (!c->pipeline || !place_is_writing_stage(key->text))
+		return;
+	c->writes = true;
+	if (c->env->read_only)
+		complain(c, n, "%s writes: not in a GET or HEAD endpoint, unless the step says write: true", key->text);
 }
 
 static void add_members(struct compiler *c, const struct node *n, const struct place *place)
@@ -427,19 +393,17 @@ static void add_members(struct compiler *c, const struct node *n, const struct p
 		struct key key;
 		if (!read_key(c, n->members[i].key, &key))
 			continue;
-		struct place below = place_below(c, n->members[i].key, &key, place);
+		note_stage(c, n->members[i].key, &key);
+		struct place below = place_below(place, key.text, c->pipeline);
 		add_node(c, n->members[i].value, key, &below);
 	}
 }
 
 static void add_items(struct compiler *c, const struct node *n, const struct place *place)
 {
-	struct place below = *place;
-
-	below.depth++;
 	for (size_t i = 0; i < n->count; i++) {
 		const char *digits = arena_printf(c->arena, "%zu", i);
-		add_node(c, n->items[i], (struct key){digits, strlen(digits)}, &below);
+		add_node(c, n->items[i], (struct key){digits, strlen(digits)}, place);
 	}
 }
 
@@ -470,15 +434,17 @@ static void add_compound(struct compiler *c, const struct node *n, struct key ke
 	uint8_t type = n->kind == NODE_SEQUENCE ? BSON_TYPE_ARRAY : BSON_TYPE_DOCUMENT;
 	size_t begin = c->parts.count;
 
-	if (place->depth > NESTING_MAX) {
+	if (c->depth == NESTING_MAX) {
 		complain(c, n, "nested too deeply");
 		return;
 	}
+	c->depth++;
 	add_part(c, PART_BEGIN, key)->type = type;
 	if (type == BSON_TYPE_ARRAY)
 		add_items(c, n, place);
 	else
 		add_members(c, n, place);
+	c->depth--;
 	fold(c, begin, key, type);
 }
 

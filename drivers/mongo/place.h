@@ -1,0 +1,15 @@
+/* Where a value stands in a query or a pipeline: what MongoDB would make of a text there. Any thread. */
+#pragma once
+
+#include <stdbool.h>
+
+struct place {
+	bool expression;        /* a text that begins with "$" would name a field */
+	const char *around;     /* the key of the document it stands in; "" */
+	const char *javascript; /* the operator around that runs JavaScript, or NULL */
+};
+
+/* What stands below key, by the operators on the way. key outlives the place. */
+struct place place_below(const struct place *around, const char *key, bool pipeline);
+/* Is key a stage that writes ($out, $merge)? */
+bool place_is_writing_stage(const char *key);
