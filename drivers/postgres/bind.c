@@ -49,6 +49,20 @@ static void element_quoted(struct buf *out, const char *s, size_t len)
 	buf_char(out, '"');
 }
 
+/* Bytes as bytea reads them: \\x and hexadecimal digits. */
+static void bytes_hex(struct buf *out, const void *p, size_t len)
+{
+	static const char digits[] = "0123456789abcdef";
+	const uint8_t *bytes = p;
+
+	buf_lit(out, "\\x");
+	buf_reserve(out, 2 * len);
+	for (size_t i = 0; i < len; i++) {
+		buf_char(out, digits[bytes[i] >> 4]);
+		buf_char(out, digits[bytes[i] & 15]);
+	}
+}
+
 static int add_array(struct buf *out, const struct pg_type *t, const struct value *v, unsigned depth);
 
 static int add_element(struct buf *out, const struct pg_type *t, const struct value *v, unsigned depth)
@@ -58,6 +72,18 @@ static int add_element(struct buf *out, const struct pg_type *t, const struct va
 	switch (v->kind) {
 	case VALUE_NULL:
 		buf_lit(out, "NULL");
+		return 0;
+	case VALUE_BYTES:
+		if (t->oid != PG_OID_BYTEA_ARRAY)
+			return -EINVAL;
+		bytes_hex(&text, v->bytes, v->len);
+		element_quoted(out, text.data, text.len);
+		buf_done(&text);
+		return 0;
+	case VALUE_DOCUMENT:
+		value_render(v, &text);
+		element_quoted(out, text.data, text.len);
+		buf_done(&text);
 		return 0;
 	case VALUE_STRING:
 		element_quoted(out, v->text, v->len);
@@ -131,10 +157,32 @@ static int add_foreign_array(struct buf *out, const struct pg_type *t, const str
 	return r;
 }
 
+/* Bytes are bytea and nothing else; another driver's have a text as well. Returns 1 where v is none. */
+static int add_bytes(struct buf *out, const struct pg_type *t, const struct value *v)
+{
+	const void *p;
+	size_t len;
+
+	if (v->kind != VALUE_BYTES && (v->kind != VALUE_FOREIGN || t->oid != PG_OID_BYTEA))
+		return 1;
+	struct arena arena;
+	arena_init(&arena);
+	int r = value_bytes(v, &arena, &p, &len) ? 0 : 1;
+	if (r == 0 && t->oid != PG_OID_BYTEA)
+		r = -EINVAL;
+	if (r == 0)
+		bytes_hex(out, p, len);
+	arena_done(&arena);
+	return r;
+}
+
 static int add_text(struct buf *out, const struct pg_type *t, const struct value *v)
 {
 	bool is_list = v->kind == VALUE_LIST || (v->kind == VALUE_JSON && v->json->kind == JSON_ARRAY);
+	int bytes = add_bytes(out, t, v);
 
+	if (bytes <= 0)
+		return bytes;
 	if (is_list && t->shape == PG_SHAPE_ARRAY)
 		return add_array(out, t, v, 1);
 	if (v->kind == VALUE_FOREIGN && t->shape == PG_SHAPE_ARRAY) {
@@ -158,9 +206,10 @@ int pg_parameters_add(struct pg_parameters *p, const struct pg_type *t, const st
 	*offset = SIZE_MAX;
 	if (v->kind == VALUE_NULL)
 		return 0;
-	if (add_text(&p->text, t, v) < 0) {
-		*why = "an array of more than 6 dimensions";
-		return -E2BIG;
+	int r = add_text(&p->text, t, v);
+	if (r < 0) {
+		*why = r == -E2BIG ? "an array of more than 6 dimensions" : "bytes for a parameter that is no bytea";
+		return r;
 	}
 	size_t len = p->text.len - begin;
 	if (len && memchr(p->text.data + begin, '\0', len)) {

@@ -34,6 +34,7 @@ struct pg_call {
 	struct list link; /* waiting, or free */
 	struct pg_client *client;
 	struct pg_statement *statement; /* NULL: a lease */
+	struct pg_statement *running;   /* a lease's, until the next one; NULL: none */
 	struct pg_connection *connection;
 	struct waiter *waiter;
 	struct pg_parameters parameters;
@@ -47,6 +48,9 @@ struct pg_call {
 	bool abandoned;   /* its task has left */
 	bool counted;     /* as waiting, in the budget */
 	bool aborted;     /* by a neighbour's failure in the same group */
+	bool unparsed;    /* the server did not take the statement's text: nothing has run */
+	bool transaction; /* a lease that keeps one open between its commands; it is rolled back when the lease is left
+			   */
 	unsigned pending; /* its entries in the pipe */
 	int64_t placed_us, abandoned_us;
 	int64_t broken_us; /* PG_QUEUE_FRESH: when its connection broke */
@@ -61,6 +65,8 @@ struct pg_limit {
 };
 
 struct pg_call *pg_call_new(struct pg_client *c, struct pg_statement *st);
+/* What a lease runs next, or NULL; it stays as long as answers to it may come. */
+void pg_call_run(struct pg_call *lease, struct pg_statement *st);
 /* By the task, in any state: the call is not its any more. */
 void pg_call_leave(struct pg_call *call);
 /* Suspends until the call has ended, or (a lease) has a connection, or all that a lease sent was answered. Waiting for

@@ -41,6 +41,12 @@ struct pg_source {
 	char *settings; /* prepare: false: the statement that begins every transaction */
 };
 
+/* A statement has gone whose names had this index; the next one that takes it goes on counting its generations. */
+struct pg_free_index {
+	unsigned index;
+	uint32_t generation;
+};
+
 struct pg_client {
 	struct pg_source *source;
 	struct loop *loop;
@@ -57,8 +63,12 @@ struct pg_client {
 	struct list free_calls;
 	unsigned free_call_count;
 
-	struct pg_statement **statements; /* hashed by their action */
+	struct pg_statement **statements; /* of steps, hashed by their action */
 	unsigned statement_count, statement_capacity;
+	struct pg_texts *texts; /* of handlers; NULL: none yet */
+	unsigned next_index;    /* of statements */
+	struct pg_free_index *free_indexes;
+	unsigned free_index_count, free_index_capacity;
 
 	struct deferred tend;    /* open and close connections: at the end of the turn, outside tasks */
 	struct timer tend_timer; /* … and when time has come */

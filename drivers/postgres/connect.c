@@ -368,7 +368,7 @@ static int connect_task(void *arg)
 		pg_connection_established(conn, pg);
 	}
 	pg_pool_connected(c, r, &e);
-	return r;
+	return 0; /* the pool has been told */
 }
 
 int pg_connect_start(struct pg_connection *conn)

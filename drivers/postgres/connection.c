@@ -198,9 +198,14 @@ static void end_of_turn(struct deferred *d)
 	pg_pool_serve(c);
 }
 
+uint32_t pg_connection_prepared_generation(const struct pg_connection *conn, const struct pg_statement *st)
+{
+	return st->index < conn->prepared_size ? conn->prepared[st->index] : 0;
+}
+
 bool pg_connection_has(const struct pg_connection *conn, const struct pg_statement *st)
 {
-	return st->index < conn->prepared_size && conn->prepared[st->index] == st->generation;
+	return pg_connection_prepared_generation(conn, st) == st->generation;
 }
 
 void pg_connection_prepared(struct pg_connection *conn, const struct pg_statement *st)

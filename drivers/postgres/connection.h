@@ -15,7 +15,7 @@
 #include "drivers/postgres/client.h"
 
 /* What an entry of the pipe is an answer to. */
-enum pg_role { PG_OTHER, PG_PREPARE, PG_DESCRIBE, PG_EXECUTE, PG_SYNC };
+enum pg_role { PG_OTHER, PG_PREPARE, PG_DEALLOCATE, PG_DESCRIBE, PG_EXECUTE, PG_SYNC };
 
 struct pg_entry {
 	struct pg_call *call; /* NULL: the connection's own */
@@ -68,6 +68,8 @@ void pg_connection_settle(struct pg_connection *conn);
 /* Free those that were closed. Outside their callbacks. */
 void pg_connections_bury(struct pg_client *c);
 
+/* What is prepared here with st's index; 0: nothing. */
+uint32_t pg_connection_prepared_generation(const struct pg_connection *conn, const struct pg_statement *st);
 /* Is st prepared here, as it is now? Or on its way there? */
 bool pg_connection_has(const struct pg_connection *conn, const struct pg_statement *st);
 void pg_connection_prepared(struct pg_connection *conn, const struct pg_statement *st);

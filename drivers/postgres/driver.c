@@ -1,5 +1,4 @@
-/* PostgreSQL behind the interface of drivers: sources, clients, and one run of an action from its arguments to its
- * result. */
+/* PostgreSQL behind the interface of drivers: sources and clients. */
 #include "drivers/driver.h"
 
 #include <errno.h>
@@ -14,9 +13,9 @@
 #include "drivers/postgres/check.h"
 #include "drivers/postgres/connect.h"
 #include "drivers/postgres/pool.h"
-#include "drivers/postgres/result.h"
-#include "drivers/postgres/sqlstate.h"
+#include "drivers/postgres/query.h"
 #include "drivers/postgres/statement.h"
+#include "drivers/postgres/text.h"
 
 #define PATIENCE_US 2000000 /* with statements that were cancelled by closing */
 
@@ -165,6 +164,7 @@ static void client_close(struct client *client)
 	task_unshield(&shield);
 	pg_pool_done(c);
 	pg_connections_bury(c);
+	pg_texts_done(c);
 	pg_statements_done(c);
 	pg_types_done(&c->types);
 	free_calls(c);
@@ -184,173 +184,11 @@ static bool client_idle(const struct client *client)
 	       c->count[PG_QUARANTINED] == 0 && pg_client_waiting(c) == 0;
 }
 
-/* --- one run --- */
-
-struct run {
-	struct pg_client *client;
-	const struct pg_action *action;
-	struct pg_statement *statement;
-	uint32_t generation; /* of statement, as the call was bound */
-	struct pg_call *call;
-	const struct value *args;
-	struct pg_limit limit;
-	struct error *error;
-	struct pg_place place;
-};
-
-static int bind_arguments(struct run *run)
-{
-	const struct pg_sql *sql = &run->action->sql;
-	struct pg_parameters *p = &run->call->parameters;
-
-	pg_parameters_begin(p, sql->parameter_count);
-	for (unsigned i = 0; i < sql->parameter_count; i++) {
-		const struct value *v = &run->args[sql->slots[i]];
-		const char *why;
-		int r = pg_parameters_add(p, &run->statement->parameters[i], v, &why);
-		if (r < 0) {
-			char text[160];
-			snprintf(text, sizeof(text), "%s holds %s.", sql->references[i].text, why);
-			return error_set(run->error, r, v->from_request ? 400 : 500, v->from_request ? text : NULL,
-					 "step %s, source %s: %s", run->place.step, run->place.source, text);
-		}
-	}
-	pg_parameters_end(p);
-	run->place.from_request = p->from_request;
-	return 0;
-}
-
-/* Does the failure say that the server has forgotten the statement, or that its columns have changed since? */
-static bool is_stale(const PGresult *result)
-{
-	const char *function = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);
-
-	if (pg_sqlstate_is(result, "26000") || pg_sqlstate_is(result, "42P05"))
-		return true;
-	/* "cached plan must not change result type": the only message of that function, in whatever language. */
-	return pg_sqlstate_is(result, "0A000") && function && strcmp(function, "RevalidateCachedQuery") == 0;
-}
-
-/* Suspends. Run it once; 1: it has to be learned again. */
-static int attempt(struct run *run, bool last)
-{
-	struct pg_call *call = run->call;
-
-	int r = bind_arguments(run);
-	if (r == 0)
-		r = pg_pool_submit(call, run->error);
-	if (r == 0)
-		r = pg_call_wait(call, &run->limit, run->error);
-	if (r < 0)
-		return r;
-	if (call->outcome == PG_REFUSED) {
-		if (run->error)
-			*run->error = call->error;
-		return call->error.errnum;
-	}
-	if (call->outcome == PG_BROKEN)
-		return pg_error_broken(run->error, &run->place, call->error.what);
-	if (!call->result)
-		return pg_error_broken(run->error, &run->place, "no answer came");
-	if (!pg_failed(call->result))
-		return 0;
-	if (!last && is_stale(call->result)) {
-		pg_statement_forget(run->statement, run->generation);
-		return 1;
-	}
-	return pg_error_from_result(run->error, call->result, &run->place);
-}
-
-/* Do the rows keep what `expect` promises? */
-static int check_expect(struct run *run, const PGresult *result)
-{
-	enum expect expect = run->action->expect;
-	int rows = PQntuples(result);
-	const char *what = NULL;
-
-	if (expect == EXPECT_ONE && rows == 0)
-		return error_set(run->error, -ENOENT, 404, NULL, "step %s, source %s: no row", run->place.step,
-				 run->place.source);
-	if ((expect == EXPECT_ONE || expect == EXPECT_MAYBE || expect == EXPECT_VALUE) && rows > 1)
-		what = "more than one row";
-	else if (expect == EXPECT_VALUE && PQnfields(result) != 1)
-		what = "not exactly one column";
-	if (what)
-		return error_set(run->error, -EBADMSG, 500, NULL, "step %s, source %s: %s", run->place.step,
-				 run->place.source, what);
-	return 0;
-}
-
-/* The columns of the result; NULL: it has to be learned again, which what may have written is not. */
-static struct pg_layout *layout_of(struct run *run, bool last)
-{
-	struct pg_statement *st = run->statement;
-
-	if (pg_layout_fits(st->layout, run->call->result))
-		return pg_layout_keep(st->layout);
-	pg_statement_forget(st, run->generation);
-	return last || !run->action->read_only ? pg_layout_new(run->call->result, &run->client->types) : NULL;
-}
-
-/* The call was answered. 1: it has to be learned again. */
-static int take_result(struct run *run, bool last, struct result **out)
-{
-	struct pg_layout *layout = layout_of(run, last);
-
-	if (!layout)
-		return 1;
-	int r = check_expect(run, run->call->result);
-	if (r == 0) {
-		*out = pg_result_new(run->call->result, layout, run->action->expect);
-		run->call->result = NULL;
-	}
-	pg_layout_drop(layout);
-	return r;
-}
-
-/* Suspends. */
-static int run_action(struct run *run, struct result **out)
-{
-	int r = 1;
-
-	for (int tries = 0; r == 1; tries++) {
-		r = pg_statement_learn(run->client, run->statement, &run->limit, run->error);
-		if (r < 0)
-			return r;
-		run->generation = run->statement->generation;
-		run->call = pg_call_new(run->client, run->statement);
-		r = attempt(run, tries > 0);
-		if (r == 0)
-			r = take_result(run, tries > 0, out);
-		pg_call_leave(run->call);
-	}
-	return r;
-}
-
 static int run(struct client *client, const struct action *action, const struct value *args,
 	       const struct run_options *options, struct result **out, struct error *e)
 {
-	struct pg_client *c = (struct pg_client *)client;
-	const struct pg_action *a = (const struct pg_action *)action;
-	struct run run = {
-		.client = c,
-		.action = a,
-		.args = args,
-		.limit = {.timeout_us = options->timeout_us, .by = DEADLINE_NEVER},
-		.error = e,
-		.place = {.source = c->source->config->name, .step = a->step, .read_only = a->read_only},
-	};
-
-	/* Nothing is sent for a task that is over already. */
-	int r = task_check();
-	if (r < 0)
-		return error_set(e, r, r == -ETIMEDOUT ? 504 : 503, NULL, "step %s, source %s: not begun", a->step,
-				 c->source->config->name);
-	c->callers++;
-	run.statement = pg_statement_of(c, a);
-	r = run_action(&run, out);
-	c->callers--;
-	return r;
+	return pg_run_action((struct pg_client *)client, (const struct pg_action *)action, args, options->timeout_us,
+			     out, e);
 }
 
 static int check(struct client *client, const struct action *const *actions, size_t count, int64_t patience_us,

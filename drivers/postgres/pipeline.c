@@ -5,6 +5,7 @@
  * implicit transaction on the server, of which one failure aborts the rest, and whose answers come together. */
 #include "drivers/postgres/pipeline.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -61,25 +62,59 @@ void pg_pipeline_query(struct pg_connection *conn, struct pg_call *lease, const 
 	pushed(conn, lease, PG_EXECUTE, PQsendQueryParams(conn->pg, sql, (int)parameters, NULL, values, NULL, NULL, 0));
 }
 
+void pg_pipeline_deallocate(struct pg_connection *conn, struct pg_call *call, const struct pg_statement *st)
+{
+	uint32_t old = st->nameless ? 0 : pg_connection_prepared_generation(conn, st);
+	char name[32], sql[64];
+
+	if (!old)
+		return;
+	pg_statement_name(name, sizeof(name), st->index, old);
+	snprintf(sql, sizeof(sql), "deallocate %s", name);
+	pushed(conn, call, PG_DEALLOCATE, PQsendQueryParams(conn->pg, sql, 0, NULL, NULL, NULL, NULL, 0));
+	pg_connection_unprepared(conn, st);
+}
+
+/* What the call runs. */
+static struct pg_statement *running(const struct pg_call *call)
+{
+	return call->statement ? call->statement : call->running;
+}
+
 /* Prepare the call's statement where this connection does not know it. */
 static void prepare_once(struct pg_connection *conn, struct pg_call *call)
 {
-	const struct pg_statement *st = call->statement;
+	const struct pg_statement *st = running(call);
 
-	if (pg_connection_has(conn, st))
+	if (!*st->name || pg_connection_has(conn, st))
 		return;
+	pg_pipeline_deallocate(conn, call, st);
 	pg_pipeline_prepare(conn, call, st->name, st->sql, st->action->sql.parameter_count, st->types);
 	pg_connection_prepared(conn, st);
 }
 
 static void execute(struct pg_connection *conn, struct pg_call *call)
 {
-	const struct pg_statement *st = call->statement;
+	const struct pg_statement *st = running(call);
 	const struct pg_parameters *p = &call->parameters;
 	int sent = *st->name ? PQsendQueryPrepared(conn->pg, st->name, (int)p->count, p->values, NULL, NULL, 0)
 			     : PQsendQueryParams(conn->pg, st->sql, (int)p->count, st->types, p->values, NULL, NULL, 0);
 
 	pushed(conn, call, PG_EXECUTE, sent);
+}
+
+void pg_pipeline_run(struct pg_connection *conn, struct pg_call *lease)
+{
+	prepare_once(conn, lease);
+	execute(conn, lease);
+}
+
+void pg_pipeline_bound(struct pg_connection *conn, struct pg_call *lease, const char *sql)
+{
+	const struct pg_parameters *p = &lease->parameters;
+
+	pushed(conn, lease, PG_OTHER,
+	       PQsendQueryParams(conn->pg, sql, (int)p->count, lease->running->types, p->values, NULL, NULL, 0));
 }
 
 void pg_pipeline_send(struct pg_connection *conn, struct pg_call *call)
@@ -163,8 +198,14 @@ static void take_result(struct pg_connection *conn, struct pg_entry *entry, PGre
 	}
 	if (entry->role == PG_OTHER && status == PGRES_COMMAND_OK)
 		call->begun = true;
-	if (entry->role == PG_PREPARE && call->statement && (failed || status == PGRES_PIPELINE_ABORTED))
-		pg_connection_unprepared(conn, call->statement);
+	bool undone = failed || status == PGRES_PIPELINE_ABORTED;
+	if (entry->role == PG_PREPARE && running(call) && undone) {
+		pg_connection_unprepared(conn, running(call));
+		call->unparsed = failed;
+	}
+	/* Its name is still there, and nobody will use it. */
+	if (entry->role == PG_DEALLOCATE && undone)
+		conn->prepared_stale++;
 	if (status == PGRES_PIPELINE_ABORTED)
 		call->aborted = true;
 	if (status == PGRES_PIPELINE_ABORTED || !wanted || call->abandoned || pg_failed(call->result)) {
@@ -187,8 +228,7 @@ static void pop(struct pg_connection *conn)
 		pg_call_answered(entry.call);
 }
 
-/* All groups were answered. A transaction that is still open must not meet the next call. */
-static void end_transaction(struct pg_connection *conn)
+void pg_pipeline_end_transaction(struct pg_connection *conn)
 {
 	PGTransactionStatusType status = PQtransactionStatus(conn->pg);
 
@@ -209,8 +249,8 @@ bool pg_pipeline_drain(struct pg_connection *conn)
 			PQclear(result);
 			if (head->role != PG_SYNC)
 				return false;
-			if (conn->entries == 1)
-				end_transaction(conn);
+			if (conn->entries == 1 && !(conn->lease && conn->lease->transaction))
+				pg_pipeline_end_transaction(conn);
 			pop(conn);
 		} else if (result) {
 			take_result(conn, head, result);

@@ -10,12 +10,20 @@ void pg_pipeline_send(struct pg_connection *conn, struct pg_call *call);
 /* Commands of a lease; pg_call_wait waits for all of them. */
 void pg_pipeline_prepare(struct pg_connection *conn, struct pg_call *lease, const char *name, const char *sql,
 			 unsigned parameters, const Oid *types);
+/* Drop what is prepared on conn with st's index, which was an earlier self of it or a statement that has gone. */
+void pg_pipeline_deallocate(struct pg_connection *conn, struct pg_call *call, const struct pg_statement *st);
 void pg_pipeline_describe(struct pg_connection *conn, struct pg_call *lease, const char *name);
 void pg_pipeline_query(struct pg_connection *conn, struct pg_call *lease, const char *sql, unsigned parameters,
 		       const char *const *values);
 void pg_pipeline_command(struct pg_connection *conn, struct pg_call *call, const char *sql);
+/* Its statement (lease->running) with its parameters, prepared before where conn does not know it yet. */
+void pg_pipeline_run(struct pg_connection *conn, struct pg_call *lease);
+/* sql instead of it, with the same parameters. */
+void pg_pipeline_bound(struct pg_connection *conn, struct pg_call *lease, const char *sql);
 
 /* End the group: Sync, flush. Called at the end of the turn. */
 void pg_pipeline_flush(struct pg_connection *conn);
+/* A transaction that is still open must not meet the next call: roll it back. Everything was answered. */
+void pg_pipeline_end_transaction(struct pg_connection *conn);
 /* Take in what has come. False: the connection is gone (and not closed yet). */
 bool pg_pipeline_drain(struct pg_connection *conn);

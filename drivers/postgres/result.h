@@ -36,3 +36,5 @@ void pg_layout_drop(struct pg_layout *layout);
 /* Takes rows over and keeps layout. `expect` is one of many, one (an object), maybe, value, none: the number of rows
  * was checked. */
 struct result *pg_result_new(PGresult *rows, struct pg_layout *layout, enum expect expect);
+/* A row of it, which lives as long as r. */
+struct value pg_result_row(const struct result *r, size_t row);

@@ -12,7 +12,7 @@
 
 struct lexer {
 	const struct node *node;
-	struct action_env *env;
+	struct action_env *env; /* NULL: a handler's text, with $1, $2, … instead of references */
 	struct pg_sql *out;
 	const char *p, *begin, *end;
 	struct buf text;
@@ -22,31 +22,36 @@ struct lexer {
 	struct pg_sql_piece *pieces;
 	size_t piece_count, piece_capacity;
 	const char *semicolon; /* the statement's end */
+	const char *why;       /* it failed; a handler's text */
 	bool failed;
 };
 
 /* Keywords whose statements would break what the pool relies on. */
+#define TRANSACTION "a transaction is begun and ended by gd_pg_transaction and gd_pg_savepoint"
 static const struct refusal {
-	const char *keyword, *why;
+	const char *keyword;
+	const char *why;     /* not in a step */
+	const char *in_text; /* not in a handler's text; NULL: why */
 } refusals[] = {
-	{"begin", "a step is a transaction by itself"},
-	{"start", "a step is a transaction by itself"},
-	{"commit", "a step is a transaction by itself"},
-	{"end", "a step is a transaction by itself"},
-	{"abort", "a step is a transaction by itself"},
-	{"rollback", "a step is a transaction by itself"},
-	{"savepoint", "a step is a transaction by itself"},
-	{"release", "a step is a transaction by itself"},
-	{"copy", "COPY needs a stream of its own; select or insert instead"},
-	{"prepare", "statements are prepared by the daemon"},
-	{"execute", "statements are prepared by the daemon"},
-	{"deallocate", "statements are prepared by the daemon"},
-	{"discard", "connections are shared by requests"},
-	{"set", "connections are shared by requests; set_config(name, value, true) lasts for one statement"},
-	{"reset", "connections are shared by requests"},
-	{"listen", "connections are shared by requests"},
-	{"unlisten", "connections are shared by requests"},
-	{"declare", "a cursor does not outlive its step"},
+	{"begin", "a step is a transaction by itself", TRANSACTION},
+	{"start", "a step is a transaction by itself", TRANSACTION},
+	{"commit", "a step is a transaction by itself", TRANSACTION},
+	{"end", "a step is a transaction by itself", TRANSACTION},
+	{"abort", "a step is a transaction by itself", TRANSACTION},
+	{"rollback", "a step is a transaction by itself", TRANSACTION},
+	{"savepoint", "a step is a transaction by itself", TRANSACTION},
+	{"release", "a step is a transaction by itself", TRANSACTION},
+	{"copy", "COPY needs a stream of its own; select or insert instead", NULL},
+	{"prepare", "statements are prepared by the daemon", NULL},
+	{"execute", "statements are prepared by the daemon", NULL},
+	{"deallocate", "statements are prepared by the daemon", NULL},
+	{"discard", "connections are shared by requests", NULL},
+	{"set", "connections are shared by requests; set_config(name, value, true) lasts for one statement",
+	 "connections are shared by requests; select set_config(name, value, true) lasts for one transaction"},
+	{"reset", "connections are shared by requests", NULL},
+	{"listen", "connections are shared by requests", NULL},
+	{"unlisten", "connections are shared by requests", NULL},
+	{"declare", "a cursor does not outlive its step", "rows come one by one from gd_pg_stream and gd_tx_stream"},
 };
 
 static const char *const modifying[] = {"insert", "update", "delete", "merge"};
@@ -103,7 +108,7 @@ static bool is_known_root(const struct lexer *l, const char *root)
 /* What stands in [from, to) is no code: a reference in it would be a surprise. */
 static void warn_of_references(const struct lexer *l, const char *from, const char *to, const char *in)
 {
-	for (const char *p = from; p < to; p++) {
+	for (const char *p = from; p < to && l->env; p++) {
 		struct reference ref;
 		const char *why;
 		if (*p != '{' || !reference_parse(&ref, l->env->arena, p, (size_t)(to - p), mark_at(l, p), &why))
@@ -118,7 +123,9 @@ static void warn_of_references(const struct lexer *l, const char *from, const ch
 
 static void fail(struct lexer *l, const char *at, const char *why)
 {
-	diagnostics_error(l->env->diagnostics, mark_at(l, at), "%s", why);
+	if (l->env)
+		diagnostics_error(l->env->diagnostics, mark_at(l, at), "%s", why);
+	l->why = why;
 	l->failed = true;
 	l->p = l->end;
 }
@@ -163,13 +170,33 @@ static void quoted(struct lexer *l, const char *from, bool escapes)
 	copy(l, q + 1, quote == '"' ? "a quoted identifier" : "a string literal");
 }
 
+/* $1 */
+static void parameter(struct lexer *l)
+{
+	const char *q = l->p + 1;
+	unsigned n = 0;
+
+	if (l->env) {
+		fail(l, l->p, "parameters are written as references, {name}, not as $1");
+		return;
+	}
+	for (; q < l->end && is_digit(*q) && n <= MAX_PARAMETERS; q++)
+		n = 10 * n + (unsigned)(*q - '0');
+	if (n == 0 || n > MAX_PARAMETERS) {
+		fail(l, l->p, "parameters are $1, $2, …, at most $65535");
+		return;
+	}
+	l->count = n > l->count ? n : l->count;
+	copy(l, q, NULL);
+}
+
 /* $tag$ … $tag$, or no dollar quote at all. */
 static void dollar(struct lexer *l)
 {
 	const char *q = l->p + 1;
 
 	if (q < l->end && is_digit(*q)) {
-		fail(l, l->p, "parameters are written as references, {name}, not as $1");
+		parameter(l);
 		return;
 	}
 	while (q < l->end && (is_word_start(*q) || (is_digit(*q) && q > l->p + 1)))
@@ -313,7 +340,9 @@ static void token(struct lexer *l)
 	char next = l->p + 1 < l->end ? l->p[1] : '\0';
 
 	if (l->semicolon && !is_space(c) && !(c == '-' && next == '-') && !(c == '/' && next == '*') && c != ';')
-		fail(l, l->p, "one statement a step: something follows the semicolon");
+		fail(l, l->p,
+		     l->env ? "one statement a step: something follows the semicolon"
+			    : "one statement at a time: something follows the semicolon");
 	else if (c == '\'' || c == '"')
 		quoted(l, l->p, false);
 	else if (c == '$')
@@ -322,9 +351,9 @@ static void token(struct lexer *l)
 		line_comment(l);
 	else if (c == '/' && next == '*')
 		block_comment(l);
-	else if (c == '{')
+	else if (c == '{' && l->env)
 		brace(l);
-	else if (c == '}')
+	else if (c == '}' && l->env)
 		closing_brace(l);
 	else if (is_word_start(c))
 		word(l);
@@ -348,18 +377,26 @@ static bool one_of(const char *keyword, const char *const *names, size_t count)
 	return false;
 }
 
+static const struct refusal *refusal_of(const char *keyword)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(refusals); i++) {
+		if (strcmp(keyword, refusals[i].keyword) == 0)
+			return &refusals[i];
+	}
+	return NULL;
+}
+
 static void check_keyword(struct lexer *l)
 {
 	const char *keyword = l->out->keyword;
+	const struct refusal *refusal = refusal_of(keyword);
 
 	if (!*keyword)
 		fail(l, l->begin, "expected an SQL statement");
-	for (size_t i = 0; i < ARRAY_SIZE(refusals); i++) {
-		if (strcmp(keyword, refusals[i].keyword) == 0) {
-			diagnostics_error(l->env->diagnostics, mark_at(l, l->begin), "`%s` is not possible here: %s",
-					  keyword, refusals[i].why);
-			l->failed = true;
-		}
+	if (refusal) {
+		diagnostics_error(l->env->diagnostics, mark_at(l, l->begin), "`%s` is not possible here: %s", keyword,
+				  refusal->why);
+		l->failed = true;
 	}
 	if (l->env->read_only && one_of(keyword, writing, ARRAY_SIZE(writing)))
 		diagnostics_warning(l->env->diagnostics, mark_at(l, l->begin),
@@ -408,6 +445,30 @@ bool pg_sql_parse(struct pg_sql *out, const struct node *n, struct action_env *e
 	free(l.slots);
 	free(l.references);
 	free(l.pieces);
+	return !l.failed;
+}
+
+bool pg_sql_scan(struct pg_sql *out, const char *text, size_t len, const char **why)
+{
+	struct lexer l = {.out = out, .p = text, .begin = text, .end = text + len};
+	const struct refusal *refusal;
+
+	*out = (struct pg_sql){0};
+	if (memchr(text, '\0', len))
+		fail(&l, l.begin, "a NUL byte in SQL");
+	while (l.p < l.end)
+		token(&l);
+	if (!l.failed && !*out->keyword)
+		fail(&l, l.begin, "expected an SQL statement");
+	if (!l.failed && (refusal = refusal_of(out->keyword)))
+		fail(&l, l.begin, refusal->in_text ? refusal->in_text : refusal->why);
+	if (!l.failed) {
+		out->text = mem_strndup(l.text.data, l.text.len);
+		out->parameter_count = l.count;
+		out->modifies = one_of(out->keyword, modifying, ARRAY_SIZE(modifying));
+	}
+	*why = l.why;
+	buf_done(&l.text);
 	return !l.failed;
 }
 

@@ -14,8 +14,8 @@ struct pg_sql_piece {
 struct pg_sql {
 	const char *text;                   /* for PREPARE; one statement without its semicolon; NUL-terminated */
 	unsigned parameter_count;           /* at most 65535 */
-	const int *slots;                   /* of $1, $2, …: their places in the plan's args */
-	const struct reference *references; /* of $1, $2, … */
+	const int *slots;                   /* of $1, $2, …: their places in the plan's args; NULL: the same order */
+	const struct reference *references; /* of $1, $2, …; NULL: a handler's text */
 	char keyword[16];                   /* the first word, in lower case: select, with, insert, … */
 	bool modifies;                      /* insert, update, delete or merge */
 
@@ -27,6 +27,9 @@ struct pg_sql {
 /* Read n's text. References in literals, quoted identifiers, dollar quotes and comments are left alone, with a warning.
  * False: what is wrong was reported. Lives in env->arena. */
 bool pg_sql_parse(struct pg_sql *out, const struct node *n, struct action_env *env);
+/* Read a handler's text, in which parameters are $1, $2, …; it takes as many as the highest of them says. out->text is
+ * the caller's to free. False: *why says what is wrong. */
+bool pg_sql_scan(struct pg_sql *out, const char *text, size_t len, const char **why);
 /* Where the character of the text at `position` stands in the file: as the server counts, from 1. 0, or what is beyond
  * the end: where the statement begins, or ends. */
 struct mark pg_sql_mark(const struct pg_sql *sql, size_t position);

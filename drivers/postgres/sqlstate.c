@@ -59,9 +59,11 @@ bool pg_sqlstate_ends_connection(const PGresult *result)
 }
 
 /* "step orders of source shop", for the log. */
-static int fill(struct error *e, int errnum, int status, const char *public_text, const struct pg_place *place,
+int pg_error_at(struct error *e, int errnum, int status, const char *public_text, const struct pg_place *place,
 		const char *why)
 {
+	if (place->call)
+		return error_set(e, errnum, status, public_text, "%s, source %s: %s", place->call, place->source, why);
 	if (place->step)
 		return error_set(e, errnum, status, public_text, "step %s, source %s: %s", place->step, place->source,
 				 why);
@@ -70,7 +72,18 @@ static int fill(struct error *e, int errnum, int status, const char *public_text
 
 int pg_error_broken(struct error *e, const struct pg_place *place, const char *why)
 {
-	return fill(e, -EIO, 502, "The connection to the data source broke.", place, why);
+	return pg_error_at(e, -EIO, 502, "The connection to the data source broke.", place, why);
+}
+
+int pg_error_called(struct error *e, const struct pg_place *place)
+{
+	char what[sizeof(e->what)];
+
+	if (place->call && strncmp(e->what, place->call, strlen(place->call)) != 0) {
+		memcpy(what, e->what, sizeof(what));
+		snprintf(e->what, sizeof(e->what), "%.60s, %.300s", place->call, what);
+	}
+	return e->errnum;
 }
 
 /* A data exception quotes the value that it is about. What a client sent, perhaps a password in the wrong place, is not
@@ -105,8 +118,11 @@ int pg_error_from_result(struct error *e, const PGresult *result, const struct p
 	} else if (!place->read_only && strcmp(sqlstate, "25006") == 0) {
 		status = 503;
 		public_text = "The data source takes no writes now.";
+	} else if (place->advice && strcmp(sqlstate, "25006") == 0) {
+		snprintf(shortened, sizeof(shortened), "%s: %s", primary ? primary : "it writes", place->advice);
+		primary = shortened;
 	}
-	int r = fill(e, m->errnum, status, public_text, place, primary ? primary : "no message");
+	int r = pg_error_at(e, m->errnum, status, public_text, place, primary ? primary : "no message");
 	if (e)
 		memcpy(e->code, sqlstate, sizeof("00000"));
 	return r;

@@ -9,13 +9,20 @@
 /* Where an error happened: for what the log says. */
 struct pg_place {
 	const char *source;
-	const char *step;  /* NULL: no step in particular */
-	bool from_request; /* the request supplied a bound parameter: data exceptions are its fault */
-	bool read_only;    /* the step was not meant to write */
+	const char *step;   /* NULL: no step in particular */
+	const char *call;   /* a handler's: the public function; NULL: none */
+	bool from_request;  /* the request supplied a bound parameter: data exceptions are its fault */
+	bool read_only;     /* the step was not meant to write */
+	const char *advice; /* to who writes where nothing may be written; NULL: none */
 };
 
 /* Fill e from an error result. An error without SQLSTATE (libpq's own) is a broken connection. Returns e->errnum. */
 int pg_error_from_result(struct error *e, const PGresult *result, const struct pg_place *place);
+/* Any failure: why, with its place before it. Returns errnum. */
+int pg_error_at(struct error *e, int errnum, int status, const char *public_text, const struct pg_place *place,
+		const char *why);
+/* A failure of the pool's or of learning, which does not know for whom it was: say it. Returns e->errnum. */
+int pg_error_called(struct error *e, const struct pg_place *place);
 /* The connection broke before the answer was complete. */
 int pg_error_broken(struct error *e, const struct pg_place *place, const char *why);
 

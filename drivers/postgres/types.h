@@ -47,6 +47,7 @@ void pg_types_learn(struct pg_types *types, const PGresult *rows, const Oid *ask
 /* The oids of the types that a declared parameter is given where the server can't tell. */
 enum {
 	PG_OID_BOOL = 16,
+	PG_OID_BYTEA = 17,
 	PG_OID_INT8 = 20,
 	PG_OID_TEXT = 25,
 	PG_OID_JSON = 114,
@@ -56,6 +57,7 @@ enum {
 	PG_OID_UUID = 2950,
 	PG_OID_JSONB = 3802,
 	PG_OID_BOOL_ARRAY = 1000,
+	PG_OID_BYTEA_ARRAY = 1001,
 	PG_OID_TEXT_ARRAY = 1009,
 	PG_OID_INT8_ARRAY = 1016,
 	PG_OID_DATE_ARRAY = 1182,

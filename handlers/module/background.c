@@ -1,0 +1,225 @@
+/* Background tasks: started by modules, started again when they fail, ended with the worker.
+ *
+ * A module's start is a scope that stays open as long as the worker serves; each run of a background task has one of
+ * its own, so a task that runs for ever in short runs holds no memory. */
+#include "handlers/module/background.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "async/call.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+enum {
+	FIRST_PAUSE_MS = 100, /* behind a run that failed; it doubles */
+	LONGEST_PAUSE_MS = 30000,
+	LONG_RUN_MS = 60000,      /* a run that lasted so long begins the pauses anew */
+	START_TIMEOUT_MS = 60000, /* of one gd_module_start */
+};
+
+/* A module on a worker. */
+struct module_run {
+	const struct module *module;
+	struct module_env *env;
+	struct gd_scope scope; /* its start */
+	struct list tasks;     /* of struct background_task */
+	bool opened, started;
+	struct error error;
+};
+
+struct background {
+	struct module_run *runs;
+	size_t count;
+};
+
+struct background_task {
+	struct list link;
+	struct module_run *run;
+	struct task *task;
+	const char *name;
+	gd_task_fn *fn;
+	void *arg;
+	int64_t period_us; /* of gd_every */
+};
+
+/* --- running --- */
+
+static int run_once(const struct background_task *b, struct error *e)
+{
+	struct gd_scope s;
+	scope_open(&s, b->run->env, NULL, NULL);
+	int r = b->fn(b->arg);
+	if (r < 0)
+		scope_error(&s, r, e);
+	scope_close(&s);
+	return r;
+}
+
+static void log_failure(const struct background_task *b, int r, const struct error *e, int64_t pause_ms)
+{
+	struct buf what = BUF_INIT;
+	logfmt_value(&what, e->what, strlen(e->what));
+	log_line(LOG_LINE_WARNING, "background task failed", "name=\"%s\" worker=%u result=%d error=%s pause_ms=%lld",
+		 b->name, b->run->env->worker, r, buf_cstr(&what), (long long)pause_ms);
+	buf_done(&what);
+}
+
+static int run_until_done(void *arg)
+{
+	const struct background_task *b = arg;
+	struct error e;
+	int64_t pause_ms = FIRST_PAUSE_MS;
+	for (;;) {
+		int64_t began_us = monotonic_us();
+		int r = run_once(b, &e);
+		if (r >= 0 || task_cancelled())
+			return 0;
+		if (monotonic_us() - began_us >= LONG_RUN_MS * 1000)
+			pause_ms = FIRST_PAUSE_MS;
+		log_failure(b, r, &e, pause_ms);
+		if (task_sleep_ms(pause_ms) < 0)
+			return 0;
+		pause_ms = pause_ms * 2 < LONGEST_PAUSE_MS ? pause_ms * 2 : LONGEST_PAUSE_MS;
+	}
+}
+
+static int run_every(void *arg)
+{
+	const struct background_task *b = arg;
+	struct ticker ticker;
+	struct error e;
+	int r = ticker_init(&ticker, b->period_us);
+	while (r >= 0) {
+		r = ticker_wait(&ticker, DEADLINE_NEVER);
+		int result = r < 0 ? 0 : run_once(b, &e);
+		if (result < 0 && !task_cancelled())
+			log_failure(b, result, &e, 0);
+	}
+	return 0;
+}
+
+static int add(const char *function, const char *name, int64_t period_us, gd_task_fn *fn, void *arg)
+{
+	struct gd_scope *s = scope_here(function);
+	if (!s)
+		return -EPERM;
+	s = scope_outermost(s);
+	if (!s->start || s->closing)
+		return -EPERM;
+	struct module_run *run = container_of(s, struct module_run, scope);
+	struct background_task *b = arena_alloc(s->arena, sizeof(*b));
+	*b = (struct background_task){
+		.run = run, .name = name ? name : "background", .fn = fn, .arg = arg, .period_us = period_us};
+	deadline_t before = task_deadline();
+	deadline_pop(DEADLINE_NEVER); /* the task inherits none */
+	int r = task_spawn(&b->task, period_us ? run_every : run_until_done, b,
+			   &(struct task_options){.name = b->name});
+	deadline_pop(before);
+	if (r == 0)
+		list_append(&run->tasks, &b->link);
+	return r;
+}
+
+int gd_background(const char *name, gd_task_fn *fn, void *arg)
+{
+	return fn ? add(__func__, name, 0, fn, arg) : -EINVAL;
+}
+
+int gd_every(const char *name, int64_t period_ms, gd_task_fn *fn, void *arg)
+{
+	if (!fn || period_ms <= 0 || period_ms > INT64_MAX / 1000)
+		return -EINVAL;
+	return add(__func__, name, period_ms * 1000, fn, arg);
+}
+
+/* --- the beginning --- */
+
+static int start_module(void *arg)
+{
+	struct module_run *run = arg;
+	scope_open(&run->scope, run->env, NULL, NULL);
+	run->scope.start = true;
+	run->opened = true;
+	int r = run->module->start ? run->module->start(run->env->worker, run->env->workers) : 0;
+	if (r < 0)
+		scope_error(&run->scope, r, &run->error);
+	return r < 0 ? r : 0;
+}
+
+/* Suspends, for a while at most. A task of its own is cancelled when it takes too long; what it has spawned is not. */
+static int start_in_time(struct module_run *run)
+{
+	struct task *t;
+	int r = task_spawn(&t, start_module, run, &(struct task_options){.name = "gd_module_start"});
+	if (r < 0)
+		return r;
+	r = task_await(&t, deadline_in_ms(START_TIMEOUT_MS));
+	if (!t)
+		return r;
+	task_cancel(t);
+	struct shield s;
+	shield_whole(&s);
+	int late = task_await(&t, DEADLINE_NEVER);
+	task_unshield(&s);
+	return late < 0 ? r : late;
+}
+
+int background_start(const struct modules *m, struct module_env *env, struct error *e)
+{
+	struct background *b = mem_zalloc(sizeof(*b));
+	b->runs = mem_zalloc((m->count + 1) * sizeof(*b->runs));
+	env->background = b;
+	for (size_t i = 0; i < m->count; i++) {
+		struct module_run *run = &b->runs[b->count++];
+		run->module = &m->items[i];
+		run->env = env;
+		list_init(&run->tasks);
+		int r = start_in_time(run);
+		if (r < 0)
+			return error_set(e, r, 0, NULL, "%s: gd_module_start failed on worker %u: %s",
+					 run->module->config->path, env->worker,
+					 run->error.errnum == r ? run->error.what : strerror(-r));
+		run->started = true;
+	}
+	return 0;
+}
+
+/* --- the end --- */
+
+static void end_tasks(struct module_run *run)
+{
+	struct list *node;
+	list_for_each (at, &run->tasks)
+		task_cancel(container_of(at, struct background_task, link)->task);
+	while ((node = list_shift(&run->tasks))) {
+		struct background_task *b = container_of(node, struct background_task, link);
+		if (task_await(&b->task, DEADLINE_NEVER) < 0)
+			log_line(LOG_LINE_ERROR, "a background task can't be awaited", "name=\"%s\"", b->name);
+	}
+}
+
+void background_stop(struct module_env *env)
+{
+	struct background *b = env->background;
+	struct shield s;
+	if (!b)
+		return;
+	shield_whole(&s);
+	for (size_t i = b->count; i > 0; i--)
+		end_tasks(&b->runs[i - 1]);
+	for (size_t i = b->count; i > 0; i--) {
+		struct module_run *run = &b->runs[i - 1];
+		if (!run->opened)
+			continue;
+		scope_enter(&run->scope);
+		if (run->started && run->module->stop)
+			run->module->stop(env->worker, env->workers);
+		scope_close(&run->scope);
+	}
+	task_unshield(&s);
+	env->background = NULL;
+	free(b->runs);
+	free(b);
+}

@@ -1,0 +1,122 @@
+/* One call of a client, awaited by the caller or run as a child of a gather. */
+#include <errno.h>
+#include <string.h>
+
+#include "handlers/module/internal.h"
+#include "handlers/module/request.h"
+
+static const struct config_source *find_source(const struct config *c, const char *name)
+{
+	for (size_t i = 0; i < c->source_count; i++) {
+		if (name && strcmp(c->sources[i].name, name) == 0)
+			return &c->sources[i];
+	}
+	return NULL;
+}
+
+/* A task without a deadline gets none from its request: the source's longest bounds the call. */
+static int64_t timeout_of(const struct config_source *source)
+{
+	if (source->timeout_us)
+		return source->timeout_us;
+	return task_deadline().us == DEADLINE_NEVER.us ? source->longest_us : 0;
+}
+
+void *call_new(size_t size, const char *function, const char *source, enum source_kind kind, gd_value **failed)
+{
+	static const char *const kinds[] = {[SOURCE_POSTGRES] = "postgres",
+					    [SOURCE_MONGODB] = "mongodb",
+					    [SOURCE_HTTP] = "http",
+					    [SOURCE_FILES] = "files"};
+	struct gd_scope *s = scope_here(function);
+	*failed = NULL;
+	if (!s)
+		return NULL;
+	const struct config_source *found = find_source(s->env->config, source);
+	if (!found || found->kind != kind) {
+		*failed = value_fail(s, -EINVAL, 500, NULL, "%s: \"%.100s\" is no %s source of the configuration",
+				     function, source ? source : "", kinds[kind]);
+		return NULL;
+	}
+	struct call *c = arena_zalloc(s->arena, size);
+	c->scope = s;
+	c->source = found;
+	c->client = s->env->clients[found - s->env->config->sources];
+	c->options = (struct run_options){.timeout_us = timeout_of(found), .arena = s->arena};
+	if (s->request) {
+		c->options.request_id = s->request->exchange->id;
+		c->options.traceparent = s->request->traceparent.base;
+	}
+	return c;
+}
+
+/* What it brought, or why it did not, becomes *c->out. Where it was cancelled the reason is another's. */
+static void settle(struct call *c, int r)
+{
+	if (r >= 0) {
+		*c->out = c->result ? *value_of_result(c->scope, c->result) : *value_new(c->scope, c->value);
+		return;
+	}
+	if (c->error.errnum >= 0)
+		error_of_errno(&c->error, r);
+	*c->out = *value_failed(c->scope, &c->error);
+	if (r != -ECANCELED)
+		scope_fail(c->scope, &c->error);
+}
+
+/* NULL: the source has none, or the handler holds a permit of it for as long as it runs. */
+static struct shared_semaphore *permits_of(const struct call *c)
+{
+	int index = c->source->semaphore;
+	const struct gd_request *req = c->scope->request;
+	if (index < 0 || (req && req->endpoint->semaphore == index))
+		return NULL;
+	return &c->scope->env->semaphores[index];
+}
+
+int call_acquire(struct call *c)
+{
+	struct shared_semaphore *permits = permits_of(c);
+	int r = permits ? shared_semaphore_acquire(permits, DEADLINE_NEVER) : 0;
+	if (r == -EBUSY)
+		error_set(&c->error, r, 503, "Too many requests are waiting.", "the queue of a semaphore is full");
+	else if (r == -ETIMEDOUT)
+		error_set(&c->error, r, 504, NULL, "the deadline passed in the queue of a semaphore");
+	else if (r < 0)
+		error_of_errno(&c->error, r);
+	return r;
+}
+
+void call_release(struct call *c)
+{
+	struct shared_semaphore *permits = permits_of(c);
+	if (permits)
+		shared_semaphore_release(permits);
+}
+
+static int run_call(void *arg)
+{
+	struct call *c = arg;
+	int r = call_acquire(c);
+	if (r == 0) {
+		r = c->run(c);
+		call_release(c);
+	}
+	settle(c, r);
+	return r;
+}
+
+gd_value *call_start(struct call *c, gd_gather *g, const char *name, call_fn *run)
+{
+	c->run = run;
+	c->out = value_new(c->scope, VALUE_OF_NULL);
+	c->out->state = VALUE_PENDING;
+	if (!g) {
+		run_call(c);
+		return c->out;
+	}
+	int r = gather_start(g, name, run_call, c, c->out);
+	if (r < 0)
+		settle(c, r);
+	return c->out;
+}

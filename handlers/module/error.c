@@ -1,0 +1,140 @@
+/* Failures of handlers, asked for and made.
+ *
+ * The status of -errno, where nobody said more:
+ *   -ENOENT                                        404  what was asked for is not there
+ *   -ETIMEDOUT                                     504  somebody behind was too slow
+ *   -ECANCELED                                     503  the daemon drains (where it is the client that left, nobody
+ * reads it) -EAGAIN, -EBUSY, -ENOBUFS                      503  full: try again -ECONNREFUSED, -ECONNRESET, -EPIPE,
+ * -ENETDOWN, -ENETUNREACH, -EHOSTUNREACH, -ENOTCONN         503  somebody behind is not there -EMSGSIZE, -EPROTO 502
+ * somebody behind says what can't be understood all others                                     500  a mistake of the
+ * handler's own, -EINVAL and -EPERM among them The client reads the title of the status, never the name of an errno. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/utf8.h"
+#include "handlers/module/internal.h"
+
+static const struct {
+	int errnum, status;
+} statuses[] = {
+	{-ENOENT, 404},      {-ETIMEDOUT, 504},    {-ECANCELED, 503},  {-EAGAIN, 503},   {-EBUSY, 503},
+	{-ENOBUFS, 503},     {-ECONNREFUSED, 503}, {-ECONNRESET, 503}, {-EPIPE, 503},    {-ENETDOWN, 503},
+	{-ENETUNREACH, 503}, {-EHOSTUNREACH, 503}, {-ENOTCONN, 503},   {-EMSGSIZE, 502}, {-EPROTO, 502},
+};
+
+void error_of_errno(struct error *e, int errnum)
+{
+	char text[64];
+
+	if (errnum >= 0)
+		errnum = -EINVAL;
+	*e = (struct error){.errnum = errnum, .status = 500};
+	for (size_t i = 0; i < ARRAY_SIZE(statuses); i++)
+		if (statuses[i].errnum == errnum)
+			e->status = statuses[i].status;
+	snprintf(e->what, sizeof(e->what), "%s", strerror_r(-errnum, text, sizeof(text)));
+}
+
+/* What v is to those who ask for failures. NULL: none. scratch is filled where v has no error of its own. */
+static const struct error *error_of(const gd_value *v, struct error *scratch)
+{
+	if (v && v->state == VALUE_READY)
+		return NULL;
+	if (v && v->state == VALUE_FAILED)
+		return v->error;
+	error_of_errno(scratch, v ? -EINPROGRESS : -EINVAL);
+	snprintf(scratch->what, sizeof(scratch->what), "%s",
+		 v ? "a value of a call that has not ended" : "a value that is NULL");
+	return scratch;
+}
+
+/* It is remembered, too: `return gd_failed(v);` then replies with its text. */
+int gd_failed(const gd_value *v)
+{
+	struct error scratch;
+	const struct error *e = error_of(v, &scratch);
+
+	if (e && v && v->state == VALUE_FAILED && v->scope)
+		return scope_fail(v->scope, e);
+	return e ? e->errnum : 0;
+}
+
+const char *gd_error_text(const gd_value *v)
+{
+	if (!v)
+		return "a value that is NULL";
+	if (v->state == VALUE_PENDING)
+		return "a value of a call that has not ended";
+	return v->state == VALUE_FAILED ? v->error->what : "";
+}
+
+int gd_error_status(const gd_value *v)
+{
+	struct error scratch;
+	const struct error *e = error_of(v, &scratch);
+
+	if (!e)
+		return 0;
+	return e->status ? e->status : 500;
+}
+
+const char *gd_error_code(const gd_value *v)
+{
+	return v && v->state == VALUE_FAILED ? v->error->code : "";
+}
+
+/* A status that a failure may have: of an error, and one that can be sent. */
+static void failure(struct error *e, int errnum, int status, const char *detail, va_list ap)
+{
+	error_of_errno(e, errnum);
+	if (status >= 400 && status <= 599)
+		e->status = status;
+	if (!detail)
+		return;
+	char whole[sizeof(e->what)];
+	vsnprintf(whole, sizeof(whole), detail, ap);
+	size_t shown = utf8_prefix(whole, strnlen(whole, sizeof(e->public) - 1));
+	snprintf(e->public, sizeof(e->public), "%.*s", (int)shown, whole);
+	snprintf(e->what, sizeof(e->what), "%s", whole);
+}
+
+gd_value *gd_failure(int errnum, int status, const char *detail, ...)
+{
+	struct gd_scope *s = scope_here(__func__);
+	struct error e;
+	va_list ap;
+
+	if (!s)
+		return value_outside();
+	va_start(ap, detail);
+	failure(&e, errnum, status, detail, ap);
+	va_end(ap);
+	return value_failed(s, &e);
+}
+
+int gd_fail(int errnum, int status, const char *detail, ...)
+{
+	struct gd_scope *s = scope_here(__func__);
+	struct error e;
+	va_list ap;
+
+	if (!s)
+		return -EPERM;
+	va_start(ap, detail);
+	failure(&e, errnum, status, detail, ap);
+	va_end(ap);
+	return scope_fail(s, &e);
+}
+
+int gd_fail_with(const gd_value *v)
+{
+	struct gd_scope *s = scope_here(__func__);
+	struct error scratch;
+	const struct error *e = error_of(v, &scratch);
+
+	if (!s)
+		return -EPERM;
+	return e ? scope_fail(s, e) : 0;
+}

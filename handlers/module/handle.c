@@ -1,0 +1,111 @@
+/* A request that a handler answers: what is around the call, and what is answered where the handler has not.
+ *
+ * Everything that the handler made is ended while the request's memory is still there: the scope is closed in the
+ * request's own task, after the reply. */
+#include "handlers/module/handle.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "handlers/module/internal.h"
+#include "handlers/module/module.h"
+#include "handlers/module/request.h"
+
+/* --- the end --- */
+
+static void answer_instead(gd_request *req, int r)
+{
+	struct error e;
+	if (r < 0) {
+		scope_error(&req->scope, r, &e);
+	} else {
+		log_line(LOG_LINE_ERROR, "a handler returned without a reply", "handler=%s endpoint=\"%s\" id=%s",
+			 req->endpoint->handler.function, req->endpoint->name, req->exchange->id);
+		error_set(&e, -EIO, 500, NULL, "%s returned without a reply", req->endpoint->handler.function);
+	}
+	request_problem(req, &e);
+}
+
+/* The connection breaks: say in the log why. */
+static void explain_cut(gd_request *req, int r)
+{
+	struct error *e = &req->exchange->error;
+	if (r < 0)
+		scope_error(&req->scope, r, e);
+	else
+		error_set(e, -EIO, 500, NULL, "%s returned without gd_stream_end", req->endpoint->handler.function);
+}
+
+/* --- the call --- */
+
+static int call_handler(gd_request *req)
+{
+	scope_open(&req->scope, req->env, req, &req->exchange->arena);
+	int r = req->handler->fn(req);
+	if (!req->replied && (r != -ECANCELED || !task_cancelled()))
+		answer_instead(req, r);
+	else if (req->streaming && !task_cancelled())
+		explain_cut(req, r);
+	scope_close(&req->scope);
+	return r;
+}
+
+static int refuse(gd_request *req, int r)
+{
+	struct error e;
+	error_of_errno(&e, r);
+	if (r == -EBUSY)
+		error_set(&e, r, 503, "Too many requests are waiting.", "the queue of a semaphore is full");
+	else if (r == -ETIMEDOUT)
+		error_set(&e, r, 504, "The deadline of the request has passed.",
+			  "the deadline passed in the queue of a semaphore");
+	if (r != -ECANCELED || !task_cancelled())
+		request_problem(req, &e);
+	return r;
+}
+
+static int run_handler(void *arg)
+{
+	struct exchange *x = arg;
+	gd_request *req = x->handler_data;
+	int index = req->endpoint->semaphore;
+	if (index < 0)
+		return call_handler(req);
+	struct shared_semaphore *permits = &req->env->semaphores[index];
+	int r = shared_semaphore_acquire(permits, DEADLINE_NEVER);
+	if (r < 0)
+		return refuse(req, r);
+	r = call_handler(req);
+	shared_semaphore_release(permits);
+	return r;
+}
+
+/* --- the beginning --- */
+
+void module_handle(const struct handler *h, const struct module_env *env, struct rates *rates, struct exchange *x,
+		   const struct route_match *m)
+{
+	const struct config_endpoint *endpoint = h->endpoint;
+	struct error e = ERROR_INIT;
+	struct buf errors = BUF_INIT;
+	gd_request *req = arena_zalloc(&x->arena, sizeof(*req));
+	req->exchange = x;
+	req->handler = h;
+	req->endpoint = endpoint;
+	req->env = env;
+	x->endpoint = endpoint->name;
+	x->handler_data = req;
+	if (endpoint->timeout_us)
+		x->by = deadline_min(x->by, deadline_in_us(endpoint->timeout_us));
+	if (endpoint->rate.count && !rate_admit(rates, &endpoint->rate, x))
+		return;
+	int r = parameters_parse(&req->parameters, x, m, &e, &errors);
+	if (r < 0) {
+		exchange_problem(x, &e, NULL, errors.len ? buf_cstr(&errors) : NULL, NULL);
+	} else {
+		req->traceparent = exchange_header(x, "traceparent");
+		exchange_spawn(x, run_handler);
+	}
+	buf_done(&errors);
+}

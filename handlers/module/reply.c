@@ -1,0 +1,161 @@
+/* Replies that are whole when they are made: JSON, text, bytes, problems. */
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/log.h"
+#include "handlers/module/internal.h"
+#include "handlers/module/request.h"
+
+/* --- which replies --- */
+
+int request_reply(gd_request *req, int status, const char *function)
+{
+	if (!scope_here(function))
+		return -EPERM;
+	if (!req || status < 200 || status > 599)
+		return -EINVAL;
+	if (req->replied) {
+		log_line(LOG_LINE_WARNING, "second reply to one request", "function=%s endpoint=\"%s\" id=%s", function,
+			 req->endpoint->name, req->exchange->id);
+		return -EALREADY;
+	}
+	req->replied = true;
+	req->reply.status = (unsigned)status;
+	return 0;
+}
+
+void request_problem(gd_request *req, const struct error *e)
+{
+	req->replied = true;
+	exchange_problem(req->exchange, e, NULL, NULL, NULL);
+}
+
+static void send(gd_request *req, const char *content_type, struct buf *body)
+{
+	if (!req->reply.content_type)
+		req->reply.content_type = content_type;
+	req->reply.body = *body;
+	exchange_reply(req->exchange, &req->reply);
+}
+
+/* --- headers --- */
+
+static bool is_own(const char *name)
+{
+	static const char *const own[] = {
+		"connection", "content-length", "date",    "keep-alive",        "server",
+		"te",         "trailer",        "upgrade", "transfer-encoding", "x-request-id"};
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++) {
+		if (strcasecmp(own[i], name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool is_header_name(const char *s)
+{
+	for (const char *p = s; *p; p++) {
+		if (!isalnum((unsigned char)*p) && !strchr("!#$%&'*+-.^_`|~", *p))
+			return false;
+	}
+	return *s != '\0';
+}
+
+/* Room is kept for what gatherd adds. */
+enum { MOST_HEADERS = ARRAY_SIZE(((struct reply *)0)->headers) - 8 };
+
+int gd_reply_header(gd_request *req, const char *name, const char *value)
+{
+	struct gd_scope *s = scope_here(__func__);
+	if (!s)
+		return -EPERM;
+	if (!req || !name || !value || !is_header_name(name) || is_own(name) || strpbrk(value, "\r\n"))
+		return -EINVAL;
+	if (req->replied)
+		return -EALREADY;
+	struct arena *a = &req->exchange->arena;
+	if (strcasecmp(name, "content-type") == 0) {
+		req->reply.content_type = arena_strdup(a, value);
+		return 0;
+	}
+	if (req->reply.header_count == MOST_HEADERS)
+		return -ENOSPC;
+	char *lower = arena_strdup(a, name);
+	for (char *p = lower; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+	size_t len = strlen(value);
+	req->reply.headers[req->reply.header_count++] = (struct header){{lower, strlen(lower)},
+									{arena_strndup(a, value, len), len}};
+	return 0;
+}
+
+/* --- bodies --- */
+
+int gd_reply(gd_request *req, int status, gd_value *v)
+{
+	struct gd_scope *s = scope_here(__func__);
+	if (!s)
+		return -EPERM;
+	struct error e = ERROR_INIT;
+	const struct value *rendered = value_use(v, "the reply", &e);
+	int r = request_reply(req, rendered ? status : 500, __func__);
+	if (r < 0)
+		return r;
+	struct buf body = {.limit = req->env->config->server.reply_limit};
+	if (rendered && status != 204 && status != 304)
+		value_render(rendered, &body);
+	if (buf_over(&body))
+		error_set(&e, -EMSGSIZE, 500, "The reply would be larger than reply_limit.",
+			  "the reply of %s is larger than reply_limit (%zu bytes)", req->endpoint->handler.function,
+			  body.limit);
+	if (e.errnum < 0) {
+		buf_done(&body);
+		request_problem(req, &e);
+		return e.errnum;
+	}
+	send(req, NULL, &body);
+	return 0;
+}
+
+int gd_reply_text(gd_request *req, int status, const char *format, ...)
+{
+	int r = request_reply(req, status, __func__);
+	if (r < 0)
+		return r;
+	struct buf body = BUF_INIT;
+	va_list ap;
+	va_start(ap, format);
+	buf_vprintf(&body, format, ap);
+	va_end(ap);
+	send(req, "text/plain; charset=utf-8", &body);
+	return 0;
+}
+
+int gd_reply_bytes(gd_request *req, int status, const char *content_type, const void *p, size_t len)
+{
+	if (len > 0 && !p)
+		return -EINVAL;
+	if (content_type && strpbrk(content_type, "\r\n"))
+		return -EINVAL;
+	int r = request_reply(req, status, __func__);
+	if (r < 0)
+		return r;
+	struct buf body = BUF_INIT;
+	buf_append(&body, p, len);
+	send(req, content_type ? arena_strdup(&req->exchange->arena, content_type) : "application/octet-stream", &body);
+	return 0;
+}
+
+int gd_reply_error(gd_request *req, int r)
+{
+	struct error e;
+	int refused = request_reply(req, 500, __func__);
+	if (refused < 0)
+		return refused;
+	scope_error(&req->scope, r, &e);
+	request_problem(req, &e);
+	return r;
+}

@@ -1,0 +1,217 @@
+/* Scopes: whose values, tasks and open things are whose, and their end. */
+#include "handlers/module/scope.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "async/local.h"
+#include "async/monitor.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "handlers/module/internal.h"
+
+static const struct task_local scope_key = {.name = "scope"};
+
+/* --- where we are --- */
+
+/* Once for each function: whoever calls it from there does so again and again. */
+static void log_once(const char *function)
+{
+	enum { MOST = 256 };
+	static _Atomic(const char *) said[MOST];
+	for (unsigned i = 0; i < MOST; i++) {
+		const char *there = NULL;
+		if (atomic_compare_exchange_strong(&said[i], &there, function))
+			break;
+		if (there == function)
+			return;
+	}
+	log_line(LOG_LINE_ERROR, "called outside the tasks of handlers", "function=%s", function);
+}
+
+struct gd_scope *scope_try(void)
+{
+	return task_local_get(&scope_key);
+}
+
+struct gd_scope *scope_here(const char *function)
+{
+	struct gd_scope *s = scope_try();
+	if (s)
+		return s;
+	if (monitor_running())
+		monitor_wrong_thread(function);
+	else
+		log_once(function);
+	return NULL;
+}
+
+struct gd_scope *scope_outermost(struct gd_scope *s)
+{
+	while (s->outer)
+		s = s->outer;
+	return s;
+}
+
+/* --- beginning and end --- */
+
+static void scope_init(struct gd_scope *s, const struct module_env *env, struct gd_request *request)
+{
+	*s = (struct gd_scope){.env = env, .request = request};
+	list_init(&s->things);
+	list_init(&s->tasks);
+	list_init(&s->returned);
+	list_init(&s->thing.link);
+}
+
+void scope_enter(struct gd_scope *s)
+{
+	(void)task_local_set(&scope_key, s); /* it only fails outside tasks */
+}
+
+void scope_open(struct gd_scope *s, const struct module_env *env, struct gd_request *request, struct arena *arena)
+{
+	scope_init(s, env, request);
+	arena_init(&s->own);
+	s->arena = arena ? arena : &s->own;
+	scope_enter(s);
+}
+
+void shield_whole(struct shield *s)
+{
+	task_shield(s, DEADLINE_NEVER);
+	deadline_pop(DEADLINE_NEVER);
+}
+
+/* Those that are spawned meanwhile, by others that clean up, are cancelled as they come. */
+static void end_tasks(struct gd_scope *s)
+{
+	struct list *node;
+	list_for_each (at, &s->tasks) {
+		struct thing *t = container_of(at, struct thing, link);
+		t->cancel(t);
+	}
+	while ((node = list_shift(&s->tasks))) {
+		struct thing *t = container_of(node, struct thing, link);
+		t->end(t);
+	}
+}
+
+void scope_close(struct gd_scope *s)
+{
+	struct shield whole;
+	struct list *node;
+	shield_whole(&whole);
+	s->closing = true;
+	end_tasks(s);
+	while ((node = list_shift(&s->things))) {
+		struct thing *t = container_of(node, struct thing, link);
+		t->end(t);
+	}
+	end_tasks(s); /* of one that a thing's end has spawned */
+	task_unshield(&whole);
+	if (scope_try() == s)
+		scope_enter(s->outer);
+	arena_done(&s->own);
+}
+
+/* --- things --- */
+
+void scope_add(struct gd_scope *s, struct thing *t, void (*end)(struct thing *t))
+{
+	t->end = end;
+	t->cancel = NULL;
+	list_prepend(&s->things, &t->link);
+}
+
+void scope_add_task(struct gd_scope *s, struct thing *t, void (*end)(struct thing *t), void (*cancel)(struct thing *t))
+{
+	t->end = end;
+	t->cancel = cancel;
+	list_prepend(&s->tasks, &t->link);
+	if (s->closing)
+		cancel(t);
+}
+
+void scope_forget(struct thing *t)
+{
+	list_remove(&t->link);
+}
+
+/* --- what went wrong --- */
+
+int scope_fail(struct gd_scope *s, const struct error *e)
+{
+	scope_outermost(s)->error = *e;
+	return e->errnum;
+}
+
+void scope_error(struct gd_scope *s, int r, struct error *e)
+{
+	*e = scope_outermost(s)->error;
+	if (e->errnum != r) {
+		*e = ERROR_INIT;
+		error_of_errno(e, r);
+	}
+}
+
+/* --- of handlers --- */
+
+static void inner_end(struct thing *t)
+{
+	struct gd_scope *s = container_of(t, struct gd_scope, thing);
+	scope_close(s);
+	free(s);
+}
+
+gd_scope *gd_scope_begin(void)
+{
+	struct gd_scope *outer = scope_here(__func__);
+	if (!outer)
+		return NULL;
+	struct gd_scope *s = mem_alloc(sizeof(*s));
+	scope_init(s, outer->env, outer->request);
+	arena_init(&s->own);
+	s->arena = &s->own;
+	s->outer = outer;
+	scope_add(outer, &s->thing, inner_end);
+	scope_enter(s);
+	return s;
+}
+
+/* One that was not the innermost takes those within it along. */
+void gd_scope_end(gd_scope *s)
+{
+	struct gd_scope *at = scope_here(__func__);
+	while (at && at != s)
+		at = at->outer;
+	if (!at || !s->outer)
+		return;
+	struct gd_scope *outer = s->outer;
+	scope_forget(&s->thing);
+	inner_end(&s->thing);
+	scope_enter(outer);
+}
+
+void *gd_alloc(size_t size)
+{
+	struct gd_scope *s = scope_here(__func__);
+	return s ? arena_zalloc(s->arena, size ? size : 1) : NULL;
+}
+
+char *gd_format(const char *format, ...)
+{
+	struct gd_scope *s = scope_here(__func__);
+	if (!s)
+		return NULL;
+	struct buf text = BUF_INIT;
+	va_list ap;
+	va_start(ap, format);
+	buf_vprintf(&text, format, ap);
+	va_end(ap);
+	char *copy = arena_strndup(s->arena, text.data ? text.data : "", text.len);
+	buf_done(&text);
+	return copy;
+}

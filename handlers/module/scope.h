@@ -1,0 +1,82 @@
+/* Scopes: what the calling task works in, and what is to be ended with it. See internal.h for the design. Loop thread
+ * only. */
+#pragma once
+
+#include <stdbool.h>
+
+#define GATHERD_DAEMON 1
+#include "async/executor.h"
+#include "async/semaphore.h"
+#include "async/task.h"
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/list.h"
+#include "config/config.h"
+#include "drivers/driver.h"
+#include "include/gatherd.h"
+
+struct background;
+
+/* What this worker's handlers run with; one a worker. */
+struct module_env {
+	const struct config *config;
+	struct client *const *clients;       /* one for each of config's sources */
+	struct shared_semaphore *semaphores; /* one for each of config.semaphores */
+	struct executor *executor;
+	unsigned worker, workers;
+	struct background *background; /* background.c's */
+};
+
+/* Something of a scope that has to be ended with it; embedded. */
+struct thing {
+	struct list link;
+	/* May suspend; the task is shielded. Called once; the memory is the scope's arena's. */
+	void (*end)(struct thing *t);
+	/* Of tasks and what holds some: they end before the other things do, which they may be using. Does not suspend;
+	 * may be called again. NULL: it is no task. */
+	void (*cancel)(struct thing *t);
+};
+
+/* A request, a run of a background task, a module's start, or (gd_scope_begin) a part of one. */
+struct gd_scope {
+	struct arena own; /* where it is not the exchange's */
+	struct arena *arena;
+	struct gd_scope *outer; /* NULL: the outermost */
+	struct list things;     /* the newest first */
+	struct list tasks;      /* the same, of those that have `cancel` */
+	struct list returned;   /* of tasks whose stacks may be given back; task.c's */
+	bool closing;           /* what is spawned in it is cancelled at once */
+	bool start;             /* of the outermost: a module's start, gd_background is allowed */
+	struct thing thing;     /* of an inner one, in its outer scope */
+	const struct module_env *env;
+	struct gd_request *request;    /* NULL: not in a request */
+	struct gd_semaphore *borrowed; /* of the outermost: its handles of named semaphores */
+	struct error error;            /* of the outermost: what gd_fail and failed calls left, for the reply */
+};
+
+/* Make s the calling task's outermost scope. request and arena may be NULL: the scope has memory of its own then. */
+void scope_open(struct gd_scope *s, const struct module_env *env, struct gd_request *request, struct arena *arena);
+/* Make s the calling task's scope, which another task has opened. */
+void scope_enter(struct gd_scope *s);
+/* Suspends (shielded). End all its things, free its own memory. From any task. */
+void scope_close(struct gd_scope *s);
+/* The calling task's scope; NULL: the caller is no task of a handler (said in the log, with the function's name). */
+struct gd_scope *scope_here(const char *function);
+/* The same, where being elsewhere is no mistake. */
+struct gd_scope *scope_try(void);
+/* t belongs to s from now on. */
+void scope_add(struct gd_scope *s, struct thing *t, void (*end)(struct thing *t));
+/* The same of a task, or what holds tasks. Where the scope is closing already it is cancelled. */
+void scope_add_task(struct gd_scope *s, struct thing *t, void (*end)(struct thing *t), void (*cancel)(struct thing *t));
+/* t has ended by itself. Idempotent. */
+void scope_forget(struct thing *t);
+/* The outermost one around s. */
+struct gd_scope *scope_outermost(struct gd_scope *s);
+/* Remember e as what the scope's outermost one failed with; returns e->errnum. */
+int scope_fail(struct gd_scope *s, const struct error *e);
+/* What a scope's function that returned r failed with: what was remembered, where it is the same, else what is known of
+ * r by itself. */
+void scope_error(struct gd_scope *s, int r, struct error *e);
+
+/* As task_shield, without any deadline: not even that of a shield around it. */
+void shield_whole(struct shield *s);

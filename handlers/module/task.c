@@ -1,0 +1,231 @@
+/* Tasks of handlers, and what is around a task: deadlines, shields, task-local values.
+ *
+ * A task's result is kept here, where it may be asked for again and again; the task itself, with its stack, is freed by
+ * whoever awaits it or spawns the next one, at the latest by the end of the scope. */
+#include <errno.h>
+#include <string.h>
+
+#include "async/local.h"
+#include "async/wait.h"
+#include "base/log.h"
+#include "handlers/module/internal.h"
+
+struct gd_task {
+	struct thing thing;
+	struct gd_scope *scope;
+	struct list returned; /* of the scope's, while its task is to be freed */
+	struct task *task;    /* NULL: it was freed */
+	const char *name;
+	gd_task_fn *fn;
+	void *arg;
+	int64_t delay_ms; /* of gd_call_later */
+	int result;
+	bool has_returned;
+	bool awaited;   /* a task is in task_await on it */
+	bool asked;     /* somebody knows the result */
+	bool cancelled; /* by the scope's end */
+};
+
+deadline_t deadline_of(gd_deadline by)
+{
+	return (deadline_t){by.us};
+}
+
+/* --- life --- */
+
+static int run_task(void *arg)
+{
+	struct gd_task *t = arg;
+	int r = t->delay_ms > 0 ? task_sleep_ms(t->delay_ms) : 0;
+	t->result = r < 0 ? r : t->fn(t->arg);
+	t->has_returned = true;
+	list_append(&t->scope->returned, &t->returned);
+	return t->result;
+}
+
+/* Suspends where it has not ended. t->task is NULL afterwards, or -errno says why not. */
+static int await_task(struct gd_task *t, deadline_t by)
+{
+	bool first = !t->awaited;
+	t->awaited = true;
+	int r = task_await(&t->task, by);
+	if (first)
+		t->awaited = false;
+	if (!t->task)
+		list_remove(&t->returned);
+	return r;
+}
+
+static void cancel_task(struct thing *thing)
+{
+	struct gd_task *t = container_of(thing, struct gd_task, thing);
+	t->cancelled = true;
+	if (t->task)
+		task_cancel(t->task);
+}
+
+static void end_task(struct thing *thing)
+{
+	struct gd_task *t = container_of(thing, struct gd_task, thing);
+	while (t->task) {
+		/* Refused where a shielded task awaits it, too: that has an end. */
+		int r = t->awaited ? -EBUSY : await_task(t, DEADLINE_NEVER);
+		if (t->task)
+			r = task_sleep_ms(1);
+		(void)r;
+	}
+	if (t->asked || t->result >= 0 || (t->result == -ECANCELED && t->cancelled))
+		return;
+	log_line(LOG_LINE_WARNING, "a task failed and nobody asked", "name=\"%s\" result=%d error=\"%s\"", t->name,
+		 t->result, strerror(-t->result));
+}
+
+/* So that one who spawns task after task holds the stacks of those that run. */
+static void free_returned(struct gd_scope *s)
+{
+	struct list *node;
+	while ((node = list_shift(&s->returned))) {
+		struct gd_task *t = container_of(node, struct gd_task, returned);
+		if (t->task && !t->awaited)
+			(void)await_task(t, DEADLINE_NEVER); /* it has ended; the result is kept */
+	}
+}
+
+static gd_task *spawn(struct gd_scope *s, const char *name, int64_t delay_ms, gd_task_fn *fn, void *arg)
+{
+	free_returned(s);
+	struct gd_task *t = arena_zalloc(s->arena, sizeof(*t));
+	*t = (struct gd_task){.scope = s, .name = name ? name : "task", .fn = fn, .arg = arg, .delay_ms = delay_ms};
+	list_init(&t->returned);
+	if (task_spawn(&t->task, run_task, t, &(struct task_options){.name = t->name}) < 0)
+		return NULL;
+	scope_add_task(s, &t->thing, end_task, cancel_task);
+	return t;
+}
+
+gd_task *gd_spawn(const char *name, gd_task_fn *fn, void *arg)
+{
+	struct gd_scope *s = scope_here(__func__);
+	return s && fn ? spawn(s, name, 0, fn, arg) : NULL;
+}
+
+gd_task *gd_call_later(const char *name, int64_t ms, gd_task_fn *fn, void *arg)
+{
+	struct gd_scope *s = scope_here(__func__);
+	return s && fn ? spawn(s, name, ms, fn, arg) : NULL;
+}
+
+/* --- its end --- */
+
+int gd_await(gd_task *t, gd_deadline by)
+{
+	if (!scope_here(__func__))
+		return -EPERM;
+	if (!t)
+		return -EAGAIN;
+	if (!t->has_returned || (t->task && !t->awaited)) {
+		int r = await_task(t, deadline_of(by));
+		if (t->task)
+			return r;
+	}
+	t->asked = true;
+	if (!t->task)
+		scope_forget(&t->thing);
+	return t->result;
+}
+
+void gd_cancel(gd_task *t)
+{
+	if (scope_here(__func__) && t && t->task)
+		task_cancel(t->task);
+}
+
+bool gd_ended(const gd_task *t)
+{
+	return !t || t->has_returned;
+}
+
+bool gd_cancelled(void)
+{
+	return task_cancelled();
+}
+
+int gd_wait_for(const char *name, gd_task_fn *fn, void *arg, gd_deadline by)
+{
+	if (!scope_here(__func__))
+		return -EPERM;
+	return fn ? wait_for(name ? name : "wait_for", fn, arg, deadline_of(by)) : -EINVAL;
+}
+
+/* --- deadlines and shields --- */
+
+gd_deadline gd_in_ms(int64_t ms)
+{
+	if (ms < 0)
+		ms = 0;
+	int64_t now_us = monotonic_us();
+	return (gd_deadline){ms > (INT64_MAX - now_us) / 1000 ? INT64_MAX : now_us + ms * 1000};
+}
+
+gd_deadline gd_deadline_push(gd_deadline by)
+{
+	if (!scope_here(__func__))
+		return GD_NEVER;
+	return (gd_deadline){deadline_push(deadline_of(by)).us};
+}
+
+void gd_deadline_pop(gd_deadline before)
+{
+	if (scope_here(__func__))
+		deadline_pop(deadline_of(before));
+}
+
+_Static_assert(sizeof(struct shield) <= sizeof(gd_shield), "gd_shield has room for a shield");
+
+void gd_shield_begin(gd_shield *s, gd_deadline by)
+{
+	struct shield inner;
+	if (!scope_here(__func__))
+		return;
+	task_shield(&inner, deadline_of(by));
+	memcpy(s, &inner, sizeof(inner));
+}
+
+void gd_shield_end(gd_shield *s)
+{
+	struct shield inner;
+	if (!scope_here(__func__))
+		return;
+	memcpy(&inner, s, sizeof(inner));
+	task_unshield(&inner);
+}
+
+/* --- sleep --- */
+
+int gd_yield(void)
+{
+	return scope_here(__func__) ? task_yield() : -EPERM;
+}
+
+int gd_sleep(int64_t ms)
+{
+	if (!scope_here(__func__))
+		return -EPERM;
+	return ms > 0 ? task_sleep(deadline_of(gd_in_ms(ms))) : task_yield();
+}
+
+/* --- task-local values --- */
+
+_Static_assert(sizeof(struct task_local) <= sizeof(gd_local) &&
+		       offsetof(struct task_local, name) == offsetof(gd_local, name),
+	       "a gd_local is a task_local whose `drop` is NULL");
+
+int gd_local_set(gd_local *key, void *value)
+{
+	return scope_here(__func__) ? task_local_set((const struct task_local *)key, value) : -EPERM;
+}
+
+void *gd_local_get(const gd_local *key)
+{
+	return scope_here(__func__) ? task_local_get((const struct task_local *)key) : NULL;
+}
