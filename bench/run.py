@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +51,25 @@ CASES = {
     "join": Case("the same, joined", "/join/", True, of="reads", times=1.5),
     "cached": Case("cached endpoint", "/cached", False, of="hello", times=1.3),
     "cached-key": Case("cached endpoint, by key", "/cached/", True),
+}
+
+
+class TaskCase(NamedTuple):
+    title: str
+    unit: str
+    below: float | None = None  # gatherd's figure is to be
+
+
+TASK_CASES = {
+    "spawn_ns": TaskCase("spawn, await and end a task", "ns", 150),
+    "switch_ns": TaskCase("wake another and suspend, there and back", "ns"),
+    "boost_ns": TaskCase("  Boost.Context alone, there and back", "ns"),
+    "switch_by_boost": TaskCase("  ours by Boost.Context's", "x", 1.5),
+    "semaphore_ns": TaskCase("hand over a permit of a semaphore", "ns"),
+    "queue_ns": TaskCase("hand over an item of a queue", "ns"),
+    "gather_us": TaskCase("gather 1,000 tasks", "µs", 200),
+    "future_us": TaskCase("a future resolved by a thread, round trip", "µs"),
+    "sleepers_mib": TaskCase("30,000 sleeping tasks", "MiB", 500),
 }
 
 
@@ -207,6 +227,34 @@ def report_own(samples: dict[str, dict[str, list[Sample]]]) -> None:
         print(f"{case.title}: {ratio:.2f} x the CPU of {CASES[case.of].title}; at most {case.times:g} x{verdict}")
 
 
+def task_figures(command: list[str | Path]) -> dict[str, float]:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"bench: {command[-1]} failed:\n{done.stdout}{done.stderr}")
+    return {name: float(value) for name, value in (line.split() for line in done.stdout.splitlines())}
+
+
+def report_tasks(sides: list[str]) -> None:
+    """The task core by itself, beside asyncio on uvloop."""
+    commands: dict[str, Callable[[], list[str | Path]]] = {
+        "gatherd": lambda: [ROOT / "build/bench/tasks"],
+        "aiohttp": lambda: [virtual_environment(), "-B", HERE / "tasks.py"],
+    }
+    figures = {side: task_figures(commands[side]()) for side in sides}
+    heads = {"gatherd": "gatherd", "aiohttp": "asyncio, uvloop"}
+    print(f"\n{'tasks':44}" + "".join(f"{heads[side]:>18}" for side in sides) + f"{'ratio':>9}{'goal':>10}")
+    for key, case in TASK_CASES.items():
+        values = [figures[side].get(key) for side in sides]
+        digits = 2 if case.unit == "x" else 1
+        cells = [f"{value:,.{digits}f} {case.unit}" if value is not None else "" for value in values]
+        line = f"{case.title:44}" + "".join(f"{cell:>18}" for cell in cells)
+        line += f"{values[1] / values[0]:>8.1f}x" if len(values) > 1 and all(values) else f"{'':9}"
+        own = figures.get("gatherd", {}).get(key)
+        if case.below is not None and own is not None:
+            line += f"{f'< {case.below:g}':>10}" + ("" if own < case.below else "  MISSED")
+        print(line.rstrip())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], prog="bench/run")
     parser.add_argument("--rounds", type=int, default=5, help="of each case (5)")
@@ -214,9 +262,13 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=64, help="64")
     parser.add_argument("--only", choices=CASES, action="append", help="a case, and what it is compared with; again for more (all)")
     parser.add_argument("--server", choices=["gatherd", "aiohttp"], action="append", help="one side (both)")
+    parser.add_argument("--tasks", action="store_true", help="only the task core, without databases and HTTP")
     parser.add_argument("--json", type=Path, help="write every sample to a file")
     arguments = parser.parse_args()
     sides = arguments.server or ["gatherd", "aiohttp"]
+    if arguments.tasks:
+        report_tasks(sides)
+        return
 
     # Nothing in the background of the database while it is measured.
     with (
@@ -258,6 +310,8 @@ def main() -> None:
         finally:
             for server in servers.values():
                 server.discard()
+    if not arguments.only:
+        report_tasks(sides)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,18 @@
+import asyncio, contextvars, json
+
+user = contextvars.ContextVar("user", default="nobody")
+said = []
+
+async def child(name):
+    said.append(f"{name} sees {user.get()}")
+    user.set(name)
+    await asyncio.sleep(0.01)
+    said.append(f"{name} set {user.get()}")
+
+async def main():
+    user.set("ann")
+    await asyncio.gather(child("first"), child("second"))
+    said.append(f"still {user.get()}")
+    print(json.dumps(said))
+
+asyncio.run(main())
