@@ -19,6 +19,12 @@ SOURCES  := $(sort $(wildcard $(addsuffix /*.c,$(MODULES))))
 OBJECTS  := $(SOURCES:%.c=$B/obj/%.o)
 LIBRARY  := $(filter-out $B/obj/daemon/main.o,$(OBJECTS))
 UNITS    := $(sort $(wildcard tests/unit/test_*.c))
+# Under ThreadSanitizer: what threads share, which is the task core; the rest belongs to one worker each.
+ifeq ($(SANITIZE),thread)
+LIBRARY  := $(filter $B/obj/base/% $B/obj/async/% $B/obj/drivers/budget.o,$(OBJECTS))
+UNITS    := $(patsubst %,tests/unit/test_%.c,async_sweep budget call executor future gather local log loop monitor queue \
+            semaphore stack sync task task_table timer)
+endif
 UNIT_BIN := $(UNITS:tests/unit/%.c=$B/tests/%)
 
 PACKAGES := libh2o-evloop libpq libmongoc-1.0 libcurl yaml-0.1 libpcre2-8 openssl zlib libdw

@@ -38,7 +38,7 @@ struct pg_call *pg_call_new(struct pg_client *c, struct pg_statement *st)
 	call->state = PG_CALL_NEW;
 	call->outcome = PG_ANSWERED;
 	call->alone = call->rerun = call->begun = call->abandoned = call->counted = call->aborted = false;
-	call->unparsed = call->transaction = false;
+	call->unparsed = call->unfreed = call->transaction = false;
 	call->pending = 0;
 	return call;
 }
@@ -193,7 +193,7 @@ static bool run_again(struct pg_call *call, enum pg_queue queue)
 		return false;
 	PQclear(call->result);
 	call->result = NULL;
-	call->aborted = call->unparsed = false;
+	call->aborted = call->unparsed = call->unfreed = false;
 	call->pending = 0;
 	call->connection = NULL;
 	pg_pool_resubmit(call, queue);

@@ -49,6 +49,7 @@ struct pg_call {
 	bool counted;     /* as waiting, in the budget */
 	bool aborted;     /* by a neighbour's failure in the same group */
 	bool unparsed;    /* the server did not take the statement's text: nothing has run */
+	bool unfreed;     /* the server had lost what was to be deallocated before it: nothing has run */
 	bool transaction; /* a lease that keeps one open between its commands; it is rolled back when the lease is left
 			   */
 	unsigned pending; /* its entries in the pipe */

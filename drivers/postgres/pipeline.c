@@ -203,9 +203,11 @@ static void take_result(struct pg_connection *conn, struct pg_entry *entry, PGre
 		pg_connection_unprepared(conn, running(call));
 		call->unparsed = failed;
 	}
-	/* Its name is still there, and nobody will use it. */
-	if (entry->role == PG_DEALLOCATE && undone)
+	if (entry->role == PG_DEALLOCATE && undone) {
+		/* Its name may still be there, and nobody will use it. */
 		conn->prepared_stale++;
+		call->unfreed = failed;
+	}
 	if (status == PGRES_PIPELINE_ABORTED)
 		call->aborted = true;
 	if (status == PGRES_PIPELINE_ABORTED || !wanted || call->abandoned || pg_failed(call->result)) {

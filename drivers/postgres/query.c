@@ -98,6 +98,9 @@ static int attempt(struct run *run, bool last)
 		return pg_error_broken(run->error, &run->place, "no answer came");
 	if (!pg_failed(call->result))
 		return 0;
+	/* Each connection can say that but once. */
+	if (call->unfreed)
+		return 1;
 	if (!last && pg_is_stale(call->result, call->unparsed)) {
 		pg_statement_forget(run->statement, run->generation);
 		return 1;
@@ -172,19 +175,21 @@ int pg_take_answer(PGresult **rows, struct pg_layout *layout, const struct pg_as
 /* Suspends. *changed, where it is not NULL: how many rows were changed by what brought none; *out is NULL then. */
 static int run_statement(struct run *run, struct result **out, int64_t *changed)
 {
+	bool last = false;
 	int r = 1;
 
-	for (int tries = 0; r == 1; tries++) {
+	while (r == 1) {
 		r = pg_statement_learn(run->client, run->statement, &run->limit, run->error);
 		if (r < 0)
 			return r;
 		run->generation = run->statement->generation;
 		run->call = pg_call_new(run->client, run->statement);
-		r = attempt(run, tries > 0);
+		r = attempt(run, last);
 		if (r == 0 && changed && PQresultStatus(run->call->result) == PGRES_COMMAND_OK)
 			*changed = changed_rows(run->call->result);
 		else if (r == 0)
-			r = take_result(run, tries > 0, out);
+			r = take_result(run, last, out);
+		last |= !run->call->unfreed;
 		pg_call_leave(run->call);
 	}
 	return r;

@@ -1,6 +1,7 @@
 /* Cursors: what comes one by one, whatever it comes from. */
 #include <errno.h>
 
+#include "handlers/module/holds.h"
 #include "handlers/module/internal.h"
 
 static void end_cursor(struct thing *t)
@@ -14,11 +15,18 @@ static void end_cursor(struct thing *t)
 		ops->close(c);
 }
 
+static void end_forgotten(struct thing *t)
+{
+	if (container_of(t, struct gd_cursor, thing)->ops)
+		hold_left_open("cursor");
+	end_cursor(t);
+}
+
 void cursor_open(struct gd_cursor *c, struct gd_scope *s, const struct cursor_ops *ops)
 {
 	c->scope = s;
 	c->ops = ops;
-	scope_add(s, &c->thing, end_cursor);
+	scope_add(s, &c->thing, end_forgotten);
 }
 
 struct gd_cursor *cursor_failed(struct gd_scope *s, const struct error *e)

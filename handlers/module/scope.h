@@ -50,6 +50,7 @@ struct gd_scope {
 	struct thing thing;     /* of an inner one, in its outer scope */
 	const struct module_env *env;
 	struct gd_request *request;    /* NULL: not in a request */
+	struct hold *holds;            /* of the outermost, in debug mode: what was taken; holds.c's */
 	struct gd_semaphore *borrowed; /* of the outermost: its handles of named semaphores */
 	struct error error;            /* of the outermost: what gd_fail and failed calls left, for the reply */
 };

@@ -10,6 +10,7 @@
 #include "async/queue.h"
 #include "async/semaphore.h"
 #include "base/log.h"
+#include "handlers/module/holds.h"
 #include "handlers/module/internal.h"
 
 /* Memory for a T of the calling task's scope; NULL outside handlers' tasks. */
@@ -93,25 +94,31 @@ gd_semaphore *gd_semaphore_named(const char *name)
 
 int gd_acquire(gd_semaphore *s, gd_deadline by)
 {
-	if (!scope_here(__func__))
+	struct gd_scope *scope = scope_here(__func__);
+	if (!scope)
 		return -EPERM;
 	if (!s)
 		return -EINVAL;
-	if (!s->shared)
-		return semaphore_acquire(&s->own, deadline_of(by));
-	int r = shared_semaphore_acquire(s->shared, deadline_of(by));
-	s->held += r == 0;
+	int r = s->shared ? shared_semaphore_acquire(s->shared, deadline_of(by))
+			  : semaphore_acquire(&s->own, deadline_of(by));
+	if (r == 0 && s->shared)
+		s->held++;
+	else if (r == 0)
+		hold_taken(scope, "semaphore", s);
 	return r;
 }
 
 int gd_release(gd_semaphore *s)
 {
-	if (!scope_here(__func__))
+	struct gd_scope *scope = scope_here(__func__);
+	if (!scope)
 		return -EPERM;
 	if (!s)
 		return -EINVAL;
-	if (!s->shared)
+	if (!s->shared) {
+		hold_given(scope, s);
 		return semaphore_release(&s->own);
+	}
 	if (s->held == 0)
 		return -EPERM;
 	s->held--;
@@ -134,16 +141,24 @@ gd_mutex *gd_mutex_new(void)
 
 int gd_lock(gd_mutex *m, gd_deadline by)
 {
-	if (!scope_here(__func__))
+	struct gd_scope *scope = scope_here(__func__);
+	if (!scope)
 		return -EPERM;
-	return m ? mutex_lock(&m->mutex, deadline_of(by)) : -EINVAL;
+	int r = m ? mutex_lock(&m->mutex, deadline_of(by)) : -EINVAL;
+	if (r == 0)
+		hold_taken(scope, "mutex", m);
+	return r;
 }
 
 int gd_unlock(gd_mutex *m)
 {
-	if (!scope_here(__func__))
+	struct gd_scope *scope = scope_here(__func__);
+	if (!scope)
 		return -EPERM;
-	return m ? mutex_unlock(&m->mutex) : -EINVAL;
+	int r = m ? mutex_unlock(&m->mutex) : -EINVAL;
+	if (r == 0)
+		hold_given(scope, m);
+	return r;
 }
 
 /* --- events --- */

@@ -202,3 +202,64 @@ def test_what_a_drain_cuts_off_is_told(gatherd: Callable[..., Gatherd], private_
     told = [line for line in lines(daemon, "cancelled at the end") if line.get("id") == "cut-off"]
     assert told and told[0]["task"] == "GET /long" and told[0]["state"] == "waiting"
     assert "PostgreSQL" in told[0]["awaits"] and int(told[0]["awaits_ms"]) >= 0 and int(told[0]["age_ms"]) >= 0
+
+
+FORGETFUL = r"""
+    #include <gatherd.h>
+
+    static _Thread_local gd_semaphore *limit;
+    static _Thread_local gd_mutex *lock;
+
+    int gd_module_start(unsigned worker, unsigned workers)
+    {
+        (void)worker, (void)workers;
+        limit = gd_semaphore_new(10, 0);
+        lock = gd_mutex_new();
+        return 0;
+    }
+
+    int forgetful(gd_request *req)
+    {
+        if (gd_acquire(limit, GD_NEVER) < 0 || gd_acquire(limit, GD_NEVER) < 0 || gd_lock(lock, GD_NEVER) < 0)
+            return -1;
+        gd_release(limit);
+        gd_next(gd_pg_stream("pg", "select generate_series(1, 100000)", NULL));
+        return gd_reply(req, 200, gd_null());
+    }
+
+    int careful(gd_request *req)
+    {
+        if (gd_acquire(limit, GD_NEVER) < 0)
+            return -1;
+        gd_release(limit);
+        gd_close(gd_pg_stream("pg", "select 1", NULL));
+        return gd_reply(req, 200, gd_null());
+    }
+"""
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_what_is_never_released_is_told(gatherd: Callable[..., Gatherd], module: Callable[..., Path], debug: bool) -> None:
+    daemon = gatherd(
+        f"""
+        server: {{ listen: [ "127.0.0.1:${{PORT}}" ], threads: 1, debug: {str(debug).lower()} }}
+        sources: {{ pg: {{ postgres: "${{PG}}" }} }}
+        endpoints:
+          "GET /forgetful": {{ handler: "forgetful.so:forgetful" }}
+          "GET /careful": {{ handler: "forgetful.so:careful" }}
+        """,
+        files={"forgetful.so": module("forgetful", FORGETFUL).read_bytes()},
+    )
+    good(daemon.get("/careful"))
+    good(daemon.get("/forgetful"))
+    daemon.stop()
+    told = sorted(
+        (line["msg"], line["kind"], line["count"], line["endpoint"])
+        for line in daemon.log_lines()
+        if line["msg"] in ("taken and never released", "left open")
+    )
+    assert told == debug * [
+        ("left open", "cursor", "1", "GET /forgetful"),
+        ("taken and never released", "mutex", "1", "GET /forgetful"),
+        ("taken and never released", "semaphore", "1", "GET /forgetful"),
+    ]

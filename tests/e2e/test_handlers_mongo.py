@@ -18,7 +18,8 @@ NAMES = [
     "mistakes", "by_parameter", "whole_filter", "expression", "script",
 ]  # fmt: skip
 
-BODIES = ["store", "filter_by_body", "filter_by_member", "update_by_body", "pipeline_by_body", "filter_by_form", "member_by_form"]
+BODIES = ["store", "filter_by_body", "filter_by_member", "update_by_body", "pipeline_by_body"]
+FORMS = ["filter_by_form", "member_by_form"]
 
 numbers = itertools.count()
 
@@ -27,7 +28,8 @@ def config(path: Path, source: str = 'mongodb: "${MONGO}", pool: { size: 4, acqu
     lines = [f"sources: {{ db: {{ {source} }} }}", "endpoints:"]
     lines += [f'  "GET /{name}": {{ handler: "{path}:{name}", parameters: {{ c: {{ required: false }}, q: {{ required: false }} }} }}' for name in NAMES]
     lines += [f'  "GET /list/{name}": {{ handler: "{path}:{name}", parameters: {{ q: {{ type: array }} }} }}' for name in ("by_parameter", "whole_filter")]
-    lines += [f'  "POST /{name}": {{ handler: "{path}:{name}", parameters: {{ c: {{ required: false }} }} }}' for name in BODIES]
+    lines += [f'  "POST /{name}": {{ handler: "{path}:{name}", parameters: {{ c: {{ in: query, required: false }} }} }}' for name in BODIES]
+    lines += [f'  "POST /{name}": {{ handler: "{path}:{name}" }}' for name in FORMS]
     lines += [f'  "POST /declared/{name}": {{ handler: "{path}:{name}", body: {{ type: object }} }}' for name in BODIES]
     return "\n".join(lines) + "\n"
 
@@ -196,9 +198,9 @@ def test_a_parameter_is_no_script(daemon: Gatherd) -> None:
 
 def test_a_body_is_stored(daemon: Gatherd, own: str) -> None:
     document = {"name": "n", "list": [1, {"a": None}], "text": "$name"}
-    assert good(daemon.post(f"/store?c={own}", json=document), 201) == document
-    for bad in ({"a": {"$gt": 1}}, {"$set": {"a": 1}}, [], "x", None):
-        problem(daemon.post(f"/store?c={own}", json=bad), 400)
+    assert good(daemon.post(f"/store?c={own}", json_body=document), 201) == document
+    for bad in ({"a": {"$gt": 1}}, {"$set": {"a": 1}}, [], "x"):
+        problem(daemon.post(f"/store?c={own}", json_body=bad), 400)
 
 
 OPERATORS = [{"customer": {"$ne": 1}}, {"$where": "true"}, {"$or": [{}]}, {"a": [{"$x": 1}]}]
@@ -207,20 +209,20 @@ OPERATORS = [{"customer": {"$ne": 1}}, {"$where": "true"}, {"$or": [{}]}, {"a": 
 @pytest.mark.parametrize("body", OPERATORS)
 @pytest.mark.parametrize("prefix", ["", "/declared"])
 def test_a_body_brings_no_operators(daemon: Gatherd, prefix: str, body: Any) -> None:
-    problem(daemon.post(f"{prefix}/filter_by_body", json=body), 400)
-    problem(daemon.post(f"{prefix}/filter_by_member", json={"customer": body}), 400)
-    problem(daemon.post(f"{prefix}/update_by_body?c=handlers_none", json=body), 400)
+    problem(daemon.post(f"{prefix}/filter_by_body", json_body=body), 400)
+    problem(daemon.post(f"{prefix}/filter_by_member", json_body={"customer": body}), 400)
+    problem(daemon.post(f"{prefix}/update_by_body?c=handlers_none", json_body=body), 400)
 
 
 def test_a_body_is_no_pipeline(daemon: Gatherd) -> None:
-    problem(daemon.post("/pipeline_by_body", json=[{"$match": {}}]), 400)
-    problem(daemon.post("/update_by_body?c=handlers_none", json=[{"$set": {"a": 1}}]), 400)
+    problem(daemon.post("/pipeline_by_body", json_body=[{"$match": {}}]), 400)
+    problem(daemon.post("/update_by_body?c=handlers_none", json_body=[{"$set": {"a": 1}}]), 400)
 
 
 def test_a_declared_body_may_be_a_filter(daemon: Gatherd) -> None:
-    assert good(daemon.post("/declared/filter_by_body", json={"customer": 3})) == 3
-    assert good(daemon.post("/filter_by_member", json={"customer": 3})) == 3
-    assert good(daemon.post("/declared/filter_by_member", json={"customer": {"a": 3}})) == 0
+    assert good(daemon.post("/declared/filter_by_body", json_body={"customer": 3})) == 3
+    assert good(daemon.post("/filter_by_member", json_body={"customer": 3})) == 3
+    assert good(daemon.post("/declared/filter_by_member", json_body={"customer": {"a": 3}})) == 0
 
 
 @pytest.mark.parametrize("form", ["$where=true", "customer=3", "customer[$ne]=1", "$or=1&$or=2"])

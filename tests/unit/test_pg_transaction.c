@@ -708,6 +708,7 @@ LOOP_TEST(the_wait_for_a_connection_is_bounded)
 	ck_assert_int_eq(join(tasks[0]), 0);
 	ck_assert_int_eq(join(tasks[1]), 0);
 	ck_assert_uint_eq(stories[2].runs + stories[3].runs, 0);
+	await_quiet(&f);
 	/* Both connections are taken by those who learn the same statement at the same time. */
 	for (int i = 0; i < 2; i++) {
 		stories[i] = (struct story){.f = &f, .tell = reads, .seen = "select row(1, 2) as never_seen_before"};
