@@ -70,7 +70,7 @@ static int report_object(struct dl_phdr_info *info, size_t size, void *arg)
 	Dwfl *session = arg;
 	const char *file = info->dlpi_name[0] ? info->dlpi_name : "/proc/self/exe";
 	(void)size;
-	if (file[0] == '/') /* else it is the kernel's */
+	if (strchr(file, '/')) /* else it is the kernel's */
 		dwfl_report_elf(session, file, file, -1, info->dlpi_addr, false);
 	return 0;
 }

@@ -1,13 +1,4 @@
-/* Failures of handlers, asked for and made.
- *
- * The status of -errno, where nobody said more:
- *   -ENOENT                                        404  what was asked for is not there
- *   -ETIMEDOUT                                     504  somebody behind was too slow
- *   -ECANCELED                                     503  the daemon drains (where it is the client that left, nobody
- * reads it) -EAGAIN, -EBUSY, -ENOBUFS                      503  full: try again -ECONNREFUSED, -ECONNRESET, -EPIPE,
- * -ENETDOWN, -ENETUNREACH, -EHOSTUNREACH, -ENOTCONN         503  somebody behind is not there -EMSGSIZE, -EPROTO 502
- * somebody behind says what can't be understood all others                                     500  a mistake of the
- * handler's own, -EINVAL and -EPERM among them The client reads the title of the status, never the name of an errno. */
+/* Failures of handlers, asked for and made. The client reads the title of the status, never the name of an errno. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,6 +7,8 @@
 #include "base/utf8.h"
 #include "handlers/module/internal.h"
 
+/* The status of -errno where nobody said more. Everything else is a mistake of the handler's own, -EINVAL and -EPERM
+ * among them: 500. -ECANCELED is seen where the daemon drains; where it is the client that left, nobody reads it. */
 static const struct {
 	int errnum, status;
 } statuses[] = {
