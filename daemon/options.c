@@ -37,7 +37,7 @@ static const struct option {
 };
 
 const char options_help[] =
-	"gatherd: one HTTP request gathers from PostgreSQL and MongoDB at once and answers with one JSON document\n"
+	"gatherd: each request gathers from databases, services and files at once; endpoints in YAML, or in C\n"
 	"\n"
 	"  gatherd run -c FILE     serve what FILE declares\n"
 	"  gatherd check -c FILE   say whether FILE is right, and where it is not\n"

@@ -41,6 +41,7 @@ AWKWARD = {
 
 
 def pytest_configure() -> None:
+    os.environ["MONGOC_DISABLE_SHM"] = "1"  # daemons that are killed would leave files in /dev/shm
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a program that crashes is seen without a file of its memory
     # A SIGTERM is an ordinary end: fixtures are torn down, folders removed.
     with contextlib.suppress(ValueError):

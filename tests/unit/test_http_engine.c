@@ -223,6 +223,8 @@ static const struct last_word {
 	{.name = "part-and-resets", .text = "HTTP/1.1 200 O", .resets = true},
 };
 
+static atomic_uint answered_then, said_then; /* answers begun; last words that are out */
+
 /* "/then/NAME/US": an answer, and so many microseconds later what is the last word. */
 static bool answer_then(struct upstream_request *r)
 {
@@ -232,10 +234,12 @@ static bool answer_then(struct upstream_request *r)
 
 	while (strlen(last->name) != len || strncmp(last->name, r->path + 6, len) != 0)
 		last++;
+	atomic_fetch_add(&answered_then, 1);
 	bool good = upstream_json(r, "{}");
 	while (monotonic_us() - since < atoi(r->path + 6 + len + 1))
 		continue;
 	good = good && send_text(r, last->text);
+	atomic_fetch_add(&said_then, 1);
 	return last->resets ? upstream_reset(r) : good && last->goes_on;
 }
 
@@ -631,7 +635,8 @@ LOOP_TEST(writes_leave_what_is_known_to_be_stale)
 			ck_assert_int_ge(gather_add(&g, "get", get_status, "/then/line/5000"), 0);
 		ck_assert_int_eq(gather_wait(&g, DEADLINE_NEVER), 0);
 		gather_done(&g);
-		usleep(20000); /* not the loop's: the lines are there, and it has not looked */
+		while (atomic_load(&said_then) < atomic_load(&answered_then))
+			usleep(1000); /* not the loop's: the lines are there, and it has not looked */
 		for (int i = 0; i < 20; i++)
 			ck_assert_str_eq(ask_request(&post, 5000), "200 ok");
 	}
