@@ -178,8 +178,8 @@ static int locate(const struct open_file *f, int r, const char *verb, struct err
 	return files_locate(e, r, f->client, &place);
 }
 
-/* May the caller use it? Then its deed is to be run next. */
-static int check(const struct open_file *f, const char *verb, bool allowed, struct error *e)
+/* What the caller may run next; NULL: e says why it may not. */
+static struct deed *take(const struct open_file *f, const char *verb, bool allowed, struct error *e)
 {
 	*e = ERROR_INIT;
 	if (f->busy)
@@ -188,14 +188,15 @@ static int check(const struct open_file *f, const char *verb, bool allowed, stru
 		error_set(e, -EBADF, 500, NULL, "the file is closed");
 	else if (!allowed)
 		error_set(e, -EBADF, 500, NULL, "it was not opened for that");
-	return e->errnum < 0 ? locate(f, e->errnum, verb, e) : 0;
+	else
+		return f->deed;
+	locate(f, e->errnum, verb, e);
+	return NULL;
 }
 
-/* Suspends. Returns what the job has; where the caller left, f is closed. */
-static int run_deed(struct open_file *f, void (*run)(struct job *j), const char *verb, struct error *e)
+/* Suspends. d is f's. Returns what the job has; where the caller left, f is closed. */
+static int run_deed(struct open_file *f, struct deed *d, void (*run)(struct job *j), const char *verb, struct error *e)
 {
-	struct deed *d = f->deed;
-
 	d->job.run = run;
 	f->deed = NULL;
 	f->busy = true;
@@ -238,7 +239,7 @@ static int open_it(struct open_file *f, const char *path, struct error *e)
 	if (r < 0)
 		return locate(f, r, "open", e);
 	(void)buf_cstr(&d->path);
-	return run_deed(f, do_open, "open", e);
+	return run_deed(f, d, do_open, "open", e);
 }
 
 int open_file_new(struct open_file **out, struct client *client, const char *path, enum open_mode mode,
@@ -261,56 +262,62 @@ int open_file_new(struct open_file **out, struct client *client, const char *pat
 
 int64_t open_file_read(struct open_file *f, void *p, size_t len, struct error *e)
 {
-	int r = check(f, "read", f->mode == OPEN_READ || f->mode == OPEN_READ_WRITE, e);
+	struct deed *d = take(f, "read", f->mode == OPEN_READ || f->mode == OPEN_READ_WRITE, e);
 	size_t done = 0;
 
-	while (r == 0 && done < len) {
-		f->deed->offset = f->position;
-		f->deed->len = len - done < PIECE ? len - done : PIECE;
-		r = run_deed(f, do_read, "read", e);
+	if (!d)
+		return e->errnum;
+	while (done < len) {
+		d->offset = f->position;
+		d->len = len - done < PIECE ? len - done : PIECE;
+		int r = run_deed(f, d, do_read, "read", e);
 		if (r < 0)
-			break;
-		const struct buf *bytes = &f->deed->bytes;
-		if (bytes->len)
-			memcpy((char *)p + done, bytes->data, bytes->len);
-		done += bytes->len;
-		f->position = f->deed->offset;
-		if (bytes->len < f->deed->len)
+			return r;
+		if (d->bytes.len)
+			memcpy((char *)p + done, d->bytes.data, d->bytes.len);
+		done += d->bytes.len;
+		f->position = d->offset;
+		if (d->bytes.len < d->len)
 			break;
 	}
-	return r < 0 ? r : (int64_t)done;
+	return (int64_t)done;
 }
 
 int64_t open_file_write(struct open_file *f, const void *p, size_t len, struct error *e)
 {
-	int r = check(f, "write", f->mode != OPEN_READ, e);
+	struct deed *d = take(f, "write", f->mode != OPEN_READ, e);
 
-	for (size_t done = 0; r == 0 && done < len;) {
-		struct deed *d = f->deed;
+	if (!d)
+		return e->errnum;
+	for (size_t done = 0; done < len;) {
 		size_t piece = len - done < PIECE ? len - done : PIECE;
 		d->bytes.len = 0;
 		buf_append(&d->bytes, (const char *)p + done, piece);
 		d->offset = f->position;
 		d->len = len - done; /* all of it has to fit */
-		r = run_deed(f, do_write, "write", e);
-		if (f->deed)
-			f->position = f->deed->offset;
+		int r = run_deed(f, d, do_write, "write", e);
+		if (f->deed == d)
+			f->position = d->offset;
+		if (r < 0)
+			return r;
 		done += piece;
 	}
-	return r < 0 ? r : (int64_t)len;
+	return (int64_t)len;
 }
 
 int64_t open_file_seek(struct open_file *f, int64_t offset, int whence, struct error *e)
 {
 	int64_t base = whence == SEEK_CUR ? f->position : 0, to;
-	int r = check(f, "seek", true, e);
+	struct deed *d = take(f, "seek", true, e);
 
-	if (r == 0 && whence == SEEK_END) {
-		r = run_deed(f, do_find_end, "seek", e);
-		base = r == 0 ? f->deed->offset : 0;
+	if (!d)
+		return e->errnum;
+	if (whence == SEEK_END) {
+		int r = run_deed(f, d, do_find_end, "seek", e);
+		if (r < 0)
+			return r;
+		base = d->offset;
 	}
-	if (r < 0)
-		return r;
 	bool known = whence == SEEK_SET || whence == SEEK_CUR || whence == SEEK_END;
 	if (!known || __builtin_add_overflow(base, offset, &to) || to < 0) {
 		error_set(e, -EINVAL, 500, NULL, "there is no such position");
@@ -322,12 +329,12 @@ int64_t open_file_seek(struct open_file *f, int64_t offset, int whence, struct e
 
 int open_file_close(struct open_file *f, bool sync, struct error *e)
 {
-	int r = check(f, "close", true, e);
+	struct deed *d = take(f, "close", true, e);
 
-	if (r < 0)
-		return r;
-	f->deed->sync = sync && f->mode != OPEN_READ;
-	r = run_deed(f, do_close, "close", e);
+	if (!d)
+		return e->errnum;
+	d->sync = sync && f->mode != OPEN_READ;
+	int r = run_deed(f, d, do_close, "close", e);
 	if (f->deed)
 		free_deed(&f->deed->job);
 	f->deed = NULL;

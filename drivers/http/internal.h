@@ -85,13 +85,13 @@ struct http_transfer {
 	unsigned head_lines;
 	int64_t length; /* what Content-Length says; -1: nothing yet */
 	struct inflater inflater;
-	bool head_ended;  /* the empty line behind the headers came */
-	bool ended;       /* libcurl is through with it */
-	bool one_version; /* HTTP/1 only */
-	bool spoilt;      /* not to be used again */
-	bool repeatable;  /* it may be sent a second time */
-	bool opened;      /* a socket, since it was last sent: the next connection is its own */
-	bool kept;        /* the connection that it was last sent on was there before */
+	bool head_ended; /* the empty line behind the headers came */
+	bool ended;      /* libcurl is through with it */
+	bool apart;      /* set up for a connection that no other call uses */
+	bool spoilt;     /* not to be used again */
+	bool repeatable; /* it may be sent a second time */
+	bool opened;     /* a socket, since it was last sent: the next connection is its own */
+	bool kept;       /* the connection that it was last sent on was there before */
 	unsigned sends;
 	enum transfer_trouble trouble;
 	CURLcode code;

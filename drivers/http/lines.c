@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/token.h"
 #include "drivers/http/engine.h"
 #include "drivers/http/trace.h"
 
@@ -24,15 +25,6 @@ static const char *const not_ours[] = {
 	"Connection", "Content-Length", "Expect",  "HTTP2-Settings",    "Keep-Alive", "Proxy-Connection",
 	"TE",         "Trailer",        "Upgrade", "Transfer-Encoding",
 };
-
-static bool is_token(const char *s)
-{
-	for (const char *c = s; *c; c++)
-		if (!((*c >= 'A' && *c <= 'Z') || (*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9') ||
-		      strchr("!#$%&'*+-.^_`|~", *c)))
-			return false;
-	return *s != '\0';
-}
 
 /* name as it is known, where it is of the connection; else NULL. */
 static const char *of_connection(const char *name)

@@ -337,12 +337,18 @@ static void set_target(struct http_transfer *t, const struct http_request *reque
 	}
 }
 
-static void set_version(struct http_transfer *t, bool one_version)
+/* With TLS a stream has a connection of its own, over HTTP/1: on one of HTTP/2 a slow reader would hold the other calls
+ * up, and the calls that come later are to find none of HTTP/1. */
+static void set_connection(struct http_transfer *t, bool streamed, bool fresh)
 {
-	if (t->one_version == one_version || !t->engine->settings.origin->tls)
+	bool apart = streamed && t->engine->settings.origin->tls;
+
+	curl_easy_setopt(t->easy, CURLOPT_FRESH_CONNECT, (long)(fresh || apart));
+	if (t->apart == apart)
 		return;
-	curl_easy_setopt(t->easy, CURLOPT_HTTP_VERSION, one_version ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS);
-	t->one_version = one_version;
+	curl_easy_setopt(t->easy, CURLOPT_HTTP_VERSION, apart ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS);
+	curl_easy_setopt(t->easy, CURLOPT_FORBID_REUSE, (long)apart);
+	t->apart = apart;
 }
 
 void http_transfer_prepare(struct http_transfer *t, const struct http_request *request, struct http_response *response,
@@ -357,8 +363,7 @@ void http_transfer_prepare(struct http_transfer *t, const struct http_request *r
 	t->head_ended = t->ended = false;
 	t->trouble = TROUBLE_NONE;
 	t->code = CURLE_OK;
-	set_version(t, request->streamed);
-	curl_easy_setopt(t->easy, CURLOPT_FRESH_CONNECT, (long)fresh);
+	set_connection(t, request->streamed, fresh);
 	set_method(t, request);
 	set_target(t, request);
 	set_lines(t, request);

@@ -78,11 +78,17 @@ struct gd_file {
 	struct thing thing;
 	struct call call;       /* source, options, and what went wrong last */
 	struct open_file *file; /* NULL: it could not be opened, which call.error says */
+	unsigned users;         /* tasks in one of the functions below */
 };
 
 static void end_file(struct thing *t)
 {
-	open_file_free(container_of(t, struct gd_file, thing)->file);
+	struct gd_file *f = container_of(t, struct gd_file, thing);
+
+	while (f->users > 0 && task_sleep_ms(1) == 0) {
+		/* Tasks of a scope around this one use it; the source's timeout bounds that. */
+	}
+	open_file_free(f->file);
 }
 
 /* Suspends. */
@@ -120,6 +126,7 @@ gd_file *gd_file_open(const char *source, const char *path, gd_open_mode mode)
 		open_it(f, path, mode);
 	} else {
 		f->call.error = *failed->error;
+		f->call.scope = s;
 	}
 	scope_add(s, &f->thing, end_file);
 	return f;
@@ -138,19 +145,25 @@ static int tell(int r, const struct error *e)
 /* Suspends. May f be used? A file that could not be opened fails with what opening it failed with. */
 static int begin(gd_file *f, const void *p, size_t len, const char *function)
 {
-	struct gd_scope *s = scope_here(function);
+	struct gd_scope *s = f ? scope_of_worker(f->call.scope->env, function) : scope_here(function);
 
 	if (!s)
 		return -EPERM;
 	if (!f || (!p && len))
 		return -EINVAL;
+	f->users++;
 	int r = f->file ? call_acquire(&f->call) : f->call.error.errnum;
-	return r < 0 ? tell(r, &f->call.error) : 0;
+	if (r < 0) {
+		tell(r, &f->call.error);
+		f->users--;
+	}
+	return r;
 }
 
 static int64_t finish(gd_file *f, int64_t r, const struct error *e)
 {
 	call_release(&f->call);
+	f->users--;
 	return r < 0 ? tell((int)r, e) : r;
 }
 

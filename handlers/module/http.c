@@ -182,6 +182,7 @@ struct gd_http_stream {
 	struct http_reading reading;
 	gd_value *head;
 	struct error error; /* errnum below 0: what reads fail with */
+	struct gd_scope *scope;
 	bool open;
 	bool busy; /* a task reads it: it can't be closed */
 };
@@ -190,6 +191,9 @@ static void end_stream(struct thing *t)
 {
 	struct gd_http_stream *s = container_of(t, struct gd_http_stream, thing);
 
+	while (s->busy && task_sleep_ms(1) == 0) {
+		/* A task of a scope around this one reads; the source's timeout bounds that. */
+	}
 	if (!s->open)
 		return;
 	s->open = false;
@@ -231,6 +235,7 @@ gd_http_stream *gd_http_open(const char *source, const gd_http_request *request)
 		return NULL;
 	struct gd_scope *scope = c ? c->scope : failed->scope;
 	struct gd_http_stream *s = arena_zalloc(scope->arena, sizeof(*s));
+	s->scope = scope;
 	scope_add(scope, &s->thing, end_stream);
 	if (c)
 		s->call = *c;
@@ -258,7 +263,7 @@ gd_value *gd_http_stream_head(gd_http_stream *s)
 
 int64_t gd_http_stream_read(gd_http_stream *s, const void **p)
 {
-	struct gd_scope *here = scope_here(__func__);
+	struct gd_scope *here = s ? scope_of_worker(s->scope->env, __func__) : scope_here(__func__);
 	struct error e = ERROR_INIT;
 
 	if (!here)
@@ -280,6 +285,6 @@ int64_t gd_http_stream_read(gd_http_stream *s, const void **p)
 
 void gd_http_stream_close(gd_http_stream *s)
 {
-	if (scope_here(__func__) && s && !s->busy)
+	if (s && scope_of_worker(s->scope->env, __func__) && !s->busy)
 		end_stream(&s->thing);
 }

@@ -73,7 +73,7 @@ def service() -> Iterator[Upstream]:
 
 
 CONFIG = """
-server: {{ threads: 2, request_timeout: 20s }}
+server: {{ listen: [ "127.0.0.1:${{PORT}}" ], threads: 2, request_timeout: 20s }}
 semaphores: {{ few: 2 }}
 sources:
   svc: {{ http: "{url}/base", headers: {{ X-Key: k, X-Other: source }}, retry: {{ attempts: 3, backoff: 1ms }}, max_size: 1MiB }}
@@ -111,7 +111,7 @@ def ask(daemon: Gatherd, handler: str = "call", source: str = "svc", **request: 
 
 def test_get_brings_the_json(daemon: Gatherd, service: Upstream) -> None:
     reply = daemon.get(query("get", path="/json"))
-    assert reply.text() == '{"a":[1,{"b":1.50}]}'
+    assert reply.text == '{"a":[1,{"b":1.50}]}'
     assert good(daemon.get(query("get", path="/null"))) is None
     assert service.last("/base/json").header("accept") == "application/json"
     assert good(daemon.get(query("get", path="/flaky"))) == "fine"
@@ -337,12 +337,12 @@ def test_a_stream_is_not_bounded_by_max_size(daemon: Gatherd) -> None:
 
 def test_a_slow_reader_takes_little_memory(daemon: Gatherd) -> None:
     daemon.get(query("stream", ask={"path": "/endless"}, most=str(MIB)))
-    before = daemon.rss_kib()
+    before = daemon.rss_kib
     replies = at_once(
         [lambda: daemon.get(query("stream", ask={"path": "/endless"}, most=str(2 * MIB), pause_ms="20"))] * 8,
     )
     assert all(good(reply)["read"]["sum"] >= 2 * MIB for reply in replies)
-    assert daemon.rss_kib() - before < 32 * 1024
+    assert daemon.rss_kib - before < 32 * 1024
 
 
 def test_a_stream_that_is_left_open_ends_with_its_request(daemon: Gatherd, service: Upstream) -> None:

@@ -12,6 +12,7 @@
 
 #include "async/gather.h"
 #include "drivers/http/engine.h"
+#include "drivers/http/stream.h"
 #include "drivers/http/trust.h"
 #include "tests/unit/async_fixture.h"
 
@@ -69,7 +70,9 @@ struct server {
 
 static struct server server;
 
-/* The version that was spoken, and the path. */
+enum { LARGE_BYTES = 4 << 20 };
+
+/* The version that was spoken, and the path; or, of /large, many bytes. */
 static int on_request(h2o_handler_t *self, h2o_req_t *req)
 {
 	static h2o_generator_t generator;
@@ -78,6 +81,10 @@ static int on_request(h2o_handler_t *self, h2o_req_t *req)
 
 	(void)self;
 	body.len = (size_t)sprintf(text, "%x %.*s", (unsigned)req->version, (int)req->path.len, req->path.base);
+	if (req->path.len == 6 && memcmp(req->path.base, "/large", 6) == 0) {
+		body = (h2o_iovec_t){h2o_mem_alloc_pool(&req->pool, LARGE_BYTES), LARGE_BYTES};
+		memset(body.base, 'L', LARGE_BYTES);
+	}
 	req->res.status = 200;
 	req->res.content_length = body.len;
 	h2o_start_response(req, &generator);
@@ -290,6 +297,46 @@ LOOP_TEST(calls_among_many_are_cancelled)
 	return 0;
 }
 
+/* Read to its end, which the other calls do not wait for. Returns how many bytes there were. */
+static int64_t read_stream(const char *target, char *beginning, size_t room)
+{
+	struct http_request request = {.method = "GET", .target = target, .streamed = true};
+	struct http_response r;
+	struct error e;
+	const void *p;
+	int64_t n, sum = 0;
+
+	ck_assert_int_eq(http_request(f.engine, &request, &r, deadline_in_ms(30000), &e), 0);
+	for (int i = 0; (n = http_stream_read(r.stream, &p, deadline_in_ms(30000), &e)) > 0; i++) {
+		if (i == 0)
+			snprintf(beginning, room, "%.*s", (int)n, (const char *)p);
+		if (i % 8 == 0)
+			ck_assert_str_eq(ask("/a"), "200 200 /a");
+		sum += n;
+	}
+	ck_assert_int_eq(n, 0);
+	http_response_done(&r);
+	return sum;
+}
+
+/* A slow reader on a connection that others share would hold them up: streams have their own. */
+LOOP_TEST(streams_are_apart)
+{
+	char beginning[16];
+
+	server_start("good", true);
+	open_engine("127.0.0.1", "ours.pem");
+	for (int i = 0; i < 3; i++) {
+		ck_assert_int_eq(read_stream("/s", beginning, sizeof(beginning)), 6);
+		ck_assert_str_eq(beginning, "101 /s");
+		ck_assert_int_eq(read_stream("/large", beginning, sizeof(beginning)), LARGE_BYTES);
+		many_at_once();
+	}
+	close_engine();
+	server_stop();
+	return 0;
+}
+
 /* A server without HTTP/2: the calls that waited for the first connection get their own. */
 LOOP_TEST(http1_over_tls)
 {
@@ -314,6 +361,7 @@ int main(void)
 	tcase_add_test(c, certificates_are_verified);
 	tcase_add_test(c, one_connection_carries_many);
 	tcase_add_test(c, calls_among_many_are_cancelled);
+	tcase_add_test(c, streams_are_apart);
 	tcase_add_test(c, http1_over_tls);
 	int failed = run_suite(s);
 	run_shell("rm -r \"$0\"");
