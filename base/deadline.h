@@ -18,14 +18,19 @@ static inline int64_t monotonic_us(void)
 	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
+/* What lies beyond the end of time is DEADLINE_NEVER. */
 static inline deadline_t deadline_in_us(int64_t us)
 {
-	return (deadline_t){monotonic_us() + us};
+	int64_t at;
+	return __builtin_add_overflow(monotonic_us(), us, &at) ? DEADLINE_NEVER : (deadline_t){at};
 }
 
 static inline deadline_t deadline_in_ms(int64_t ms)
 {
-	return deadline_in_us(ms * 1000);
+	int64_t us;
+	if (__builtin_mul_overflow(ms, INT64_C(1000), &us))
+		return ms < 0 ? (deadline_t){0} : DEADLINE_NEVER;
+	return deadline_in_us(us);
 }
 
 static inline deadline_t deadline_min(deadline_t a, deadline_t b)

@@ -38,7 +38,7 @@ struct exchange_private {
 	struct buf body;      /* of the reply, or, streamed, the piece of it that h2o has; until it was sent */
 	struct buf pending;   /* streamed: what follows that piece; exchange_stream_put's */
 	uint64_t unwritten;   /* bytes of a streamed reply that are to come */
-	struct list writers;  /* the task, while it waits for h2o to send the piece before */
+	struct list writers;  /* tasks that wait for h2o to send the piece before */
 	const char *step;     /* for the log */
 	int64_t began_us;
 	size_t sent_bytes; /* of the body, to the kernel */
@@ -427,12 +427,17 @@ void exchanges_cancel(struct exchanges *all)
 
 /* --- the reply --- */
 
+static void wake_writers(struct exchange_private *p, int result)
+{
+	list_for_each_safe (node, &p->writers)
+		task_wake(container_of(node, struct waiter, link), result);
+}
+
 static void piece_sent(struct exchange_private *p)
 {
 	p->sent_bytes += p->in_flight;
 	p->in_flight = 0;
-	list_for_each_safe (node, &p->writers)
-		task_wake(container_of(node, struct waiter, link), 0);
+	wake_writers(p, 0);
 }
 
 static void send_next(struct exchange_private *p);
@@ -599,15 +604,24 @@ int exchange_stream_begin(struct exchange *x, struct reply *r, uint64_t length)
 	return 1;
 }
 
-/* Suspends until what is in flight was sent: the connection has a deadline for that, and its end cancels the task. */
+/* May more be written? -ECANCELED, also to a writer that is shielded, or is another task than the one that the end of
+ * the connection has cancelled: there is nobody to write to. */
+static int check_reader(const struct exchange_private *p)
+{
+	return p->streaming && p->sent ? -ECANCELED : task_check();
+}
+
+/* Suspends until what is in flight was sent: the connection has a deadline for that, and its end wakes the writers. */
 static int await_sent(struct exchange_private *p)
 {
-	int r = task_check();
+	int r = check_reader(p);
 	if (r == 0 && p->in_flight) {
 		struct waiter w;
 		waiter_init(&w, NULL, "its reply to be sent");
 		list_append(&p->writers, &w.link);
 		r = task_suspend(&w, DEADLINE_NEVER);
+		if (r == 0)
+			r = check_reader(p);
 	}
 	return r;
 }
@@ -634,7 +648,7 @@ int exchange_stream_write(struct exchange *x, struct buf *b)
 int exchange_stream_put(struct exchange *x, const void *data, size_t len)
 {
 	struct exchange_private *p = private_of(x);
-	int r = task_check();
+	int r = check_reader(p);
 	while (r == 0 && p->in_flight && p->pending.len >= PENDING)
 		r = await_sent(p);
 	if (r < 0)
@@ -647,10 +661,17 @@ int exchange_stream_put(struct exchange *x, const void *data, size_t len)
 	return 0;
 }
 
+void exchange_stream_unwanted(struct exchange *x)
+{
+	struct exchange_private *p = private_of(x);
+	if (p->task)
+		task_cancel(p->task);
+}
+
 int exchange_stream_end(struct exchange *x)
 {
 	struct exchange_private *p = private_of(x);
-	int r = task_check();
+	int r = check_reader(p);
 	while (r == 0 && p->in_flight)
 		r = await_sent(p);
 	if (r < 0 || !p->streaming)
@@ -707,6 +728,7 @@ void exchange_sent(struct exchange *x, bool whole)
 		exchange_left(x);
 	if (p->in_flight && whole)
 		piece_sent(p);
+	wake_writers(p, -ECANCELED);
 	if (p->streaming && p->task)
 		task_cancel(p->task);
 	if (!whole && !p->complete && !p->left && !x->error.errnum)

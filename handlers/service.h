@@ -12,8 +12,8 @@
 struct app;
 struct service;
 
-/* Compile every endpoint of c and load its modules; every mistake goes to d. No network. Returns NULL where d->errors is not 0. c must
- * outlive the app. */
+/* Compile every endpoint of c and load its modules; every mistake goes to d. No network. Returns NULL where d->errors
+ * is not 0. c must outlive the app. */
 struct app *app_compile(const struct config *c, struct diagnostics *d);
 /* Make the sources, for that many workers. Returns 0 or -errno with e filled. */
 int app_open(struct app *a, struct executor *ex, unsigned workers, struct error *e) must_check;
@@ -24,8 +24,8 @@ int app_check(struct app *a, struct executor *ex, struct diagnostics *d) must_ch
 /* All services are closed. NULL is allowed. */
 void app_free(struct app *a);
 
-/* Suspends: in a task. Starts connecting, which is not waited for, then the modules, which are. Returns 0 or -errno with
- * e filled. */
+/* Suspends: in a task. Starts connecting, which is not waited for, then the modules, which are. Returns 0 or -errno
+ * with e filled. */
 int service_open(struct service **out, struct app *a, unsigned worker, struct error *e) must_check;
 /* Suspends: in a task, after the last request has ended. Ends background tasks, stops the modules, closes all
  * connections. */

@@ -24,12 +24,14 @@
  * it is lost over a suspension. What computes for long or blocks belongs on the executor (gd_run_blocking).
  *
  * WORKERS. The daemon has one thread a worker, and a module is loaded once: a static variable is shared by all of them
- * (and then needs a lock), a `static _Thread_local` one is a worker's own.
+ * (and then needs a lock), a `static _Thread_local` one is a worker's own. Tasks, gathers, semaphores, queues and their
+ * like belong to the worker that made them: to the others they are refused (-EPERM, said in the log).
  *
  * SCOPES own everything that these functions make: values, tasks, gathers, semaphores, queues, cursors, files. A request
  * is a scope, a run of a background task is one, a module's start is one that lives as long as its worker; gd_scope_begin
  * opens a smaller one. Nothing is ever freed by hand: at the end of a scope its tasks are cancelled and awaited, its
- * cursors and transactions closed, its memory given back. So no task outlives its request.
+ * cursors and transactions closed, its memory given back. So no task outlives its request. What was made in a scope must
+ * not be used after its end, which nobody can check; a task that waits for it at that moment is told -ECANCELED.
  *
  * ERRORS. Functions return 0 or more, or -errno. Those that bring values return a gd_value that may be a failure: it
  * passes through whatever is made of it, and gd_failed asks for it. A handler that returns a failure without having
@@ -39,7 +41,9 @@
  * -ECANCELED or -ETIMEDOUT from then on; the handler cleans up and returns. Nothing is unwound behind its back.
  *
  * Functions are called in a task of gatherd's unless they say "Any thread."; elsewhere they return -EPERM, NULL or a
- * failure, and say so in the log. NULL for a value, or what failed, is answered with a failure, not with a crash. */
+ * failure, and say so in the log. NULL for a value, or what failed, is answered with a failure, not with a crash. Beyond
+ * help are a module that leaves a function of gatherd's by longjmp, ends a thread of gatherd's (pthread_exit), or forks
+ * and goes on in the child; exit() ends the daemon with 70. */
 #ifndef GATHERD_H
 #define GATHERD_H
 
@@ -90,7 +94,7 @@ GD_PUBLIC gd_deadline gd_in_ms(int64_t ms);
  * worker counts from 0. */
 GD_PUBLIC int gd_module_start(unsigned worker, unsigned workers);
 /* Called in a task on each worker that was started, after its last request and its background tasks have ended: the place
- * to join threads of the module's own. */
+ * to join threads of the module's own. May suspend, for 5 s in all. */
 GD_PUBLIC void gd_module_stop(unsigned worker, unsigned workers);
 
 /* --- tasks --- */
@@ -122,7 +126,8 @@ GD_PUBLIC int gd_yield(void);
  * earlier one wins. */
 GD_PUBLIC gd_deadline gd_deadline_push(gd_deadline by) GD_MUST_CHECK;
 GD_PUBLIC void gd_deadline_pop(gd_deadline before);
-/* Between the two neither cancellation nor earlier deadlines reach the calling task; `by` bounds it instead. They nest. */
+/* Between the two neither cancellation nor earlier deadlines reach the calling task; `by` bounds it instead. They nest; an
+ * end without its beginning, or by another task, does nothing (said in the log). */
 typedef struct {
 	int64_t private_[4];
 } gd_shield;
@@ -139,10 +144,11 @@ GD_PUBLIC int gd_local_set(gd_local *key, void *value);
 GD_PUBLIC void *gd_local_get(const gd_local *key);
 
 /* A scope within the current one, for loops that would gather memory. gd_scope_end suspends (shielded): it cancels and
- * awaits the tasks of s and gives back everything that was made since. Pairs nest within one task. */
+ * awaits the tasks of s and gives back everything that was made since. Pairs nest within one task; another one can't end
+ * s (said in the log). */
 GD_PUBLIC gd_scope *gd_scope_begin(void);
 GD_PUBLIC void gd_scope_end(gd_scope *s);
-/* size bytes, zeroed, that live as long as the current scope. Never NULL. */
+/* size bytes, zeroed, that live as long as the current scope. Never NULL in a task: without memory the daemon ends. */
 GD_PUBLIC void *gd_alloc(size_t size);
 /* printf into memory of the current scope. */
 GD_PUBLIC char *gd_format(const char *format, ...) GD_PRINTF(1, 2);
@@ -154,7 +160,8 @@ typedef enum { GD_FAIL_FAST, GD_ALL } gd_gather_mode;
 
 /* Results are kept in the order in which the children were added, whatever order they end in. One task owns a gather. */
 GD_PUBLIC gd_gather *gd_gather_new(gd_gather_mode mode);
-/* Start fn(arg) as a child. Returns its index (0, 1, …), -EAGAIN (no stack), or -ECANCELED (after a failure). */
+/* Start fn(arg) as a child; added in a scope within the gather's, it ends with that. Returns its index (0, 1, …), -EAGAIN
+ * (no stack), or -ECANCELED (after a failure). */
 GD_PUBLIC int gd_gather_add(gd_gather *g, const char *name, gd_task_fn *fn, void *arg);
 /* Suspends until all children have ended. Returns 0, the first failure (GD_FAIL_FAST; the rest have ended, too),
  * -ETIMEDOUT or -ECANCELED. */
@@ -184,6 +191,7 @@ GD_PUBLIC int gd_acquire(gd_semaphore *s, gd_deadline by) GD_MUST_CHECK;
 /* Returns 0, or -EPERM: it was not acquired. */
 GD_PUBLIC int gd_release(gd_semaphore *s);
 
+/* A task that ends with the lock held leaves it locked. */
 typedef struct gd_mutex gd_mutex;
 GD_PUBLIC gd_mutex *gd_mutex_new(void);
 /* -EDEADLK: the caller holds it. */
@@ -232,7 +240,7 @@ GD_PUBLIC void gd_future_resolve(gd_future *f, int result);
 GD_PUBLIC bool gd_future_done(const gd_future *f);
 GD_PUBLIC int gd_future_await(gd_future *f, gd_deadline by) GD_MUST_CHECK;
 /* The right to resolve f from another thread; it may outlive f and its scope. Once made it must be resolved: the worker
- * waits for it when it ends. */
+ * waits for it when it ends, for 5 s (then it says so in the log, and resolving it does nothing). */
 typedef struct gd_promise gd_promise;
 GD_PUBLIC gd_promise *gd_future_promise(gd_future *f);
 /* Any thread. Exactly once; p is gone then. */
@@ -251,14 +259,15 @@ GD_PUBLIC int gd_run_blocking_until(int (*fn)(void *arg), void *arg, void (*drop
 
 /* A task that runs fn(arg) after that time, unless it is cancelled before (call_later). */
 GD_PUBLIC gd_task *gd_call_later(const char *name, int64_t ms, gd_task_fn *fn, void *arg);
-/* Ticks on a fixed schedule, without drift. */
+/* Ticks on a fixed schedule, without drift. NULL: period_ms is not above 0. */
 typedef struct gd_ticker gd_ticker;
 GD_PUBLIC gd_ticker *gd_ticker_new(int64_t period_ms);
 /* Suspends until the next tick. Returns how many were missed before it, -ETIMEDOUT or -ECANCELED. */
 GD_PUBLIC int gd_ticker_wait(gd_ticker *t, gd_deadline by) GD_MUST_CHECK;
 
 enum { GD_READABLE = 1, GD_WRITABLE = 2 };
-/* Suspends until the descriptor is ready (add_reader, add_writer). Returns which of `events`, above 0, or -errno. */
+/* Suspends until the descriptor is ready (add_reader, add_writer). Returns which of `events`, above 0, or -errno;
+ * -EEXIST: another task awaits it. A descriptor is not closed while one does. */
 GD_PUBLIC int gd_await_fd(int fd, int events, gd_deadline by) GD_MUST_CHECK;
 
 /* Run fn(arg) as a task of this worker, apart from any request, each run in a scope of its own. One that fails is started
@@ -398,10 +407,44 @@ typedef struct gd_cursor gd_cursor;
  * shows in gd_next. */
 GD_PUBLIC gd_cursor *gd_pg_stream(const char *source, const char *sql, gd_value *args);
 GD_PUBLIC gd_cursor *gd_tx_stream(gd_pg *tx, const char *sql, gd_value *args);
-/* Suspends. The next one, valid until the next call; NULL: there are no more. A failure is the last one. */
+/* Suspends. The next one, valid until the next call; NULL: there are no more. A failure is the last one, but for
+ * -ETIMEDOUT of gd_pg_listen and gd_mongo_watch. */
 GD_PUBLIC gd_value *gd_next(gd_cursor *c);
 /* Suspends (shielded). Before its end, too; else the scope's end does it. */
 GD_PUBLIC void gd_close(gd_cursor *c);
+
+/* Suspends until the server listens: what is sent to the channel from then on comes from gd_next as {channel, payload,
+ * pid}, however many listen; one connection of the worker's pool serves all of them (pool.size must be above the number
+ * of workers). channel is the exact name: SQL's NOTIFY folds one without quotes to lower case, pg_notify() does not.
+ * gd_next waits for as long as the task's deadline allows, and may be called again after -ETIMEDOUT (but one that began
+ * when its time was over is the last). It fails, and the handler listens again, where notifications may have been missed: the connection broke (-EPIPE), or 1024 of them, or
+ * 4 MiB, were not read in time (-ENOBUFS). Through a pooler only where that keeps sessions: in pgbouncer's transaction
+ * mode notifications get lost. Never NULL. */
+GD_PUBLIC gd_cursor *gd_pg_listen(const char *source, const char *channel);
+/* Null. payload: text, or a document or list as JSON, of less than 8000 bytes; NULL: none. Within a transaction:
+ * gd_tx_execute(tx, "select pg_notify($1, $2)", …), which is heard when it is committed. */
+GD_PUBLIC gd_value *gd_pg_notify(gd_gather *g, const char *source, const char *channel, gd_value *payload);
+
+/* Rows in bulk: sql is COPY … FROM STDIN or COPY … TO STDOUT, in any format; never from or to files of the server. */
+typedef struct gd_copying gd_copying;
+/* Suspends. On a connection of its own, in a transaction of its own: all of it is stored by gd_copy_end, or nothing. TO
+ * STDOUT only reads. Never NULL: a failure shows in each call. One task at a time (-EBUSY). What bounds it is the task's
+ * deadline; the source's timeout holds for each wait. */
+GD_PUBLIC gd_copying *gd_pg_copy(const char *source, const char *sql);
+/* Within tx, in which nothing else runs before gd_copy_end (-EBUSY). One that fails, or is given up, makes tx fail. */
+GD_PUBLIC gd_copying *gd_tx_copy(gd_pg *tx, const char *sql);
+/* Suspend while the server is slower. Return 0 or -errno, after which nothing is stored. What the server has against the
+ * data may show only in gd_copy_end. gd_copy_write: bytes as they are, rows cut anywhere. gd_copy_row: a list, for a
+ * statement without options; null is \N, lists are arrays, documents JSON (a list for a JSON column: gd_to_json). */
+GD_PUBLIC int gd_copy_write(gd_copying *c, const void *p, size_t len) GD_MUST_CHECK;
+GD_PUBLIC int gd_copy_row(gd_copying *c, gd_value *list) GD_MUST_CHECK;
+/* Suspends. Returns how many bytes *p has (a row, or the header), valid until the next call; 0 at the end; or -errno. */
+GD_PUBLIC int64_t gd_copy_read(gd_copying *c, const void **p) GD_MUST_CHECK;
+/* Suspends. How many rows were copied; what was not read is dropped. Failed: nothing was stored (the error's text has the
+ * line); -EIO with a connection that broke at COMMIT: it may or may not have happened. */
+GD_PUBLIC gd_value *gd_copy_end(gd_copying *c);
+/* Suspends (shielded). Give it up: nothing is stored. The scope's end does it where there was no gd_copy_end. */
+GD_PUBLIC void gd_copy_close(gd_copying *c);
 
 /* MongoDB. options is a document, or NULL: { projection, sort, limit, skip, batch_size, allow_disk_use } of find;
  * { limit, skip } of count (limit 0: none); { batch_size, allow_disk_use } of aggregate; { upsert, array_filters } of
@@ -454,30 +497,76 @@ GD_PUBLIC gd_cursor *gd_mongo_find_stream(const char *source, const char *collec
 					  gd_value *options);
 GD_PUBLIC gd_cursor *gd_mongo_aggregate_stream(const char *source, const char *collection, gd_value *pipeline,
 					       gd_value *options);
+/* Suspends. What happens to a collection (NULL: to all of the database) from now on, for gd_next, which waits for as long
+ * as the task's deadline allows: MongoDB's change events, behind the stages of pipeline (NULL: none). A connection is
+ * taken until it is closed. Where that breaks, or its server steps down, the stream goes on behind the last event that
+ * was handed out: none is lost, and none comes twice. It ends where the collection is dropped. Replica sets and sharded
+ * clusters only. options: { full_document: "updateLookup", full_document_before_change, resume_after, start_after,
+ * batch_size }; resume_after is the _id of the event to go on behind. */
+GD_PUBLIC gd_cursor *gd_mongo_watch(const char *source, const char *collection, gd_value *pipeline, gd_value *options);
 
-/* HTTP, below the source's URL. path is percent-encoded and begins with "/"; gd_http_path encodes. */
 typedef struct {
-	const char *method; /* NULL: GET */
-	const char *path;
+	unsigned attempts; /* in all, where it fails with what may be gone the next time (conflicts with others, a
+			      connection that broke before the commit): fn runs again from its beginning; 0: 1 */
+	bool snapshot;     /* all that it reads is of the same moment; false: as the URL's readConcernLevel has it */
+} gd_mongo_options;
+/* Suspends. fn in a transaction of a replica set or sharded cluster: committed where it returns 0 or more, else aborted
+ * (also when it was cancelled). What the calling task itself asks of this source with g NULL meanwhile, cursors included,
+ * is part of it; calls in a gather, other tasks, gd_mongo_watch and other sources are not. A call that fails, but for
+ * its arguments, makes the transaction fail: what follows fails with the same at once. Cursors end with it. Returns what
+ * fn returned, or the failure: -EBUSY: the task has one on this source already; -EOPNOTSUPP: the server has none; -EIO
+ * with a commit whose answer did not come, also when it was asked again: it may or may not have happened. options NULL:
+ * once. */
+GD_PUBLIC int gd_mongo_transaction(const char *source, const gd_mongo_options *options, int (*fn)(void *arg), void *arg);
+
+/* GridFS: files in MongoDB, in chunks of 255 KiB. bucket NULL: "fs". BUCKET.files has a document for each: { _id, length,
+ * chunkSize, uploadDate, filename, metadata }, for gd_mongo_find. */
+typedef struct gd_gridfs gd_gridfs;
+/* Suspends. A new file. metadata: a document, or NULL. Never NULL: a failure shows in each call. Nobody sees the file
+ * before gd_gridfs_finish; the scope's end removes what was stored of one that was not finished. */
+GD_PUBLIC gd_gridfs *gd_gridfs_create(const char *source, const char *bucket, const char *filename, gd_value *metadata);
+/* Suspends where a chunk is full. At the file's end. Returns 0 or -errno, after which the file is not to be had. */
+GD_PUBLIC int gd_gridfs_write(gd_gridfs *f, const void *p, size_t len) GD_MUST_CHECK;
+/* Suspends. {_id, length}. */
+GD_PUBLIC gd_value *gd_gridfs_finish(gd_gridfs *f);
+/* Suspends. The bytes of the file, chunk by chunk, for gd_next. A failure: there is none of that _id (404), or a chunk is
+ * missing or not of its length. A connection is taken until the last of them have come. */
+GD_PUBLIC gd_cursor *gd_gridfs_read(const char *source, const char *bucket, gd_value *id);
+/* {deleted_count}: 0 where there was none. */
+GD_PUBLIC gd_value *gd_gridfs_delete(gd_gather *g, const char *source, const char *bucket, gd_value *id);
+
+/* HTTP, below the source's URL. path is percent-encoded, begins with "/" and has no segment "." or ".."; gd_http_path
+ * encodes. The source's headers, retries (of what may be sent twice) and breaker hold, as for steps. */
+typedef struct {
+	const char *method; /* in capitals; NULL: GET */
+	const char *path;   /* it may have a query, too */
 	gd_value *query;   /* a document; a list is its name repeated; null is left out; NULL: none */
-	gd_value *headers; /* a document of texts; NULL: none beside the source's own */
+	gd_value *headers; /* a document of texts, which win over the source's own; an empty one is left out; NULL: none */
 	gd_value *body;    /* text and bytes as they are, everything else as JSON; NULL: none */
 } gd_http_request;
 /* The JSON of the answer; a status that is none of success fails. */
 GD_PUBLIC gd_value *gd_http_get(gd_gather *g, const char *source, const char *path);
-/* {status, headers, body}, whatever the status: body is JSON where its type says so, else text, else bytes. */
+/* {status, headers, body}, whatever the status: names of headers in lower case, several of one name joined by ", " (but
+ * set-cookie is a list); body is JSON where its type says so, else text, else bytes, and null where there is none. */
 GD_PUBLIC gd_value *gd_http(gd_gather *g, const char *source, const gd_http_request *request);
-/* printf with each %s percent-encoded for a segment of a path: gd_http_path("/users/%s", name). */
+/* printf with each %s percent-encoded for a segment of a path: gd_http_path("/users/%s", name). Beside it integers (%d
+ * %u %ld %lu %lld %llu %zu %zd). NULL: a segment would be empty, "." or "..", a text is NULL, or the format has more. */
 GD_PUBLIC char *gd_http_path(const char *format, ...) GD_PRINTF(1, 2);
-/* An answer whose body is read piece by piece. Suspends until its headers are there. Never NULL. */
+/* An answer whose body is read piece by piece, with a few of them in memory: the service waits for a slow reader. It may
+ * be larger than the source's max_size; the source's timeout holds for the headers, and for each piece. Over HTTP/1;
+ * with https on a connection of its own. Suspends until its headers are there. Never NULL. */
 typedef struct gd_http_stream gd_http_stream;
 GD_PUBLIC gd_http_stream *gd_http_open(const char *source, const gd_http_request *request);
 GD_PUBLIC gd_value *gd_http_stream_head(gd_http_stream *s); /* {status, headers}, or a failure */
-/* Suspends. Returns how many bytes *p has, valid until the next call; 0 at the end; or -errno. */
+/* Suspends. Returns how many bytes *p has, valid until the next call, decompressed; 0 at the end; or -errno, also where
+ * the body breaks off (-EPIPE). One task at a time. */
 GD_PUBLIC int64_t gd_http_stream_read(gd_http_stream *s, const void **p);
+/* Before the end the connection is given up. */
 GD_PUBLIC void gd_http_stream_close(gd_http_stream *s);
 
-/* Files, below the source's folder, through no link. */
+/* Files, below the source's folder, through no link; what is no regular file there is not found (-ENOENT or the like,
+ * 404). To write the source needs `write: true` (else -EPERM), and no file becomes larger than its max_size (-EFBIG).
+ * content: text and bytes as they are, everything else as JSON with a line break. */
 GD_PUBLIC gd_value *gd_file_read(gd_gather *g, const char *source, const char *path);  /* text, or bytes */
 GD_PUBLIC gd_value *gd_file_stat(gd_gather *g, const char *source, const char *path);  /* {name, size, modified, type} */
 GD_PUBLIC gd_value *gd_file_list(gd_gather *g, const char *source, const char *path);  /* of a folder, the same */
@@ -486,9 +575,12 @@ GD_PUBLIC gd_value *gd_file_append(gd_gather *g, const char *source, const char 
 GD_PUBLIC gd_value *gd_file_remove(gd_gather *g, const char *source, const char *path);
 typedef struct gd_file gd_file;
 typedef enum { GD_OPEN_READ, GD_OPEN_WRITE, GD_OPEN_READ_WRITE, GD_OPEN_APPEND } gd_open_mode;
-/* Suspends. Never NULL: a failure shows in each call. GD_OPEN_WRITE makes an empty file of it. */
+/* Suspends. Never NULL: a failure shows in each call. GD_OPEN_WRITE makes an empty file of it, GD_OPEN_APPEND makes one
+ * where there is none; the others open one that is there. One task at a time (-EBUSY); a call that is cancelled or too
+ * late closes it (-EBADF from then on). */
 GD_PUBLIC gd_file *gd_file_open(const char *source, const char *path, gd_open_mode mode);
-/* Suspend. Return how many bytes (0: the end), or -errno. The position moves on. */
+/* Suspend. Return how many bytes: less than len at the end only, which is 0; all of them where they are written; or
+ * -errno. The position moves on. */
 GD_PUBLIC int64_t gd_file_pull(gd_file *f, void *p, size_t len);
 GD_PUBLIC int64_t gd_file_push(gd_file *f, const void *p, size_t len);
 /* Where the next one begins: whence is SEEK_SET, SEEK_CUR or SEEK_END. Suspends with SEEK_END. Returns the position. */
@@ -496,7 +588,10 @@ GD_PUBLIC int64_t gd_file_seek(gd_file *f, int64_t offset, int whence);
 /* Suspends. With its data safe on the disk where `sync`. */
 GD_PUBLIC int gd_file_close(gd_file *f, bool sync);
 
-/* --- requests --- */
+/* --- requests ---
+ *
+ * req is used by the tasks of its own handler; others, and those of a later request, get -EPERM, NULL or a failure, which
+ * is said in the log. Headers and the body are asked for before the reply is begun: what was looked at then stays. */
 
 /* A declared parameter, typed and checked; one that was not given: its default or null. Failed: none was declared so. */
 GD_PUBLIC gd_value *gd_param(gd_request *req, const char *name);
@@ -529,7 +624,9 @@ GD_PUBLIC int gd_reply_redirect(gd_request *req, int status, const char *locatio
 GD_PUBLIC int gd_reply_file(gd_request *req, const char *source, const char *path);
 /* problem+json for -errno, as if the handler had returned it. Returns r. */
 GD_PUBLIC int gd_reply_error(gd_request *req, int r);
-/* A reply whose length is not known: begin, write, end. The request's deadline does not hold from here on. */
+/* A reply whose length is not known: begin, write, end, in the handler's own task. The request's deadline does not hold
+ * from here on, but for tasks that were spawned before, and within a gd_deadline_push. Where there is no body to be
+ * written (HEAD, 204, 304) the first write is answered as if the client had left: -ECANCELED, from then on everywhere. */
 GD_PUBLIC int gd_stream_begin(gd_request *req, int status, const char *content_type);
 /* Suspends while the client is slower than the handler: what is written before was sent. Returns 0 or -ECANCELED (it left). */
 GD_PUBLIC int gd_stream_write(gd_request *req, const void *p, size_t len) GD_MUST_CHECK;

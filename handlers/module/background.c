@@ -17,6 +17,7 @@ enum {
 	LONGEST_PAUSE_MS = 30000,
 	LONG_RUN_MS = 60000,      /* a run that lasted so long begins the pauses anew */
 	START_TIMEOUT_MS = 60000, /* of one gd_module_start */
+	STOP_TIMEOUT_MS = 5000,   /* of one gd_module_stop */
 };
 
 /* A module on a worker. */
@@ -49,8 +50,11 @@ struct background_task {
 static int run_once(const struct background_task *b, struct error *e)
 {
 	struct gd_scope s;
+	struct shield before;
+	shield_note(&before);
 	scope_open(&s, b->run->env, NULL, NULL);
 	int r = b->fn(b->arg);
+	task_unshield(&before);
 	if (r < 0)
 		scope_error(&s, r, e);
 	scope_close(&s);
@@ -129,7 +133,7 @@ int gd_background(const char *name, gd_task_fn *fn, void *arg)
 
 int gd_every(const char *name, int64_t period_ms, gd_task_fn *fn, void *arg)
 {
-	if (!fn || period_ms <= 0 || period_ms > INT64_MAX / 1000)
+	if (!fn || period_ms <= 0 || period_ms > PERIOD_MS_MAX)
 		return -EINVAL;
 	return add(__func__, name, period_ms * 1000, fn, arg);
 }
@@ -191,6 +195,7 @@ int background_start(const struct modules *m, struct module_env *env, struct err
 static void end_tasks(struct module_run *run)
 {
 	struct list *node;
+	run->scope.start = false; /* whoever cleans up begins no other */
 	list_for_each (at, &run->tasks)
 		task_cancel(container_of(at, struct background_task, link)->task);
 	while ((node = list_shift(&run->tasks))) {
@@ -198,6 +203,16 @@ static void end_tasks(struct module_run *run)
 		if (task_await(&b->task, DEADLINE_NEVER) < 0)
 			log_line(LOG_LINE_ERROR, "a background task can't be awaited", "name=\"%s\"", b->name);
 	}
+}
+
+/* Suspends. What it waits for has an end. */
+static void stop_module(const struct module_run *run)
+{
+	struct shield before, bounded;
+	shield_note(&before);
+	task_shield(&bounded, deadline_in_ms(STOP_TIMEOUT_MS));
+	run->module->stop(run->env->worker, run->env->workers);
+	task_unshield(&before);
 }
 
 void background_stop(struct module_env *env)
@@ -215,9 +230,10 @@ void background_stop(struct module_env *env)
 			continue;
 		scope_enter(&run->scope);
 		if (run->started && run->module->stop)
-			run->module->stop(env->worker, env->workers);
+			stop_module(run);
 		scope_close(&run->scope);
 	}
+	promises_end();
 	task_unshield(&s);
 	env->background = NULL;
 	free(b->runs);

@@ -94,7 +94,7 @@ int gd_await_fd(int fd, int events, gd_deadline by)
 	uint32_t wanted = (events & GD_READABLE ? EPOLLIN | EPOLLRDHUP : 0) | (events & GD_WRITABLE ? EPOLLOUT : 0);
 	int r = await_fd(fd, wanted, deadline_of(by));
 	if (r < 0)
-		return r;
+		return turn_over(r);
 	/* Broken or hung up: whatever is tried next will tell. */
 	if (r & (EPOLLERR | EPOLLHUP))
 		return events;

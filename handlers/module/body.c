@@ -24,7 +24,7 @@ static struct span body_of(gd_request *req)
 const void *gd_body(gd_request *req, size_t *len)
 {
 	struct span body = {"", 0};
-	if (scope_here(__func__) && req && body_of(req).base)
+	if (request_check(req, __func__) == 0 && body_of(req).base)
 		body = req->body;
 	if (len)
 		*len = body.len;
@@ -33,11 +33,12 @@ const void *gd_body(gd_request *req, size_t *len)
 
 gd_value *gd_body_json(gd_request *req)
 {
-	struct gd_scope *s = scope_here(__func__);
+	int r = request_check(req, __func__);
+	struct gd_scope *s = scope_try();
 	if (!s)
 		return value_outside();
-	if (!req)
-		return value_fail(s, -EINVAL, 500, NULL, "gd_body_json: NULL");
+	if (r < 0)
+		return value_fail(s, r, 500, NULL, "gd_body_json: not the request of this task");
 	if (body_of(req).len == 0)
 		return value_fail(s, -EINVAL, 400, "There is no body.", "gd_body_json: there is no body");
 	if (!is_json_type(req->content_type))
@@ -112,16 +113,16 @@ static struct value form_value(struct arena *a, const struct form *f)
 
 gd_value *gd_body_form(gd_request *req)
 {
-	struct gd_scope *s = scope_here(__func__);
+	int r = request_check(req, __func__);
+	struct gd_scope *s = scope_try();
 	if (!s)
 		return value_outside();
-	if (!req)
-		return value_fail(s, -EINVAL, 500, NULL, "gd_body_form: NULL");
+	if (r < 0)
+		return value_fail(s, r, 500, NULL, "gd_body_form: not the request of this task");
 	struct span body = body_of(req);
 	struct form form;
 	const char *why;
-	int r = form_parse(&form, s->arena, req->content_type, (struct span){body.base ? body.base : "", body.len},
-			   &why);
+	r = form_parse(&form, s->arena, req->content_type, (struct span){body.base ? body.base : "", body.len}, &why);
 	if (r == -EMEDIUMTYPE)
 		return value_fail(s, r, 415, "The body must be a form.",
 				  "gd_body_form: the body's Content-Type is that of no form");

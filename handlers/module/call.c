@@ -97,10 +97,11 @@ void call_release(struct call *c)
 static int run_call(void *arg)
 {
 	struct call *c = arg;
-	int r = call_acquire(c);
+	int r = c->permitted ? 0 : call_acquire(c);
 	if (r == 0) {
 		r = c->run(c);
-		call_release(c);
+		if (!c->permitted)
+			call_release(c);
 	}
 	settle(c, r);
 	return r;

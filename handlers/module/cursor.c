@@ -17,7 +17,11 @@ static void end_cursor(struct thing *t)
 
 static void end_forgotten(struct thing *t)
 {
-	if (container_of(t, struct gd_cursor, thing)->ops)
+	const struct gd_cursor *c = container_of(t, struct gd_cursor, thing);
+	while (c->reading && task_sleep_ms(1) == 0) {
+		/* A task of a scope around this one reads; the source's timeout bounds that. */
+	}
+	if (c->ops)
 		hold_left_open("cursor");
 	end_cursor(t);
 }
@@ -69,11 +73,18 @@ gd_value *gd_next(gd_cursor *c)
 	if (c->reading)
 		return value_fail(c->scope, -EBUSY, 500, NULL, "gd_next: another task reads this cursor");
 	arena_reset(&c->row);
+	bool in_time = task_check() == 0;
 	c->reading = true;
 	int r = c->ops->next(c, &v, &c->error);
 	c->reading = false;
 	if (r > 0) {
 		c->current = (struct gd_value){.v = v, .scope = c->scope, .state = VALUE_READY, .fleeting = &c->row};
+		return &c->current;
+	}
+	/* Who has no time left is not asked again: a loop that does not look at failures ends. */
+	if (r == -ETIMEDOUT && in_time && c->ops && c->ops->resumes) {
+		c->current = *value_failed(c->scope, &c->error);
+		c->error.errnum = 0;
 		return &c->current;
 	}
 	if (c->ops)

@@ -25,8 +25,11 @@ static int answer(struct call *call)
 			     file_reply_ahead(x, &c->conditions), &call->error);
 	if (r < 0)
 		return r;
-	c->req->replied = true;
-	c->req->reply.status = 200;
+	r = request_reply(c->req, 200, "gd_reply_file"); /* another task may have replied meanwhile */
+	if (r < 0) {
+		file_close(c->file);
+		return r;
+	}
 	r = file_reply_send(x, &c->conditions, &c->file, &c->info, &c->req->reply);
 	file_close(c->file);
 	if (r < 0)
@@ -38,8 +41,9 @@ static int answer(struct call *call)
 int gd_reply_file(gd_request *req, const char *source, const char *path)
 {
 	gd_value *failed;
-	if (!req || !path)
-		return -EINVAL;
+	int r = request_check(req, __func__);
+	if (r < 0 || !path)
+		return r < 0 ? r : -EINVAL;
 	if (req->replied)
 		return request_reply(req, 200, __func__); /* says so in the log */
 	struct file_call *c = call_new(sizeof(*c), __func__, source, SOURCE_FILES, &failed);

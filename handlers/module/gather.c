@@ -1,8 +1,37 @@
-/* Gathers of handlers: struct gather, and what those of its children brought that are calls of clients. */
+/* Gathers of handlers: struct gather, and what those of its children brought that are calls of clients.
+ *
+ * A child that is added in a scope within the gather's own uses what that one holds, and ends with it. */
 #include <errno.h>
 #include <string.h>
 
 #include "handlers/module/internal.h"
+
+/* The children first to last - 1 were added in that scope. */
+struct guest {
+	struct thing thing;
+	struct gd_gather *gather;
+	const struct gd_scope *scope;
+	int first, last;
+};
+
+/* May the calling task wait in g? Followed by leave. */
+static int enter(gd_gather *g, const char *function)
+{
+	if (!g)
+		return scope_here(function) ? -EINVAL : -EPERM;
+	if (!scope_of_worker(g->scope->env, function))
+		return -EPERM;
+	if (g->waiting)
+		return -EBUSY;
+	g->waiting = true;
+	return 0;
+}
+
+static int leave(gd_gather *g, int r)
+{
+	g->waiting = false;
+	return turn_over(r);
+}
 
 static void cancel_children(struct thing *thing)
 {
@@ -16,8 +45,7 @@ static void await_children(struct thing *thing)
 		/* A task of the scope waits in it; it is cancelled, and leaves. */
 	}
 	g->waiting = true;
-	int r = gather_wait(&g->gather, DEADLINE_NEVER); /* shielded: it returns when the last child has ended */
-	g->waiting = false;
+	int r = leave(g, gather_wait(&g->gather, DEADLINE_NEVER)); /* shielded: it returns when the last has ended */
 	(void)r;
 }
 
@@ -53,12 +81,64 @@ static void keep_value(gd_gather *g, size_t index, gd_value *value)
 	g->values[index] = value;
 }
 
+/* --- children of scopes within --- */
+
+static void cancel_guests(struct thing *thing)
+{
+	struct guest *guest = container_of(thing, struct guest, thing);
+	for (int i = guest->first; i < guest->last; i++) {
+		struct task *t = gather_task(&guest->gather->gather, (unsigned)i);
+		if (t)
+			task_cancel(t);
+	}
+}
+
+/* Suspends. What they brought goes with the scope. */
+static void await_guests(struct thing *thing)
+{
+	struct guest *guest = container_of(thing, struct guest, thing);
+	struct gd_gather *g = guest->gather;
+	for (int i = guest->first; i < guest->last; i++) {
+		while (gather_task(&g->gather, (unsigned)i) && task_sleep_ms(1) == 0) {
+			/* It is cancelled, and leaves; a task may wait in the gather. */
+		}
+		g->values[i] = NULL;
+	}
+	if (g->newest == guest)
+		g->newest = NULL;
+}
+
+static void add_guest(gd_gather *g, struct gd_scope *s, int index)
+{
+	struct guest *newest = g->newest;
+	if (newest && newest->scope == s && newest->last == index) {
+		newest->last++;
+		return;
+	}
+	struct guest *guest = arena_zalloc(s->arena, sizeof(*guest));
+	*guest = (struct guest){.gather = g, .scope = s, .first = index, .last = index + 1};
+	g->newest = guest;
+	scope_add_task(s, &guest->thing, await_guests, cancel_guests);
+}
+
+static bool is_around(const struct gd_scope *outer, const struct gd_scope *s)
+{
+	while (s && s != outer)
+		s = s->outer;
+	return s;
+}
+
 int gather_start(gd_gather *g, const char *name, gd_task_fn *fn, void *arg, gd_value *value)
 {
+	struct gd_scope *s = scope_of_worker(g->scope->env, name);
+	if (!s)
+		return -EPERM;
 	int index = gather_add(&g->gather, name, fn, arg);
 	if (index < 0)
 		return index;
 	keep_value(g, (size_t)index, value);
+	if (s != g->scope && is_around(g->scope, s))
+		add_guest(g, s, index);
 	if (list_empty(&g->thing.link))
 		scope_add_task(g->scope, &g->thing, await_children, cancel_children);
 	else if (g->scope->closing)
@@ -75,30 +155,14 @@ int gd_gather_add(gd_gather *g, const char *name, gd_task_fn *fn, void *arg)
 
 int gd_gather_wait(gd_gather *g, gd_deadline by)
 {
-	if (!scope_here(__func__))
-		return -EPERM;
-	if (!g)
-		return -EINVAL;
-	if (g->waiting)
-		return -EBUSY;
-	g->waiting = true;
-	int r = gather_wait(&g->gather, deadline_of(by));
-	g->waiting = false;
-	return r;
+	int r = enter(g, __func__);
+	return r < 0 ? r : leave(g, gather_wait(&g->gather, deadline_of(by)));
 }
 
 int gd_gather_next(gd_gather *g, gd_deadline by)
 {
-	if (!scope_here(__func__))
-		return -EPERM;
-	if (!g)
-		return -EINVAL;
-	if (g->waiting)
-		return -EBUSY;
-	g->waiting = true;
-	int r = gather_next(&g->gather, deadline_of(by));
-	g->waiting = false;
-	return r;
+	int r = enter(g, __func__);
+	return r < 0 ? r : leave(g, gather_next(&g->gather, deadline_of(by)));
 }
 
 static bool has_child(const gd_gather *g, int index)
@@ -125,6 +189,6 @@ gd_value *gd_gather_value(const gd_gather *g, int index)
 
 void gd_gather_cancel(gd_gather *g)
 {
-	if (scope_here(__func__) && g)
+	if (g && scope_of_worker(g->scope->env, __func__))
 		gather_cancel(&g->gather);
 }

@@ -73,6 +73,7 @@ struct call {
 	struct result *result;
 	struct value value;
 	struct error error;
+	bool permitted; /* within something that holds the source's permit */
 	gd_value *out;
 };
 
@@ -98,6 +99,7 @@ struct gd_gather {
 	gd_value **values; /* what its children brought, by index; NULL: no client's call */
 	size_t room;
 	bool waiting; /* a task waits in it */
+	struct guest *newest; /* of a scope within its own that has children in it; gather.c's */
 };
 
 /* gather_add of a child that brings `value` (NULL: none). */
@@ -110,6 +112,7 @@ struct cursor_ops {
 	int (*next)(struct gd_cursor *c, struct value *out, struct error *e);
 	/* Suspends (the task is shielded). Gives back what it holds. Called once. */
 	void (*close)(struct gd_cursor *c);
+	bool resumes; /* a `next` whose wait timed out leaves it as it was */
 };
 
 /* At the start of a driver's own, in the scope's arena. */

@@ -5,7 +5,12 @@
 #include <elf.h>
 #include <link.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "base/log.h"
 
 /* --- the names of its functions, for whoever misspelt one --- */
 
@@ -69,10 +74,24 @@ static const char *nearest_function(void *handle, const char *name, struct arena
 
 /* --- loading --- */
 
+/* A function of the module's own: no data, and nothing of a library that it is linked with. */
+static bool is_function_of(void *handle, const void *symbol)
+{
+	Dl_info info;
+	struct link_map *map = NULL;
+	const ElfW(Sym) *entry = NULL;
+	if (!symbol || dlinfo(handle, RTLD_DI_LINKMAP, &map) != 0 ||
+	    !dladdr1(symbol, &info, (void **)(void *)&entry, RTLD_DL_SYMENT) || !entry)
+		return false;
+	return (uintptr_t)info.dli_fbase == map->l_addr && ELF64_ST_TYPE(entry->st_info) == STT_FUNC;
+}
+
 /* ISO C knows no way from an object's pointer to a function's; POSIX promises that it is one. */
 static void find_function(void *handle, const char *name, void *place)
 {
 	void *symbol = dlsym(handle, name);
+	if (!is_function_of(handle, symbol))
+		symbol = NULL;
 	memcpy(place, &symbol, sizeof(symbol));
 }
 
@@ -88,6 +107,16 @@ static bool check_abi(void *handle, const struct config_module *config, struct d
 				  "gatherd.h",
 				  config->path, *abi, GATHERD_ABI);
 	return abi && *abi == GATHERD_ABI;
+}
+
+/* A module has called exit(): that is no end that anybody asked for. The main thread ends by itself. */
+static void end_by_module(void)
+{
+	if (gettid() == getpid())
+		return;
+	log_line(LOG_LINE_ERROR, "a module called exit()", "thread=%d", gettid());
+	log_stop();
+	_exit(EX_SOFTWARE);
 }
 
 /* Returns NULL where it can't be used; the same file by two names is one module. */
@@ -128,6 +157,8 @@ void modules_load(struct modules *m, struct handler **handlers, const struct con
 	const struct module **of = arena_array(a, c->module_count + 1, sizeof(struct module *));
 	m->items = arena_array(a, c->module_count + 1, sizeof(*m->items));
 	m->count = 0;
+	if (c->module_count > 0)
+		(void)atexit(end_by_module); /* where there is no room for it exit() is what it was */
 	*handlers = arena_array(a, c->endpoint_count + 1, sizeof(**handlers));
 	for (size_t i = 0; i < c->module_count; i++)
 		of[i] = load(m, &c->modules[i], d);

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "base/log.h"
+#include "base/token.h"
 #include "handlers/module/internal.h"
 #include "handlers/module/request.h"
 
@@ -13,9 +14,10 @@
 
 int request_reply(gd_request *req, int status, const char *function)
 {
-	if (!scope_here(function))
-		return -EPERM;
-	if (!req || status < 200 || status > 599)
+	int r = request_check(req, function);
+	if (r < 0)
+		return r;
+	if (status < 200 || status > 599)
 		return -EINVAL;
 	if (req->replied) {
 		log_line(LOG_LINE_WARNING, "second reply to one request", "function=%s endpoint=\"%s\" id=%s", function,
@@ -33,12 +35,24 @@ void request_problem(gd_request *req, const struct error *e)
 	exchange_problem(req->exchange, e, NULL, NULL, NULL);
 }
 
-static void send(gd_request *req, const char *content_type, struct buf *body)
+/* Send it, or say that it is too large. */
+static int send(gd_request *req, const char *content_type, struct buf *body)
 {
+	size_t limit = req->env->config->server.reply_limit;
+	if (body->len > limit || buf_over(body)) {
+		struct error e;
+		buf_done(body);
+		error_set(&e, -EMSGSIZE, 500, "The reply would be larger than reply_limit.",
+			  "the reply of %s is larger than reply_limit (%zu bytes)", req->endpoint->handler.function,
+			  limit);
+		request_problem(req, &e);
+		return e.errnum;
+	}
 	if (!req->reply.content_type)
 		req->reply.content_type = content_type;
 	req->reply.body = *body;
 	exchange_reply(req->exchange, &req->reply);
+	return 0;
 }
 
 /* --- headers --- */
@@ -55,24 +69,15 @@ static bool is_own(const char *name)
 	return false;
 }
 
-static bool is_header_name(const char *s)
-{
-	for (const char *p = s; *p; p++) {
-		if (!isalnum((unsigned char)*p) && !strchr("!#$%&'*+-.^_`|~", *p))
-			return false;
-	}
-	return *s != '\0';
-}
-
 /* Room is kept for what gatherd adds. */
 enum { MOST_HEADERS = ARRAY_SIZE(((struct reply *)0)->headers) - 8 };
 
 int gd_reply_header(gd_request *req, const char *name, const char *value)
 {
-	struct gd_scope *s = scope_here(__func__);
-	if (!s)
-		return -EPERM;
-	if (!req || !name || !value || !is_header_name(name) || is_own(name) || strpbrk(value, "\r\n"))
+	int r = request_check(req, __func__);
+	if (r < 0)
+		return r;
+	if (!name || !value || !is_token(name) || is_own(name) || strpbrk(value, "\r\n"))
 		return -EINVAL;
 	if (req->replied)
 		return -EALREADY;
@@ -96,28 +101,22 @@ int gd_reply_header(gd_request *req, const char *name, const char *value)
 
 int gd_reply(gd_request *req, int status, gd_value *v)
 {
-	struct gd_scope *s = scope_here(__func__);
-	if (!s)
-		return -EPERM;
 	struct error e = ERROR_INIT;
+	int r = request_check(req, __func__);
+	if (r < 0)
+		return r;
 	const struct value *rendered = value_use(v, "the reply", &e);
-	int r = request_reply(req, rendered ? status : 500, __func__);
+	r = request_reply(req, rendered ? status : 500, __func__);
 	if (r < 0)
 		return r;
 	struct buf body = {.limit = req->env->config->server.reply_limit};
 	if (rendered && status != 204 && status != 304)
 		value_render(rendered, &body);
-	if (buf_over(&body))
-		error_set(&e, -EMSGSIZE, 500, "The reply would be larger than reply_limit.",
-			  "the reply of %s is larger than reply_limit (%zu bytes)", req->endpoint->handler.function,
-			  body.limit);
 	if (e.errnum < 0) {
-		buf_done(&body);
 		request_problem(req, &e);
 		return e.errnum;
 	}
-	send(req, NULL, &body);
-	return 0;
+	return send(req, NULL, &body);
 }
 
 int gd_reply_text(gd_request *req, int status, const char *format, ...)
@@ -128,10 +127,10 @@ int gd_reply_text(gd_request *req, int status, const char *format, ...)
 	struct buf body = BUF_INIT;
 	va_list ap;
 	va_start(ap, format);
-	buf_vprintf(&body, format, ap);
+	if (format)
+		buf_vprintf(&body, format, ap);
 	va_end(ap);
-	send(req, "text/plain; charset=utf-8", &body);
-	return 0;
+	return send(req, "text/plain; charset=utf-8", &body);
 }
 
 int gd_reply_bytes(gd_request *req, int status, const char *content_type, const void *p, size_t len)
@@ -145,8 +144,8 @@ int gd_reply_bytes(gd_request *req, int status, const char *content_type, const 
 		return r;
 	struct buf body = BUF_INIT;
 	buf_append(&body, p, len);
-	send(req, content_type ? arena_strdup(&req->exchange->arena, content_type) : "application/octet-stream", &body);
-	return 0;
+	return send(req, content_type ? arena_strdup(&req->exchange->arena, content_type) : "application/octet-stream",
+		    &body);
 }
 
 int gd_reply_error(gd_request *req, int r)

@@ -10,13 +10,29 @@
 #include "base/log.h"
 #include "handlers/module/internal.h"
 
+int request_check(const gd_request *req, const char *function)
+{
+	const struct gd_scope *s = scope_here(function);
+	if (!s)
+		return -EPERM;
+	if (!req)
+		return -EINVAL;
+	if (s->request == req)
+		return 0;
+	log_line(LOG_LINE_WARNING, "a request is used by a task that is not its own", "function=%s id=%s", function,
+		 s->request ? s->request->exchange->id : "");
+	return -EPERM;
+}
+
 gd_value *gd_param(gd_request *req, const char *name)
 {
-	struct gd_scope *s = scope_here(__func__);
+	int r = request_check(req, __func__);
+	struct gd_scope *s = scope_try();
 	if (!s)
-		return NULL;
-	if (!req || !name)
-		return value_fail(s, -EINVAL, 500, NULL, "gd_param: NULL");
+		return value_outside();
+	if (r < 0 || !name)
+		return value_fail(s, r < 0 ? r : -EINVAL, 500, NULL, "gd_param: %s",
+				  r == -EPERM ? "not the request of this task" : "NULL");
 	for (size_t i = 0; i < req->endpoint->parameter_count; i++) {
 		if (strcmp(req->endpoint->parameters[i].name, name) == 0)
 			return value_new(s, req->parameters.values[i]);
@@ -27,31 +43,31 @@ gd_value *gd_param(gd_request *req, const char *name)
 
 const char *gd_method(gd_request *req)
 {
-	return scope_here(__func__) && req ? http_method_names[req->exchange->method] : NULL;
+	return request_check(req, __func__) == 0 ? http_method_names[req->exchange->method] : NULL;
 }
 
 const char *gd_path(gd_request *req)
 {
-	struct gd_scope *s = scope_here(__func__);
-	return s && req ? arena_strndup(s->arena, req->exchange->path.base, req->exchange->path.len) : NULL;
+	if (request_check(req, __func__) < 0)
+		return NULL;
+	return arena_strndup(scope_try()->arena, req->exchange->path.base, req->exchange->path.len);
 }
 
 const char *gd_request_id(gd_request *req)
 {
-	return scope_here(__func__) && req ? req->exchange->id : NULL;
+	return request_check(req, __func__) == 0 ? req->exchange->id : NULL;
 }
 
 const char *gd_client(gd_request *req)
 {
-	return scope_here(__func__) && req ? req->exchange->peer : NULL;
+	return request_check(req, __func__) == 0 ? req->exchange->peer : NULL;
 }
 
 const char *gd_header(gd_request *req, const char *name)
 {
-	struct gd_scope *s = scope_here(__func__);
-	if (!s || !req || !name)
+	if (request_check(req, __func__) < 0 || !name)
 		return NULL;
-	char *lower = arena_strdup(s->arena, name);
+	char *lower = arena_strdup(scope_try()->arena, name);
 	for (char *p = lower; *p; p++)
 		*p = (char)tolower((unsigned char)*p);
 	struct span v = strcmp(lower, "host") == 0 ? exchange_header(req->exchange, lower)
@@ -87,7 +103,8 @@ void gd_log(gd_log_level level, const char *format, ...)
 	struct buf text = BUF_INIT;
 	va_list ap;
 	va_start(ap, format);
-	buf_vprintf(&text, format, ap);
+	if (format)
+		buf_vprintf(&text, format, ap);
 	va_end(ap);
 	log_line(severity, buf_cstr(&text), "%s%s", s && s->request ? "id=" : "",
 		 s && s->request ? s->request->exchange->id : "");

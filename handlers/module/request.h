@@ -25,8 +25,11 @@ struct gd_request {
 	int64_t keep_alive_us, said_us; /* server-sent events: how long may be silence; when something was sent last */
 };
 
-/* May the handler reply? Then it has. -EALREADY (said in the log): it had; -EINVAL: no such status; -EPERM. `function`
- * is the caller's name. */
+/* Is it the request that the calling task works for? Returns 0, -EINVAL (NULL) or -EPERM (said in the log): of another
+ * one, which may be over, nothing is read. `function` is the caller's name. */
+int request_check(const gd_request *req, const char *function) must_check;
+/* May the handler reply? Then it has. -EALREADY (said in the log): it had; -EINVAL: no such status; and as
+ * request_check. */
 int request_reply(gd_request *req, int status, const char *function) must_check;
 /* Answer with the problem that e is. */
 void request_problem(gd_request *req, const struct error *e);

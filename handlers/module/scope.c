@@ -17,7 +17,7 @@ static const struct task_local scope_key = {.name = "scope"};
 /* --- where we are --- */
 
 /* Once for each function: whoever calls it from there does so again and again. */
-static void log_once(const char *function)
+static void log_once(const char *function, const char *mistake)
 {
 	enum { MOST = 256 };
 	static _Atomic(const char *) said[MOST];
@@ -28,7 +28,7 @@ static void log_once(const char *function)
 		if (there == function)
 			return;
 	}
-	log_line(LOG_LINE_ERROR, "called outside the tasks of handlers", "function=%s", function);
+	log_line(LOG_LINE_ERROR, mistake, "function=%s", function);
 }
 
 struct gd_scope *scope_try(void)
@@ -44,7 +44,16 @@ struct gd_scope *scope_here(const char *function)
 	if (monitor_running())
 		monitor_wrong_thread(function);
 	else
-		log_once(function);
+		log_once(function, "called outside the tasks of handlers");
+	return NULL;
+}
+
+struct gd_scope *scope_of_worker(const struct module_env *env, const char *function)
+{
+	struct gd_scope *s = scope_here(function);
+	if (!s || s->env == env)
+		return s;
+	log_once(function, "called on another worker than the one that made it");
 	return NULL;
 }
 
@@ -83,6 +92,24 @@ void shield_whole(struct shield *s)
 {
 	task_shield(s, DEADLINE_NEVER);
 	deadline_pop(DEADLINE_NEVER);
+}
+
+int turn_over(int r)
+{
+	struct shield whole;
+	if (r >= 0 || task_check() == 0)
+		return r;
+	shield_whole(&whole);
+	int turn = task_yield();
+	(void)turn;
+	task_unshield(&whole);
+	return r;
+}
+
+void shield_note(struct shield *s)
+{
+	task_shield(s, DEADLINE_NEVER);
+	task_unshield(s);
 }
 
 /* Those that are spawned meanwhile, by others that clean up, are cancelled as they come. */
@@ -176,6 +203,7 @@ gd_scope *gd_scope_begin(void)
 	arena_init(&s->own);
 	s->arena = &s->own;
 	s->outer = outer;
+	s->opener = task_id(task_self());
 	scope_add(outer, &s->thing, inner_end);
 	scope_enter(s);
 	return s;
@@ -189,6 +217,11 @@ void gd_scope_end(gd_scope *s)
 		at = at->outer;
 	if (!at || !s->outer)
 		return;
+	if (s->opener != task_id(task_self())) {
+		log_line(LOG_LINE_WARNING, "a scope can't be ended by another task", "task=\"%s\"",
+			 task_name(task_self()));
+		return;
+	}
 	struct gd_scope *outer = s->outer;
 	scope_forget(&s->thing);
 	inner_end(&s->thing);
@@ -209,7 +242,8 @@ char *gd_format(const char *format, ...)
 	struct buf text = BUF_INIT;
 	va_list ap;
 	va_start(ap, format);
-	buf_vprintf(&text, format, ap);
+	if (format)
+		buf_vprintf(&text, format, ap);
 	va_end(ap);
 	char *copy = arena_strndup(s->arena, text.data ? text.data : "", text.len);
 	buf_done(&text);

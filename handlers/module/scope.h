@@ -15,6 +15,9 @@
 #include "drivers/driver.h"
 #include "include/gatherd.h"
 
+/* Of tickers: in microseconds there is room for the present in front of it. */
+#define PERIOD_MS_MAX (INT64_MAX / 2000)
+
 struct background;
 
 /* What this worker's handlers run with; one a worker. */
@@ -48,6 +51,7 @@ struct gd_scope {
 	bool closing;           /* what is spawned in it is cancelled at once */
 	bool start;             /* of the outermost: a module's start, gd_background is allowed */
 	struct thing thing;     /* of an inner one, in its outer scope */
+	uint64_t opener;        /* of an inner one: the task that may end it */
 	const struct module_env *env;
 	struct gd_request *request;    /* NULL: not in a request */
 	struct hold *holds;            /* of the outermost, in debug mode: what was taken; holds.c's */
@@ -65,6 +69,8 @@ void scope_close(struct gd_scope *s);
 struct gd_scope *scope_here(const char *function);
 /* The same, where being elsewhere is no mistake. */
 struct gd_scope *scope_try(void);
+/* The same, for something that the worker of `env` has made; another worker has no business with it (said in the log). */
+struct gd_scope *scope_of_worker(const struct module_env *env, const char *function);
 /* t belongs to s from now on. */
 void scope_add(struct gd_scope *s, struct thing *t, void (*end)(struct thing *t));
 /* The same of a task, or what holds tasks. Where the scope is closing already it is cancelled. */
@@ -81,3 +87,11 @@ void scope_error(struct gd_scope *s, int r, struct error *e);
 
 /* As task_shield, without any deadline: not even that of a shield around it. */
 void shield_whole(struct shield *s);
+/* Suspends. Wait for the promises of this worker; give up, after a while, those that nobody resolves. No handler may run
+ * any more. future.c's. */
+void promises_end(void);
+/* Returns r, what a call returned that suspends. Suspends where the calling task is refused to wait: one that does not
+ * look at that, and asks again for ever, does not keep the others from running. */
+int turn_over(int r);
+/* The calling task's shield and deadline as they are: task_unshield takes back what a module's function has left. */
+void shield_note(struct shield *s);

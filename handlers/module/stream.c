@@ -7,7 +7,7 @@
 #include "handlers/module/internal.h"
 #include "handlers/module/request.h"
 
-enum { KEEP_ALIVE_MS = 15000 };
+enum { KEEP_ALIVE_MS = 15000, LONGEST_MS = 24 * 3600 * 1000 };
 
 int gd_stream_begin(gd_request *req, int status, const char *content_type)
 {
@@ -27,12 +27,17 @@ int gd_stream_begin(gd_request *req, int status, const char *content_type)
 
 int gd_stream_write(gd_request *req, const void *p, size_t len)
 {
-	if (!scope_here(__func__))
-		return -EPERM;
-	if (!req || (len > 0 && !p) || (!req->streaming && !req->discarding))
+	int r = request_check(req, __func__);
+	if (r < 0)
+		return r;
+	if ((len > 0 && !p) || (!req->streaming && !req->discarding))
 		return -EINVAL;
+	if (req->discarding) {
+		exchange_stream_unwanted(req->exchange);
+		return turn_over(-ECANCELED);
+	}
 	req->said_us = loop_now_us(loop_current());
-	return req->discarding ? task_check() : exchange_stream_put(req->exchange, p, len);
+	return turn_over(exchange_stream_put(req->exchange, p, len));
 }
 
 int gd_stream_printf(gd_request *req, const char *format, ...)
@@ -40,7 +45,8 @@ int gd_stream_printf(gd_request *req, const char *format, ...)
 	struct buf text = BUF_INIT;
 	va_list ap;
 	va_start(ap, format);
-	buf_vprintf(&text, format, ap);
+	if (format)
+		buf_vprintf(&text, format, ap);
 	va_end(ap);
 	int r = gd_stream_write(req, text.data, text.len);
 	buf_done(&text);
@@ -49,9 +55,10 @@ int gd_stream_printf(gd_request *req, const char *format, ...)
 
 int gd_stream_end(gd_request *req)
 {
-	if (!scope_here(__func__))
-		return -EPERM;
-	if (!req || (!req->streaming && !req->discarding))
+	int r = request_check(req, __func__);
+	if (r < 0)
+		return r;
+	if (!req->streaming && !req->discarding)
 		return -EINVAL;
 	bool streaming = req->streaming;
 	req->streaming = req->discarding = false;
@@ -72,23 +79,23 @@ static int keep_alive(void *arg)
 		else
 			r = task_sleep((deadline_t){due_us});
 	}
-	return r == -ECANCELED ? 0 : r;
+	return r == -ECANCELED || !req->streaming ? 0 : r;
 }
 
 int gd_sse_begin(gd_request *req, int64_t keep_alive_ms)
 {
-	if (!scope_here(__func__))
-		return -EPERM;
 	int r = gd_reply_header(req, "Cache-Control", "no-store");
 	if (r == 0)
 		r = gd_reply_header(req, "X-Accel-Buffering", "no");
 	if (r == 0)
 		r = gd_stream_begin(req, 200, "text/event-stream");
-	if (r == 0) /* so that the client has the headers before the first event */
+	if (r == 0 && req->streaming) /* so that the client has the headers before the first event */
 		r = gd_stream_write(req, ":\n\n", 3);
 	if (r < 0)
 		return r;
-	req->keep_alive_us = (keep_alive_ms > 0 ? keep_alive_ms : KEEP_ALIVE_MS) * 1000;
+	if (keep_alive_ms <= 0)
+		keep_alive_ms = KEEP_ALIVE_MS;
+	req->keep_alive_us = (keep_alive_ms < LONGEST_MS ? keep_alive_ms : LONGEST_MS) * 1000;
 	if (req->streaming && !gd_spawn("keep-alive of a stream", keep_alive, req))
 		return -EAGAIN;
 	return 0;

@@ -13,31 +13,92 @@
 #include "handlers/module/holds.h"
 #include "handlers/module/internal.h"
 
-/* Memory for a T of the calling task's scope; NULL outside handlers' tasks. */
-#define MAKE(T) make(sizeof(T), __func__)
+/* At the start of each: where it is at home. */
+struct home {
+	struct thing thing;
+	const struct module_env *env; /* the worker's that made it */
+	unsigned waiting;             /* tasks that wait in it */
+	bool ended;                   /* with its scope: who still waits is told -ECANCELED */
+};
 
-static void *make(size_t size, const char *function)
+/* Memory for a T of the calling task's scope; NULL outside handlers' tasks. `end` wakes those that wait. */
+#define MAKE(T, end) make(sizeof(T), __func__, end)
+
+static void *make(size_t size, const char *function, void (*end)(struct thing *t))
 {
 	struct gd_scope *s = scope_here(function);
-	return s ? arena_zalloc(s->arena, size) : NULL;
+	if (!s)
+		return NULL;
+	struct home *h = arena_zalloc(s->arena, size);
+	h->env = s->env;
+	scope_add(s, &h->thing, end);
+	return h;
+}
+
+/* May the calling task use what h is of? */
+static int enter(const struct home *h, const char *function)
+{
+	if (!h)
+		return scope_here(function) ? -EINVAL : -EPERM;
+	if (!scope_of_worker(h->env, function))
+		return -EPERM;
+	return h->ended ? -ECANCELED : 0;
+}
+
+/* The same for a call that suspends: until leave, h is not gone. */
+static int enter_wait(struct home *h, const char *function)
+{
+	int r = enter(h, function);
+	if (r == 0)
+		h->waiting++;
+	return r;
+}
+
+static int leave(struct home *h, int r)
+{
+	h->waiting--;
+	return turn_over(r);
+}
+
+/* The scope ends, and its own tasks have: those of other scopes, which still wait, are told. */
+static void send_away(struct list *waiters)
+{
+	while (!list_empty(waiters))
+		task_wake(container_of(waiters->next, struct waiter, link), -ECANCELED);
+}
+
+/* Suspends. */
+static void await_leaving(const struct home *h)
+{
+	while (h->waiting > 0 && task_sleep_ms(1) == 0) {
+		/* they have been woken */
+	}
 }
 
 /* --- semaphores --- */
 
 struct gd_semaphore {
+	struct home home;
 	struct semaphore own;
 	/* One of the configuration's; NULL: own. A request has one handle for each, and gives back with its scope what
 	 * it did not release: the permits are those of all workers. */
 	struct shared_semaphore *shared;
 	struct gd_semaphore *next;
-	struct thing thing;
 	const char *name;
 	unsigned held;
 };
 
+static void end_semaphore(struct thing *t)
+{
+	struct gd_semaphore *s = container_of(t, struct gd_semaphore, home.thing);
+	s->home.ended = true;
+	send_away(&s->own.waiters);
+	await_leaving(&s->home);
+}
+
 gd_semaphore *gd_semaphore_new(unsigned permits, unsigned max_waiting)
 {
-	struct gd_semaphore *s = MAKE(struct gd_semaphore);
+	struct gd_semaphore *s = MAKE(struct gd_semaphore, end_semaphore);
 	if (s)
 		semaphore_init(&s->own, permits, max_waiting ? max_waiting : UINT_MAX);
 	return s;
@@ -45,7 +106,7 @@ gd_semaphore *gd_semaphore_new(unsigned permits, unsigned max_waiting)
 
 gd_semaphore *gd_semaphore_new_unbounded(unsigned permits, unsigned max_waiting)
 {
-	struct gd_semaphore *s = MAKE(struct gd_semaphore);
+	struct gd_semaphore *s = MAKE(struct gd_semaphore, end_semaphore);
 	if (s)
 		semaphore_init_unbounded(&s->own, permits, max_waiting ? max_waiting : UINT_MAX);
 	return s;
@@ -53,7 +114,7 @@ gd_semaphore *gd_semaphore_new_unbounded(unsigned permits, unsigned max_waiting)
 
 static void end_shared(struct thing *t)
 {
-	struct gd_semaphore *s = container_of(t, struct gd_semaphore, thing);
+	struct gd_semaphore *s = container_of(t, struct gd_semaphore, home.thing);
 	if (s->held > 0)
 		log_line(LOG_LINE_WARNING, "semaphore not released", "name=%s permits=%u", s->name, s->held);
 	for (; s->held > 0; s->held--)
@@ -84,39 +145,36 @@ gd_semaphore *gd_semaphore_named(const char *name)
 	if (!shared)
 		return NULL;
 	gd_semaphore *s = arena_zalloc(scope->arena, sizeof(*s));
+	s->home.env = scope->env;
 	s->shared = shared;
 	s->name = arena_strdup(scope->arena, name);
 	s->next = scope->borrowed;
 	scope->borrowed = s;
-	scope_add(scope, &s->thing, end_shared);
+	scope_add(scope, &s->home.thing, end_shared);
 	return s;
 }
 
 int gd_acquire(gd_semaphore *s, gd_deadline by)
 {
-	struct gd_scope *scope = scope_here(__func__);
-	if (!scope)
-		return -EPERM;
-	if (!s)
-		return -EINVAL;
-	int r = s->shared ? shared_semaphore_acquire(s->shared, deadline_of(by))
-			  : semaphore_acquire(&s->own, deadline_of(by));
+	int r = enter_wait(s ? &s->home : NULL, __func__);
+	if (r < 0)
+		return r;
+	r = s->shared ? shared_semaphore_acquire(s->shared, deadline_of(by))
+		      : semaphore_acquire(&s->own, deadline_of(by));
 	if (r == 0 && s->shared)
 		s->held++;
 	else if (r == 0)
-		hold_taken(scope, "semaphore", s);
-	return r;
+		hold_taken(scope_try(), "semaphore", s);
+	return leave(&s->home, r);
 }
 
 int gd_release(gd_semaphore *s)
 {
-	struct gd_scope *scope = scope_here(__func__);
-	if (!scope)
-		return -EPERM;
-	if (!s)
-		return -EINVAL;
+	int r = enter(s ? &s->home : NULL, __func__);
+	if (r < 0)
+		return r;
 	if (!s->shared) {
-		hold_given(scope, s);
+		hold_given(scope_try(), s);
 		return semaphore_release(&s->own);
 	}
 	if (s->held == 0)
@@ -128,12 +186,21 @@ int gd_release(gd_semaphore *s)
 /* --- mutexes --- */
 
 struct gd_mutex {
+	struct home home;
 	struct mutex mutex;
 };
 
+static void end_mutex(struct thing *t)
+{
+	struct gd_mutex *m = container_of(t, struct gd_mutex, home.thing);
+	m->home.ended = true;
+	send_away(&m->mutex.waiters);
+	await_leaving(&m->home);
+}
+
 gd_mutex *gd_mutex_new(void)
 {
-	gd_mutex *m = MAKE(struct gd_mutex);
+	gd_mutex *m = MAKE(struct gd_mutex, end_mutex);
 	if (m)
 		mutex_init(&m->mutex);
 	return m;
@@ -141,117 +208,140 @@ gd_mutex *gd_mutex_new(void)
 
 int gd_lock(gd_mutex *m, gd_deadline by)
 {
-	struct gd_scope *scope = scope_here(__func__);
-	if (!scope)
-		return -EPERM;
-	int r = m ? mutex_lock(&m->mutex, deadline_of(by)) : -EINVAL;
+	int r = enter_wait(m ? &m->home : NULL, __func__);
+	if (r < 0)
+		return r;
+	r = mutex_lock(&m->mutex, deadline_of(by));
 	if (r == 0)
-		hold_taken(scope, "mutex", m);
-	return r;
+		hold_taken(scope_try(), "mutex", m);
+	return leave(&m->home, r);
 }
 
 int gd_unlock(gd_mutex *m)
 {
-	struct gd_scope *scope = scope_here(__func__);
-	if (!scope)
-		return -EPERM;
-	int r = m ? mutex_unlock(&m->mutex) : -EINVAL;
+	int r = enter(m ? &m->home : NULL, __func__);
 	if (r == 0)
-		hold_given(scope, m);
+		r = mutex_unlock(&m->mutex);
+	if (r == 0)
+		hold_given(scope_try(), m);
 	return r;
 }
 
 /* --- events --- */
 
 struct gd_event {
+	struct home home;
 	struct event event;
 };
 
+static void end_event(struct thing *t)
+{
+	struct gd_event *e = container_of(t, struct gd_event, home.thing);
+	e->home.ended = true;
+	send_away(&e->event.waiters);
+	await_leaving(&e->home);
+}
+
 gd_event *gd_event_new(void)
 {
-	gd_event *e = MAKE(struct gd_event);
+	gd_event *e = MAKE(struct gd_event, end_event);
 	if (e)
 		event_init(&e->event);
 	return e;
 }
 
+static bool is_usable(const gd_event *e, const char *function)
+{
+	return enter(e ? &e->home : NULL, function) == 0;
+}
+
 void gd_event_set(gd_event *e)
 {
-	if (scope_here(__func__) && e)
+	if (is_usable(e, __func__))
 		event_set(&e->event);
 }
 
 void gd_event_clear(gd_event *e)
 {
-	if (scope_here(__func__) && e)
+	if (is_usable(e, __func__))
 		event_clear(&e->event);
 }
 
 bool gd_event_is_set(const gd_event *e)
 {
-	return scope_here(__func__) && e && event_is_set(&e->event);
+	return is_usable(e, __func__) && event_is_set(&e->event);
 }
 
 int gd_event_wait(gd_event *e, gd_deadline by)
 {
-	if (!scope_here(__func__))
-		return -EPERM;
-	return e ? event_wait(&e->event, deadline_of(by)) : -EINVAL;
+	int r = enter_wait(e ? &e->home : NULL, __func__);
+	return r < 0 ? r : leave(&e->home, event_wait(&e->event, deadline_of(by)));
 }
 
 /* --- conditions --- */
 
 struct gd_condition {
+	struct home home;
 	struct condition condition;
+	gd_mutex *mutex;
 };
+
+static void end_condition(struct thing *t)
+{
+	struct gd_condition *c = container_of(t, struct gd_condition, home.thing);
+	c->home.ended = true;
+	send_away(&c->condition.waiters);
+	await_leaving(&c->home);
+}
 
 gd_condition *gd_condition_new(gd_mutex *m)
 {
-	gd_condition *c = m ? MAKE(struct gd_condition) : NULL;
-	if (c)
-		condition_init(&c->condition, &m->mutex);
+	if (enter(m ? &m->home : NULL, __func__) < 0)
+		return NULL;
+	gd_condition *c = MAKE(struct gd_condition, end_condition);
+	c->mutex = m;
+	condition_init(&c->condition, &m->mutex);
 	return c;
 }
 
 int gd_condition_wait(gd_condition *c, gd_deadline by)
 {
-	if (!scope_here(__func__))
-		return -EPERM;
-	return c ? condition_wait(&c->condition, deadline_of(by)) : -EINVAL;
+	int r = enter_wait(c ? &c->home : NULL, __func__);
+	if (r < 0)
+		return r;
+	struct home *of_mutex = &c->mutex->home;
+	of_mutex->waiting++;
+	r = condition_wait(&c->condition, deadline_of(by));
+	return leave(of_mutex, leave(&c->home, r));
 }
 
 int gd_condition_notify(gd_condition *c, unsigned n)
 {
-	if (!scope_here(__func__))
-		return -EPERM;
-	return c ? condition_notify(&c->condition, n) : -EINVAL;
+	int r = enter(c ? &c->home : NULL, __func__);
+	return r < 0 ? r : condition_notify(&c->condition, n);
 }
 
 /* --- queues --- */
 
 struct gd_queue {
-	struct thing thing;
+	struct home home;
 	struct queue queue;
 };
 
 static void end_queue(struct thing *t)
 {
-	queue_done(&container_of(t, struct gd_queue, thing)->queue);
-}
-
-static gd_queue *queue_of_scope(const char *function)
-{
-	struct gd_scope *s = scope_here(function);
-	if (!s)
-		return NULL;
-	gd_queue *q = arena_zalloc(s->arena, sizeof(*q));
-	scope_add(s, &q->thing, end_queue);
-	return q;
+	struct gd_queue *q = container_of(t, struct gd_queue, home.thing);
+	q->home.ended = true;
+	send_away(&q->queue.getters);
+	send_away(&q->queue.putters);
+	send_away(&q->queue.joiners);
+	await_leaving(&q->home);
+	queue_done(&q->queue);
 }
 
 gd_queue *gd_queue_new(unsigned max)
 {
-	gd_queue *q = queue_of_scope(__func__);
+	gd_queue *q = MAKE(struct gd_queue, end_queue);
 	if (q)
 		queue_init(&q->queue, max);
 	return q;
@@ -259,7 +349,7 @@ gd_queue *gd_queue_new(unsigned max)
 
 gd_queue *gd_queue_new_priority(unsigned max, int (*compare)(const void *a, const void *b))
 {
-	gd_queue *q = queue_of_scope(__func__);
+	gd_queue *q = MAKE(struct gd_queue, end_queue);
 	if (q && compare)
 		queue_init_priority(&q->queue, max, compare);
 	else if (q)
@@ -267,55 +357,54 @@ gd_queue *gd_queue_new_priority(unsigned max, int (*compare)(const void *a, cons
 	return q;
 }
 
+static int enter_queue(const gd_queue *q, const char *function)
+{
+	return enter(q ? &q->home : NULL, function);
+}
+
 int gd_queue_put(gd_queue *q, void *item, gd_deadline by)
 {
-	if (!scope_here(__func__))
-		return -EPERM;
-	return q ? queue_put(&q->queue, item, deadline_of(by)) : -EINVAL;
+	int r = enter_wait(q ? &q->home : NULL, __func__);
+	return r < 0 ? r : leave(&q->home, queue_put(&q->queue, item, deadline_of(by)));
 }
 
 int gd_queue_get(gd_queue *q, void **item, gd_deadline by)
 {
-	if (!scope_here(__func__))
-		return -EPERM;
-	return q && item ? queue_get(&q->queue, item, deadline_of(by)) : -EINVAL;
+	int r = enter_wait(q && item ? &q->home : NULL, __func__);
+	return r < 0 ? r : leave(&q->home, queue_get(&q->queue, item, deadline_of(by)));
 }
 
 int gd_queue_put_now(gd_queue *q, void *item)
 {
-	if (!scope_here(__func__))
-		return -EPERM;
-	return q ? queue_put_now(&q->queue, item) : -EINVAL;
+	int r = enter_queue(q, __func__);
+	return r < 0 ? r : queue_put_now(&q->queue, item);
 }
 
 int gd_queue_get_now(gd_queue *q, void **item)
 {
-	if (!scope_here(__func__))
-		return -EPERM;
-	return q && item ? queue_get_now(&q->queue, item) : -EINVAL;
+	int r = enter_queue(item ? q : NULL, __func__);
+	return r < 0 ? r : queue_get_now(&q->queue, item);
 }
 
 unsigned gd_queue_count(const gd_queue *q)
 {
-	return scope_here(__func__) && q ? (unsigned)queue_count(&q->queue) : 0;
+	return enter_queue(q, __func__) == 0 ? (unsigned)queue_count(&q->queue) : 0;
 }
 
 void gd_queue_close(gd_queue *q)
 {
-	if (scope_here(__func__) && q)
+	if (enter_queue(q, __func__) == 0)
 		queue_close(&q->queue);
 }
 
 int gd_queue_task_done(gd_queue *q)
 {
-	if (!scope_here(__func__))
-		return -EPERM;
-	return q ? queue_task_done(&q->queue) : -EINVAL;
+	int r = enter_queue(q, __func__);
+	return r < 0 ? r : queue_task_done(&q->queue);
 }
 
 int gd_queue_join(gd_queue *q, gd_deadline by)
 {
-	if (!scope_here(__func__))
-		return -EPERM;
-	return q ? queue_join(&q->queue, deadline_of(by)) : -EINVAL;
+	int r = enter_wait(q ? &q->home : NULL, __func__);
+	return r < 0 ? r : leave(&q->home, queue_join(&q->queue, deadline_of(by)));
 }

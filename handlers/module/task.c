@@ -36,7 +36,7 @@ deadline_t deadline_of(gd_deadline by)
 static int run_task(void *arg)
 {
 	struct gd_task *t = arg;
-	int r = t->delay_ms > 0 ? task_sleep_ms(t->delay_ms) : 0;
+	int r = t->delay_ms > 0 ? task_sleep(deadline_of(gd_in_ms(t->delay_ms))) : 0;
 	t->result = r < 0 ? r : t->fn(t->arg);
 	t->has_returned = true;
 	list_append(&t->scope->returned, &t->returned);
@@ -119,14 +119,14 @@ gd_task *gd_call_later(const char *name, int64_t ms, gd_task_fn *fn, void *arg)
 
 int gd_await(gd_task *t, gd_deadline by)
 {
-	if (!scope_here(__func__))
-		return -EPERM;
 	if (!t)
-		return -EAGAIN;
+		return scope_here(__func__) ? -EAGAIN : -EPERM;
+	if (!scope_of_worker(t->scope->env, __func__))
+		return -EPERM;
 	if (!t->has_returned || (t->task && !t->awaited)) {
 		int r = await_task(t, deadline_of(by));
 		if (t->task)
-			return r;
+			return turn_over(r);
 	}
 	t->asked = true;
 	if (!t->task)
@@ -136,7 +136,7 @@ int gd_await(gd_task *t, gd_deadline by)
 
 void gd_cancel(gd_task *t)
 {
-	if (scope_here(__func__) && t && t->task)
+	if (t && scope_of_worker(t->scope->env, __func__) && t->task)
 		task_cancel(t->task);
 }
 
@@ -180,38 +180,64 @@ void gd_deadline_pop(gd_deadline before)
 		deadline_pop(deadline_of(before));
 }
 
-_Static_assert(sizeof(struct shield) <= sizeof(gd_shield), "gd_shield has room for a shield");
+/* What a gd_shield holds while it is up. */
+struct kept_shield {
+	struct shield shield;
+	uint64_t task;          /* whose it is */
+	const gd_shield *place; /* itself: memory that was never begun, or ended before, is none */
+};
+
+_Static_assert(sizeof(struct kept_shield) <= sizeof(gd_shield), "gd_shield has room for a shield");
 
 void gd_shield_begin(gd_shield *s, gd_deadline by)
 {
-	struct shield inner;
-	if (!scope_here(__func__))
+	struct kept_shield kept = {.place = s};
+	if (!scope_here(__func__) || !s)
 		return;
-	task_shield(&inner, deadline_of(by));
-	memcpy(s, &inner, sizeof(inner));
+	kept.task = task_id(task_self());
+	task_shield(&kept.shield, deadline_of(by));
+	memcpy(s, &kept, sizeof(kept));
+}
+
+/* Is s up, the calling task's, and not ended with one around it? */
+static bool is_shield(const gd_shield *s)
+{
+	const gd_shield *place;
+	uint64_t task;
+	struct shield now;
+	memcpy(&place, (const char *)s + offsetof(struct kept_shield, place), sizeof(place));
+	memcpy(&task, (const char *)s + offsetof(struct kept_shield, task), sizeof(task));
+	shield_note(&now);
+	return place == s && task == task_id(task_self()) && now.nested;
 }
 
 void gd_shield_end(gd_shield *s)
 {
-	struct shield inner;
-	if (!scope_here(__func__))
+	struct kept_shield kept;
+	if (!scope_here(__func__) || !s)
 		return;
-	memcpy(&inner, s, sizeof(inner));
-	task_unshield(&inner);
+	if (!is_shield(s)) {
+		log_line(LOG_LINE_WARNING, "gd_shield_end without its gd_shield_begin", "task=\"%s\"",
+			 task_name(task_self()));
+		return;
+	}
+	memcpy(&kept, s, sizeof(kept));
+	memset(s, 0, sizeof(*s));
+	task_unshield(&kept.shield);
 }
 
 /* --- sleep --- */
 
 int gd_yield(void)
 {
-	return scope_here(__func__) ? task_yield() : -EPERM;
+	return scope_here(__func__) ? turn_over(task_yield()) : -EPERM;
 }
 
 int gd_sleep(int64_t ms)
 {
 	if (!scope_here(__func__))
 		return -EPERM;
-	return ms > 0 ? task_sleep(deadline_of(gd_in_ms(ms))) : task_yield();
+	return turn_over(ms > 0 ? task_sleep(deadline_of(gd_in_ms(ms))) : task_yield());
 }
 
 /* --- task-local values --- */
@@ -222,10 +248,12 @@ _Static_assert(sizeof(struct task_local) <= sizeof(gd_local) &&
 
 int gd_local_set(gd_local *key, void *value)
 {
-	return scope_here(__func__) ? task_local_set((const struct task_local *)key, value) : -EPERM;
+	if (!scope_here(__func__))
+		return -EPERM;
+	return key ? task_local_set((const struct task_local *)key, value) : -EINVAL;
 }
 
 void *gd_local_get(const gd_local *key)
 {
-	return scope_here(__func__) ? task_local_get((const struct task_local *)key) : NULL;
+	return scope_here(__func__) && key ? task_local_get((const struct task_local *)key) : NULL;
 }

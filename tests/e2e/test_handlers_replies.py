@@ -132,6 +132,18 @@ def test_events_arrive_before_the_reply_ends(daemon: Gatherd) -> None:
             seen += sock.recv(1000)
 
 
+@pytest.mark.parametrize("way", [0, 1, 2])
+def test_a_reply_has_its_limit(gatherd: Callable[..., Gatherd], module: Callable[..., Path], way: int) -> None:
+    endpoint = '"GET /large": { handler: "replies.so:large", parameters: { way: { type: integer } } }'
+    for limit, status in (("4KiB", 500), ("8KiB", 200)):
+        daemon = gatherd(
+            f'server: {{ listen: [ "127.0.0.1:${{PORT}}" ], reply_limit: {limit} }}\nendpoints:\n  {endpoint}\n',
+            files={"replies.so": module("replies").read_bytes()},
+        )
+        answer = daemon.get(f"/large?way={way}")
+        assert answer.status == status, answer.text[:200]
+
+
 # -- redirects --
 
 

@@ -69,6 +69,17 @@ int misused(gd_request *req)
 	return r < 0 ? r : gd_stream_end(req);
 }
 
+int large(gd_request *req)
+{
+	static const char block[5000];
+	int64_t way = gd_to_int(gd_param(req, "way"), 0);
+	if (way == 0)
+		return gd_reply_bytes(req, 200, NULL, block, sizeof(block));
+	if (way == 1)
+		return gd_reply_text(req, 200, "%5000d", 1);
+	return gd_reply(req, 200, gd_bytes(block, sizeof(block)));
+}
+
 int redirect(gd_request *req)
 {
 	return gd_reply_redirect(req, (int)gd_to_int(gd_param(req, "status"), 303), "/else?where=1");
