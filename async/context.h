@@ -11,7 +11,8 @@
  * Hardware shadow stacks are not supported: they need a stack of their own for each task.
  *
  * A context's first frame has no caller: the return address and the frame pointer there are 0, so a back-trace that is
- * taken in a task ends at the task's first function. */
+ * taken in a task ends at the task's first function. In the middle of a switch the registers are one stack's and the
+ * code is the other's: a signal's handler that would take a back-trace asks context_switching first. */
 #pragma once
 
 #include <stdbool.h>
@@ -60,6 +61,23 @@ static inline void context_init(struct context *c, void *top, size_t size, void 
 	c->at = (void *)(uintptr_t)entry;
 }
 
+/* The instructions from label 0 to label 1 are a switch: a row of that section tells where they are. */
+#define CONTEXT_NOTED ".pushsection context_switches, \"a\"\n.balign 4\n.long 0b - ., 1b - .\n.popsection\n"
+
+extern const int32_t __start_context_switches[], __stop_context_switches[];
+
+/* Does a switch execute what is at that address? Nothing can be unwound from there. Any thread, async-signal-safe. */
+static inline bool context_switching(uintptr_t at)
+{
+	for (const int32_t *row = __start_context_switches; row < __stop_context_switches; row += 2) {
+		uintptr_t first = (uintptr_t)&row[0] + (uintptr_t)(intptr_t)row[0];
+		uintptr_t end = (uintptr_t)&row[1] + (uintptr_t)(intptr_t)row[1];
+		if (at >= first && at < end)
+			return true;
+	}
+	return false;
+}
+
 #ifdef __x86_64__
 
 #ifdef __CET__
@@ -70,7 +88,7 @@ static inline void context_init(struct context *c, void *top, size_t size, void 
 #ifdef __AVX512F__
 #define CONTEXT_WIDE                                                                                                   \
 	, "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", "xmm27",  \
-		"xmm28", "xmm29", "xmm30", "xmm31", "k1", "k2", "k3", "k4", "k5", "k6", "k7"
+		"xmm28", "xmm29", "xmm30", "xmm31", "k0", "k1", "k2", "k3", "k4", "k5", "k6", "k7"
 #else
 #define CONTEXT_WIDE
 #endif
@@ -79,7 +97,7 @@ static inline void context_init(struct context *c, void *top, size_t size, void 
  * `from`, which need not be kept meanwhile. */
 static inline __attribute__((always_inline)) struct context *context_switch(struct context *from, struct context *to)
 {
-	__asm__ volatile("leaq 1f(%%rip), %%rax\n"
+	__asm__ volatile("0: leaq 1f(%%rip), %%rax\n"
 			 "movq %%rsp, (%%rdi)\n"
 			 "movq %%rbp, 8(%%rdi)\n"
 			 "movq %%rax, 16(%%rdi)\n"
@@ -96,12 +114,13 @@ static inline __attribute__((always_inline)) struct context *context_switch(stru
 			 "movq 48(%%rsi), %%r14\n"
 			 "movq 56(%%rsi), %%r15\n"
 			 "jmp *16(%%rsi)\n"
-			 "1:\n" CONTEXT_LANDING
+			 "1:\n" CONTEXT_LANDING CONTEXT_NOTED
 			 : "+D"(from), "+S"(to)
 			 :
 			 : "memory", "cc", "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "xmm0", "xmm1", "xmm2",
 			   "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",
-			   "xmm14", "xmm15" CONTEXT_WIDE);
+			   "xmm14", "xmm15", "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)",
+			   "st(7)" CONTEXT_WIDE);
 	return to; /* as who arrived here named it */
 }
 
@@ -112,7 +131,7 @@ static inline __attribute__((always_inline)) struct context *context_switch(stru
 {
 	register struct context *left __asm__("x0") = from;
 	register struct context *entered __asm__("x1") = to;
-	__asm__ volatile("adr x9, 1f\n"
+	__asm__ volatile("0: adr x9, 1f\n"
 			 "mov x10, sp\n"
 			 "stp x10, x29, [x0]\n"
 			 "stp x9, x19, [x0, #16]\n"
@@ -131,7 +150,7 @@ static inline __attribute__((always_inline)) struct context *context_switch(stru
 			 "mov sp, x10\n"
 			 "mov x30, xzr\n"
 			 "br x16\n"
-			 "1: hint #36\n"
+			 "1: hint #36\n" CONTEXT_NOTED
 			 : "+r"(left), "+r"(entered)
 			 :
 			 : "memory", "cc", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13",
@@ -171,6 +190,12 @@ static inline __attribute__((no_sanitize("thread"))) void context_start(struct t
 {
 	context_arrive(arrived);
 	((struct context *)arrived.data)->entry();
+}
+
+static inline bool context_switching(uintptr_t at)
+{
+	(void)at; /* its routines can be unwound */
+	return false;
 }
 
 static inline void context_init(struct context *c, void *top, size_t size, void (*entry)(void))

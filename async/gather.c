@@ -24,8 +24,24 @@ static struct gather_child *child(const struct gather *g, unsigned index)
 
 void gather_init(struct gather *g, enum gather_mode mode)
 {
-	*g = (struct gather){.mode = mode, .owner = task_self()};
+	*g = (struct gather){.mode = mode};
 	list_init(&g->finished);
+	list_init(&g->owned);
+}
+
+/* The calling task cannot end before the children that it now adds: as long as it lives, task_await knows that. */
+static void own(struct gather *g)
+{
+	g->owner = task_self();
+	if (g->owner)
+		list_append(&g->owner->gathers, &g->owned);
+}
+
+void gathers_lose_owner(struct list *gathers)
+{
+	struct list *node;
+	while ((node = list_shift(gathers)))
+		container_of(node, struct gather, owned)->owner = NULL;
 }
 
 static void child_ended(void *arg, int result)
@@ -36,6 +52,8 @@ static void child_ended(void *arg, int result)
 	c->result = result;
 	g->ended++;
 	list_append(&g->finished, &c->link);
+	if (g->ended == g->count)
+		list_remove(&g->owned);
 	if (result < 0 && g->first_error == 0) {
 		g->first_error = result;
 		if (g->mode == GATHER_FAIL_FAST)
@@ -63,6 +81,8 @@ int gather_add(struct gather *g, const char *name, task_fn fn, void *arg)
 			free(g->chunks[g->count / CHUNK]);
 		return r;
 	}
+	if (g->ended == g->count)
+		own(g);
 	c->task->scope = &g->owner;
 	return (int)g->count++;
 }

@@ -17,7 +17,8 @@ struct gather {
 	unsigned ended;
 	int first_error;      /* the first failure, in time; 0: none */
 	struct list finished; /* ended, not yet returned by gather_next */
-	struct task *owner;   /* whose scope it is; NULL: no task's */
+	struct task *owner;   /* of children that run: who added the first of them; NULL: nobody, or it has ended */
+	struct list owned;    /* task.gathers of the owner, as long as children run */
 	struct waiter *waiter;
 	bool any; /* the waiter waits for one more child, not for all of them */
 };

@@ -63,6 +63,7 @@ struct task {
 	struct timer timer;        /* runs ahead of `by`, see task.c; `at` is NEVER while it does not run */
 	struct waiter *awaiter;    /* who is in task_await on it */
 	struct task *const *scope; /* the gather that it is a child of: the task that owns it; NULL: none */
+	struct list gathers;       /* that it owns, with children that run */
 	struct locals *locals;     /* its task-local values, shared with its children; NULL: none */
 	struct task_options options;
 };
@@ -105,6 +106,7 @@ struct loop {
 	struct watch inbox_watch;
 	int inbox_fd;                    /* an eventfd */
 	_Atomic(struct message *) inbox; /* the newest first */
+	atomic_uint posting;             /* threads that are in loop_post */
 	unsigned expected; /* messages that other threads are certain to post: the loop must outlive them */
 };
 
@@ -155,6 +157,9 @@ static inline void task_queue_move(struct task_queue *q, struct task_queue *from
 void task_make_ready(struct task *t);
 /* Run the tasks that are ready; leaves something for the next turn rather than starve the poll. */
 void tasks_run(struct loop *l);
+
+/* The owner of these gathers ends before their children do. */
+void gathers_lose_owner(struct list *gathers);
 
 /* Another holder of l, which may be NULL. Returns l. */
 struct locals *locals_share(struct locals *l);

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <h2o.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -86,6 +87,7 @@ static void on_poller_ready(h2o_socket_t *sock, const char *err)
 void loop_post(struct loop *l, struct message *m)
 {
 	struct message *newest = atomic_load_explicit(&l->inbox, memory_order_relaxed);
+	atomic_fetch_add_explicit(&l->posting, 1, memory_order_relaxed);
 	do {
 		m->next = newest;
 	} while (!atomic_compare_exchange_weak_explicit(&l->inbox, &newest, m, memory_order_release,
@@ -95,6 +97,7 @@ void loop_post(struct loop *l, struct message *m)
 		ssize_t written = write(l->inbox_fd, &(uint64_t){1}, sizeof(uint64_t));
 		(void)written;
 	}
+	atomic_fetch_sub_explicit(&l->posting, 1, memory_order_release);
 }
 
 static void run_inbox(struct loop *l)
@@ -289,6 +292,9 @@ void loop_free(struct loop *l)
 	for (int wait = 0; l->expected > 0;)
 		wait = turn(l, wait);
 	run_inbox(l);
+	/* A message may have run before its poster has woken the loop for it. */
+	while (atomic_load_explicit(&l->posting, memory_order_acquire) > 0)
+		sched_yield();
 	loop_on_thread = outer;
 	assert(l->task_count == 0);
 	watch_clear(&l->inbox_watch);

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "async/internal.h"
@@ -104,7 +105,19 @@ static void task_is_over(struct loop *l, struct task *t)
 static const struct monitor_hooks hooks = {
 	.busy = turn_busy, .idle = turn_idle, .task_spawned = task_spawned, .task_ended = task_is_over};
 
-static void take_sample(struct monitor *m, const struct loop *l)
+static uintptr_t interrupted_at(const ucontext_t *context)
+{
+#ifdef __x86_64__
+	return (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
+#elif defined(__aarch64__)
+	return (uintptr_t)context->uc_mcontext.pc;
+#else
+	(void)context;
+	return 0;
+#endif
+}
+
+static void take_sample(struct monitor *m, const struct loop *l, const ucontext_t *context)
 {
 	m->in_turn = atomic_load_explicit(&m->turn, memory_order_relaxed) == m->asked;
 	if (!m->in_turn)
@@ -118,7 +131,9 @@ static void take_sample(struct monitor *m, const struct loop *l)
 		m->task[len] = '\0';
 		m->id = t->id;
 	}
-	backtrace_take(&m->where, true);
+	m->where.count = 0;
+	if (!context_switching(interrupted_at(context)))
+		backtrace_take(&m->where, true);
 }
 
 /* Somebody else's signal of this number finds nothing asked. */
@@ -128,9 +143,9 @@ static void on_asked(int signo, siginfo_t *info, void *context)
 	struct loop *l = loop_current();
 	struct monitor *m = l ? l->monitor : NULL;
 	unsigned asked = SAMPLE_ASKED;
-	(void)signo, (void)info, (void)context;
+	(void)signo, (void)info;
 	if (m && atomic_compare_exchange_strong(&m->sample, &asked, SAMPLE_TAKING)) {
-		take_sample(m, l);
+		take_sample(m, l, context);
 		atomic_store_explicit(&m->sample, SAMPLE_TAKEN, memory_order_release);
 	}
 	errno = saved;
@@ -174,23 +189,23 @@ static void tell(struct monitor *m, unsigned turn, int64_t began_us)
 	bool answered = ask(m, turn);
 	if (!answered && atomic_load(&m->turn) != turn)
 		return; /* it has just ended, and says itself how long it took */
-	struct buf line = BUF_INIT;
+	struct buf line = BUF_INIT, where = BUF_INIT;
 	log_begin(&line, LOG_LINE_WARNING, "the loop is blocked");
 	buf_printf(&line, " worker=%u ms=%lld", m->worker, (long long)(monotonic_us() - began_us) / 1000);
 	if (answered) {
-		struct buf where = BUF_INIT;
 		if (m->in_task) {
 			buf_lit(&line, " task=");
 			logfmt_value(&line, m->task, strlen(m->task));
 			buf_printf(&line, " task_id=%llu", (unsigned long long)m->id);
 		}
 		backtrace_render(&where, &m->where);
-		buf_lit(&line, " where=");
-		logfmt_value(&line, where.data ? where.data : "", where.len);
-		buf_done(&where);
-	} else {
-		buf_lit(&line, " where=unknown");
 	}
+	buf_lit(&line, " where=");
+	if (where.len > 0)
+		logfmt_value(&line, where.data, where.len);
+	else
+		buf_lit(&line, "unknown");
+	buf_done(&where);
 	buf_char(&line, '\n');
 	log_raw(LOG_LINE_WARNING, line.data, line.len);
 	buf_done(&line);

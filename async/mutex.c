@@ -7,13 +7,14 @@
 
 void mutex_init(struct mutex *m)
 {
-	m->owner = NULL;
+	m->owner = 0;
 	list_init(&m->waiters);
 }
 
 bool mutex_held(const struct mutex *m)
 {
-	return m->owner && m->owner == task_self();
+	const struct task *self = task_self();
+	return self && m->owner == self->id;
 }
 
 int mutex_try_lock(struct mutex *m)
@@ -23,7 +24,7 @@ int mutex_try_lock(struct mutex *m)
 		return -EPERM;
 	if (m->owner)
 		return -EBUSY;
-	m->owner = self;
+	m->owner = self->id;
 	return 0;
 }
 
@@ -49,11 +50,11 @@ int mutex_unlock(struct mutex *m)
 	if (!mutex_held(m))
 		return -EPERM;
 	if (list_empty(&m->waiters)) {
-		m->owner = NULL;
+		m->owner = 0;
 		return 0;
 	}
 	struct waiter *next = container_of(m->waiters.next, struct waiter, link);
-	m->owner = next->task;
+	m->owner = next->task->id;
 	task_wake(next, 0);
 	return 0;
 }

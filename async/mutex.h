@@ -2,7 +2,7 @@
  *
  * It knows who holds it. Unlocking hands it straight to the first who waits, so nobody can overtake. A waiter that
  * leaves (deadline, cancellation) leaves no hole; one that was given the lock holds it, even if it is cancelled before
- * it runs again. Loop thread only. */
+ * it runs again. A task that ends with the lock held leaves it locked for good. Loop thread only. */
 #pragma once
 
 #include <stdbool.h>
@@ -10,7 +10,7 @@
 #include "async/task.h"
 
 struct mutex {
-	struct task *owner; /* NULL: nobody holds it, and nobody waits */
+	uint64_t owner; /* the id of the task that holds it; 0: nobody does, and nobody waits */
 	struct list waiters;
 };
 
@@ -27,5 +27,5 @@ bool mutex_held(const struct mutex *m);
 
 static inline bool mutex_locked(const struct mutex *m)
 {
-	return m->owner;
+	return m->owner != 0;
 }

@@ -132,6 +132,8 @@ static void task_has_ended(struct task *t)
 	l->running = NULL;
 	if (l->hooks)
 		l->hooks->task_ended(l, t);
+	if (!list_empty(&t->gathers))
+		gathers_lose_owner(&t->gathers);
 	if (t->awaiter) {
 		task_wake(t->awaiter, 0);
 	} else if (t->detached) {
@@ -187,6 +189,7 @@ int task_spawn(struct task **out, task_fn fn, void *arg, const struct task_optio
 	t->detached = t->options.detached || t->options.ended;
 	timer_init(&t->timer, deadline_fired);
 	t->timer.at = DEADLINE_NEVER;
+	list_init(&t->gathers);
 	list_append(&l->tasks, &t->all);
 	l->task_count++;
 	task_make_ready(t);

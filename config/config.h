@@ -51,7 +51,7 @@ struct config_server {
 	int64_t write_timeout_us;
 	size_t body_limit;
 	size_t reply_limit; /* bytes of a rendered reply */
-	size_t cache_size; /* bytes of all cached results */
+	size_t cache_size;  /* bytes of all cached results */
 	struct config_network *trusted_proxies;
 	size_t trusted_proxy_count;
 	bool explain;

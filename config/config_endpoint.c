@@ -1,7 +1,7 @@
 /* endpoints: "METHOD /path", parameters, and what is around the steps. */
-#include <ctype.h>
 #include <string.h>
 
+#include "base/token.h"
 #include "config/language.h"
 
 #define MAX_PATH_PARAMETERS 32
@@ -197,22 +197,13 @@ static bool is_own_header(const char *name)
 	return false;
 }
 
-static bool is_header_name(const char *s)
-{
-	for (const char *p = s; *p; p++) {
-		if (!isalnum((unsigned char)*p) && !strchr("!#$%&'*+-.^_`|~", *p))
-			return false;
-	}
-	return *s != '\0';
-}
-
 static void check_headers(struct decoder *dc, const struct node *headers)
 {
 	if (headers->count > CONFIG_MAX_REPLY_HEADERS)
 		decode_error(dc, headers->at, "headers: more than %d", CONFIG_MAX_REPLY_HEADERS);
 	for (size_t i = 0; i < headers->count; i++) {
 		const struct node *name = headers->members[i].key, *value = headers->members[i].value;
-		if (!is_header_name(name->text))
+		if (!is_token(name->text))
 			decode_error(dc, name->at, "headers: \"%.60s\" is not a header's name", name->text);
 		else if (is_own_header(name->text))
 			decode_error(dc, name->at, "headers: %s is set by gatherd itself%s", name->text,
