@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <stdlib.h>
 
 #include "async/internal.h"
 
@@ -13,13 +12,14 @@ void condition_init(struct condition *c, struct mutex *m)
 	list_init(&c->waiters);
 }
 
-static void lock_again(struct mutex *m)
+/* Fails only where somebody ends the mutex and wakes those that wait for it. */
+static int lock_again(struct mutex *m)
 {
 	struct shield s;
 	shield_fully(&s);
-	if (mutex_lock(m, DEADLINE_NEVER) < 0)
-		abort(); /* a shielded wait without a deadline has no other end */
+	int r = mutex_lock(m, DEADLINE_NEVER);
 	task_unshield(&s);
+	return r;
 }
 
 int condition_wait(struct condition *c, deadline_t by)
@@ -34,7 +34,9 @@ int condition_wait(struct condition *c, deadline_t by)
 	list_append(&c->waiters, &w.link);
 	mutex_unlock(c->mutex);
 	r = task_suspend(&w, by);
-	lock_again(c->mutex);
+	int locked = lock_again(c->mutex);
+	if (locked < 0)
+		return locked;
 	if (r == 0 && task_check() == -ECANCELED) {
 		condition_notify(c, 1);
 		r = -ECANCELED;

@@ -20,18 +20,19 @@
  *     cc -shared -fPIC $(pkg-config --cflags gatherd) -o module.so module.c
  *
  * TASKS. "Suspends." means: other tasks of the worker run meanwhile. A task never moves to another thread, and nothing
- * runs between two suspending calls: no locks are needed for what one worker's tasks share. errno belongs to the thread:
- * it is lost over a suspension. What computes for long or blocks belongs on the executor (gd_run_blocking).
+ * runs between two suspending calls: no locks are needed for what one worker's tasks share. errno belongs to the
+ * thread: it is lost over a suspension. What computes for long or blocks belongs on the executor (gd_run_blocking).
  *
  * WORKERS. The daemon has one thread a worker, and a module is loaded once: a static variable is shared by all of them
  * (and then needs a lock), a `static _Thread_local` one is a worker's own. Tasks, gathers, semaphores, queues and their
  * like belong to the worker that made them: to the others they are refused (-EPERM, said in the log).
  *
- * SCOPES own everything that these functions make: values, tasks, gathers, semaphores, queues, cursors, files. A request
- * is a scope, a run of a background task is one, a module's start is one that lives as long as its worker; gd_scope_begin
- * opens a smaller one. Nothing is ever freed by hand: at the end of a scope its tasks are cancelled and awaited, its
- * cursors and transactions closed, its memory given back. So no task outlives its request. What was made in a scope must
- * not be used after its end, which nobody can check; a task that waits for it at that moment is told -ECANCELED.
+ * SCOPES own everything that these functions make: values, tasks, gathers, semaphores, queues, cursors, files. A
+ * request is a scope, a run of a background task is one, a module's start is one that lives as long as its worker;
+ * gd_scope_begin opens a smaller one. Nothing is ever freed by hand: at the end of a scope its tasks are cancelled and
+ * awaited, its cursors and transactions closed, its memory given back. So no task outlives its request. What was made
+ * in a scope must not be used after its end, which nobody can check; a task that waits for it at that moment is told
+ * -ECANCELED.
  *
  * ERRORS. Functions return 0 or more, or -errno. Those that bring values return a gd_value that may be a failure: it
  * passes through whatever is made of it, and gd_failed asks for it. A handler that returns a failure without having
@@ -41,9 +42,9 @@
  * -ECANCELED or -ETIMEDOUT from then on; the handler cleans up and returns. Nothing is unwound behind its back.
  *
  * Functions are called in a task of gatherd's unless they say "Any thread."; elsewhere they return -EPERM, NULL or a
- * failure, and say so in the log. NULL for a value, or what failed, is answered with a failure, not with a crash. Beyond
- * help are a module that leaves a function of gatherd's by longjmp, ends a thread of gatherd's (pthread_exit), or forks
- * and goes on in the child; exit() ends the daemon with 70. */
+ * failure, and say so in the log. NULL for a value, or what failed, is answered with a failure, not with a crash.
+ * Beyond help are a module that leaves a function of gatherd's by longjmp, ends a thread of gatherd's (pthread_exit),
+ * or forks and goes on in the child; exit() ends the daemon with 70. */
 #ifndef GATHERD_H
 #define GATHERD_H
 
@@ -57,10 +58,10 @@ extern "C" {
 #endif
 
 /* Counted up when a module that was built before would not work any more: it is refused. */
-#define GATHERD_ABI 1
+#define GATHERD_ABI          1
 
-#define GD_PUBLIC __attribute__((visibility("default")))
-#define GD_MUST_CHECK __attribute__((warn_unused_result))
+#define GD_PUBLIC            __attribute__((visibility("default")))
+#define GD_MUST_CHECK        __attribute__((warn_unused_result))
 #define GD_PRINTF(at, first) __attribute__((format(printf, at, first)))
 
 /* Every module carries the ABI that it was built for. */
@@ -93,8 +94,8 @@ GD_PUBLIC gd_deadline gd_in_ms(int64_t ms);
  * worker's tasks share, and for gd_background. May suspend, for a minute in all. Below 0: the daemon does not start.
  * worker counts from 0. */
 GD_PUBLIC int gd_module_start(unsigned worker, unsigned workers);
-/* Called in a task on each worker that was started, after its last request and its background tasks have ended: the place
- * to join threads of the module's own. May suspend, for 5 s in all. */
+/* Called in a task on each worker that was started, after its last request and its background tasks have ended: the
+ * place to join threads of the module's own. May suspend, for 5 s in all. */
 GD_PUBLIC void gd_module_stop(unsigned worker, unsigned workers);
 
 /* --- tasks --- */
@@ -102,9 +103,9 @@ GD_PUBLIC void gd_module_stop(unsigned worker, unsigned workers);
 /* What a task runs. Returns 0 or more, or -errno. */
 typedef int gd_task_fn(void *arg);
 
-/* Start fn(arg) as a task of the current scope (create_task). It runs soon, not at once; it inherits the deadline and the
- * task-local values. name is static; arg must live as long as the task does (gd_alloc), which a caller's variables only do
- * where it awaits the task. NULL: no stack is to be had; awaiting NULL is -EAGAIN. */
+/* Start fn(arg) as a task of the current scope (create_task). It runs soon, not at once; it inherits the deadline and
+ * the task-local values. name is static; arg must live as long as the task does (gd_alloc), which a caller's variables
+ * only do where it awaits the task. NULL: no stack is to be had; awaiting NULL is -EAGAIN. */
 GD_PUBLIC gd_task *gd_spawn(const char *name, gd_task_fn *fn, void *arg);
 /* Suspends until t has ended. Returns its result, as often as it is asked; or -ETIMEDOUT or -ECANCELED (t goes on);
  * -EDEADLK: t is the caller, or waits for it; -EBUSY: another task awaits it. */
@@ -114,7 +115,8 @@ GD_PUBLIC void gd_cancel(gd_task *t);
 GD_PUBLIC bool gd_ended(const gd_task *t);
 /* Was the calling task cancelled (also while it is shielded)? */
 GD_PUBLIC bool gd_cancelled(void);
-/* Suspends. fn(arg) as a task with a deadline: at `by` it is cancelled and awaited, and -ETIMEDOUT returned (wait_for). */
+/* Suspends. fn(arg) as a task with a deadline: at `by` it is cancelled and awaited, and -ETIMEDOUT returned (wait_for).
+ */
 GD_PUBLIC int gd_wait_for(const char *name, gd_task_fn *fn, void *arg, gd_deadline by);
 
 /* Suspends. Returns 0, -ETIMEDOUT or -ECANCELED. 0 ms: as gd_yield. */
@@ -122,12 +124,12 @@ GD_PUBLIC int gd_sleep(int64_t ms);
 /* Suspends: the other tasks that are ready and the loop's poll come first. */
 GD_PUBLIC int gd_yield(void);
 
-/* Narrow the deadline of all that the calling task awaits, until gd_deadline_pop with what this returned. They nest; the
- * earlier one wins. */
+/* Narrow the deadline of all that the calling task awaits, until gd_deadline_pop with what this returned. They nest;
+ * the earlier one wins. */
 GD_PUBLIC gd_deadline gd_deadline_push(gd_deadline by) GD_MUST_CHECK;
 GD_PUBLIC void gd_deadline_pop(gd_deadline before);
-/* Between the two neither cancellation nor earlier deadlines reach the calling task; `by` bounds it instead. They nest; an
- * end without its beginning, or by another task, does nothing (said in the log). */
+/* Between the two neither cancellation nor earlier deadlines reach the calling task; `by` bounds it instead. They nest;
+ * an end without its beginning, or by another task, does nothing (said in the log). */
 typedef struct {
 	int64_t private_[4];
 } gd_shield;
@@ -144,8 +146,8 @@ GD_PUBLIC int gd_local_set(gd_local *key, void *value);
 GD_PUBLIC void *gd_local_get(const gd_local *key);
 
 /* A scope within the current one, for loops that would gather memory. gd_scope_end suspends (shielded): it cancels and
- * awaits the tasks of s and gives back everything that was made since. Pairs nest within one task; another one can't end
- * s (said in the log). */
+ * awaits the tasks of s and gives back everything that was made since. Pairs nest within one task; another one can't
+ * end s (said in the log). */
 GD_PUBLIC gd_scope *gd_scope_begin(void);
 GD_PUBLIC void gd_scope_end(gd_scope *s);
 /* size bytes, zeroed, that live as long as the current scope. Never NULL in a task: without memory the daemon ends. */
@@ -158,10 +160,11 @@ GD_PUBLIC char *gd_format(const char *format, ...) GD_PRINTF(1, 2);
 /* GD_FAIL_FAST: the first failure cancels the rest. GD_ALL: all of them end, and each has its own result. */
 typedef enum { GD_FAIL_FAST, GD_ALL } gd_gather_mode;
 
-/* Results are kept in the order in which the children were added, whatever order they end in. One task owns a gather. */
+/* Results are kept in the order in which the children were added, whatever order they end in. One task owns a gather.
+ */
 GD_PUBLIC gd_gather *gd_gather_new(gd_gather_mode mode);
-/* Start fn(arg) as a child; added in a scope within the gather's, it ends with that. Returns its index (0, 1, …), -EAGAIN
- * (no stack), or -ECANCELED (after a failure). */
+/* Start fn(arg) as a child; added in a scope within the gather's, it ends with that. Returns its index (0, 1, …),
+ * -EAGAIN (no stack), or -ECANCELED (after a failure). */
 GD_PUBLIC int gd_gather_add(gd_gather *g, const char *name, gd_task_fn *fn, void *arg);
 /* Suspends until all children have ended. Returns 0, the first failure (GD_FAIL_FAST; the rest have ended, too),
  * -ETIMEDOUT or -ECANCELED. */
@@ -184,8 +187,8 @@ typedef struct gd_semaphore gd_semaphore;
 GD_PUBLIC gd_semaphore *gd_semaphore_new(unsigned permits, unsigned max_waiting);
 /* asyncio's plain Semaphore: more may be released than acquired. */
 GD_PUBLIC gd_semaphore *gd_semaphore_new_unbounded(unsigned permits, unsigned max_waiting);
-/* One of the configuration's `semaphores`: exact over all workers. NULL: there is none of that name. What a request, or a
- * run of a background task, has not released at its end is released then, and said in the log. */
+/* One of the configuration's `semaphores`: exact over all workers. NULL: there is none of that name. What a request, or
+ * a run of a background task, has not released at its end is released then, and said in the log. */
 GD_PUBLIC gd_semaphore *gd_semaphore_named(const char *name);
 GD_PUBLIC int gd_acquire(gd_semaphore *s, gd_deadline by) GD_MUST_CHECK;
 /* Returns 0, or -EPERM: it was not acquired. */
@@ -216,8 +219,8 @@ GD_PUBLIC int gd_condition_notify(gd_condition *c, unsigned n);
 typedef struct gd_queue gd_queue;
 /* max 0: no bound. */
 GD_PUBLIC gd_queue *gd_queue_new(unsigned max);
-/* The item first that compares lowest (as for qsort), of equals the one that was put first. NULL: the last in is the first
- * out. */
+/* The item first that compares lowest (as for qsort), of equals the one that was put first. NULL: the last in is the
+ * first out. */
 GD_PUBLIC gd_queue *gd_queue_new_priority(unsigned max, int (*compare)(const void *a, const void *b));
 /* Suspends while it is full. -EPIPE: it was closed. */
 GD_PUBLIC int gd_queue_put(gd_queue *q, void *item, gd_deadline by) GD_MUST_CHECK;
@@ -228,7 +231,8 @@ GD_PUBLIC int gd_queue_put_now(gd_queue *q, void *item) GD_MUST_CHECK;
 GD_PUBLIC int gd_queue_get_now(gd_queue *q, void **item) GD_MUST_CHECK;
 GD_PUBLIC unsigned gd_queue_count(const gd_queue *q);
 GD_PUBLIC void gd_queue_close(gd_queue *q);
-/* One item that was taken is dealt with; gd_queue_join waits until all that were put are. -EPERM: more than were taken. */
+/* One item that was taken is dealt with; gd_queue_join waits until all that were put are. -EPERM: more than were taken.
+ */
 GD_PUBLIC int gd_queue_task_done(gd_queue *q);
 GD_PUBLIC int gd_queue_join(gd_queue *q, gd_deadline by) GD_MUST_CHECK;
 
@@ -252,8 +256,9 @@ GD_PUBLIC void gd_promise_resolve(gd_promise *p, int result);
  * before, cancelled or not: arg may stand on the caller's stack. fn must not call gatherd's functions but those of "Any
  * thread.". -EBUSY: the executor's queue is full. */
 GD_PUBLIC int gd_run_blocking(int (*fn)(void *arg), void *arg);
-/* The same, but given up at `by` or when cancelled: arg is fn's from here on, and drop(arg) is called on that thread when
- * it is through. It is the caller's again only where 0 or more was returned, or the failure that fn returned: *ran. */
+/* The same, but given up at `by` or when cancelled: arg is fn's from here on, and drop(arg) is called on that thread
+ * when it is through. It is the caller's again only where 0 or more was returned, or the failure that fn returned:
+ * *ran. */
 GD_PUBLIC int gd_run_blocking_until(int (*fn)(void *arg), void *arg, void (*drop)(void *arg), gd_deadline by,
 				    bool *ran) GD_MUST_CHECK;
 
@@ -270,10 +275,10 @@ enum { GD_READABLE = 1, GD_WRITABLE = 2 };
  * -EEXIST: another task awaits it. A descriptor is not closed while one does. */
 GD_PUBLIC int gd_await_fd(int fd, int events, gd_deadline by) GD_MUST_CHECK;
 
-/* Run fn(arg) as a task of this worker, apart from any request, each run in a scope of its own. One that fails is started
- * again, after a pause that doubles from 100 ms to 30 s and is short again once a run has lasted for a minute; one that
- * returns 0 or more has ended. Cancelled and awaited when the daemon has answered its last request. From gd_module_start,
- * and the tasks that it has spawned. Returns 0, -EPERM (elsewhere) or -EAGAIN (no stack). */
+/* Run fn(arg) as a task of this worker, apart from any request, each run in a scope of its own. One that fails is
+ * started again, after a pause that doubles from 100 ms to 30 s and is short again once a run has lasted for a minute;
+ * one that returns 0 or more has ended. Cancelled and awaited when the daemon has answered its last request. From
+ * gd_module_start, and the tasks that it has spawned. Returns 0, -EPERM (elsewhere) or -EAGAIN (no stack). */
 GD_PUBLIC int gd_background(const char *name, gd_task_fn *fn, void *arg);
 /* fn(arg) every period_ms, as a background task; a run that fails is logged, and the next tick comes. */
 GD_PUBLIC int gd_every(const char *name, int64_t period_ms, gd_task_fn *fn, void *arg);
@@ -293,8 +298,8 @@ typedef enum {
 	GD_FAILED,
 } gd_kind;
 
-/* Making. Text is copied, and must be UTF-8 (else the value is a failure); so is what is put into lists and documents: a
- * later change of it is not seen there. */
+/* Making. Text is copied, and must be UTF-8 (else the value is a failure); so is what is put into lists and documents:
+ * a later change of it is not seen there. */
 GD_PUBLIC gd_value *gd_null(void);
 GD_PUBLIC gd_value *gd_bool(bool b);
 GD_PUBLIC gd_value *gd_int(int64_t n);
@@ -307,13 +312,13 @@ GD_PUBLIC gd_value *gd_object_id(const char *hex);       /* BSON's; elsewhere it
 GD_PUBLIC gd_value *gd_datetime(int64_t unix_ms);        /* BSON's date; elsewhere ISO 8601 in UTC */
 /* gd_list(a, b, …), gd_doc("name", a, "other", b, …): every second one is a gd_value. */
 #define gd_list(...) gd_list_of((gd_value *)NULL __VA_OPT__(, ) __VA_ARGS__, GD_END)
-#define gd_doc(...) gd_doc_of((const char *)NULL __VA_OPT__(, ) __VA_ARGS__, GD_END)
-#define GD_END ((void *)(uintptr_t)&gd_end)
+#define gd_doc(...)  gd_doc_of((const char *)NULL __VA_OPT__(, ) __VA_ARGS__, GD_END)
+#define GD_END       ((void *)(uintptr_t)&gd_end)
 GD_PUBLIC extern const char gd_end;
 GD_PUBLIC gd_value *gd_list_of(gd_value *ignored, ...);
 GD_PUBLIC gd_value *gd_doc_of(const char *ignored, ...);
-/* At the end of a list. Returns 0 or -EINVAL: no list that was made here; or v is a failure, and the list is it from now
- * on. */
+/* At the end of a list. Returns 0 or -EINVAL: no list that was made here; or v is a failure, and the list is it from
+ * now on. */
 GD_PUBLIC int gd_append(gd_value *list, gd_value *v);
 /* A member of a document; one of that name is replaced. As gd_append. */
 GD_PUBLIC int gd_set(gd_value *doc, const char *name, gd_value *v);
@@ -340,8 +345,8 @@ GD_PUBLIC int64_t gd_to_int(const gd_value *v, int64_t otherwise);
 GD_PUBLIC double gd_to_double(const gd_value *v, double otherwise);
 /* Is it neither null, false, 0, "", [] nor {}? A failure is not. */
 GD_PUBLIC bool gd_truthy(const gd_value *v);
-/* As a person would write it, NUL-terminated, in the current scope; of lists and documents their JSON. NULL: it is null or
- * failed. gd_to_bytes: also what has NULs in it. */
+/* As a person would write it, NUL-terminated, in the current scope; of lists and documents their JSON. NULL: it is null
+ * or failed. gd_to_bytes: also what has NULs in it. */
 GD_PUBLIC const char *gd_to_text(const gd_value *v);
 GD_PUBLIC const void *gd_to_bytes(const gd_value *v, size_t *len);
 /* As JSON. NULL: it failed, or is pending. */
@@ -359,7 +364,8 @@ GD_PUBLIC int gd_error_status(const gd_value *v);
 GD_PUBLIC const char *gd_error_code(const gd_value *v);
 /* A failure of one's own. detail is shown to the client. errnum is below 0. */
 GD_PUBLIC gd_value *gd_failure(int errnum, int status, const char *detail, ...) GD_PRINTF(3, 4);
-/* The same as what the calling task fails with: `return gd_fail(-ENOENT, 404, "No such customer.");`. Returns errnum. */
+/* The same as what the calling task fails with: `return gd_fail(-ENOENT, 404, "No such customer.");`. Returns errnum.
+ */
 GD_PUBLIC int gd_fail(int errnum, int status, const char *detail, ...) GD_PRINTF(3, 4);
 /* Pass a failure on: `return gd_fail_with(v)`. Returns gd_failed(v). */
 GD_PUBLIC int gd_fail_with(const gd_value *v);
@@ -374,9 +380,11 @@ GD_PUBLIC int gd_fail_with(const gd_value *v);
 /* PostgreSQL. args: a list for $1, $2, …, or NULL. gd_pg_query, _row and _scalar read: the server refuses writes; short
  * ones share connections. */
 GD_PUBLIC gd_value *gd_pg_query(gd_gather *g, const char *source, const char *sql, gd_value *args); /* a list of rows */
-GD_PUBLIC gd_value *gd_pg_row(gd_gather *g, const char *source, const char *sql, gd_value *args);   /* or null; two: fails */
+GD_PUBLIC gd_value *gd_pg_row(gd_gather *g, const char *source, const char *sql,
+			      gd_value *args); /* or null; two: fails */
 GD_PUBLIC gd_value *gd_pg_scalar(gd_gather *g, const char *source, const char *sql, gd_value *args); /* one column */
-/* A statement that may write, in a transaction of its own, sent once: the rows of its RETURNING, or how many it changed. */
+/* A statement that may write, in a transaction of its own, sent once: the rows of its RETURNING, or how many it
+ * changed. */
 GD_PUBLIC gd_value *gd_pg_execute(gd_gather *g, const char *source, const char *sql, gd_value *args);
 
 typedef struct gd_pg gd_pg; /* a transaction */
@@ -388,9 +396,9 @@ typedef struct {
 	unsigned attempts; /* in all, where it ends in 40001 or 40P01, or its connection broke before COMMIT: fn runs
 			      again from its beginning; 0: 1 */
 } gd_pg_options;
-/* Suspends. fn in a transaction on a connection of its own: committed where it returns 0 or more, else rolled back (also
- * when it was cancelled). Returns what fn returned, or the failure; -EIO with a broken connection at COMMIT: it may or may
- * not have happened. options NULL: read committed, once. */
+/* Suspends. fn in a transaction on a connection of its own: committed where it returns 0 or more, else rolled back
+ * (also when it was cancelled). Returns what fn returned, or the failure; -EIO with a broken connection at COMMIT: it
+ * may or may not have happened. options NULL: read committed, once. */
 GD_PUBLIC int gd_pg_transaction(const char *source, const gd_pg_options *options, gd_pg_fn *fn, void *arg);
 /* Suspends. fn within a savepoint: what it did is undone where it fails, and the transaction goes on. */
 GD_PUBLIC int gd_pg_savepoint(gd_pg *tx, gd_pg_fn *fn, void *arg);
@@ -403,8 +411,8 @@ GD_PUBLIC gd_value *gd_tx_execute(gd_pg *tx, const char *sql, gd_value *args);
 
 /* Rows or documents one by one, however many there are, with a few of them in memory. */
 typedef struct gd_cursor gd_cursor;
-/* Suspends. The rows come on a connection of their own, which is taken until the cursor is closed. Never NULL: a failure
- * shows in gd_next. */
+/* Suspends. The rows come on a connection of their own, which is taken until the cursor is closed. Never NULL: a
+ * failure shows in gd_next. */
 GD_PUBLIC gd_cursor *gd_pg_stream(const char *source, const char *sql, gd_value *args);
 GD_PUBLIC gd_cursor *gd_tx_stream(gd_pg *tx, const char *sql, gd_value *args);
 /* Suspends. The next one, valid until the next call; NULL: there are no more. A failure is the last one, but for
@@ -417,9 +425,9 @@ GD_PUBLIC void gd_close(gd_cursor *c);
  * pid}, however many listen; one connection of the worker's pool serves all of them (pool.size must be above the number
  * of workers). channel is the exact name: SQL's NOTIFY folds one without quotes to lower case, pg_notify() does not.
  * gd_next waits for as long as the task's deadline allows, and may be called again after -ETIMEDOUT (but one that began
- * when its time was over is the last). It fails, and the handler listens again, where notifications may have been missed: the connection broke (-EPIPE), or 1024 of them, or
- * 4 MiB, were not read in time (-ENOBUFS). Through a pooler only where that keeps sessions: in pgbouncer's transaction
- * mode notifications get lost. Never NULL. */
+ * when its time was over is the last). It fails, and the handler listens again, where notifications may have been
+ * missed: the connection broke (-EPIPE), or 1024 of them, or 4 MiB, were not read in time (-ENOBUFS). Through a pooler
+ * only where that keeps sessions: in pgbouncer's transaction mode notifications get lost. Never NULL. */
 GD_PUBLIC gd_cursor *gd_pg_listen(const char *source, const char *channel);
 /* Null. payload: text, or a document or list as JSON, of less than 8000 bytes; NULL: none. Within a transaction:
  * gd_tx_execute(tx, "select pg_notify($1, $2)", …), which is heard when it is committed. */
@@ -428,20 +436,21 @@ GD_PUBLIC gd_value *gd_pg_notify(gd_gather *g, const char *source, const char *c
 /* Rows in bulk: sql is COPY … FROM STDIN or COPY … TO STDOUT, in any format; never from or to files of the server. */
 typedef struct gd_copying gd_copying;
 /* Suspends. On a connection of its own, in a transaction of its own: all of it is stored by gd_copy_end, or nothing. TO
- * STDOUT only reads. Never NULL: a failure shows in each call. One task at a time (-EBUSY). What bounds it is the task's
- * deadline; the source's timeout holds for each wait. */
+ * STDOUT only reads. Never NULL: a failure shows in each call. One task at a time (-EBUSY). What bounds it is the
+ * task's deadline; the source's timeout holds for each wait. */
 GD_PUBLIC gd_copying *gd_pg_copy(const char *source, const char *sql);
 /* Within tx, in which nothing else runs before gd_copy_end (-EBUSY). One that fails, or is given up, makes tx fail. */
 GD_PUBLIC gd_copying *gd_tx_copy(gd_pg *tx, const char *sql);
-/* Suspend while the server is slower. Return 0 or -errno, after which nothing is stored. What the server has against the
- * data may show only in gd_copy_end. gd_copy_write: bytes as they are, rows cut anywhere. gd_copy_row: a list, for a
- * statement without options; null is \N, lists are arrays, documents JSON (a list for a JSON column: gd_to_json). */
+/* Suspend while the server is slower. Return 0 or -errno, after which nothing is stored. What the server has against
+ * the data may show only in gd_copy_end. gd_copy_write: bytes as they are, rows cut anywhere. gd_copy_row: a list, for
+ * a statement without options; null is \N, lists are arrays, documents JSON (a list for a JSON column: gd_to_json). */
 GD_PUBLIC int gd_copy_write(gd_copying *c, const void *p, size_t len) GD_MUST_CHECK;
 GD_PUBLIC int gd_copy_row(gd_copying *c, gd_value *list) GD_MUST_CHECK;
-/* Suspends. Returns how many bytes *p has (a row, or the header), valid until the next call; 0 at the end; or -errno. */
+/* Suspends. Returns how many bytes *p has (a row, or the header), valid until the next call; 0 at the end; or -errno.
+ */
 GD_PUBLIC int64_t gd_copy_read(gd_copying *c, const void **p) GD_MUST_CHECK;
-/* Suspends. How many rows were copied; what was not read is dropped. Failed: nothing was stored (the error's text has the
- * line); -EIO with a connection that broke at COMMIT: it may or may not have happened. */
+/* Suspends. How many rows were copied; what was not read is dropped. Failed: nothing was stored (the error's text has
+ * the line); -EIO with a connection that broke at COMMIT: it may or may not have happened. */
 GD_PUBLIC gd_value *gd_copy_end(gd_copying *c);
 /* Suspends (shielded). Give it up: nothing is stored. The scope's end does it where there was no gd_copy_end. */
 GD_PUBLIC void gd_copy_close(gd_copying *c);
@@ -451,11 +460,11 @@ GD_PUBLIC void gd_copy_close(gd_copying *c);
  * updates; { sort, projection, upsert, array_filters, return: "before" | "after" } of find_one_and_…; { ordered } of
  * insert_many and bulk. Most also have { hint, collation, let, comment, bypass_document_validation }. One that there is
  * not is a failure.
- * Names with "$" are operators where the handler writes them (gd_doc, gd_build); never in a request's values, in results
- * or in what gd_parse made. Where MongoDB expects an expression, a request's text that begins with "$" is wrapped in
- * $literal; a result's is the handler's to wrap. A filter is never NULL or null: gd_doc() is all.
- * A write is sent once. Where its connection breaks or the time is over before its answer, the failure says that it may
- * or may not have happened. */
+ * Names with "$" are operators where the handler writes them (gd_doc, gd_build); never in a request's values, in
+ * results or in what gd_parse made. Where MongoDB expects an expression, a request's text that begins with "$" is
+ * wrapped in $literal; a result's is the handler's to wrap. A filter is never NULL or null: gd_doc() is all. A write is
+ * sent once. Where its connection breaks or the time is over before its answer, the failure says that it may or may not
+ * have happened. */
 GD_PUBLIC gd_value *gd_mongo_find(gd_gather *g, const char *source, const char *collection, gd_value *filter,
 				  gd_value *options);
 GD_PUBLIC gd_value *gd_mongo_find_one(gd_gather *g, const char *source, const char *collection, gd_value *filter,
@@ -488,8 +497,8 @@ GD_PUBLIC gd_value *gd_mongo_find_one_and_replace(gd_gather *g, const char *sour
 GD_PUBLIC gd_value *gd_mongo_find_one_and_delete(gd_gather *g, const char *source, const char *collection,
 						 gd_value *filter, gd_value *options);
 /* A list of {insert_one: {document}}, {update_one: {filter, update, upsert}}, {update_many: …}, {replace_one: …},
- * {delete_one: {filter}}, {delete_many: …}: {inserted_count, matched_count, modified_count, deleted_count, upserted_ids},
- * the last a list of {index, id}. A failure names the first that failed, and how many were done. */
+ * {delete_one: {filter}}, {delete_many: …}: {inserted_count, matched_count, modified_count, deleted_count,
+ * upserted_ids}, the last a list of {index, id}. A failure names the first that failed, and how many were done. */
 GD_PUBLIC gd_value *gd_mongo_bulk(gd_gather *g, const char *source, const char *collection, gd_value *operations,
 				  gd_value *options);
 /* Suspends. For gd_next. A connection is taken until the last of them have come, or the cursor is closed. */
@@ -497,12 +506,12 @@ GD_PUBLIC gd_cursor *gd_mongo_find_stream(const char *source, const char *collec
 					  gd_value *options);
 GD_PUBLIC gd_cursor *gd_mongo_aggregate_stream(const char *source, const char *collection, gd_value *pipeline,
 					       gd_value *options);
-/* Suspends. What happens to a collection (NULL: to all of the database) from now on, for gd_next, which waits for as long
- * as the task's deadline allows: MongoDB's change events, behind the stages of pipeline (NULL: none). A connection is
- * taken until it is closed. Where that breaks, or its server steps down, the stream goes on behind the last event that
- * was handed out: none is lost, and none comes twice. It ends where the collection is dropped. Replica sets and sharded
- * clusters only. options: { full_document: "updateLookup", full_document_before_change, resume_after, start_after,
- * batch_size }; resume_after is the _id of the event to go on behind. */
+/* Suspends. What happens to a collection (NULL: to all of the database) from now on, for gd_next, which waits for as
+ * long as the task's deadline allows: MongoDB's change events, behind the stages of pipeline (NULL: none). A connection
+ * is taken until it is closed. Where that breaks, or its server steps down, the stream goes on behind the last event
+ * that was handed out: none is lost, and none comes twice. It ends where the collection is dropped. Replica sets and
+ * sharded clusters only. options: { full_document: "updateLookup", full_document_before_change, resume_after,
+ * start_after, batch_size }; resume_after is the _id of the event to go on behind. */
 GD_PUBLIC gd_cursor *gd_mongo_watch(const char *source, const char *collection, gd_value *pipeline, gd_value *options);
 
 typedef struct {
@@ -511,16 +520,17 @@ typedef struct {
 	bool snapshot;     /* all that it reads is of the same moment; false: as the URL's readConcernLevel has it */
 } gd_mongo_options;
 /* Suspends. fn in a transaction of a replica set or sharded cluster: committed where it returns 0 or more, else aborted
- * (also when it was cancelled). What the calling task itself asks of this source with g NULL meanwhile, cursors included,
- * is part of it; calls in a gather, other tasks, gd_mongo_watch and other sources are not. A call that fails, but for
- * its arguments, makes the transaction fail: what follows fails with the same at once. Cursors end with it. Returns what
- * fn returned, or the failure: -EBUSY: the task has one on this source already; -EOPNOTSUPP: the server has none; -EIO
- * with a commit whose answer did not come, also when it was asked again: it may or may not have happened. options NULL:
- * once. */
-GD_PUBLIC int gd_mongo_transaction(const char *source, const gd_mongo_options *options, int (*fn)(void *arg), void *arg);
+ * (also when it was cancelled). What the calling task itself asks of this source with g NULL meanwhile, cursors
+ * included, is part of it; calls in a gather, other tasks, gd_mongo_watch and other sources are not. A call that fails,
+ * but for its arguments, makes the transaction fail: what follows fails with the same at once. Cursors end with it.
+ * Returns what fn returned, or the failure: -EBUSY: the task has one on this source already; -EOPNOTSUPP: the server
+ * has none; -EIO with a commit whose answer did not come, also when it was asked again: it may or may not have
+ * happened. options NULL: once. */
+GD_PUBLIC int gd_mongo_transaction(const char *source, const gd_mongo_options *options, int (*fn)(void *arg),
+				   void *arg);
 
-/* GridFS: files in MongoDB, in chunks of 255 KiB. bucket NULL: "fs". BUCKET.files has a document for each: { _id, length,
- * chunkSize, uploadDate, filename, metadata }, for gd_mongo_find. */
+/* GridFS: files in MongoDB, in chunks of 255 KiB. bucket NULL: "fs". BUCKET.files has a document for each: { _id,
+ * length, chunkSize, uploadDate, filename, metadata }, for gd_mongo_find. */
 typedef struct gd_gridfs gd_gridfs;
 /* Suspends. A new file. metadata: a document, or NULL. Never NULL: a failure shows in each call. Nobody sees the file
  * before gd_gridfs_finish; the scope's end removes what was stored of one that was not finished. */
@@ -529,8 +539,8 @@ GD_PUBLIC gd_gridfs *gd_gridfs_create(const char *source, const char *bucket, co
 GD_PUBLIC int gd_gridfs_write(gd_gridfs *f, const void *p, size_t len) GD_MUST_CHECK;
 /* Suspends. {_id, length}. */
 GD_PUBLIC gd_value *gd_gridfs_finish(gd_gridfs *f);
-/* Suspends. The bytes of the file, chunk by chunk, for gd_next. A failure: there is none of that _id (404), or a chunk is
- * missing or not of its length. A connection is taken until the last of them have come. */
+/* Suspends. The bytes of the file, chunk by chunk, for gd_next. A failure: there is none of that _id (404), or a chunk
+ * is missing or not of its length. A connection is taken until the last of them have come. */
 GD_PUBLIC gd_cursor *gd_gridfs_read(const char *source, const char *bucket, gd_value *id);
 /* {deleted_count}: 0 where there was none. */
 GD_PUBLIC gd_value *gd_gridfs_delete(gd_gather *g, const char *source, const char *bucket, gd_value *id);
@@ -540,8 +550,9 @@ GD_PUBLIC gd_value *gd_gridfs_delete(gd_gather *g, const char *source, const cha
 typedef struct {
 	const char *method; /* in capitals; NULL: GET */
 	const char *path;   /* it may have a query, too */
-	gd_value *query;   /* a document; a list is its name repeated; null is left out; NULL: none */
-	gd_value *headers; /* a document of texts, which win over the source's own; an empty one is left out; NULL: none */
+	gd_value *query;    /* a document; a list is its name repeated; null is left out; NULL: none */
+	gd_value *headers; /* a document of texts, which win over the source's own; an empty one is left out; NULL: none
+			    */
 	gd_value *body;    /* text and bytes as they are, everything else as JSON; NULL: none */
 } gd_http_request;
 /* The JSON of the answer; a status that is none of success fails. */
@@ -550,11 +561,12 @@ GD_PUBLIC gd_value *gd_http_get(gd_gather *g, const char *source, const char *pa
  * set-cookie is a list); body is JSON where its type says so, else text, else bytes, and null where there is none. */
 GD_PUBLIC gd_value *gd_http(gd_gather *g, const char *source, const gd_http_request *request);
 /* printf with each %s percent-encoded for a segment of a path: gd_http_path("/users/%s", name). Beside it integers (%d
- * %u %ld %lu %lld %llu %zu %zd). NULL: a segment would be empty, "." or "..", a text is NULL, or the format has more. */
+ * %u %ld %lu %lld %llu %zu %zd). NULL: a segment would be empty, "." or "..", a text is NULL, or the format has more.
+ */
 GD_PUBLIC char *gd_http_path(const char *format, ...) GD_PRINTF(1, 2);
-/* An answer whose body is read piece by piece, with a few of them in memory: the service waits for a slow reader. It may
- * be larger than the source's max_size; the source's timeout holds for the headers, and for each piece. Over HTTP/1;
- * with https on a connection of its own. Suspends until its headers are there. Never NULL. */
+/* An answer whose body is read piece by piece, with a few of them in memory: the service waits for a slow reader. It
+ * may be larger than the source's max_size; the source's timeout holds for the headers, and for each piece. Over
+ * HTTP/1; with https on a connection of its own. Suspends until its headers are there. Never NULL. */
 typedef struct gd_http_stream gd_http_stream;
 GD_PUBLIC gd_http_stream *gd_http_open(const char *source, const gd_http_request *request);
 GD_PUBLIC gd_value *gd_http_stream_head(gd_http_stream *s); /* {status, headers}, or a failure */
@@ -567,9 +579,9 @@ GD_PUBLIC void gd_http_stream_close(gd_http_stream *s);
 /* Files, below the source's folder, through no link; what is no regular file there is not found (-ENOENT or the like,
  * 404). To write the source needs `write: true` (else -EPERM), and no file becomes larger than its max_size (-EFBIG).
  * content: text and bytes as they are, everything else as JSON with a line break. */
-GD_PUBLIC gd_value *gd_file_read(gd_gather *g, const char *source, const char *path);  /* text, or bytes */
-GD_PUBLIC gd_value *gd_file_stat(gd_gather *g, const char *source, const char *path);  /* {name, size, modified, type} */
-GD_PUBLIC gd_value *gd_file_list(gd_gather *g, const char *source, const char *path);  /* of a folder, the same */
+GD_PUBLIC gd_value *gd_file_read(gd_gather *g, const char *source, const char *path); /* text, or bytes */
+GD_PUBLIC gd_value *gd_file_stat(gd_gather *g, const char *source, const char *path); /* {name, size, modified, type} */
+GD_PUBLIC gd_value *gd_file_list(gd_gather *g, const char *source, const char *path); /* of a folder, the same */
 GD_PUBLIC gd_value *gd_file_write(gd_gather *g, const char *source, const char *path, gd_value *content); /* atomic */
 GD_PUBLIC gd_value *gd_file_append(gd_gather *g, const char *source, const char *path, gd_value *content);
 GD_PUBLIC gd_value *gd_file_remove(gd_gather *g, const char *source, const char *path);
@@ -590,10 +602,12 @@ GD_PUBLIC int gd_file_close(gd_file *f, bool sync);
 
 /* --- requests ---
  *
- * req is used by the tasks of its own handler; others, and those of a later request, get -EPERM, NULL or a failure, which
- * is said in the log. Headers and the body are asked for before the reply is begun: what was looked at then stays. */
+ * req is used by the tasks of its own handler; others, and those of a later request, get -EPERM, NULL or a failure,
+ * which is said in the log. Headers and the body are asked for before the reply is begun: what was looked at then
+ * stays. */
 
-/* A declared parameter, typed and checked; one that was not given: its default or null. Failed: none was declared so. */
+/* A declared parameter, typed and checked; one that was not given: its default or null. Failed: none was declared so.
+ */
 GD_PUBLIC gd_value *gd_param(gd_request *req, const char *name);
 GD_PUBLIC const char *gd_method(gd_request *req);
 GD_PUBLIC const char *gd_path(gd_request *req);
@@ -626,9 +640,11 @@ GD_PUBLIC int gd_reply_file(gd_request *req, const char *source, const char *pat
 GD_PUBLIC int gd_reply_error(gd_request *req, int r);
 /* A reply whose length is not known: begin, write, end, in the handler's own task. The request's deadline does not hold
  * from here on, but for tasks that were spawned before, and within a gd_deadline_push. Where there is no body to be
- * written (HEAD, 204, 304) the first write is answered as if the client had left: -ECANCELED, from then on everywhere. */
+ * written (HEAD, 204, 304) the first write is answered as if the client had left: -ECANCELED, from then on everywhere.
+ */
 GD_PUBLIC int gd_stream_begin(gd_request *req, int status, const char *content_type);
-/* Suspends while the client is slower than the handler: what is written before was sent. Returns 0 or -ECANCELED (it left). */
+/* Suspends while the client is slower than the handler: what is written before was sent. Returns 0 or -ECANCELED (it
+ * left). */
 GD_PUBLIC int gd_stream_write(gd_request *req, const void *p, size_t len) GD_MUST_CHECK;
 GD_PUBLIC int gd_stream_printf(gd_request *req, const char *format, ...) GD_PRINTF(2, 3) GD_MUST_CHECK;
 /* Suspends. A handler that returns without it breaks the connection: the client sees that the body is not whole. */

@@ -85,6 +85,7 @@ static void leave_connection(struct pg_call *call)
 	call->abandoned = true;
 	call->abandoned_us = loop_now_us(call->client->loop);
 	conn->abandoned++;
+	conn->paused = false;
 	pg_cancel_consider(conn);
 }
 

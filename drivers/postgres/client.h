@@ -39,6 +39,7 @@ struct pg_source {
 	struct pg_conninfo *conninfo;
 	int64_t connect_timeout_us;
 	char *settings; /* prepare: false: the statement that begins every transaction */
+	unsigned workers;
 };
 
 /* A statement has gone whose names had this index; the next one that takes it goes on counting its generations. */
@@ -66,6 +67,7 @@ struct pg_client {
 	struct pg_statement **statements; /* of steps, hashed by their action */
 	unsigned statement_count, statement_capacity;
 	struct pg_texts *texts; /* of handlers; NULL: none yet */
+	struct pg_hub *hub;     /* who listens (listen.h); NULL: nobody yet */
 	unsigned next_index;    /* of statements */
 	struct pg_free_index *free_indexes;
 	unsigned free_index_count, free_index_capacity;

@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "drivers/postgres/cancel.h"
+#include "drivers/postgres/listen.h"
 #include "drivers/postgres/pipeline.h"
 #include "drivers/postgres/pool.h"
 #include "drivers/postgres/sqlstate.h"
@@ -70,6 +71,7 @@ static void take_notice(void *arg, const PGresult *result)
 {
 	struct pg_connection *conn = arg;
 	conn->ending |= pg_sqlstate_ends_connection(result);
+	conn->said_us = 0;
 }
 
 /* Connections that were opened together shall not be closed together. */
@@ -161,17 +163,42 @@ void pg_connection_settle(struct pg_connection *conn)
 		pg_connection_close(conn, "its time has come");
 }
 
+/* Data of a COPY out has come: no more is taken in before it was read. */
+static void pause_copy(struct pg_connection *conn)
+{
+	conn->paused = true;
+	loop_defer(conn->client->loop, &conn->flush);
+	if (conn->lease->waiter)
+		task_wake(conn->lease->waiter, 0);
+}
+
+/* What was sent in this turn has left, or there is room for more of a COPY in; its end may have been read already. */
+static void go_on_copying(struct pg_connection *conn)
+{
+	const struct pg_entry *head = pg_connection_head(conn);
+
+	if (!head || head->role != PG_COPY || conn->broken)
+		return;
+	if (!pg_pipeline_drain(conn))
+		conn->broken = true;
+	else if (conn->copying == PG_COPYING_IN && conn->lease && conn->lease->waiter &&
+		 !(conn->watch.events & EPOLLOUT))
+		task_wake(conn->lease->waiter, 0);
+}
+
 /* Answers came, there is room to send, or the server went away. */
 static void ready(struct watch *w, uint32_t events)
 {
 	struct pg_connection *conn = container_of(w, struct pg_connection, watch);
 	struct pg_client *c = conn->client;
 	int consumed = PQconsumeInput(conn->pg);
+	if (conn->copying == PG_COPYING_IN && events & EPOLLIN && !conn->said_us)
+		conn->said_us = loop_now_us(c->loop);
 	/* What comes on an idle connection is read by PQisBusy. */
 	bool idle = conn->entries == 0 && !PQisBusy(conn->pg) && conn->state == PG_IDLE;
 	bool alive = pg_pipeline_drain(conn);
 
-	(void)events;
+	pg_listen_take(conn);
 	if (!consumed || !alive || (idle && conn->ending)) {
 		pg_connection_close(conn, PQerrorMessage(conn->pg));
 	} else {
@@ -179,6 +206,8 @@ static void ready(struct watch *w, uint32_t events)
 			loop_defer(c->loop, &conn->flush);
 		if (conn->abandoned > 0)
 			pg_cancel_consider(conn);
+		if (conn->copying == PG_COPYING_OUT && conn->lease)
+			pause_copy(conn);
 		pg_connection_settle(conn);
 	}
 	pg_pool_serve(c);
@@ -191,6 +220,7 @@ static void end_of_turn(struct deferred *d)
 	struct pg_client *c = conn->client;
 
 	pg_pipeline_flush(conn);
+	go_on_copying(conn);
 	if (conn->broken)
 		pg_connection_close(conn, PQerrorMessage(conn->pg));
 	else

@@ -15,7 +15,10 @@
 #include "drivers/postgres/client.h"
 
 /* What an entry of the pipe is an answer to. */
-enum pg_role { PG_OTHER, PG_PREPARE, PG_DEALLOCATE, PG_DESCRIBE, PG_EXECUTE, PG_SYNC };
+enum pg_role { PG_OTHER, PG_PREPARE, PG_DEALLOCATE, PG_DESCRIBE, PG_EXECUTE, PG_COPY, PG_SYNC };
+
+/* Which way the data of the COPY goes that is at the head of the pipe. */
+enum pg_copying { PG_COPYING_NOT, PG_COPYING_IN, PG_COPYING_OUT };
 
 struct pg_entry {
 	struct pg_call *call; /* NULL: the connection's own */
@@ -45,6 +48,10 @@ struct pg_connection {
 	bool retired;           /* to be closed as soon as it is idle */
 	bool ending;            /* the server has said that it ends it */
 	bool cancelling;        /* the request is under way */
+	uint8_t copying;        /* enum pg_copying */
+	bool paused;            /* PG_COPYING_OUT: what has come is not read yet, and nothing more is taken in */
+	int64_t said_us; /* PG_COPYING_IN: since when there is something from the server that is no notice; 0: nothing
+			  */
 
 	struct pg_call *lease;
 	uint32_t *prepared; /* by statement: the generation that was prepared here; 0: none */

@@ -12,6 +12,7 @@
 #include "drivers/postgres/cancel.h"
 #include "drivers/postgres/check.h"
 #include "drivers/postgres/connect.h"
+#include "drivers/postgres/listen.h"
 #include "drivers/postgres/pool.h"
 #include "drivers/postgres/query.h"
 #include "drivers/postgres/statement.h"
@@ -60,6 +61,7 @@ static int source_new(struct source **out, const struct config_source *config, s
 	s->conninfo = info;
 	s->connect_timeout_us = pg_connect_timeout_us(info);
 	s->settings = transaction_settings(config, info);
+	s->workers = workers;
 	budget_init(&s->budget, size, workers, config->pool.max_waiting);
 	*out = (struct source *)s;
 	return 0;
@@ -164,6 +166,7 @@ static void client_close(struct client *client)
 	task_unshield(&shield);
 	pg_pool_done(c);
 	pg_connections_bury(c);
+	pg_listen_done(c);
 	pg_texts_done(c);
 	pg_statements_done(c);
 	pg_types_done(&c->types);

@@ -75,6 +75,72 @@ void pg_pipeline_deallocate(struct pg_connection *conn, struct pg_call *call, co
 	pg_connection_unprepared(conn, st);
 }
 
+/* --- COPY --- */
+
+void pg_pipeline_copy(struct pg_connection *conn, struct pg_call *lease, const char *sql)
+{
+	bool free = conn->entries == 0 && !conn->unsynced;
+
+	push(conn, lease, PG_COPY);
+	if (!free || !PQexitPipelineMode(conn->pg) || !PQsendQuery(conn->pg, sql))
+		conn->broken = true;
+	loop_defer(conn->client->loop, &conn->flush);
+}
+
+void pg_pipeline_copy_end(struct pg_connection *conn, const char *why)
+{
+	conn->copying = PG_COPYING_NOT;
+	if (PQputCopyEnd(conn->pg, why) != 1)
+		conn->broken = true;
+	loop_defer(conn->client->loop, &conn->flush);
+}
+
+void pg_pipeline_copied(struct pg_connection *conn)
+{
+	conn->copying = PG_COPYING_NOT;
+	conn->paused = false;
+	loop_defer(conn->client->loop, &conn->flush);
+}
+
+static void begin_copy(struct pg_connection *conn, const struct pg_call *call, const PGresult *result)
+{
+	conn->copying = PQresultStatus(result) == PGRES_COPY_IN ? PG_COPYING_IN : PG_COPYING_OUT;
+	conn->said_us = 0;
+	if (call->waiter)
+		task_wake(call->waiter, 0);
+}
+
+/* Is the data at the head of the pipe still somebody's? What nobody wants is not stored, and dropped as it comes. */
+static bool copy_goes_on(struct pg_connection *conn)
+{
+	char *data;
+	int n;
+
+	if (!pg_connection_head(conn)->call->abandoned)
+		return true;
+	if (conn->copying == PG_COPYING_IN) {
+		pg_pipeline_copy_end(conn, "given up");
+		return false;
+	}
+	while ((n = PQgetCopyData(conn->pg, &data, 1)) > 0)
+		PQfreemem(data);
+	if (n == 0)
+		return true;
+	pg_pipeline_copied(conn);
+	return false;
+}
+
+/* The COPY at the head of the pipe was answered. */
+static void end_copy(struct pg_connection *conn)
+{
+	conn->copying = PG_COPYING_NOT;
+	conn->paused = false;
+	if (!PQenterPipelineMode(conn->pg))
+		conn->broken = true;
+	else if (!conn->lease)
+		pg_pipeline_end_transaction(conn);
+}
+
 /* What the call runs. */
 static struct pg_statement *running(const struct pg_call *call)
 {
@@ -150,7 +216,7 @@ void pg_pipeline_flush(struct pg_connection *conn)
 			conn->broken = true;
 	}
 	int left = conn->broken ? -1 : PQflush(conn->pg);
-	uint32_t events = EPOLLIN | (left > 0 ? (uint32_t)EPOLLOUT : 0);
+	uint32_t events = (conn->paused ? 0 : (uint32_t)EPOLLIN) | (left > 0 ? (uint32_t)EPOLLOUT : 0);
 	if (left < 0 || watch_set(&conn->watch, loop_poller(conn->client->loop), PQsocket(conn->pg), events) < 0)
 		conn->broken = true;
 }
@@ -187,10 +253,15 @@ static void take_result(struct pg_connection *conn, struct pg_entry *entry, PGre
 	struct pg_call *call = entry->call;
 	ExecStatusType status = PQresultStatus(result);
 	bool failed = pg_failed(result);
-	bool wanted = failed || entry->role == PG_EXECUTE || entry->role == PG_DESCRIBE;
+	bool wanted = failed || entry->role == PG_EXECUTE || entry->role == PG_DESCRIBE || entry->role == PG_COPY;
+	bool data = status == PGRES_COPY_IN || status == PGRES_COPY_OUT;
 
-	if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH)
-		conn->broken = true; /* it would come for ever */
+	if (data && entry->role == PG_COPY) {
+		begin_copy(conn, call, result);
+		PQclear(result);
+		return;
+	}
+	conn->broken |= data || status == PGRES_COPY_BOTH; /* it would come for ever */
 	if (!call) {
 		conn->broken |= failed;
 		PQclear(result);
@@ -246,6 +317,11 @@ bool pg_pipeline_drain(struct pg_connection *conn)
 
 	while (conn->entries > 0 && !conn->broken && !PQisBusy(conn->pg)) {
 		struct pg_entry *head = pg_connection_head(conn);
+		if (conn->copying) {
+			if (copy_goes_on(conn))
+				break;
+			continue;
+		}
 		PGresult *result = PQgetResult(conn->pg);
 		if (PQresultStatus(result) == PGRES_PIPELINE_SYNC) {
 			PQclear(result);
@@ -259,6 +335,8 @@ bool pg_pipeline_drain(struct pg_connection *conn)
 		} else if (PQstatus(conn->pg) == CONNECTION_BAD || head->role == PG_SYNC) {
 			return false;
 		} else {
+			if (head->role == PG_COPY)
+				end_copy(conn);
 			pop(conn);
 		}
 	}

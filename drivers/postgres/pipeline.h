@@ -21,6 +21,14 @@ void pg_pipeline_run(struct pg_connection *conn, struct pg_call *lease);
 /* sql instead of it, with the same parameters. */
 void pg_pipeline_bound(struct pg_connection *conn, struct pg_call *lease, const char *sql);
 
+/* A COPY by lease, which has nothing in the pipe: the connection is no pipe before all of it was answered. Its task is
+ * woken when conn->copying says which way the data goes, and again when there is some, or room for some. */
+void pg_pipeline_copy(struct pg_connection *conn, struct pg_call *lease, const char *sql);
+/* PG_COPYING_IN: there is no more data; or, with why, nothing of it shall be stored. */
+void pg_pipeline_copy_end(struct pg_connection *conn, const char *why);
+/* PG_COPYING_OUT: all of it was taken. */
+void pg_pipeline_copied(struct pg_connection *conn);
+
 /* End the group: Sync, flush. Called at the end of the turn. */
 void pg_pipeline_flush(struct pg_connection *conn);
 /* A transaction that is still open must not meet the next call: roll it back. Everything was answered. */

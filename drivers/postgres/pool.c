@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "drivers/postgres/connect.h"
+#include "drivers/postgres/listen.h"
 #include "drivers/postgres/pipeline.h"
 #include "drivers/postgres/statement.h"
 
@@ -257,6 +258,17 @@ static void open_one(struct pg_client *c)
 	}
 }
 
+/* The first of that state that will be free some day: not the one that listens. */
+static struct pg_connection *first_to_free(struct pg_client *c, enum pg_state state)
+{
+	list_for_each (link, &c->connections[state]) {
+		struct pg_connection *conn = container_of(link, struct pg_connection, link);
+		if (!pg_listens(conn))
+			return conn;
+	}
+	return NULL;
+}
+
 /* The budget is used up, and somebody waits for a fresh connection: an old one makes room for it. */
 static void make_room(struct pg_client *c)
 {
@@ -265,7 +277,7 @@ static void make_room(struct pg_client *c)
 	if (c->waiting_count[PG_QUEUE_FRESH] == 0)
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
-		struct pg_connection *conn = first_of(c, states[i]);
+		struct pg_connection *conn = first_to_free(c, states[i]);
 		if (!conn)
 			continue;
 		conn->retired = true;

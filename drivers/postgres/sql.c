@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/mem.h"
 
@@ -24,6 +25,8 @@ struct lexer {
 	const char *semicolon; /* the statement's end */
 	const char *why;       /* it failed; a handler's text */
 	bool failed;
+	struct pg_copy_sql *target; /* NULL: it is no COPY */
+	unsigned depth;             /* of parentheses, for target */
 };
 
 /* Keywords whose statements would break what the pool relies on. */
@@ -41,7 +44,7 @@ static const struct refusal {
 	{"rollback", "a step is a transaction by itself", TRANSACTION},
 	{"savepoint", "a step is a transaction by itself", TRANSACTION},
 	{"release", "a step is a transaction by itself", TRANSACTION},
-	{"copy", "COPY needs a stream of its own; select or insert instead", NULL},
+	{"copy", "COPY needs a stream of its own; select or insert instead", "COPY is for gd_pg_copy and gd_tx_copy"},
 	{"prepare", "statements are prepared by the daemon", NULL},
 	{"execute", "statements are prepared by the daemon", NULL},
 	{"deallocate", "statements are prepared by the daemon", NULL},
@@ -49,7 +52,7 @@ static const struct refusal {
 	{"set", "connections are shared by requests; set_config(name, value, true) lasts for one statement",
 	 "connections are shared by requests; select set_config(name, value, true) lasts for one transaction"},
 	{"reset", "connections are shared by requests", NULL},
-	{"listen", "connections are shared by requests", NULL},
+	{"listen", "connections are shared by requests", "notifications come from gd_pg_listen"},
 	{"unlisten", "connections are shared by requests", NULL},
 	{"declare", "a cursor does not outlive its step", "rows come one by one from gd_pg_stream and gd_tx_stream"},
 };
@@ -307,6 +310,31 @@ static void closing_brace(struct lexer *l)
 	fail(l, l->p, "a lone }: a reference is written {name}, a literal brace }}");
 }
 
+static bool is_named(const char *word, size_t n, const char *name)
+{
+	return strlen(name) == n && strncasecmp(word, name, n) == 0;
+}
+
+/* Something of a COPY that is no blank: a word of n bytes, or (0) anything else. What follows the first FROM or TO is
+ * where the data comes from or goes. */
+static void copy_part(struct lexer *l, size_t n)
+{
+	struct pg_copy_sql *t = l->target;
+
+	if (t->state == PG_COPY_DECIDED) {
+		t->plain = false;
+	} else if (t->state == PG_COPY_TABLE) {
+		bool in = is_named(l->p, n, "from");
+		if (l->depth == 0 && (in || is_named(l->p, n, "to"))) {
+			t->state = PG_COPY_TARGET;
+			t->in = in;
+		}
+	} else {
+		t->state = PG_COPY_DECIDED;
+		t->streams = is_named(l->p, n, t->in ? "stdin" : "stdout");
+	}
+}
+
 /* An identifier, a keyword, or the prefix of a string. */
 static void word(struct lexer *l)
 {
@@ -314,6 +342,8 @@ static void word(struct lexer *l)
 	while (q < l->end && is_word(*q))
 		q++;
 	size_t n = (size_t)(q - l->p);
+	if (l->target)
+		copy_part(l, n);
 	if (!*l->out->keyword && n < sizeof(l->out->keyword)) {
 		for (size_t i = 0; i < n; i++) {
 			char c = l->p[i];
@@ -338,8 +368,11 @@ static void token(struct lexer *l)
 {
 	char c = *l->p;
 	char next = l->p + 1 < l->end ? l->p[1] : '\0';
+	bool blank = is_space(c) || (c == '-' && next == '-') || (c == '/' && next == '*') || c == ';';
 
-	if (l->semicolon && !is_space(c) && !(c == '-' && next == '-') && !(c == '/' && next == '*') && c != ';')
+	if (l->target && !blank && !is_word_start(c))
+		copy_part(l, 0);
+	if (l->semicolon && !blank)
 		fail(l, l->p,
 		     l->env ? "one statement a step: something follows the semicolon"
 			    : "one statement at a time: something follows the semicolon");
@@ -364,6 +397,8 @@ static void token(struct lexer *l)
 		buf_char(&l->text, ' ');
 		l->p++;
 	} else {
+		l->depth += c == '(';
+		l->depth -= c == ')' && l->depth > 0;
 		copy(l, l->p + 1, NULL);
 	}
 }
@@ -467,6 +502,27 @@ bool pg_sql_scan(struct pg_sql *out, const char *text, size_t len, const char **
 		out->parameter_count = l.count;
 		out->modifies = one_of(out->keyword, modifying, ARRAY_SIZE(modifying));
 	}
+	*why = l.why;
+	buf_done(&l.text);
+	return !l.failed;
+}
+
+bool pg_sql_scan_copy(struct pg_copy_sql *out, const char *text, size_t len, const char **why)
+{
+	struct pg_sql sql = {0};
+	struct lexer l = {.out = &sql, .p = text, .begin = text, .end = text + len, .target = out};
+
+	*out = (struct pg_copy_sql){.plain = true};
+	if (memchr(text, '\0', len))
+		fail(&l, l.begin, "a NUL byte in SQL");
+	while (l.p < l.end)
+		token(&l);
+	if (!l.failed && (strcmp(sql.keyword, "copy") != 0 || !out->streams))
+		fail(&l, l.begin, "expected COPY … FROM STDIN or COPY … TO STDOUT");
+	if (!l.failed && l.count > 0)
+		fail(&l, l.begin, "COPY takes no parameters");
+	if (!l.failed)
+		out->text = mem_strndup(l.text.data, l.text.len);
 	*why = l.why;
 	buf_done(&l.text);
 	return !l.failed;

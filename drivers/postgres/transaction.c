@@ -8,6 +8,7 @@
 
 #include "drivers/postgres/call.h"
 #include "drivers/postgres/connection.h"
+#include "drivers/postgres/copy.h"
 #include "drivers/postgres/pipeline.h"
 #include "drivers/postgres/pool.h"
 #include "drivers/postgres/text.h"
@@ -111,7 +112,7 @@ static int failed_before(const struct pg_transaction *tx, struct error *e)
 	return failure->errnum;
 }
 
-int pg_transaction_enter(struct pg_transaction *tx, const char *call, struct error *e)
+int pg_transaction_enter_copy(struct pg_transaction *tx, const char *call, struct error *e)
 {
 	struct pg_place place = tx->place;
 
@@ -128,6 +129,17 @@ int pg_transaction_enter(struct pg_transaction *tx, const char *call, struct err
 		return pg_error_at(e, r, r == -ETIMEDOUT ? 504 : 503, NULL, &place, "not begun");
 	tx->busy = true;
 	return 0;
+}
+
+int pg_transaction_enter(struct pg_transaction *tx, const char *call, struct error *e)
+{
+	struct pg_place place = tx->place;
+
+	place.call = call;
+	if (tx->copy && tx->state == PG_TRANSACTION_OPEN)
+		return pg_error_at(e, -EBUSY, 500, NULL, &place,
+				   "a COPY is under way in the transaction: gd_copy_end comes first");
+	return pg_transaction_enter_copy(tx, call, e);
 }
 
 /* The failure says where the transaction stands. What the lease waits for must not be met by the next command. */
@@ -161,7 +173,7 @@ void pg_transaction_fail(struct pg_transaction *tx, const struct error *e)
 		fail(tx, e);
 }
 
-/* The tasks that are at work in it are told to go. Suspends until they have. */
+/* The tasks that are at work in it are told to go. Suspends until they have. A COPY that nobody ended is given up. */
 static void quieten(struct pg_transaction *tx)
 {
 	struct shield shield;
@@ -178,6 +190,8 @@ static void quieten(struct pg_transaction *tx)
 		tx->quiet = NULL;
 	}
 	task_unshield(&shield);
+	if (tx->copy)
+		pg_copy_close(tx->copy);
 }
 
 static int answer_failed(struct pg_transaction *tx, PGresult **out, struct error *e)
@@ -272,6 +286,17 @@ static int learn(struct pg_transaction *tx, struct pg_statement **st, struct err
 		limit.by = deadline_in_us(limit.timeout_us);
 	send_prefix(tx);
 	return pg_statement_learn_within(tx->client, *st, tx->lease, &tx->place, &limit, e);
+}
+
+int pg_transaction_begin(struct pg_transaction *tx, struct error *e)
+{
+	int r = check_lease(tx, e);
+
+	if (r < 0)
+		return r;
+	pg_call_run(tx->lease, NULL);
+	send_prefix(tx);
+	return 0;
 }
 
 int pg_transaction_prepare(struct pg_transaction *tx, const struct pg_ask *ask, struct error *e)
@@ -474,6 +499,11 @@ static int end(struct pg_transaction *tx, int r, struct error *e)
 	int committed = commit(tx, e);
 	pg_transaction_leave(tx, committed, e);
 	return committed < 0 ? committed : r;
+}
+
+int pg_transaction_commit(struct pg_transaction *tx, struct error *e)
+{
+	return end(tx, 0, e);
 }
 
 /* May what has failed be tried again? It was rolled back, then. */

@@ -19,6 +19,8 @@
 #include "base/arena.h"
 #include "drivers/postgres/query.h"
 
+struct pg_copy;
+
 enum pg_isolation { PG_READ_COMMITTED, PG_REPEATABLE_READ, PG_SERIALIZABLE };
 
 enum pg_transaction_state { PG_TRANSACTION_OPEN, PG_TRANSACTION_FAILED, PG_TRANSACTION_LOST, PG_TRANSACTION_ENDED };
@@ -53,6 +55,7 @@ struct pg_transaction {
 	unsigned depth_sent;  /* … that the server knows */
 	unsigned cursors;     /* counts those that were opened, for their names */
 	struct list held;     /* pg_held */
+	struct pg_copy *copy; /* that is under way; nothing else runs then */
 	struct error failure; /* FAILED, LOST: why */
 	struct waiter *quiet; /* who waits until it is not busy */
 };
@@ -78,7 +81,7 @@ int pg_transaction_query(struct pg_transaction *tx, const struct pg_ask *ask, st
 /* What was to be asked was wrong before it came here: it fails as a statement does. */
 void pg_transaction_fail(struct pg_transaction *tx, const struct error *e);
 
-/* --- for streams --- */
+/* --- for streams and COPY --- */
 
 /* As task_shield, whatever shield or deadline is around it. */
 static inline void pg_shield_until(struct shield *s, deadline_t by)
@@ -97,6 +100,13 @@ void pg_transaction_close(struct pg_transaction *tx);
  * with e filled. */
 int pg_transaction_enter(struct pg_transaction *tx, const char *call, struct error *e) must_check;
 void pg_transaction_leave(struct pg_transaction *tx, int r, const struct error *e);
+/* As pg_transaction_enter, for tx->copy itself. */
+int pg_transaction_enter_copy(struct pg_transaction *tx, const char *call, struct error *e) must_check;
+/* What is sent next is no statement that the client knows; BEGIN and the savepoints are on their way. Returns 0, or
+ * -EIO with e filled. */
+int pg_transaction_begin(struct pg_transaction *tx, struct error *e) must_check;
+/* Suspends (shielded). Commit one that is nobody's function's. Returns 0, or -errno with e filled. */
+int pg_transaction_commit(struct pg_transaction *tx, struct error *e) must_check;
 /* Suspends. What is asked becomes what the lease runs: known, its arguments bound; BEGIN and the savepoints are on
  * their way. The statement stays until the next one. */
 int pg_transaction_prepare(struct pg_transaction *tx, const struct pg_ask *ask, struct error *e) must_check;

@@ -1,9 +1,9 @@
 /* What the files behind include/gatherd.h know of each other. Nobody else includes this.
  *
- * DESIGN. Every function of the public header finds out where it is by a task-local value: the scope that the calling task
- * is in. A scope (scope.c) owns an arena and the things that must be ended before it goes (tasks, gathers, results,
- * cursors, files): they are ended in the opposite order of their making. A request's scope has the arena of its exchange.
- * Loop thread only. */
+ * DESIGN. Every function of the public header finds out where it is by a task-local value: the scope that the calling
+ * task is in. A scope (scope.c) owns an arena and the things that must be ended before it goes (tasks, gathers,
+ * results, cursors, files): they are ended in the opposite order of their making. A request's scope has the arena of
+ * its exchange. Loop thread only. */
 #pragma once
 
 #include <stdbool.h>
@@ -20,12 +20,12 @@ enum value_state { VALUE_READY, VALUE_PENDING, VALUE_FAILED };
 struct gd_value {
 	struct value v; /* VALUE_READY; lists and documents: `list` and `members` point to `room` places */
 	struct gd_scope *scope;
-	uint8_t state;       /* enum value_state */
-	bool growing;        /* made by gd_list or gd_doc: it may be appended to */
-	bool shared;         /* what was made of it sees the same places: they are not written again */
-	uint16_t depth;      /* lists and documents made here: how many there are in one another, at most */
+	uint8_t state;  /* enum value_state */
+	bool growing;   /* made by gd_list or gd_doc: it may be appended to */
+	bool shared;    /* what was made of it sees the same places: they are not written again */
+	uint16_t depth; /* lists and documents made here: how many there are in one another, at most */
 	uint32_t room;
-	struct arena *fleeting; /* a cursor's: its `row`; what is put into something is copied */
+	struct arena *fleeting;           /* a cursor's: its `row`; what is put into something is copied */
 	struct name_table *names;         /* documents made here, of many members */
 	const struct error *error;        /* VALUE_FAILED */
 	const struct value_member *parts; /* foreign and JSON values: index for gd_at, made when first asked for */
@@ -77,8 +77,8 @@ struct call {
 	gd_value *out;
 };
 
-/* Memory for a call (size bytes, zeroed, starting with struct call) of a source of that kind. NULL with *failed set: the
- * caller is no handler's task (*failed NULL then), or there is no such source of that kind. */
+/* Memory for a call (size bytes, zeroed, starting with struct call) of a source of that kind. NULL with *failed set:
+ * the caller is no handler's task (*failed NULL then), or there is no such source of that kind. */
 void *call_new(size_t size, const char *function, const char *source, enum source_kind kind, gd_value **failed);
 /* g NULL: run it (suspends). Else make it a child of g. name is static: "gd_pg_query". */
 gd_value *call_start(struct call *c, gd_gather *g, const char *name, call_fn *run);
@@ -98,7 +98,7 @@ struct gd_gather {
 	struct gather gather;
 	gd_value **values; /* what its children brought, by index; NULL: no client's call */
 	size_t room;
-	bool waiting; /* a task waits in it */
+	bool waiting;         /* a task waits in it */
 	struct guest *newest; /* of a scope within its own that has children in it; gather.c's */
 };
 

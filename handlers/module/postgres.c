@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "drivers/postgres/stream.h"
-#include "handlers/module/internal.h"
+#include "handlers/module/postgres.h"
 
 /* What may be asked: what comes back of it, and whether it may write. */
 struct asking {
@@ -105,12 +105,6 @@ gd_value *gd_pg_execute(gd_gather *g, const char *source, const char *sql, gd_va
 }
 
 /* --- transactions --- */
-
-struct gd_pg {
-	struct pg_transaction *tx;
-	gd_pg_fn *fn;
-	void *arg;
-};
 
 /* What an attempt runs: arg says what, and each attempt has a handle of its own, which may outlive it. */
 static int run_attempt(struct pg_transaction *tx, void *arg)

@@ -16,12 +16,12 @@ struct gd_request {
 	const struct module_env *env;
 	struct gd_scope scope;
 	struct parameters parameters;
-	struct span traceparent; /* for HTTP sources */
+	struct span traceparent;        /* for HTTP sources */
 	struct span body, content_type; /* copies; base NULL: not made yet, or there is none */
-	struct reply reply;      /* the headers that the handler has put on it so far */
+	struct reply reply;             /* the headers that the handler has put on it so far */
 	bool replied;
-	bool streaming;  /* gd_stream_begin was called, and there is a body to be written */
-	bool discarding; /* the same, where there is none: HEAD, 204, 304 */
+	bool streaming;                 /* gd_stream_begin was called, and there is a body to be written */
+	bool discarding;                /* the same, where there is none: HEAD, 204, 304 */
 	int64_t keep_alive_us, said_us; /* server-sent events: how long may be silence; when something was sent last */
 };
 

@@ -136,8 +136,8 @@ void scope_close(struct gd_scope *s)
 	while ((node = list_shift(&s->things))) {
 		struct thing *t = container_of(node, struct thing, link);
 		t->end(t);
+		end_tasks(s); /* that it has spawned */
 	}
-	end_tasks(s); /* of one that a thing's end has spawned */
 	task_unshield(&whole);
 	if (scope_try() == s)
 		scope_enter(s->outer);

@@ -69,7 +69,8 @@ void scope_close(struct gd_scope *s);
 struct gd_scope *scope_here(const char *function);
 /* The same, where being elsewhere is no mistake. */
 struct gd_scope *scope_try(void);
-/* The same, for something that the worker of `env` has made; another worker has no business with it (said in the log). */
+/* The same, for something that the worker of `env` has made; another worker has no business with it (said in the log).
+ */
 struct gd_scope *scope_of_worker(const struct module_env *env, const char *function);
 /* t belongs to s from now on. */
 void scope_add(struct gd_scope *s, struct thing *t, void (*end)(struct thing *t));
@@ -87,8 +88,8 @@ void scope_error(struct gd_scope *s, int r, struct error *e);
 
 /* As task_shield, without any deadline: not even that of a shield around it. */
 void shield_whole(struct shield *s);
-/* Suspends. Wait for the promises of this worker; give up, after a while, those that nobody resolves. No handler may run
- * any more. future.c's. */
+/* Suspends. Wait for the promises of this worker; give up, after a while, those that nobody resolves. No handler may
+ * run any more. future.c's. */
 void promises_end(void);
 /* Returns r, what a call returned that suspends. Suspends where the calling task is refused to wait: one that does not
  * look at that, and asks again for ever, does not keep the others from running. */

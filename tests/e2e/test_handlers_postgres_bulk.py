@@ -13,7 +13,7 @@ import pytest
 from harness import Gatherd, Postgres
 from support import Wire, good, in_background, problem, request_line, running_statements, wait_for
 
-EINVAL, EBADF, EPIPE, ETIMEDOUT = -errno.EINVAL, -errno.EBADF, -errno.EPIPE, -errno.ETIMEDOUT
+EINVAL, EBADF, ETIMEDOUT = -errno.EINVAL, -errno.EBADF, -errno.ETIMEDOUT
 
 CONFIG = """
 server: { listen: [ "127.0.0.1:${PORT}" ], threads: 1, debug: true, body_limit: 64MiB }

@@ -84,7 +84,9 @@ def test_a_waiting_query(gatherd: Callable[..., Gatherd], private_postgres: Post
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_every_worker_answers(gatherd: Callable[..., Gatherd], threads: int) -> None:
-    page = good(configured(gatherd, threads=threads).get("/-/tasks"))
+    daemon = configured(gatherd, threads=threads)
+    wait_for(lambda: len(good(daemon.get("/-/tasks"))["workers"]) == threads)  # they start one after another
+    page = good(daemon.get("/-/tasks"))
     assert [worker["worker"] for worker in page["workers"]] == list(range(threads))
     assert all(worker["answers"] and worker["left_out"] == 0 for worker in page["workers"])
     assert sum(worker["tasks"] for worker in page["workers"]) == len(page["tasks"]) >= 1

@@ -14,7 +14,8 @@
  *   bad_N_CODE    statement N of each command fails with that code
  *   concern       done, but not confirmed (writeConcernError 64)
  *   wordless      an answer without a count
- *   echo          findAndModify: the command itself; docs_0: null */
+ *   echo          findAndModify: the command itself; docs_0: null
+ * A test may look at each command first, and answer it itself: `script`. */
 #pragma once
 
 #include <arpa/inet.h>
@@ -33,6 +34,17 @@
 #include <unistd.h>
 
 #define SERVER_CONNECTIONS_MAX 4096
+
+struct server;
+
+/* What becomes of a command. */
+enum script {
+	SCRIPT_NOTHING, /* it is answered as ever; what stands in the reply is added */
+	SCRIPT_ANSWER,  /* the reply is the answer, and "ok" where it says nothing of that */
+	SCRIPT_HANG,
+	SCRIPT_CUT, /* the connection */
+};
+typedef enum script script_fn(struct server *s, const char *name, const bson_t *command, bson_t *reply);
 
 struct server {
 	bool running;
@@ -54,6 +66,9 @@ struct server {
 	atomic_bool old;          /* no sessions */
 	atomic_bool not_primary;  /* finds and writes fail with 10107 */
 	atomic_bool secondary;    /* says that it is one */
+	atomic_bool replica;      /* says that it is the primary of a replica set */
+	script_fn *script;        /* on the connection's thread; NULL: none */
+	void *script_state;
 	atomic_int statements_max, document_max; /* what hello says; 0: the usual */
 
 	/* what was seen */
@@ -149,8 +164,9 @@ static inline void say_hello(struct server *s, bson_t *reply)
 	BSON_APPEND_BOOL(reply, "ismaster", !secondary);
 	if (secondary) {
 		BSON_APPEND_BOOL(reply, "secondary", true);
-		BSON_APPEND_UTF8(reply, "setName", "rs");
 	}
+	if (secondary || atomic_load(&s->replica))
+		BSON_APPEND_UTF8(reply, "setName", "rs");
 	BSON_APPEND_INT32(reply, "maxBsonObjectSize", document_max ? document_max : 16777216);
 	BSON_APPEND_INT32(reply, "maxMessageSizeBytes", 48000000);
 	BSON_APPEND_INT32(reply, "maxWriteBatchSize", statements_max ? statements_max : 100000);
@@ -408,10 +424,17 @@ static inline bool respond(struct peer *p, int32_t request, bool legacy, const b
 	const char *collection = good && BSON_ITER_HOLDS_UTF8(&i) ? bson_iter_utf8(&i, NULL) : "";
 	bool answered = true;
 
-	note_session(p, command, strcmp(name, "getMore") == 0 || strcmp(name, "killCursors") == 0);
+	enum script script = s->script ? s->script(s, name, command, &reply) : SCRIPT_NOTHING;
+	bool alone = !bson_has_field(command, "txnNumber");
+	if (alone)
+		note_session(p, command, strcmp(name, "getMore") == 0 || strcmp(name, "killCursors") == 0);
 	if (bson_iter_init_find(&i, command, "maxTimeMS"))
 		atomic_store(&s->last_max_time_ms, bson_iter_int32(&i));
-	if (strcasecmp(name, "hello") == 0 || strcasecmp(name, "ismaster") == 0) {
+	if (script == SCRIPT_CUT) {
+		good = false;
+	} else if (script != SCRIPT_NOTHING) {
+		answered = script == SCRIPT_ANSWER;
+	} else if (strcasecmp(name, "hello") == 0 || strcasecmp(name, "ismaster") == 0) {
 		say_hello(s, &reply);
 	} else if (strcmp(name, "getMore") == 0) {
 		say_more(p, &reply, command);
@@ -436,7 +459,7 @@ static inline bool respond(struct peer *p, int32_t request, bool legacy, const b
 		BSON_APPEND_UTF8(&list, "0", "a");
 		BSON_APPEND_INT32(&list, "1", 2);
 		bson_append_array_end(&reply, &list);
-	} else if (strcmp(name, "ping") != 0) {
+	} else if (strcmp(name, "ping") != 0 && !strstr(name, "Transaction")) {
 		atomic_fetch_add(&s->finds, 1);
 		answered = say_scripted(p, &reply, command, collection);
 	}

@@ -54,7 +54,7 @@ static void close_counting(struct gd_cursor *c)
 
 static gd_cursor *count_down(int from)
 {
-	static const struct cursor_ops ops = {next_number, close_counting};
+	static const struct cursor_ops ops = {.next = next_number, .close = close_counting};
 	struct gd_scope *s = scope_here(__func__);
 	struct counting *c = arena_zalloc(s->arena, sizeof(*c));
 	c->left = from;

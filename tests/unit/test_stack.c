@@ -5,8 +5,11 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 
 #include "async/internal.h"
+#include "async/overflow.h"
+#include "base/backtrace.h"
 #include "tests/unit/async_fixture.h"
 
 /* Run fn in a process of its own; returns its wait status. */
@@ -160,6 +163,65 @@ LOOP_TEST(a_back_trace_ends_where_the_task_began)
 	return 0;
 }
 
+#if defined(__x86_64__) && !defined(CONTEXT_BOOST) && !defined(CONTEXT_ASAN) && !defined(CONTEXT_TSAN)
+#define CAN_STEP 1
+
+static unsigned steps_in_switches, steps_outside, most_frames;
+
+static void on_step(int signo, siginfo_t *info, void *context)
+{
+	const ucontext_t *interrupted = context;
+	struct backtrace b;
+	(void)signo, (void)info;
+	if (context_switching((uintptr_t)interrupted->uc_mcontext.gregs[REG_RIP])) {
+		steps_in_switches++;
+		return;
+	}
+	backtrace_take(&b, true);
+	steps_outside++;
+	most_frames = b.count > most_frames ? b.count : most_frames;
+}
+
+/* From here on a trap follows each instruction, or none any more. */
+static void trap_each_step(bool on)
+{
+	if (on)
+		__asm__ volatile("pushfq\norq $0x100, (%%rsp)\npopfq" ::: "memory", "cc");
+	else
+		__asm__ volatile("pushfq\nandq $~0x100, (%%rsp)\npopfq" ::: "memory", "cc");
+}
+
+static int yield_twice(void *arg)
+{
+	(void)arg;
+	int r = task_yield();
+	return r < 0 ? r : task_yield();
+}
+
+/* New tasks, ones that go on, the loop's own stack: whatever is switched to, at each instruction of it. */
+LOOP_TEST(a_back_trace_may_be_taken_at_any_instruction)
+{
+	struct sigaction action = {.sa_sigaction = on_step, .sa_flags = SA_SIGINFO | SA_ONSTACK}, before;
+	sigemptyset(&action.sa_mask);
+	backtrace_init();
+	ck_assert_int_eq(signal_stack_begin(), 0);
+	ck_assert_int_eq(sigaction(SIGTRAP, &action, &before), 0);
+	struct task *a = spawn(yield_twice, NULL), *b = spawn(yield_twice, NULL);
+	trap_each_step(true);
+	int r = task_await(&a, DEADLINE_NEVER);
+	r |= task_await(&b, DEADLINE_NEVER);
+	trap_each_step(false);
+	ck_assert_int_eq(r, 0);
+	ck_assert_int_eq(sigaction(SIGTRAP, &before, NULL), 0);
+	signal_stack_end();
+	ck_assert_uint_gt(steps_in_switches, 50);
+	ck_assert_uint_gt(steps_outside, 500);
+	ck_assert_uint_ge(most_frames, 5); /* from within the poll, say */
+	return 0;
+}
+
+#endif
+
 /* The sanitizers end the process themselves when they get no memory. */
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 
@@ -284,6 +346,9 @@ int main(void)
 	tcase_add_test(c, the_pool_keeps_some_and_unmaps_the_rest);
 	tcase_add_test(c, tasks_use_one_stack_again_and_again);
 	tcase_add_test(c, a_back_trace_ends_where_the_task_began);
+#ifdef CAN_STEP
+	tcase_add_test(c, a_back_trace_may_be_taken_at_any_instruction);
+#endif
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 	tcase_add_test(c, without_address_space_stacks_and_tasks_are_refused);
 	tcase_add_test(c, at_the_limit_of_mappings_stacks_are_refused);

@@ -150,6 +150,26 @@ LOOP_TEST(bad_use_of_a_mutex_is_answered)
 	return 0;
 }
 
+static int lock_and_end(void *arg)
+{
+	return mutex_lock(arg, deadline_in_ms(1));
+}
+
+/* The next task has the stack of the one that left it locked, and is another one all the same. */
+LOOP_TEST(a_mutex_that_is_left_locked_stays_so)
+{
+	mutex_init(&mutex);
+	struct task *t = spawn(lock_and_end, &mutex), *at = t;
+	ck_assert_int_eq(task_await(&t, DEADLINE_NEVER), 0);
+	t = spawn(lock_and_end, &mutex);
+	ck_assert_ptr_eq(t, at);
+	ck_assert_int_eq(task_await(&t, DEADLINE_NEVER), -ETIMEDOUT);
+	t = spawn(unlock_anothers, NULL);
+	ck_assert_int_eq(task_await(&t, DEADLINE_NEVER), -ETIMEDOUT);
+	ck_assert(mutex_locked(&mutex));
+	return 0;
+}
+
 LOOP_TEST(a_cancelled_task_locks_nothing)
 {
 	struct locker l = {.by = DEADLINE_NEVER};
@@ -655,6 +675,7 @@ int main(void)
 	tcase_add_test(c, a_waiter_that_leaves_a_mutex_leaves_no_hole);
 	tcase_add_test(c, a_mutex_on_its_way_to_a_cancelled_task_arrives);
 	tcase_add_test(c, bad_use_of_a_mutex_is_answered);
+	tcase_add_test(c, a_mutex_that_is_left_locked_stays_so);
 	tcase_add_test(c, a_cancelled_task_locks_nothing);
 	tcase_add_test(c, a_thousand_hand_overs_take_no_turn_of_the_loop);
 	c = async_tcase(s, "event");

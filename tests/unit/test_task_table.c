@@ -192,6 +192,36 @@ static int own_a_gather(void *arg)
 	return 0;
 }
 
+static struct task *later;
+
+static int await_later(void *arg)
+{
+	(void)arg;
+	int r = task_yield();
+	return r < 0 ? r : task_await(&later, DEADLINE_NEVER);
+}
+
+static int leave_a_child(void *arg)
+{
+	gather_init(arg, GATHER_ALL);
+	return gather_add(arg, "child", await_later, NULL);
+}
+
+/* The owner's memory is another task's now: that one may be awaited. */
+LOOP_TEST(a_gather_outlives_its_owner)
+{
+	struct gather g;
+	struct task *owner = spawn(leave_a_child, &g), *at = owner;
+	ck_assert_int_eq(task_await(&owner, DEADLINE_NEVER), 0);
+	later = spawn(sleeper, (void *)1);
+	ck_assert_ptr_eq(later, at);
+	ck_assert_int_eq(gather_wait(&g, DEADLINE_NEVER), 0);
+	ck_assert_int_eq(gather_result(&g, 0), 0);
+	ck_assert_ptr_null(later);
+	gather_done(&g);
+	return 0;
+}
+
 LOOP_TEST(a_child_does_not_await_the_owner_of_its_gather)
 {
 	struct task *owner = spawn(own_a_gather, NULL);
@@ -386,6 +416,7 @@ int main(void)
 	tcase_add_test(c, no_two_tasks_have_the_same_number);
 	tcase_add_test(c, a_ring_of_awaits_is_refused);
 	tcase_add_test(c, a_child_does_not_await_the_owner_of_its_gather);
+	tcase_add_test(c, a_gather_outlives_its_owner);
 	tcase_add_test(c, a_child_awaits_a_task_of_its_owner);
 	tcase_add_test(c, a_task_is_awaited_by_one_and_not_when_detached);
 	tcase_add_test(c, a_failure_that_nobody_reads_is_reported_once);
