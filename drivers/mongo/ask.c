@@ -87,7 +87,8 @@ int mongo_ask_to_write(const struct asking *a, const bson_t *command, struct ans
 	if (ask(a, mongo_connection_write, command, out, &error))
 		return 0;
 	r = mongo_operation_error(a->error, &error, streams, a->from_request, a->consequences);
-	if (sent && mongo_error_is_uncertain(&error, streams))
+	/* What a transaction has not committed has not happened. */
+	if (sent && !a->connection->session.open && mongo_error_is_uncertain(&error, streams))
 		mongo_error_uncertain(a->error);
 	return r;
 }

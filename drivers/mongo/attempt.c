@@ -2,6 +2,7 @@
 #include "drivers/mongo/attempt.h"
 
 #include "drivers/mongo/errors.h"
+#include "drivers/mongo/transaction.h"
 
 /* *again: it failed in a way that another one may mend. */
 static int attempt(struct mongo_attempt *a, bool *again)
@@ -30,7 +31,11 @@ static int attempt(struct mongo_attempt *a, bool *again)
 
 int mongo_attempt(struct mongo_attempt *a)
 {
+	struct mongo_transaction *tx = a->alone ? NULL : mongo_transaction_here(a->client);
 	bool again;
+
+	if (tx)
+		return mongo_transaction_attempt(tx, a);
 	int status = attempt(a, &again);
 
 	return again ? attempt(a, &again) : status;

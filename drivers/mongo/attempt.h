@@ -8,6 +8,7 @@
 /* A worker's share of a source: what a `struct client` of this kind is. */
 struct mongo_client {
 	struct mongo_pool pool;
+	struct list transactions; /* transaction.h: those that run */
 	const struct config_source *config;
 };
 
@@ -32,11 +33,14 @@ struct mongo_attempt {
 	int64_t timeout_us; /* from when it first has a connection; 0: none but the task's own deadline */
 	bool once;          /* it writes: no second attempt */
 	bool hold;          /* where it succeeds the connection is kept, for the caller to release */
+	bool alone;         /* it is never part of a transaction */
 	struct error *error;
-	struct connection *connection; /* held */
-	deadline_t by;                 /* begins as DEADLINE_NEVER */
+	struct connection *connection;         /* held */
+	struct mongo_transaction *transaction; /* whose connection it is; NULL: the caller's own */
+	deadline_t by;                         /* begins as DEADLINE_NEVER */
 };
 
-/* Suspends. What reads is run once more where its connection broke or its server has stepped down. Returns 0, or -errno
- * with the error filled. */
+/* Suspends. Where the calling task has a transaction on the client, the operation is part of it, and run once. Else
+ * what reads is run once more where its connection broke or its server has stepped down. Returns 0, or -errno with the
+ * error filled. */
 int mongo_attempt(struct mongo_attempt *a) must_check;

@@ -25,6 +25,8 @@ int batch_read(const struct asking *a, const struct answer *answer, const char *
 			b->cursor = element_integer(&e, -1);
 		else if (e.type == BSON_TYPE_UTF8 && strcmp(e.key, "ns") == 0)
 			b->collection = strchr(bson_read_text(&e, &len), '.');
+		else if (e.type == BSON_TYPE_DOCUMENT && strcmp(e.key, "postBatchResumeToken") == 0)
+			b->token = e;
 	}
 	if (b->collection)
 		b->collection++;
@@ -35,8 +37,8 @@ int batch_read(const struct asking *a, const struct answer *answer, const char *
 	return 0;
 }
 
-int batch_next(const struct asking *a, int64_t cursor, const char *collection, int32_t size, struct answer *answer,
-	       struct batch *b)
+int batch_next(const struct asking *a, int64_t cursor, const char *collection, int32_t size, int64_t await_ms,
+	       struct answer *answer, struct batch *b)
 {
 	bson_t document = BSON_INITIALIZER;
 
@@ -44,6 +46,8 @@ int batch_next(const struct asking *a, int64_t cursor, const char *collection, i
 	BSON_APPEND_UTF8(&document, "collection", collection);
 	if (size)
 		BSON_APPEND_INT32(&document, "batchSize", size);
+	if (await_ms > 0)
+		BSON_APPEND_INT64(&document, "maxTimeMS", await_ms);
 	int r = mongo_ask(a, &document, answer);
 	bson_destroy(&document);
 	return r < 0 ? r : batch_read(a, answer, "nextBatch", b);

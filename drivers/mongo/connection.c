@@ -41,8 +41,11 @@ static struct connection_limits read_limits(const mongoc_server_description_t *s
 {
 	const bson_t *hello = mongoc_server_description_hello_response(server);
 
+	const char *type = mongoc_server_description_type(server);
+
 	return (struct connection_limits){
-		.writable = strcmp(mongoc_server_description_type(server), "RSSecondary") != 0,
+		.writable = strcmp(type, "RSSecondary") != 0,
+		.transactions = strcmp(type, "Standalone") != 0,
 		.document_bytes = (size_t)hello_number(hello, "maxBsonObjectSize", (int64_t)16 * 1024 * 1024),
 		.statements = (size_t)hello_number(hello, "maxWriteBatchSize", 100000),
 	};
@@ -98,13 +101,39 @@ static bool is_lost(const struct connection *c, bson_t *reply, bson_error_t *err
 	return true;
 }
 
+static unsigned labels_of(const bson_t *reply)
+{
+	static const struct {
+		const char *name;
+		enum error_label label;
+	} rows[] = {{"TransientTransactionError", LABEL_TRANSIENT},
+		    {"UnknownTransactionCommitResult", LABEL_UNKNOWN_COMMIT},
+		    {"ResumableChangeStreamError", LABEL_RESUMABLE}};
+	unsigned labels = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (mongoc_error_has_label(reply, rows[i].name))
+			labels |= rows[i].label;
+	return labels;
+}
+
+static void note_answer(struct connection *c, bool good, const bson_t *reply)
+{
+	bool plain = is_plain(reply);
+
+	c->labels = plain ? 0 : labels_of(reply);
+	c->lost = !(good && plain) && !server_is_known(c);
+}
+
 bool mongo_connection_command(struct connection *c, const char *database, const bson_t *command, bson_t *reply,
 			      bson_error_t *error)
 {
+	if (c->session.open)
+		return mongo_connection_write(c, database, command, reply, error);
 	if (is_lost(c, reply, error))
 		return false;
 	bool good = mongoc_client_read_command_with_opts(c->client, database, command, NULL, c->options, reply, error);
-	c->lost = !(good && is_plain(reply)) && !server_is_known(c);
+	note_answer(c, good, reply);
 	return good;
 }
 
@@ -113,8 +142,10 @@ bool mongo_connection_write(struct connection *c, const char *database, const bs
 {
 	if (is_lost(c, reply, error))
 		return false;
-	bool good = mongoc_client_write_command_with_opts(c->client, database, command, c->options, reply, error);
-	c->lost = !(good && is_plain(reply)) && !server_is_known(c);
+	bool good = c->session.open ? session_command(&c->session, c->client, database, command, reply, error)
+				    : mongoc_client_write_command_with_opts(c->client, database, command, c->options,
+									    reply, error);
+	note_answer(c, good, reply);
 	return good || error->domain == MONGOC_ERROR_WRITE_CONCERN;
 }
 
@@ -164,6 +195,7 @@ void mongo_connection_destroy(struct connection *c, deadline_t by)
 
 	if (c->client) {
 		task_shield(&shield, by);
+		session_done(&c->session);
 		mongoc_client_destroy(c->client);
 		task_unshield(&shield);
 	}

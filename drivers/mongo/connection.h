@@ -3,6 +3,7 @@
 
 #include "async/task.h"
 #include "base/error.h"
+#include "drivers/mongo/session.h"
 #include "drivers/mongo/stream.h"
 
 struct mongo_pool;
@@ -16,9 +17,17 @@ enum connection_state {
 	CONNECTION_STATES
 };
 
+/* What the server says of an error beside its code. */
+enum error_label {
+	LABEL_TRANSIENT = 1,      /* TransientTransactionError */
+	LABEL_UNKNOWN_COMMIT = 2, /* UnknownTransactionCommitResult */
+	LABEL_RESUMABLE = 4,      /* ResumableChangeStreamError */
+};
+
 /* What its server takes. */
 struct connection_limits {
 	bool writable;         /* it is no secondary */
+	bool transactions;     /* it is part of a replica set, or leads to a sharded cluster */
 	size_t document_bytes; /* of one document */
 	size_t statements;     /* documents, updates or deletes in one command */
 };
@@ -32,10 +41,12 @@ struct connection {
 	bson_t *options; /* {serverId}: every command goes there */
 	struct connection_limits limits;
 	struct stream_set streams;
-	struct task *task;   /* CONNECTION_OPENING: who opens it */
-	unsigned generation; /* the pool's when it was opened */
-	bool disturbed;      /* a connection of its was closed meanwhile */
-	bool lost;           /* libmongoc has forgotten the server: no more commands */
+	struct session session; /* while it is open, commands are part of its transaction */
+	unsigned labels;        /* enum error_label: of the last answer */
+	struct task *task;      /* CONNECTION_OPENING: who opens it */
+	unsigned generation;    /* the pool's when it was opened */
+	bool disturbed;         /* a connection of its was closed meanwhile */
+	bool lost;              /* libmongoc has forgotten the server: no more commands */
 	int64_t opened_us, idle_since_us;
 };
 

@@ -37,10 +37,26 @@ static void forget_batch(struct mongo_cursor *c)
 
 static void release(struct mongo_cursor *c, unsigned consequences)
 {
-	if (c->connection)
+	if (c->part.transaction)
+		mongo_transaction_leave(&c->part);
+	else if (c->connection)
 		mongo_pool_release(&c->client->pool, c->connection, consequences);
 	c->connection = NULL;
 	c->cursor = 0;
+}
+
+/* Suspends (shielded). */
+static void kill_cursor(struct mongo_cursor *c)
+{
+	unsigned consequences = 0;
+	struct error e = ERROR_INIT;
+
+	if (!c->connection)
+		return;
+	struct asking asking = asking_of(c, c->connection, &e, &consequences);
+	if (!c->part.transaction || mongo_transaction_enter(c->part.transaction, &e) == 0)
+		batch_kill(&asking, c->cursor, c->collection);
+	release(c, consequences);
 }
 
 static int ask_first(struct mongo_attempt *a, struct connection *connection, unsigned *consequences)
@@ -63,6 +79,15 @@ static int ask_first(struct mongo_attempt *a, struct connection *connection, uns
 	if (b.cursor)
 		memcpy(c->collection, b.collection, strlen(b.collection) + 1);
 	return 0;
+}
+
+/* What is left of the batch can still be read. */
+static void end_with_transaction(struct transaction_part *p)
+{
+	struct mongo_cursor *c = container_of(p, struct mongo_cursor, part);
+
+	c->outlived = c->cursor != 0;
+	kill_cursor(c);
 }
 
 static int open_cursor(struct mongo_cursor *c, const struct mongo_target *t, const struct mongo_reading *r,
@@ -90,6 +115,8 @@ static int open_cursor(struct mongo_cursor *c, const struct mongo_target *t, con
 		return status;
 	}
 	c->connection = o.attempt.connection;
+	if (o.attempt.transaction)
+		mongo_transaction_join(o.attempt.transaction, &c->part, end_with_transaction);
 	if (c->cursor == 0)
 		release(c, 0);
 	return 0;
@@ -122,14 +149,20 @@ int mongo_cursor_aggregate(struct mongo_cursor *c, const struct mongo_target *t,
 static int ask_next(struct mongo_cursor *c, struct error *e)
 {
 	unsigned consequences = 0;
+	struct mongo_transaction *tx = c->part.transaction;
 	struct asking asking = asking_of(c, c->connection, e, &consequences);
 	struct batch b = {0};
+	int r = tx ? mongo_transaction_enter(tx, e) : 0;
 
 	forget_batch(c);
+	if (r < 0)
+		return r;
 	deadline_t before = deadline_push(c->timeout_us ? deadline_in_us(c->timeout_us) : DEADLINE_NEVER);
-	int r = batch_next(&asking, c->cursor, c->collection, c->batch_size, &c->answer, &b);
+	r = batch_next(&asking, c->cursor, c->collection, c->batch_size, 0, &c->answer, &b);
 	deadline_pop(before);
 	if (r < 0) {
+		if (tx)
+			mongo_transaction_fail(tx, consequences, e);
 		forget_batch(c);
 		release(c, consequences);
 		return r;
@@ -143,6 +176,8 @@ static int ask_next(struct mongo_cursor *c, struct error *e)
 int mongo_cursor_next(struct mongo_cursor *c, struct element *out, struct error *e)
 {
 	while (!element_next(&c->at, out)) {
+		if (c->outlived)
+			return error_set(e, -EPIPE, 500, NULL, "the cursor's transaction has ended");
 		if (!c->connection)
 			return 0;
 		int r = ask_next(c, e);
@@ -154,13 +189,6 @@ int mongo_cursor_next(struct mongo_cursor *c, struct element *out, struct error 
 
 void mongo_cursor_close(struct mongo_cursor *c)
 {
-	unsigned consequences = 0;
-	struct error e = ERROR_INIT;
-
-	if (c->connection) {
-		struct asking asking = asking_of(c, c->connection, &e, &consequences);
-		batch_kill(&asking, c->cursor, c->collection);
-		release(c, consequences);
-	}
+	kill_cursor(c);
 	forget_batch(c);
 }

@@ -2,18 +2,22 @@
  *
  * The connection on which a cursor was opened is its own until its last batch has come, or it is closed: its getMores
  * go there. The first command is sent again where its connection breaks, as every read is; after that a break is the
- * stream's end, with an error. The source's time-out holds for each answer. Loop thread only; one task at a time. */
+ * stream's end, with an error. In a transaction it is the transaction's connection, and the cursor ends with it. The
+ * source's time-out holds for each answer. Loop thread only; one task at a time. */
 #pragma once
 
 #include "drivers/mongo/batch.h"
 #include "drivers/mongo/run.h"
+#include "drivers/mongo/transaction.h"
 
 struct mongo_cursor {
 	struct mongo_client *client;
 	struct connection *connection; /* NULL: given back */
+	struct transaction_part part;  /* of whose transaction it is */
 	int64_t timeout_us;
 	int32_t batch_size;
 	bool from_request;
+	bool outlived;        /* its transaction ended before it */
 	struct answer answer; /* the memory of the batch */
 	struct element_iter at;
 	int64_t cursor; /* 0: there are no more batches */

@@ -121,6 +121,7 @@ static int mongo_client_open(struct client **out, struct source *source, struct 
 
 	(void)e;
 	c->config = source_of(source)->config;
+	list_init(&c->transactions);
 	mongo_pool_open(&c->pool, &source_of(source)->settings);
 	*out = (struct client *)c;
 	return 0;

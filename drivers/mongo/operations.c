@@ -47,7 +47,7 @@ static int gather_all(const struct operation *o, const struct batch *first, stru
 	gather(&g, &b.documents);
 	while (b.cursor && status == 0) {
 		struct answer answer = {0};
-		status = batch_next(&o->asking, b.cursor, collection, 0, &answer, &b);
+		status = batch_next(&o->asking, b.cursor, collection, 0, 0, &answer, &b);
 		if (status == 0)
 			gather(&g, &b.documents);
 		bson_free(answer.data);

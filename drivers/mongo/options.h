@@ -27,11 +27,14 @@ enum option_set {
 	OPTIONS_BULK_UPDATE = 1 << 10, /* of one update in a bulk */
 	OPTIONS_BULK_REPLACE = 1 << 11,
 	OPTIONS_BULK_DELETE = 1 << 12,
+	OPTIONS_WATCH = 1 << 13,
 };
 
 enum option_target {
 	OPTION_OF_COMMAND = 1,   /* comment, let: stand beside the statements */
 	OPTION_OF_STATEMENT = 2, /* hint, collation, array_filters: stand in each */
+	OPTION_OF_STAGE = 4,     /* of $changeStream */
+	OPTION_OF_START = 8,     /* the same, but only of the first one: where a change stream begins */
 };
 
 /* A choice of nothing. */

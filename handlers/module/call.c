@@ -74,34 +74,57 @@ static struct shared_semaphore *permits_of(const struct call *c)
 	return &c->scope->env->semaphores[index];
 }
 
+/* Does the calling task hold a permit of these already? Two for what one task does at a time would be a way to wait for
+ * oneself. */
+static bool holds_one(const struct gd_scope *outermost, const struct shared_semaphore *permits)
+{
+	uint64_t self = task_id(task_self());
+	list_for_each (node, &outermost->permits) {
+		const struct call *c = container_of(node, struct call, permit);
+		if (c->holder == self && c->permits == permits)
+			return true;
+	}
+	return false;
+}
+
 int call_acquire(struct call *c)
 {
+	struct gd_scope *outermost = scope_outermost(c->scope);
 	struct shared_semaphore *permits = permits_of(c);
-	int r = permits ? shared_semaphore_acquire(permits, DEADLINE_NEVER) : 0;
+	if (!permits || holds_one(outermost, permits))
+		return 0;
+	int r = shared_semaphore_acquire(permits, DEADLINE_NEVER);
 	if (r == -EBUSY)
-		error_set(&c->error, r, 503, "Too many requests are waiting.", "the queue of a semaphore is full");
-	else if (r == -ETIMEDOUT)
-		error_set(&c->error, r, 504, NULL, "the deadline passed in the queue of a semaphore");
-	else if (r < 0)
+		return error_set(&c->error, r, 503, "Too many requests are waiting.",
+				 "the queue of a semaphore is full");
+	if (r == -ETIMEDOUT)
+		return error_set(&c->error, r, 504, NULL, "the deadline passed in the queue of a semaphore");
+	if (r < 0) {
 		error_of_errno(&c->error, r);
-	return r;
+		return r;
+	}
+	c->permits = permits;
+	c->holder = task_id(task_self());
+	list_append(&outermost->permits, &c->permit);
+	return 0;
 }
 
 void call_release(struct call *c)
 {
-	struct shared_semaphore *permits = permits_of(c);
-	if (permits)
-		shared_semaphore_release(permits);
+	if (!c->permits)
+		return;
+	list_remove(&c->permit);
+	shared_semaphore_release(c->permits);
+	c->permits = NULL;
 }
 
 static int run_call(void *arg)
 {
 	struct call *c = arg;
-	int r = c->permitted ? 0 : call_acquire(c);
+	int r = call_acquire(c);
 	if (r == 0) {
 		r = c->run(c);
-		if (!c->permitted)
-			call_release(c);
+		call_release(c);
 	}
 	settle(c, r);
 	return r;

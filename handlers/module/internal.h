@@ -73,8 +73,10 @@ struct call {
 	struct result *result;
 	struct value value;
 	struct error error;
-	bool permitted; /* within something that holds the source's permit */
 	gd_value *out;
+	struct shared_semaphore *permits; /* one of these is held … */
+	struct list permit;               /* … and stands in the outermost scope's `permits` … */
+	uint64_t holder;                  /* … for this task */
 };
 
 /* Memory for a call (size bytes, zeroed, starting with struct call) of a source of that kind. NULL with *failed set:
@@ -82,8 +84,9 @@ struct call {
 void *call_new(size_t size, const char *function, const char *source, enum source_kind kind, gd_value **failed);
 /* g NULL: run it (suspends). Else make it a child of g. name is static: "gd_pg_query". */
 gd_value *call_start(struct call *c, gd_gather *g, const char *name, call_fn *run);
-/* Suspends. A permit of the source's `semaphore`, which call_start holds around `run`; for what is no single call.
- * Returns 0, to be followed by call_release, or -errno with c->error filled. */
+/* Suspends. A permit of the source's `semaphore`, which call_start holds around `run`; for what is no single call. A
+ * task that holds one has it for all that it does meanwhile. Returns 0, to be followed by call_release, or -errno with
+ * c->error filled. */
 int call_acquire(struct call *c) must_check;
 void call_release(struct call *c);
 

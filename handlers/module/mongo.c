@@ -4,17 +4,7 @@
 #include "drivers/mongo/cursor.h"
 #include "drivers/mongo/follow.h"
 #include "drivers/mongo/writes.h"
-#include "handlers/module/internal.h"
-
-/* One of the functions below, with what it was called with. Which values there are says the function. */
-struct mongo_call {
-	struct call call;
-	struct mongo_target target;
-	const struct value *filter;  /* or documents, a pipeline, operations */
-	const struct value *change;  /* an update or a replacement */
-	const struct value *options; /* NULL: none */
-	const char *field;
-};
+#include "handlers/module/mongo.h"
 
 /* An argument before it is taken. */
 struct argument {
@@ -28,7 +18,7 @@ static struct mongo_call *call_of(struct call *c)
 }
 
 /* An argument was wrong; the call's error says how. */
-static int fail_call(struct call *c)
+int mongo_fail_call(struct call *c)
 {
 	return c->error.errnum;
 }
@@ -38,8 +28,7 @@ static const char *text_of(struct gd_scope *s, const char *text)
 	return text ? arena_strdup(s->arena, text) : NULL;
 }
 
-/* NULL stays NULL where it is allowed. False: c's error is filled. */
-static bool take(struct mongo_call *c, const struct value **out, gd_value *v, const char *what, bool allowed)
+bool mongo_take(struct mongo_call *c, const struct value **out, gd_value *v, const char *what, bool allowed)
 {
 	if (!v && allowed)
 		return true;
@@ -49,13 +38,12 @@ static bool take(struct mongo_call *c, const struct value **out, gd_value *v, co
 
 static bool take_all(struct mongo_call *c, struct argument filter, struct argument change, gd_value *options)
 {
-	return take(c, &c->filter, filter.value, filter.what, !filter.what) &&
-	       take(c, &c->change, change.value, change.what, !change.what) &&
-	       take(c, &c->options, options, "the options", true);
+	return mongo_take(c, &c->filter, filter.value, filter.what, !filter.what) &&
+	       mongo_take(c, &c->change, change.value, change.what, !change.what) &&
+	       mongo_take(c, &c->options, options, "the options", true);
 }
 
-/* function is the name of the public one. NULL with *failed set: as call_new. */
-static struct mongo_call *new_call(const char *function, const char *source, const char *collection, gd_value **failed)
+struct mongo_call *mongo_call_new(const char *function, const char *source, const char *collection, gd_value **failed)
 {
 	struct mongo_call *c = call_new(sizeof(*c), function, source, SOURCE_MONGODB, failed);
 
@@ -66,15 +54,20 @@ static struct mongo_call *new_call(const char *function, const char *source, con
 	return c;
 }
 
+gd_value *mongo_call_start(struct mongo_call *c, gd_gather *g, const char *name, call_fn *run)
+{
+	return call_start(&c->call, g, name, run);
+}
+
 static gd_value *start(gd_gather *g, const char *function, const char *source, const char *collection, call_fn *run,
 		       struct argument filter, struct argument change, gd_value *options)
 {
 	gd_value *failed;
-	struct mongo_call *c = new_call(function, source, collection, &failed);
+	struct mongo_call *c = mongo_call_new(function, source, collection, &failed);
 
 	if (!c)
 		return failed;
-	return call_start(&c->call, g, function, take_all(c, filter, change, options) ? run : fail_call);
+	return mongo_call_start(c, g, function, take_all(c, filter, change, options) ? run : mongo_fail_call);
 }
 
 #define NOTHING ((struct argument){NULL, NULL})
@@ -139,12 +132,12 @@ gd_value *gd_mongo_distinct(gd_gather *g, const char *source, const char *collec
 			    gd_value *filter)
 {
 	gd_value *failed;
-	struct mongo_call *c = new_call(__func__, source, collection, &failed);
+	struct mongo_call *c = mongo_call_new(__func__, source, collection, &failed);
 
 	if (!c)
 		return failed;
 	c->field = text_of(c->call.scope, field);
-	return call_start(&c->call, g, __func__, take_all(c, FILTER, NOTHING, NULL) ? run_distinct : fail_call);
+	return mongo_call_start(c, g, __func__, take_all(c, FILTER, NOTHING, NULL) ? run_distinct : mongo_fail_call);
 }
 
 /* --- writing --- */
@@ -297,6 +290,7 @@ gd_value *gd_mongo_bulk(gd_gather *g, const char *source, const char *collection
 struct mongo_stream {
 	struct gd_cursor base;
 	struct mongo_cursor cursor;
+	struct call *call; /* holds the source's permit */
 };
 
 static struct mongo_stream *stream_of(struct gd_cursor *c)
@@ -317,10 +311,18 @@ static int next_document(struct gd_cursor *c, struct value *out, struct error *e
 
 static void close_stream(struct gd_cursor *c)
 {
-	mongo_cursor_close(&stream_of(c)->cursor);
+	struct mongo_stream *s = stream_of(c);
+
+	mongo_cursor_close(&s->cursor);
+	call_release(s->call);
 }
 
 static const struct cursor_ops stream_ops = {.next = next_document, .close = close_stream};
+
+gd_cursor *mongo_cursor_without_call(const gd_value *failed)
+{
+	return failed && failed->scope ? cursor_failed(failed->scope, failed->error) : NULL;
+}
 
 typedef int open_fn(struct mongo_cursor *c, const struct mongo_target *t, const struct value *filter,
 		    const struct value *options, struct error *e);
@@ -329,16 +331,19 @@ static gd_cursor *open_stream(const char *function, const char *source, const ch
 			      struct argument filter, gd_value *options)
 {
 	gd_value *failed;
-	struct mongo_call *c = new_call(function, source, collection, &failed);
+	struct mongo_call *c = mongo_call_new(function, source, collection, &failed);
 
 	if (!c)
-		return failed && failed->scope ? cursor_failed(failed->scope, failed->error) : NULL;
+		return mongo_cursor_without_call(failed);
 	struct mongo_stream *s = arena_zalloc(c->call.scope->arena, sizeof(*s));
 	struct error *e = &c->call.error;
-	int r = take_all(c, filter, NOTHING, options) ? open_cursor(&s->cursor, &c->target, c->filter, c->options, e)
-						      : e->errnum;
-	if (r < 0)
+	s->call = &c->call;
+	if (!take_all(c, filter, NOTHING, options) || call_acquire(&c->call) < 0)
 		return cursor_failed(c->call.scope, e);
+	if (open_cursor(&s->cursor, &c->target, c->filter, c->options, e) < 0) {
+		call_release(&c->call);
+		return cursor_failed(c->call.scope, e);
+	}
 	cursor_open(&s->base, c->call.scope, &stream_ops);
 	return &s->base;
 }

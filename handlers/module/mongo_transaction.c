@@ -11,19 +11,15 @@ static int ended(struct gd_scope *s, int r, const struct error *e)
 	return r;
 }
 
-/* Within another one of the same task there is no permit to wait for: it is refused. */
 static int run_permitted(struct mongo_call *c, const struct mongo_transaction_options *how, int (*fn)(void *arg),
 			 void *arg)
 {
-	struct error *e = &c->call.error;
-	bool nested = mongo_transaction_here(mongo_client_of(c->call.client)) != NULL;
-	int r = nested ? 0 : call_acquire(&c->call);
+	int r = call_acquire(&c->call);
 
 	if (r < 0)
 		return r;
-	r = mongo_transact(c->call.client, how, fn, arg, e);
-	if (!nested)
-		call_release(&c->call);
+	r = mongo_transact(c->call.client, how, fn, arg, &c->call.error);
+	call_release(&c->call);
 	return r;
 }
 

@@ -148,7 +148,11 @@ int gd_pg_transaction(const char *source, const gd_pg_options *options, gd_pg_fn
 	}
 	struct gd_pg what = {.fn = fn, .arg = arg};
 	struct error *e = &c->error;
-	int r = pg_transact((struct pg_client *)c->client, c->scope->arena, &how, run_attempt, &what, e);
+	int r = call_acquire(c);
+	if (r == 0) {
+		r = pg_transact((struct pg_client *)c->client, c->scope->arena, &how, run_attempt, &what, e);
+		call_release(c);
+	}
 	return ended(c->scope, r, e);
 }
 
@@ -240,6 +244,7 @@ gd_value *gd_tx_execute(gd_pg *tx, const char *sql, gd_value *args)
 struct rows {
 	struct gd_cursor base;
 	struct pg_stream stream;
+	struct call *call; /* holds the source's permit; NULL: within a transaction */
 };
 
 static int next_row(struct gd_cursor *c, struct value *out, struct error *e)
@@ -249,7 +254,10 @@ static int next_row(struct gd_cursor *c, struct value *out, struct error *e)
 
 static void close_rows(struct gd_cursor *c)
 {
-	pg_stream_close(&container_of(c, struct rows, base)->stream);
+	struct rows *rows = container_of(c, struct rows, base);
+	pg_stream_close(&rows->stream);
+	if (rows->call)
+		call_release(rows->call);
 }
 
 static const struct cursor_ops rows_ops = {.next = next_row, .close = close_rows};
@@ -267,8 +275,13 @@ gd_cursor *gd_pg_stream(const char *source, const char *sql, gd_value *args)
 	if (!take(&ask, c->scope, &how, sql, args, &c->error))
 		return cursor_failed(c->scope, &c->error);
 	ask.timeout_us = c->options.timeout_us;
-	if (pg_stream_open(&rows->stream, (struct pg_client *)c->client, &ask, &c->error) < 0)
+	rows->call = c;
+	if (call_acquire(c) < 0)
 		return cursor_failed(c->scope, &c->error);
+	if (pg_stream_open(&rows->stream, (struct pg_client *)c->client, &ask, &c->error) < 0) {
+		call_release(c);
+		return cursor_failed(c->scope, &c->error);
+	}
 	cursor_open(&rows->base, c->scope, &rows_ops);
 	return &rows->base;
 }

@@ -72,6 +72,7 @@ static void scope_init(struct gd_scope *s, const struct module_env *env, struct 
 	list_init(&s->things);
 	list_init(&s->tasks);
 	list_init(&s->returned);
+	list_init(&s->permits);
 	list_init(&s->thing.link);
 }
 

@@ -54,6 +54,7 @@ struct gd_scope {
 	uint64_t opener;        /* of an inner one: the task that may end it */
 	const struct module_env *env;
 	struct gd_request *request;    /* NULL: not in a request */
+	struct list permits;           /* of the outermost: of sources' semaphores, held by its calls; call.c's */
 	struct hold *holds;            /* of the outermost, in debug mode: what was taken; holds.c's */
 	struct gd_semaphore *borrowed; /* of the outermost: its handles of named semaphores */
 	struct error error;            /* of the outermost: what gd_fail and failed calls left, for the reply */

@@ -231,3 +231,63 @@ def test_the_server_goes_and_comes_back(gatherd: Callable[..., Gatherd], module:
     wait_for(lambda: daemon.get("/streams").status == 200, 20)
     assert good(daemon.get("/transaction?run=3"))["r"] == 5
     assert rows(private_postgres, 2) == ""
+
+
+PERMITS = r"""
+    #include <gatherd.h>
+
+    static int within(gd_pg *tx, void *arg)
+    {
+        gd_value *inside = gd_tx_scalar(tx, "select 1", NULL);
+        gd_value *beside = gd_pg_scalar(NULL, "pg", "select 2", NULL);
+        *(gd_value **)arg = gd_list(inside, beside);
+        return gd_fail_with(*(gd_value **)arg);
+    }
+
+    int transaction(gd_request *req)
+    {
+        gd_value *both = NULL;
+        int r = gd_pg_transaction("pg", NULL, within, &both);
+        return r < 0 ? r : gd_reply(req, 200, both);
+    }
+
+    int stream(gd_request *req)
+    {
+        gd_value *seen = gd_list();
+        gd_cursor *rows = gd_pg_stream("pg", "select generate_series(1, 3) n", NULL);
+        for (gd_value *row; (row = gd_next(rows));)
+            gd_append(seen, gd_list(gd_get(row, "n"), gd_pg_scalar(NULL, "pg", "select 7", NULL)));
+        return gd_reply(req, 200, seen);
+    }
+
+    int holding(gd_request *req)
+    {
+        gd_cursor *rows = gd_pg_stream("pg", "select generate_series(1, 3) n", NULL);
+        gd_next(rows);
+        gd_gather *g = gd_gather_new(GD_ALL);
+        gd_value *other = gd_pg_scalar(g, "pg", "select 7", NULL);
+        int waits = gd_gather_wait(g, gd_in_ms(200));
+        gd_close(rows);
+        int r = gd_gather_wait(g, GD_NEVER);
+        return r < 0 ? r : gd_reply(req, 200, gd_list(gd_int(waits), other));
+    }
+"""
+
+
+def test_streams_and_transactions_hold_a_permit_of_their_source(gatherd, module) -> None:
+    """And their task needs no second one for what it does meanwhile; another task does."""
+    daemon = gatherd(
+        """
+        server: { listen: [ "127.0.0.1:${PORT}" ], threads: 1, request_timeout: 20s }
+        sources: { pg: { postgres: "${PG}", semaphore: 1 } }
+        endpoints:
+          "GET /transaction": { handler: "permits.so:transaction" }
+          "GET /stream": { handler: "permits.so:stream" }
+          "GET /holding": { handler: "permits.so:holding" }
+        """,
+        files={"permits.so": module("permits", PERMITS).read_bytes()},
+    )
+    for _ in range(3):
+        assert daemon.get("/transaction").json() == [1, 2]
+        assert daemon.get("/stream").json() == [[1, 7], [2, 7], [3, 7]]
+        assert daemon.get("/holding").json() == [-errno.ETIMEDOUT, 7]
