@@ -15,7 +15,8 @@
 #define KEY(s)       s, sizeof(s) - 1
 #define MEMBER(s, v) ((struct value_member){.name = (s), .len = strlen(s), .value = (v)})
 #define REMOVE_US    INT64_C(5000000)
-#define BATCH        4 /* chunks: one MiB in memory */
+#define STORE_US     INT64_C(10000000) /* for a chunk, where the source has no timeout */
+#define BATCH        4                 /* chunks: one MiB in memory */
 
 static char *collection_name(const char *bucket, const char *which)
 {
@@ -133,19 +134,35 @@ int gridfs_create(struct gridfs_upload *u, const struct mongo_target *t, const c
 	return r;
 }
 
+/* Suspends, shielded: what is under way when the task is cancelled would be stored behind the back of who removes it.
+ */
+static int store(struct gridfs_upload *u, const char *collection, const struct value *document, struct error *e)
+{
+	struct mongo_target t = target_of(u, collection);
+	struct shield shield;
+	struct result *out;
+	int r = task_check();
+
+	if (r < 0)
+		return error_set(e, r, r == -ETIMEDOUT ? 504 : 503, NULL, "the upload was interrupted");
+	u->sent = true;
+	task_shield(&shield, u->options.timeout_us ? DEADLINE_NEVER : deadline_in_us(STORE_US));
+	r = mongo_insert_one(&t, document, &out, e);
+	task_unshield(&shield);
+	if (r == 0)
+		result_free(out);
+	return r;
+}
+
 static int store_chunk(struct gridfs_upload *u, struct error *e)
 {
-	struct mongo_target chunks = target_of(u, u->chunks);
 	struct value_member members[] = {MEMBER("files_id", u->id), MEMBER("n", value_int(u->stored)),
 					 MEMBER("data", value_bytes_of(u->chunk.data, u->chunk.len))};
 	struct value document = document_of(members, ARRAY_SIZE(members));
-	struct result *out;
 
-	u->sent = true;
-	int r = mongo_insert_one(&chunks, &document, &out, e);
+	int r = store(u, u->chunks, &document, e);
 	if (r < 0)
 		return r;
-	result_free(out);
 	u->stored++;
 	u->chunk.len = 0;
 	return 0;
@@ -178,9 +195,7 @@ static int64_t now_ms(void)
 
 static int store_file(struct gridfs_upload *u, struct error *e)
 {
-	struct mongo_target files = target_of(u, u->files);
 	struct buf date = BUF_INIT;
-	struct result *out;
 
 	date_format(&date, now_ms(), true);
 	struct value when = value_string(date.data, date.len);
@@ -192,11 +207,8 @@ static int store_file(struct gridfs_upload *u, struct error *e)
 					 MEMBER("filename", value_string(u->filename, strlen(u->filename))),
 					 MEMBER("metadata", u->metadata ? *u->metadata : VALUE_OF_NULL)};
 	struct value document = document_of(members, u->metadata ? 6 : 5);
-	u->sent = true;
-	int r = mongo_insert_one(&files, &document, &out, e);
+	int r = store(u, u->files, &document, e);
 	buf_done(&date);
-	if (r == 0)
-		result_free(out);
 	return r;
 }
 

@@ -121,7 +121,9 @@ void call_release(struct call *c)
 static int run_call(void *arg)
 {
 	struct call *c = arg;
-	int r = call_acquire(c);
+	int r = task_check(); /* a task that was cancelled sends nothing */
+	if (r == 0)
+		r = call_acquire(c);
 	if (r == 0) {
 		r = c->run(c);
 		call_release(c);

@@ -2,7 +2,8 @@
 its configuration, its requests are sent in their order, and what they answer is compared with what the page shows.
 
 A chapter's ```c block is a whole module; its first line names its file. It comes with a ```yaml block, perhaps a ```sql
-block that is run before, and a ```console block of requests and answers."""
+block that is run before, and a ```console block of requests and answers. A ```c block without a file's name is a part of
+a module that needs servers which the tests don't have: it is built."""
 
 from __future__ import annotations
 
@@ -29,6 +30,7 @@ class Chapter(NamedTuple):
     title: str
     text: str
     modules: dict[str, str]  # by their files' names
+    fragments: list[str]
     config: str
     sql: str
     exchanges: list[Exchange]
@@ -53,12 +55,14 @@ def read_session(text: str) -> list[Exchange]:
 
 def read_chapter(text: str) -> Chapter:
     blocks = re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    programs = [re.match(r"// (\w+)\.c\n(.*)", block, re.DOTALL) for language, block in blocks if language == "c"]
+    in_c = [block for language, block in blocks if language == "c"]
+    programs = [re.match(r"// (\w+)\.c\n(.*)", block, re.DOTALL) for block in in_c]
     of = {language: block for language, block in reversed(blocks)}
     return Chapter(
         text.splitlines()[0],
         text,
         {program[1]: program[2] for program in programs if program},
+        [block for block, program in zip(in_c, programs, strict=True) if not program],
         of.get("yaml", ""),
         of.get("sql", ""),
         read_session(of.get("console", "")),
@@ -91,7 +95,13 @@ def test_the_page_has_programs_and_requests():
     assert len(SERVED) >= 9
     assert all(chapter.exchanges for chapter in SERVED)
     shown = re.findall(r"^```(\w+)$", PAGE, re.MULTILINE)
-    assert len(SERVED) == shown.count("c") == shown.count("yaml") == shown.count("console")
+    assert len(SERVED) == shown.count("yaml") == shown.count("console")
+    assert shown.count("c") == len(SERVED) + sum(len(chapter.fragments) for chapter in CHAPTERS)
+
+
+@pytest.mark.parametrize("text", [text for chapter in CHAPTERS for text in chapter.fragments])
+def test_parts_of_modules_are_built(text: str, module):
+    module("fragment", f"#include <errno.h>\n#include <gatherd.h>\n{text}", "-Wno-unused-function")
 
 
 def test_every_name_is_in_the_header():
