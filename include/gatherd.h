@@ -21,7 +21,8 @@
  *
  * TASKS. "Suspends." means: other tasks of the worker run meanwhile. A task never moves to another thread, and nothing
  * runs between two suspending calls: no locks are needed for what one worker's tasks share. errno belongs to the
- * thread: it is lost over a suspension. What computes for long or blocks belongs on the executor (gd_run_blocking).
+ * thread: it is lost over a suspension. So does the rounding mode: a task that changes it restores it before it
+ * suspends. What computes for long or blocks belongs on the executor (gd_run_blocking).
  *
  * WORKERS. The daemon has one thread a worker, and a module is loaded once: a static variable is shared by all of them
  * (and then needs a lock), a `static _Thread_local` one is a worker's own. Tasks, gathers, semaphores, queues and their
@@ -339,7 +340,7 @@ GD_PUBLIC gd_value *gd_at(const gd_value *v, size_t i);
 GD_PUBLIC const char *gd_name_at(const gd_value *v, size_t i);
 /* A copy in memory of the current scope, of v or, where v holds results, of them as they are: values that shall outlive
  * the scope they were made in. */
-GD_PUBLIC gd_value *gd_copy(const gd_value *v);
+GD_PUBLIC gd_value *gd_value_copy(const gd_value *v);
 /* Converted, or `otherwise` where that can't be done without loss. */
 GD_PUBLIC int64_t gd_to_int(const gd_value *v, int64_t otherwise);
 GD_PUBLIC double gd_to_double(const gd_value *v, double otherwise);
@@ -434,26 +435,26 @@ GD_PUBLIC gd_cursor *gd_pg_listen(const char *source, const char *channel);
 GD_PUBLIC gd_value *gd_pg_notify(gd_gather *g, const char *source, const char *channel, gd_value *payload);
 
 /* Rows in bulk: sql is COPY … FROM STDIN or COPY … TO STDOUT, in any format; never from or to files of the server. */
-typedef struct gd_copying gd_copying;
+typedef struct gd_copy gd_copy;
 /* Suspends. On a connection of its own, in a transaction of its own: all of it is stored by gd_copy_end, or nothing. TO
  * STDOUT only reads. Never NULL: a failure shows in each call. One task at a time (-EBUSY). What bounds it is the
  * task's deadline; the source's timeout holds for each wait. */
-GD_PUBLIC gd_copying *gd_pg_copy(const char *source, const char *sql);
+GD_PUBLIC gd_copy *gd_pg_copy(const char *source, const char *sql);
 /* Within tx, in which nothing else runs before gd_copy_end (-EBUSY). One that fails, or is given up, makes tx fail. */
-GD_PUBLIC gd_copying *gd_tx_copy(gd_pg *tx, const char *sql);
+GD_PUBLIC gd_copy *gd_tx_copy(gd_pg *tx, const char *sql);
 /* Suspend while the server is slower. Return 0 or -errno, after which nothing is stored. What the server has against
  * the data may show only in gd_copy_end. gd_copy_write: bytes as they are, rows cut anywhere. gd_copy_row: a list, for
  * a statement without options; null is \N, lists are arrays, documents JSON (a list for a JSON column: gd_to_json). */
-GD_PUBLIC int gd_copy_write(gd_copying *c, const void *p, size_t len) GD_MUST_CHECK;
-GD_PUBLIC int gd_copy_row(gd_copying *c, gd_value *list) GD_MUST_CHECK;
+GD_PUBLIC int gd_copy_write(gd_copy *c, const void *p, size_t len) GD_MUST_CHECK;
+GD_PUBLIC int gd_copy_row(gd_copy *c, gd_value *list) GD_MUST_CHECK;
 /* Suspends. Returns how many bytes *p has (a row, or the header), valid until the next call; 0 at the end; or -errno.
  */
-GD_PUBLIC int64_t gd_copy_read(gd_copying *c, const void **p) GD_MUST_CHECK;
+GD_PUBLIC int64_t gd_copy_read(gd_copy *c, const void **p) GD_MUST_CHECK;
 /* Suspends. How many rows were copied; what was not read is dropped. Failed: nothing was stored (the error's text has
  * the line); -EIO with a connection that broke at COMMIT: it may or may not have happened. */
-GD_PUBLIC gd_value *gd_copy_end(gd_copying *c);
+GD_PUBLIC gd_value *gd_copy_end(gd_copy *c);
 /* Suspends (shielded). Give it up: nothing is stored. The scope's end does it where there was no gd_copy_end. */
-GD_PUBLIC void gd_copy_close(gd_copying *c);
+GD_PUBLIC void gd_copy_close(gd_copy *c);
 
 /* MongoDB. options is a document, or NULL: { projection, sort, limit, skip, batch_size, allow_disk_use } of find;
  * { limit, skip } of count (limit 0: none); { batch_size, allow_disk_use } of aggregate; { upsert, array_filters } of
@@ -569,22 +570,22 @@ GD_PUBLIC char *gd_http_path(const char *format, ...) GD_PRINTF(1, 2);
  * HTTP/1; with https on a connection of its own. Suspends until its headers are there. Never NULL. */
 typedef struct gd_http_stream gd_http_stream;
 GD_PUBLIC gd_http_stream *gd_http_open(const char *source, const gd_http_request *request);
-GD_PUBLIC gd_value *gd_http_stream_head(gd_http_stream *s); /* {status, headers}, or a failure */
+GD_PUBLIC gd_value *gd_http_head(gd_http_stream *s); /* {status, headers}, or a failure */
 /* Suspends. Returns how many bytes *p has, valid until the next call, decompressed; 0 at the end; or -errno, also where
  * the body breaks off (-EPIPE). One task at a time. */
-GD_PUBLIC int64_t gd_http_stream_read(gd_http_stream *s, const void **p);
+GD_PUBLIC int64_t gd_http_read(gd_http_stream *s, const void **p);
 /* Before the end the connection is given up. */
-GD_PUBLIC void gd_http_stream_close(gd_http_stream *s);
+GD_PUBLIC void gd_http_close(gd_http_stream *s);
 
 /* Files, below the source's folder, through no link; what is no regular file there is not found (-ENOENT or the like,
  * 404). To write the source needs `write: true` (else -EPERM), and no file becomes larger than its max_size (-EFBIG).
  * content: text and bytes as they are, everything else as JSON with a line break. */
-GD_PUBLIC gd_value *gd_file_read(gd_gather *g, const char *source, const char *path); /* text, or bytes */
-GD_PUBLIC gd_value *gd_file_stat(gd_gather *g, const char *source, const char *path); /* {name, size, modified, type} */
-GD_PUBLIC gd_value *gd_file_list(gd_gather *g, const char *source, const char *path); /* of a folder, the same */
-GD_PUBLIC gd_value *gd_file_write(gd_gather *g, const char *source, const char *path, gd_value *content); /* atomic */
-GD_PUBLIC gd_value *gd_file_append(gd_gather *g, const char *source, const char *path, gd_value *content);
-GD_PUBLIC gd_value *gd_file_remove(gd_gather *g, const char *source, const char *path);
+GD_PUBLIC gd_value *gd_read_file(gd_gather *g, const char *source, const char *path); /* text, or bytes */
+GD_PUBLIC gd_value *gd_stat_file(gd_gather *g, const char *source, const char *path); /* {name, size, modified, type} */
+GD_PUBLIC gd_value *gd_list_folder(gd_gather *g, const char *source, const char *path); /* of a folder, the same */
+GD_PUBLIC gd_value *gd_write_file(gd_gather *g, const char *source, const char *path, gd_value *content); /* atomic */
+GD_PUBLIC gd_value *gd_append_file(gd_gather *g, const char *source, const char *path, gd_value *content);
+GD_PUBLIC gd_value *gd_remove_file(gd_gather *g, const char *source, const char *path);
 typedef struct gd_file gd_file;
 typedef enum { GD_OPEN_READ, GD_OPEN_WRITE, GD_OPEN_READ_WRITE, GD_OPEN_APPEND } gd_open_mode;
 /* Suspends. Never NULL: a failure shows in each call. GD_OPEN_WRITE makes an empty file of it, GD_OPEN_APPEND makes one
@@ -593,8 +594,8 @@ typedef enum { GD_OPEN_READ, GD_OPEN_WRITE, GD_OPEN_READ_WRITE, GD_OPEN_APPEND }
 GD_PUBLIC gd_file *gd_file_open(const char *source, const char *path, gd_open_mode mode);
 /* Suspend. Return how many bytes: less than len at the end only, which is 0; all of them where they are written; or
  * -errno. The position moves on. */
-GD_PUBLIC int64_t gd_file_pull(gd_file *f, void *p, size_t len);
-GD_PUBLIC int64_t gd_file_push(gd_file *f, const void *p, size_t len);
+GD_PUBLIC int64_t gd_file_read(gd_file *f, void *p, size_t len);
+GD_PUBLIC int64_t gd_file_write(gd_file *f, const void *p, size_t len);
 /* Where the next one begins: whence is SEEK_SET, SEEK_CUR or SEEK_END. Suspends with SEEK_END. Returns the position. */
 GD_PUBLIC int64_t gd_file_seek(gd_file *f, int64_t offset, int whence);
 /* Suspends. With its data safe on the disk where `sync`. */

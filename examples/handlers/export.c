@@ -12,7 +12,8 @@ int export(gd_request *req)
 	if (r == 0)
 		r = gd_stream_printf(req, "id,name\r\n");
 	for (; r == 0 && row && !gd_failed(row); row = gd_next(rows))
-		r = gd_stream_printf(req, "%s,\"%s\"\r\n", gd_to_text(gd_get(row, "id")), gd_to_text(gd_get(row, "name")));
+		r = gd_stream_printf(req, "%s,\"%s\"\r\n", gd_to_text(gd_get(row, "id")),
+				     gd_to_text(gd_get(row, "name")));
 	if (r == 0 && row)
 		r = gd_fail_with(row);
 	return r < 0 ? r : gd_stream_end(req);

@@ -15,8 +15,9 @@ static int move(gd_pg *tx, void *arg)
 static int transfers(gd_pg *tx, void *arg)
 {
 	gd_value **reply = arg, *said = gd_list(), *v;
-	v = gd_tx_execute(tx, "create temporary table accounts (name text, balance int check (balance >= 0)) on commit drop",
-			  NULL);
+	v = gd_tx_execute(
+		tx, "create temporary table accounts (name text, balance int check (balance >= 0)) on commit drop",
+		NULL);
 	if (!gd_failed(v))
 		v = gd_tx_execute(tx, "insert into accounts values ('ann', 100), ('bob', 0)", NULL);
 	if (gd_failed(v))

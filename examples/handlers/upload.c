@@ -12,7 +12,7 @@ int upload(gd_request *req)
 	const char *name = gd_to_text(gd_get(paper, "filename"));
 	if (!name)
 		return gd_fail(-EINVAL, 400, "There is no file 'paper' in the form.");
-	gd_value *written = gd_file_write(NULL, "papers", name, gd_get(paper, "content"));
+	gd_value *written = gd_write_file(NULL, "papers", name, gd_get(paper, "content"));
 	if (gd_failed(written))
 		return gd_fail_with(written);
 	gd_reply_header(req, "Location", gd_http_path("/papers/%s", name));

@@ -42,32 +42,32 @@ static gd_value *start(gd_gather *g, const char *function, const char *source, e
 	return call_start(&c->call, g, function, c->content ? run_files : fail_call);
 }
 
-gd_value *gd_file_read(gd_gather *g, const char *source, const char *path)
+gd_value *gd_read_file(gd_gather *g, const char *source, const char *path)
 {
 	return start(g, __func__, source, ACTION_READ, path, NULL);
 }
 
-gd_value *gd_file_stat(gd_gather *g, const char *source, const char *path)
+gd_value *gd_stat_file(gd_gather *g, const char *source, const char *path)
 {
 	return start(g, __func__, source, ACTION_STAT, path, NULL);
 }
 
-gd_value *gd_file_list(gd_gather *g, const char *source, const char *path)
+gd_value *gd_list_folder(gd_gather *g, const char *source, const char *path)
 {
 	return start(g, __func__, source, ACTION_LIST, path, NULL);
 }
 
-gd_value *gd_file_write(gd_gather *g, const char *source, const char *path, gd_value *content)
+gd_value *gd_write_file(gd_gather *g, const char *source, const char *path, gd_value *content)
 {
 	return start(g, __func__, source, ACTION_WRITE, path, content);
 }
 
-gd_value *gd_file_append(gd_gather *g, const char *source, const char *path, gd_value *content)
+gd_value *gd_append_file(gd_gather *g, const char *source, const char *path, gd_value *content)
 {
 	return start(g, __func__, source, ACTION_APPEND, path, content);
 }
 
-gd_value *gd_file_remove(gd_gather *g, const char *source, const char *path)
+gd_value *gd_remove_file(gd_gather *g, const char *source, const char *path)
 {
 	return start(g, __func__, source, ACTION_REMOVE, path, NULL);
 }
@@ -167,14 +167,14 @@ static int64_t finish(gd_file *f, int64_t r, const struct error *e)
 	return r < 0 ? tell((int)r, e) : r;
 }
 
-int64_t gd_file_pull(gd_file *f, void *p, size_t len)
+int64_t gd_file_read(gd_file *f, void *p, size_t len)
 {
 	struct error e;
 	int r = begin(f, p, len, __func__);
 	return r < 0 ? r : finish(f, open_file_read(f->file, p, len, &e), &e);
 }
 
-int64_t gd_file_push(gd_file *f, const void *p, size_t len)
+int64_t gd_file_write(gd_file *f, const void *p, size_t len)
 {
 	struct error e;
 	int r = begin(f, p, len, __func__);

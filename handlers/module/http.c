@@ -252,16 +252,16 @@ gd_http_stream *gd_http_open(const char *source, const gd_http_request *request)
 	return s;
 }
 
-gd_value *gd_http_stream_head(gd_http_stream *s)
+gd_value *gd_http_head(gd_http_stream *s)
 {
 	struct gd_scope *here = scope_here(__func__);
 
 	if (!here)
 		return value_outside();
-	return s ? s->head : value_fail(here, -EINVAL, 500, NULL, "gd_http_stream_head: NULL");
+	return s ? s->head : value_fail(here, -EINVAL, 500, NULL, "gd_http_head: NULL");
 }
 
-int64_t gd_http_stream_read(gd_http_stream *s, const void **p)
+int64_t gd_http_read(gd_http_stream *s, const void **p)
 {
 	struct gd_scope *here = s ? scope_of_worker(s->scope->env, __func__) : scope_here(__func__);
 	struct error e = ERROR_INIT;
@@ -273,7 +273,7 @@ int64_t gd_http_stream_read(gd_http_stream *s, const void **p)
 	if (s->error.errnum < 0)
 		return tell(here, &s->error);
 	if (!s->open || s->busy) {
-		error_set(&e, s->open ? -EBUSY : -EBADF, 500, NULL, "gd_http_stream_read: %s",
+		error_set(&e, s->open ? -EBUSY : -EBADF, 500, NULL, "gd_http_read: %s",
 			  s->open ? "another task is reading it" : "it is closed");
 		return tell(here, &e);
 	}
@@ -283,7 +283,7 @@ int64_t gd_http_stream_read(gd_http_stream *s, const void **p)
 	return n < 0 ? tell(here, &e) : n;
 }
 
-void gd_http_stream_close(gd_http_stream *s)
+void gd_http_close(gd_http_stream *s)
 {
 	if (s && scope_of_worker(s->scope->env, __func__) && !s->busy)
 		end_stream(&s->thing);

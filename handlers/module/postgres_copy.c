@@ -6,7 +6,7 @@
 #include "handlers/module/holds.h"
 #include "handlers/module/postgres.h"
 
-struct gd_copying {
+struct gd_copy {
 	struct thing thing;
 	struct gd_scope *scope;
 	struct call *call; /* its permit is held while it is open; NULL: within a transaction */
@@ -17,7 +17,7 @@ struct gd_copying {
 };
 
 /* Suspends (shielded). */
-static void close_copy(struct gd_copying *c)
+static void close_copy(struct gd_copy *c)
 {
 	struct shield whole;
 
@@ -34,7 +34,7 @@ static void close_copy(struct gd_copying *c)
 
 static void end_forgotten(struct thing *t)
 {
-	struct gd_copying *c = container_of(t, struct gd_copying, thing);
+	struct gd_copy *c = container_of(t, struct gd_copy, thing);
 
 	if (c->open)
 		hold_left_open("copy");
@@ -49,16 +49,16 @@ static int tell(struct gd_scope *here, const struct error *e)
 	return e->errnum;
 }
 
-static gd_copying *copy_new(struct gd_scope *s)
+static gd_copy *copy_new(struct gd_scope *s)
 {
-	struct gd_copying *c = arena_zalloc(s->arena, sizeof(*c));
+	struct gd_copy *c = arena_zalloc(s->arena, sizeof(*c));
 
 	list_init(&c->thing.link);
 	c->scope = s;
 	return c;
 }
 
-static gd_copying *opened(struct gd_copying *c, int r)
+static gd_copy *opened(struct gd_copy *c, int r)
 {
 	if (r == 0) {
 		c->open = true;
@@ -76,7 +76,7 @@ static struct pg_copy_ask ask_of(const char *call, const char *sql)
 	return (struct pg_copy_ask){.call = call, .sql = sql ? sql : "", .len = sql ? strlen(sql) : 0};
 }
 
-gd_copying *gd_pg_copy(const char *source, const char *sql)
+gd_copy *gd_pg_copy(const char *source, const char *sql)
 {
 	gd_value *failed;
 	struct call *call = call_new(sizeof(*call), __func__, source, SOURCE_POSTGRES, &failed);
@@ -84,7 +84,7 @@ gd_copying *gd_pg_copy(const char *source, const char *sql)
 
 	if (!call && !(failed && failed->scope))
 		return NULL;
-	struct gd_copying *c = copy_new(call ? call->scope : failed->scope);
+	struct gd_copy *c = copy_new(call ? call->scope : failed->scope);
 	if (!call) {
 		c->error = *failed->error;
 		return opened(c, c->error.errnum);
@@ -102,21 +102,21 @@ gd_copying *gd_pg_copy(const char *source, const char *sql)
 	return opened(c, r);
 }
 
-gd_copying *gd_tx_copy(gd_pg *tx, const char *sql)
+gd_copy *gd_tx_copy(gd_pg *tx, const char *sql)
 {
 	struct gd_scope *s = scope_here(__func__);
 	struct pg_copy_ask ask = ask_of(__func__, sql);
 
 	if (!s)
 		return NULL;
-	struct gd_copying *c = copy_new(s);
+	struct gd_copy *c = copy_new(s);
 	int r = tx ? pg_copy_open_within(&c->copy, tx->tx, &ask, &c->error)
 		   : error_set(&c->error, -EINVAL, 500, NULL, "%s: no transaction was given", __func__);
 	return opened(c, r);
 }
 
 /* May the calling task work with c now? Then it is busy. */
-static int enter(struct gd_copying *c, const char *function)
+static int enter(struct gd_copy *c, const char *function)
 {
 	struct gd_scope *here = scope_here(function);
 	struct error e;
@@ -139,7 +139,7 @@ static int enter(struct gd_copying *c, const char *function)
 }
 
 /* What went wrong in it, e where r is below 0, is its last word, unless it was merely misused. */
-static int leave(struct gd_copying *c, int r, const struct error *e)
+static int leave(struct gd_copy *c, int r, const struct error *e)
 {
 	c->busy = false;
 	if (r >= 0)
@@ -149,7 +149,7 @@ static int leave(struct gd_copying *c, int r, const struct error *e)
 	return tell(c->scope, e);
 }
 
-int gd_copy_write(gd_copying *c, const void *p, size_t len)
+int gd_copy_write(gd_copy *c, const void *p, size_t len)
 {
 	struct error e = ERROR_INIT;
 
@@ -159,7 +159,7 @@ int gd_copy_write(gd_copying *c, const void *p, size_t len)
 	return leave(c, pg_copy_write(&c->copy, p, p ? len : 0, &e), &e);
 }
 
-int gd_copy_row(gd_copying *c, gd_value *list)
+int gd_copy_row(gd_copy *c, gd_value *list)
 {
 	struct error e = ERROR_INIT;
 
@@ -174,7 +174,7 @@ int gd_copy_row(gd_copying *c, gd_value *list)
 	return leave(c, r, &e);
 }
 
-int64_t gd_copy_read(gd_copying *c, const void **p)
+int64_t gd_copy_read(gd_copy *c, const void **p)
 {
 	const void *data = NULL;
 	struct error e = ERROR_INIT;
@@ -188,7 +188,7 @@ int64_t gd_copy_read(gd_copying *c, const void **p)
 	return n < 0 ? leave(c, (int)n, &e) : (leave(c, 0, NULL), n);
 }
 
-gd_value *gd_copy_end(gd_copying *c)
+gd_value *gd_copy_end(gd_copy *c)
 {
 	struct error e = ERROR_INIT;
 	int64_t rows = 0;
@@ -213,7 +213,7 @@ gd_value *gd_copy_end(gd_copying *c)
 	return r < 0 ? value_failed(c->scope, &e) : value_new(c->scope, value_int(rows));
 }
 
-void gd_copy_close(gd_copying *c)
+void gd_copy_close(gd_copy *c)
 {
 	if (scope_here(__func__) && c && !c->busy)
 		close_copy(c);

@@ -289,14 +289,14 @@ gd_value *gd_parse(const char *json, size_t len)
 	return value_new(s, value_from_json(j));
 }
 
-gd_value *gd_copy(const gd_value *v)
+gd_value *gd_value_copy(const gd_value *v)
 {
 	struct gd_scope *s = scope_here(__func__);
 	struct error e;
 
 	if (!s)
 		return value_outside();
-	if (!value_usable(v, "gd_copy: the value", &e))
+	if (!value_usable(v, "gd_value_copy: the value", &e))
 		return value_failed(s, &e);
 	gd_value *out = value_new(s, value_copy(&v->v, s->arena));
 	out->growing = v->growing;

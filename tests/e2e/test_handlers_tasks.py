@@ -335,7 +335,7 @@ def test_a_start_that_fails_refuses_the_daemons(gatherd, module, program):
 def test_modules_that_cannot_be_used(module, program, tmp_path):
     (tmp_path / "old").mkdir()
     header = (ROOT / "include/gatherd.h").read_text()
-    (tmp_path / "old/gatherd.h").write_text(re.sub(r"#define GATHERD_ABI \d+", "#define GATHERD_ABI 999", header))
+    (tmp_path / "old/gatherd.h").write_text(re.sub(r"#define GATHERD_ABI\s+\d+", "#define GATHERD_ABI 999", header))
     old = module("tasks", None, include=tmp_path / "old")
     stranger = module("stranger", "int f(void *req) { return req ? 1 : 0; }")
     internal = module(
@@ -347,7 +347,7 @@ def test_modules_that_cannot_be_used(module, program, tmp_path):
         """,
     )
     (tmp_path / "text.so").write_text("not a shared object")
-    abi = re.search(r"#define GATHERD_ABI (\d+)", header)[1]
+    abi = re.search(r"#define GATHERD_ABI\s+(\d+)", header)[1]
     code, said = check(
         program,
         tmp_path,

@@ -190,7 +190,7 @@ SCOPE_TEST(too_deep)
 		v = i % 2 ? gd_list(v) : gd_doc("d", v);
 	ck_assert_int_eq(gd_failed(v), 0);
 	ck_assert_uint_eq(strlen(gd_to_json(v)), 500 * strlen("[{\"d\":}]") + 1);
-	ck_assert_str_eq(gd_to_json(gd_copy(v)), gd_to_json(v));
+	ck_assert_str_eq(gd_to_json(gd_value_copy(v)), gd_to_json(v));
 	ck_failed(gd_list(v), -E2BIG, "1000");
 	ck_failed(gd_build("{a: %p}", v), -E2BIG, "1000");
 	/* What is taken out of it is not less deep than it is. */
@@ -421,7 +421,7 @@ SCOPE_TEST(scopes)
 	gd_value *there = gd_doc("a", gd_list(gd_string("x")), "b", gd_bytes("y", 1));
 	gd_value *seen = gd_at(there, 0);
 	scope_enter(outer);
-	gd_value *here = gd_copy(there);
+	gd_value *here = gd_value_copy(there);
 	gd_value *found = gd_get(there, "a"), *first = gd_at(seen, 0);
 	gd_value *list = gd_list(there);
 	scope_close(&other);
@@ -432,8 +432,8 @@ SCOPE_TEST(scopes)
 	ck_json(first, "\"x\"");
 	ck_assert_int_eq(gd_set(here, "c", gd_int(1)), 0);
 	ck_json(here, "{\"a\":[\"x\"],\"b\":\"eQ==\",\"c\":1}");
-	ck_failed(gd_copy(gd_failure(-EIO, 502, "bad")), -EIO, "bad");
-	ck_failed(gd_copy(NULL), -EINVAL, "NULL");
+	ck_failed(gd_value_copy(gd_failure(-EIO, 502, "bad")), -EIO, "bad");
+	ck_failed(gd_value_copy(NULL), -EINVAL, "NULL");
 }
 
 /* What a cursor gave is copied where it is put into something, and is gone when the cursor moves on. */
@@ -540,8 +540,8 @@ SCOPE_TEST(bson)
 		 */
 		gd_value *part = gd_get(back, table[i].name);
 		ck_assert_int_eq(gd_kind_of(part), table[i].kind);
-		gd_value *again = table[i].type == BSON_TYPE_ARRAY ? gd_copy(part)
-								   : gd_get(stored(gd_copy(gd_doc("x", part))), "x");
+		gd_value *again = table[i].type == BSON_TYPE_ARRAY ? gd_value_copy(part)
+								   : gd_get(stored(gd_value_copy(gd_doc("x", part))), "x");
 		ck_assert_int_eq(again->v.kind, VALUE_FOREIGN);
 		ck_assert_int_eq(again->v.subtype, table[i].type);
 		ck_assert_str_eq(gd_to_json(again), gd_to_json(part));
@@ -567,7 +567,7 @@ SCOPE_TEST(bson_trust)
 	ck_failed(stored(gd_doc("x", given)), -EINVAL, "begins with \"$\"");
 	ck_failed(stored(gd_doc("$or", gd_list(gd_doc("x", gd_get(given, "a"))))), -EINVAL, "begins with \"$\"");
 	ck_failed(stored(gd_doc("x", gd_at(given, 0))), -EINVAL, "begins with \"$\"");
-	ck_failed(stored(gd_doc("x", gd_copy(given))), -EINVAL, "begins with \"$\"");
+	ck_failed(stored(gd_doc("x", gd_value_copy(given))), -EINVAL, "begins with \"$\"");
 	ck_failed(stored(gd_doc("x", plain)), -EINVAL, "declared");
 	plain->v.structured = true;
 	ck_json(stored(gd_doc("x", plain)), "{\"x\":{\"a\":1}}");
@@ -696,7 +696,7 @@ static gd_value *rebuilt(const gd_value *v)
 	gd_kind kind = gd_kind_of(v);
 
 	if (kind != GD_LIST && kind != GD_DOCUMENT)
-		return gd_copy(v);
+		return gd_value_copy(v);
 	gd_value *out = kind == GD_LIST ? gd_list() : gd_doc();
 	for (size_t i = 0; i < gd_count(v); i++) {
 		gd_value *part = rebuilt(gd_at(v, i));
@@ -717,7 +717,7 @@ SCOPE_TEST(any_tree)
 		gd_value *v = parsed(json), *made = rebuilt(v);
 		ck_json(v, json);
 		ck_json(made, json);
-		ck_json(gd_copy(made), json);
+		ck_json(gd_value_copy(made), json);
 		ck_json(gd_build("%p", gd_list(made)), gd_format("[%s]", json));
 		ck_json(rebuilt(made), json);
 		if (!strstr(json, "1e3")) /* BSON has the number, not its digits */

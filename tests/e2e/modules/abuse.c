@@ -235,7 +235,7 @@ int nulls(gd_request *req)
 		gd_failed(gd_build(null_text)),
 		gd_failed(gd_parse(NULL, 0)),
 		gd_failed(gd_get(gd_null(), NULL)),
-		gd_failed(gd_copy(NULL)),
+		gd_failed(gd_value_copy(NULL)),
 		gd_failed(gd_body_json(NULL)),
 		gd_failed(gd_body_form(NULL)),
 		gd_reply_header(req, NULL, NULL),
@@ -371,7 +371,7 @@ int call_of_inner_scope(gd_request *req)
 {
 	gd_gather *g = gd_gather_new(GD_ALL);
 	gd_scope *s = gd_scope_begin();
-	gd_file_read(g, "papers", "a.txt");
+	gd_read_file(g, "papers", "a.txt");
 	gd_yield();
 	gd_scope_end(s);
 	int ended = gd_gather_result(g, 0), r = gd_gather_wait(g, GD_NEVER);
@@ -768,7 +768,7 @@ int deep(gd_request *req)
 	gd_value *fits = gd_int(2);
 	for (int i = 0; i < 999; i++)
 		fits = i % 2 ? gd_list(fits) : gd_doc("a", fits);
-	gd_value *copy = gd_copy(fits);
+	gd_value *copy = gd_value_copy(fits);
 	bool same = strcmp(gd_to_json(copy), gd_to_json(fits)) == 0;
 	return gd_reply(req, 200, gd_list(gd_int(at), gd_int(gd_failed(v)), gd_bool(same), gd_int(gd_error_status(v))));
 }
@@ -881,7 +881,7 @@ static void *elsewhere(void *arg)
 		    gd_reply_file(req, "papers", "a.txt") == -EPERM && gd_reply_redirect(req, 303, "/") == -EPERM &&
 		    gd_reply_bytes(req, 200, NULL, "a", 1) == -EPERM && gd_run_blocking(give, NULL) == -EPERM &&
 		    gd_background("a", give, NULL) == -EPERM && gd_await_fd(0, GD_READABLE, GD_NEVER) == -EPERM &&
-		    gd_failed(gd_file_read(NULL, "papers", "a.txt")) < 0 && !gd_header(req, "host") && !gd_path(req) &&
+		    gd_failed(gd_read_file(NULL, "papers", "a.txt")) < 0 && !gd_header(req, "host") && !gd_path(req) &&
 		    gd_worker() == 0;
 	return fine ? good : NULL;
 }

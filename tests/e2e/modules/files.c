@@ -16,19 +16,19 @@ int whole(gd_request *req)
 		content = gd_parse(text, strlen(text));
 	}
 	if (strcmp(op, "read") == 0)
-		v = gd_file_read(NULL, source, path);
+		v = gd_read_file(NULL, source, path);
 	else if (strcmp(op, "stat") == 0)
-		v = gd_file_stat(NULL, source, path);
+		v = gd_stat_file(NULL, source, path);
 	else if (strcmp(op, "list") == 0)
-		v = gd_file_list(NULL, source, path);
+		v = gd_list_folder(NULL, source, path);
 	else if (strcmp(op, "write") == 0)
-		v = gd_file_write(NULL, source, path, content);
+		v = gd_write_file(NULL, source, path, content);
 	else if (strcmp(op, "bytes") == 0)
-		v = gd_file_write(NULL, source, path, gd_bytes("\xff\0\xfe", 3));
+		v = gd_write_file(NULL, source, path, gd_bytes("\xff\0\xfe", 3));
 	else if (strcmp(op, "append") == 0)
-		v = gd_file_append(NULL, source, path, content);
+		v = gd_append_file(NULL, source, path, content);
 	else
-		v = gd_file_remove(NULL, source, path);
+		v = gd_remove_file(NULL, source, path);
 	if (gd_failed(v) && gd_truthy(gd_param(req, "reply")))
 		return gd_fail_with(v);
 	if (gd_failed(v))
@@ -47,10 +47,10 @@ int at_once(gd_request *req)
 	for (int i = 0; i < 8; i++) {
 		char *text = gd_alloc(100001);
 		memset(text, 'a' + i, 100000);
-		gd_file_write(g, "rw", "shared.txt", gd_string(text));
+		gd_write_file(g, "rw", "shared.txt", gd_string(text));
 	}
 	for (int i = 0; i < 8; i++)
-		read[i] = gd_file_read(g, "rw", "shared.txt");
+		read[i] = gd_read_file(g, "rw", "shared.txt");
 	int r = gd_gather_wait(g, GD_NEVER);
 	if (r < 0)
 		return r;
@@ -80,10 +80,10 @@ int script(gd_request *req)
 			memset(p, 'w', (size_t)n);
 		switch (op) {
 		case 'r':
-			r = gd_file_pull(f, p, (size_t)n);
+			r = gd_file_read(f, p, (size_t)n);
 			break;
 		case 'w':
-			r = gd_file_push(f, p, (size_t)n);
+			r = gd_file_write(f, p, (size_t)n);
 			break;
 		case 's':
 			r = gd_file_seek(f, n, SEEK_SET);
@@ -111,7 +111,7 @@ int failing(gd_request *req)
 {
 	gd_file *f = gd_file_open("ro", gd_to_text(gd_param(req, "path")), GD_OPEN_READ);
 	char c;
-	int64_t r = gd_file_pull(f, &c, 1);
+	int64_t r = gd_file_read(f, &c, 1);
 
 	return r < 0 ? (int)r : gd_reply(req, 200, gd_null());
 }
@@ -119,7 +119,7 @@ int failing(gd_request *req)
 static int pull_long(void *arg)
 {
 	static char large[8 << 20];
-	return (int)gd_file_pull(arg, large, sizeof(large));
+	return (int)gd_file_read(arg, large, sizeof(large));
 }
 
 /* A reader that is cancelled leaves a closed file; a second one beside it is refused. */
@@ -130,10 +130,10 @@ int left(gd_request *req)
 
 	gd_task *t = gd_spawn("reader", pull_long, f);
 	gd_yield();
-	int64_t second = gd_file_pull(f, &c, 1);
+	int64_t second = gd_file_read(f, &c, 1);
 	gd_cancel(t);
 	int r = gd_await(t, GD_NEVER);
-	int64_t late = gd_file_pull(f, &c, 1);
+	int64_t late = gd_file_read(f, &c, 1);
 	return gd_reply(
 		req, 200,
 		gd_build("[%lld, %d, %lld, %d]", (long long)second, r, (long long)late, gd_file_close(f, true)));
@@ -147,10 +147,10 @@ int nothing(gd_request *req)
 
 	return gd_reply(req, 200,
 			gd_build("[%d, %d, %d, %lld, %lld, %lld, %d, %lld, %lld, %d]",
-				 gd_failed(gd_file_read(NULL, "none", "x")), gd_failed(gd_file_read(NULL, "ro", NULL)),
-				 gd_failed(gd_file_write(NULL, "rw", "x", NULL)), (long long)gd_file_pull(none, &c, 1),
-				 (long long)gd_file_pull(NULL, &c, 1), (long long)gd_file_seek(NULL, 0, SEEK_SET),
-				 gd_file_close(NULL, false), (long long)gd_file_pull(f, NULL, 1),
-				 (long long)gd_file_pull(gd_file_open("ro", NULL, GD_OPEN_READ), &c, 1),
+				 gd_failed(gd_read_file(NULL, "none", "x")), gd_failed(gd_read_file(NULL, "ro", NULL)),
+				 gd_failed(gd_write_file(NULL, "rw", "x", NULL)), (long long)gd_file_read(none, &c, 1),
+				 (long long)gd_file_read(NULL, &c, 1), (long long)gd_file_seek(NULL, 0, SEEK_SET),
+				 gd_file_close(NULL, false), (long long)gd_file_read(f, NULL, 1),
+				 (long long)gd_file_read(gd_file_open("ro", NULL, GD_OPEN_READ), &c, 1),
 				 gd_file_close(gd_file_open("ro", "a.txt", (gd_open_mode)9), false)));
 }

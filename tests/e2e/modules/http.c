@@ -97,7 +97,7 @@ static gd_value *read_stream(gd_http_stream *s, int64_t pause_ms, int64_t most)
 	int64_t n, sum = 0, largest = 0;
 	char begin[64] = "";
 
-	while ((n = gd_http_stream_read(s, &p)) > 0) {
+	while ((n = gd_http_read(s, &p)) > 0) {
 		if (sum < 40)
 			strncat(begin, p, n < 20 ? (size_t)n : 20);
 		largest = n > largest ? n : largest;
@@ -115,7 +115,7 @@ int stream(gd_request *req)
 {
 	gd_http_request ask = described(req);
 	gd_http_stream *s = gd_http_open(source_of(req), &ask);
-	gd_value *head = gd_http_stream_head(s);
+	gd_value *head = gd_http_head(s);
 	int64_t most = gd_to_int(gd_param(req, "most"), 0);
 	const void *p;
 
@@ -124,9 +124,9 @@ int stream(gd_request *req)
 	gd_value *read = read_stream(s, gd_to_int(gd_param(req, "pause_ms"), 0), most);
 	if (most < 0)
 		return gd_reply(req, 200, gd_null()); /* its scope closes it */
-	gd_http_stream_close(s);
-	gd_http_stream_close(s);
-	int64_t late = gd_http_stream_read(s, &p);
+	gd_http_close(s);
+	gd_http_close(s);
+	int64_t late = gd_http_read(s, &p);
 	return gd_reply(req, 200, gd_build("{head: %p, read: %p, late: %lld}", head, read, (long long)late));
 }
 
@@ -138,7 +138,7 @@ int broken(gd_request *req)
 	const void *p;
 	int64_t n;
 
-	while ((n = gd_http_stream_read(s, &p)) > 0)
+	while ((n = gd_http_read(s, &p)) > 0)
 		;
 	return n < 0 ? (int)n : gd_reply(req, 200, gd_null());
 }
@@ -153,7 +153,7 @@ int nothing(gd_request *req)
 			gd_build("[%d, %d, %d, %d, %d, %d, %lld, %lld, %lld, %lld]",
 				 gd_failed(gd_http_get(NULL, "svc", NULL)), gd_failed(gd_http_get(NULL, "none", "/")),
 				 gd_failed(gd_http_get(NULL, NULL, "/")), gd_failed(gd_http(NULL, "svc", NULL)),
-				 gd_failed(gd_http_stream_head(s)), gd_failed(gd_http_stream_head(NULL)),
-				 (long long)gd_http_stream_read(s, &p), (long long)gd_http_stream_read(NULL, &p),
-				 (long long)gd_http_stream_read(s, NULL), (long long)gd_http_stream_read(other, &p)));
+				 gd_failed(gd_http_head(s)), gd_failed(gd_http_head(NULL)),
+				 (long long)gd_http_read(s, &p), (long long)gd_http_read(NULL, &p),
+				 (long long)gd_http_read(s, NULL), (long long)gd_http_read(other, &p)));
 }

@@ -178,7 +178,7 @@ int stream(gd_request *req)
 	gd_value *after = gd_next(c);
 	/* One that is left before its end, and one that its scope closes. */
 	gd_cursor *early = gd_mongo_aggregate_stream("db", "points", gd_build("[{$sort: {n: -1}}]"), NULL);
-	gd_value *first = gd_copy(gd_get(gd_next(early), "n"));
+	gd_value *first = gd_value_copy(gd_get(gd_next(early), "n"));
 	gd_close(early);
 	gd_value *closed = gd_next(early);
 	gd_mongo_find_stream("db", "points", gd_doc(), NULL);

@@ -331,7 +331,7 @@ int counts(gd_request *req)
 int leaves_early(gd_request *req)
 {
 	gd_cursor *rows = gd_pg_stream(on(req), "select generate_series(1, 100000000) as n", NULL);
-	gd_value *first = gd_copy(gd_next(rows));
+	gd_value *first = gd_value_copy(gd_next(rows));
 	if (gd_truthy(gd_param(req, "close")))
 		gd_close(rows);
 	return gd_reply(req, 200, first);

@@ -79,7 +79,7 @@ int import(gd_request *req)
 {
 	size_t len;
 	const void *body = gd_body(req, &len);
-	gd_copying *c = gd_pg_copy(on(req), "copy bulk from stdin with (format csv)");
+	gd_copy *c = gd_pg_copy(on(req), "copy bulk from stdin with (format csv)");
 	int r = gd_copy_write(c, body, len);
 	return r < 0 ? r : gd_reply(req, 200, gd_copy_end(c));
 }
@@ -87,7 +87,7 @@ int import(gd_request *req)
 int rows(gd_request *req)
 {
 	int64_t n = gd_to_int(gd_param(req, "n"), 0);
-	gd_copying *c = gd_pg_copy(on(req), "copy bulk (n, text) from stdin");
+	gd_copy *c = gd_pg_copy(on(req), "copy bulk (n, text) from stdin");
 
 	for (int64_t i = 0; i < n; i++) {
 		gd_scope *s = gd_scope_begin();
@@ -102,7 +102,8 @@ int rows(gd_request *req)
 /* The table, as it is, to the client. */
 int export(gd_request *req)
 {
-	gd_copying *c = gd_pg_copy(on(req), "copy (select n, text from bulk order by n) to stdout with (format csv, header)");
+	gd_copy *c = gd_pg_copy(on(req),
+				"copy (select n, text from bulk order by n) to stdout with (format csv, header)");
 	const void *p;
 	int64_t n;
 
@@ -117,7 +118,7 @@ int export(gd_request *req)
 static int copy_within(gd_pg *tx, void *arg)
 {
 	gd_value *all = arg;
-	gd_copying *c = gd_tx_copy(tx, "copy bulk from stdin");
+	gd_copy *c = gd_tx_copy(tx, "copy bulk from stdin");
 	int r = gd_copy_write(c, "1\tone\n", 6);
 	if (r < 0)
 		return r;
@@ -146,7 +147,7 @@ int misused(gd_request *req)
 {
 	const char *s = on(req);
 	const void *p;
-	gd_copying *c = gd_pg_copy(s, "copy bulk from stdin");
+	gd_copy *c = gd_pg_copy(s, "copy bulk from stdin");
 	gd_value *all = gd_list();
 
 	gd_append(all, gd_int(gd_copy_read(c, &p)));
@@ -171,7 +172,7 @@ int misused(gd_request *req)
 /* Its scope ends it; or its client leaves. */
 int forgets(gd_request *req)
 {
-	gd_copying *c = gd_pg_copy(on(req), "copy bulk from stdin");
+	gd_copy *c = gd_pg_copy(on(req), "copy bulk from stdin");
 	int r = gd_copy_write(c, "1\tone\n2", 7);
 	if (r == 0 && gd_truthy(gd_param(req, "linger")))
 		r = gd_sleep(60000);

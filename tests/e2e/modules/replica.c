@@ -35,8 +35,9 @@ int transaction(gd_request *req)
 	gd_mongo_find(NULL, "db", "accounts", gd_doc(), NULL);
 	if (r < 0)
 		return r;
-	return gd_reply(req, 200,
-			gd_list(gd_int(r), gd_int(w.runs), gd_int((int64_t)gd_count(w.found)), gd_int(gd_failed(after))));
+	return gd_reply(
+		req, 200,
+		gd_list(gd_int(r), gd_int(w.runs), gd_int((int64_t)gd_count(w.found)), gd_int(gd_failed(after))));
 }
 
 int aborted(gd_request *req)
@@ -80,7 +81,7 @@ int changes(gd_request *req)
 int changes_closed(gd_request *req)
 {
 	gd_cursor *c = gd_mongo_watch("db", NULL, NULL, NULL);
-	gd_value *first = gd_copy(gd_get(gd_next(c), "fullDocument.n"));
+	gd_value *first = gd_value_copy(gd_get(gd_next(c), "fullDocument.n"));
 	gd_close(c);
 	return gd_reply(req, 200, first);
 }
