@@ -310,6 +310,7 @@ struct value json_follow(const struct json *j, const struct path_segment *segmen
 static struct value part_of(const struct value *v, struct value part)
 {
 	part.from_request |= v->from_request;
+	part.brought |= v->brought;
 	part.structured |= v->structured;
 	return part;
 }
@@ -383,6 +384,7 @@ struct value value_follow(const struct value *v, const struct path_segment *segm
 	else if (v->kind == VALUE_FOREIGN && v->ops->follow)
 		found = v->ops->follow(v, segments, count, a);
 	found.from_request |= v->from_request;
+	found.brought |= v->brought || v->kind == VALUE_JSON || v->kind == VALUE_FOREIGN;
 	found.structured |= v->structured;
 	return found;
 }
@@ -403,6 +405,7 @@ static struct value by_way_of_json(const struct value *v, struct arena *a)
 		return VALUE_OF_NULL;
 	struct value out = value_from_json(j);
 	out.from_request = v->from_request;
+	out.brought = v->brought;
 	out.structured = v->structured;
 	return out;
 }
@@ -442,7 +445,7 @@ static size_t document_parts(const struct value *v, struct arena *a, const struc
 	struct value_member *parts;
 
 	*out = v->members;
-	if (!v->from_request)
+	if (!v->from_request && !v->brought)
 		return v->count;
 	*out = parts = arena_array(a, v->count, sizeof(*parts));
 	for (uint32_t i = 0; i < v->count; i++) {
@@ -513,7 +516,7 @@ static void copy_later(struct copy_stack *s, struct value *v)
 /* Put what v points to into a. */
 static void copy_one(struct copy_stack *s, struct value *v, struct arena *a)
 {
-	bool from_request = v->from_request, structured = v->structured;
+	bool from_request = v->from_request, brought = v->brought, structured = v->structured;
 
 	switch (v->kind) {
 	case VALUE_NULL:
@@ -540,6 +543,7 @@ static void copy_one(struct copy_stack *s, struct value *v, struct arena *a)
 		break;
 	}
 	v->from_request = from_request;
+	v->brought = brought;
 	v->structured = structured;
 }
 

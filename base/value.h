@@ -54,6 +54,7 @@ struct value_ops {
 struct value {
 	enum value_kind kind;
 	bool from_request; /* a stranger supplied it: errors about it are 400, and it may bring no operators */
+	bool brought;      /* a source brought it, or JSON text did: its texts are data, and name no fields */
 	bool structured;   /* declared as object or array: it may bring structure (never operators) */
 	uint8_t subtype; /* VALUE_FOREIGN: the driver's own type number; VALUE_STRING: enum value_format; VALUE_NUMBER:
 			    enum value_number */

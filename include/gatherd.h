@@ -462,8 +462,8 @@ GD_PUBLIC void gd_copy_close(gd_copy *c);
  * insert_many and bulk. Most also have { hint, collation, let, comment, bypass_document_validation }. One that there is
  * not is a failure.
  * Names with "$" are operators where the handler writes them (gd_doc, gd_build); never in a request's values, in
- * results or in what gd_parse made. Where MongoDB expects an expression, a request's text that begins with "$" is
- * wrapped in $literal; a result's is the handler's to wrap. A filter is never NULL or null: gd_doc() is all. A write is
+ * results or in what gd_parse made. Where MongoDB expects an expression, a text that begins with "$" and comes from
+ * a request, a result or gd_parse is wrapped in $literal. A filter is never NULL or null: gd_doc() is all. A write is
  * sent once. Where its connection breaks or the time is over before its answer, the failure says that it may or may not
  * have happened. */
 GD_PUBLIC gd_value *gd_mongo_find(gd_gather *g, const char *source, const char *collection, gd_value *filter,

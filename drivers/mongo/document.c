@@ -54,13 +54,13 @@ int document_refuse(struct document_maker *m, bool theirs, const char *format, .
 /* Did the handler write it out, name by name? */
 static bool is_made(const struct value *v)
 {
-	return (v->kind == VALUE_DOCUMENT || v->kind == VALUE_LIST) && !v->from_request;
+	return (v->kind == VALUE_DOCUMENT || v->kind == VALUE_LIST) && !v->from_request && !v->brought;
 }
 
 /* Texts of the handler's own may name fields. */
 static bool may_name_fields(const struct value *v)
 {
-	return !v->from_request && v->kind != VALUE_FOREIGN && v->kind != VALUE_JSON;
+	return !v->from_request && !v->brought && v->kind != VALUE_FOREIGN && v->kind != VALUE_JSON;
 }
 
 /* A document that a request brought, a form: the names in it are a stranger's. */

@@ -179,10 +179,11 @@ size_t gd_count(const gd_value *v)
 /* The i-th part of v, which has more. */
 static struct value part_at(const gd_value *v, size_t i)
 {
-	if (!counts_itself(v))
-		return v->parts[i].value;
-	struct value part = v->v.kind == VALUE_LIST ? v->v.list[i] : v->v.members[i].value;
+	struct value part = !counts_itself(v)         ? v->parts[i].value
+			    : v->v.kind == VALUE_LIST ? v->v.list[i]
+						      : v->v.members[i].value;
 	part.from_request |= v->v.from_request;
+	part.brought |= v->v.brought || !counts_itself(v);
 	part.structured |= v->v.structured;
 	return part;
 }

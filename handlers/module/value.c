@@ -94,6 +94,7 @@ gd_value *value_of_result(struct gd_scope *s, struct result *r)
 	kept->result = r;
 	scope_add(s, &kept->thing, end_result);
 	gd_value *v = value_new(s, r->ops->get(r, &whole, s->arena));
+	v->v.brought = true;
 	if (v->v.kind == VALUE_FOREIGN && value_looks(&v->v) == VALUE_LIST)
 		v->parts_count = r->rows;
 	return v;

@@ -1,5 +1,6 @@
 /* What the tests of the driver's functions for handlers share: values as a handler makes them, written as JSON with '
- * for ". A text that begins with "~" came with a request; so did all of what stands below a name that does. */
+ * for ". A text that begins with "~" came with a request, one with "^" from a source; so did all of what stands below a
+ * name that begins with "~". */
 #pragma once
 
 #include "drivers/mongo/run.h"
@@ -24,9 +25,10 @@ static inline struct value made_of(struct fixture *f, const struct json *j)
 	struct value *list = arena_array(&f->arena, j->count + 1, sizeof(*list));
 	struct value_member *members = arena_array(&f->arena, j->count + 1, sizeof(*members));
 
-	if (j->kind == JSON_STRING && j->len && *j->text == '~') {
+	if (j->kind == JSON_STRING && j->len && (*j->text == '~' || *j->text == '^')) {
 		v = value_string(j->text + 1, j->len - 1);
-		v.from_request = true;
+		v.from_request = *j->text == '~';
+		v.brought = *j->text == '^';
 	}
 	for (uint32_t i = 0; child; child = child->next, i++) {
 		bool theirs = j->kind == JSON_OBJECT && child->name_len && *child->name == '~';

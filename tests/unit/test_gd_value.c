@@ -540,8 +540,9 @@ SCOPE_TEST(bson)
 		 */
 		gd_value *part = gd_get(back, table[i].name);
 		ck_assert_int_eq(gd_kind_of(part), table[i].kind);
-		gd_value *again = table[i].type == BSON_TYPE_ARRAY ? gd_value_copy(part)
-								   : gd_get(stored(gd_value_copy(gd_doc("x", part))), "x");
+		gd_value *again = table[i].type == BSON_TYPE_ARRAY
+					  ? gd_value_copy(part)
+					  : gd_get(stored(gd_value_copy(gd_doc("x", part))), "x");
 		ck_assert_int_eq(again->v.kind, VALUE_FOREIGN);
 		ck_assert_int_eq(again->v.subtype, table[i].type);
 		ck_assert_str_eq(gd_to_json(again), gd_to_json(part));
@@ -589,6 +590,14 @@ SCOPE_TEST(bson_trust)
 	form->v.structured = true;
 	ck_failed(stored(gd_doc("x", form)), -EINVAL, "begins with \"$\"");
 	ck_assert(gd_get(form, "a.b")->v.from_request && gd_at(gd_at(form, 1), 0)->v.from_request);
+
+	/* What a source, or JSON text, has brought is known by any way to it. */
+	gd_value *found = parsed("{\"a\": [\"$x\", {\"b\": \"$y\"}]}"),
+		 *own = gd_doc("own", gd_string("$z"), "found", found);
+	ck_assert(gd_get(found, "a[0]")->v.brought && gd_at(gd_at(found, 0), 0)->v.brought);
+	ck_assert(gd_get(own, "found.a[1].b")->v.brought && gd_get(own, "found.a[*]")->v.brought);
+	ck_assert(gd_value_copy(gd_get(found, "a[0]"))->v.brought);
+	ck_assert(!gd_get(own, "own")->v.brought && !gd_at(own, 0)->v.brought && !gd_value_copy(own)->v.brought);
 
 	gd_value *deep = gd_int(1);
 	for (int i = 0; i < 200; i++)

@@ -364,6 +364,8 @@ MONGO_TEST(mistakes_of_a_request)
 	ck_contains(last_write(f),
 		    "{ \"a\" : { \"$literal\" : \"$secret\" }, \"b\" : \"$own\", \"c\" : [ { \"$literal\" : "
 		    "\"$x\" } ] }");
+	update(f, UPDATE_ONE, "c", "{}", "[{'$set':{'a':'^$secret','b':'$own'}}]", NULL);
+	ck_contains(last_write(f), "{ \"a\" : { \"$literal\" : \"$secret\" }, \"b\" : \"$own\" }");
 	/* And as it is where it is none. */
 	update(f, UPDATE_ONE, "c", "{'a':'~$x'}", "{'$set':{'a':'~$y'}}", NULL);
 	ck_contains(last_write(f), "{ \"q\" : { \"a\" : \"$x\" }, \"u\" : { \"$set\" : { \"a\" : \"$y\" } } }");
