@@ -22,6 +22,7 @@ struct gd_request {
 	bool replied;
 	bool streaming;                 /* gd_stream_begin was called, and there is a body to be written */
 	bool discarding;                /* the same, where there is none: HEAD, 204, 304 */
+	bool undated;                   /* its deadline does not hold any more */
 	int64_t keep_alive_us, said_us; /* server-sent events: how long may be silence; when something was sent last */
 };
 

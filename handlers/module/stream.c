@@ -19,9 +19,13 @@ int gd_stream_begin(gd_request *req, int status, const char *content_type)
 	if (!req->reply.content_type)
 		req->reply.content_type = content_type ? arena_strdup(&req->exchange->arena, content_type)
 						       : "application/octet-stream";
+	deadline_t narrow = task_deadline();
 	r = exchange_stream_begin(req->exchange, &req->reply, EXCHANGE_LENGTH_UNKNOWN);
 	req->streaming = r == 1;
 	req->discarding = r == 0;
+	req->undated = r >= 0;
+	if (narrow.us < req->exchange->by.us)
+		deadline_pop(narrow); /* the handler's own still holds */
 	return r < 0 ? r : 0;
 }
 

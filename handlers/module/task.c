@@ -9,6 +9,7 @@
 #include "async/wait.h"
 #include "base/log.h"
 #include "handlers/module/internal.h"
+#include "handlers/module/request.h"
 
 struct gd_task {
 	struct thing thing;
@@ -176,8 +177,13 @@ gd_deadline gd_deadline_push(gd_deadline by)
 
 void gd_deadline_pop(gd_deadline before)
 {
-	if (scope_here(__func__))
-		deadline_pop(deadline_of(before));
+	struct gd_scope *s = scope_here(__func__);
+	if (!s)
+		return;
+	/* What was the request's deadline when it was pushed may be none by now. */
+	const struct gd_request *req = s->request;
+	bool was_the_requests = req && req->undated && before.us >= req->exchange->by.us;
+	deadline_pop(was_the_requests ? DEADLINE_NEVER : deadline_of(before));
 }
 
 /* What a gd_shield holds while it is up. */

@@ -24,6 +24,7 @@ endpoints:
   "GET /endless":   { handler: "replies.so:endless" }
   "GET /so-far":    { handler: "replies.so:endless_so_far" }
   "GET /broken":    { handler: "replies.so:broken", parameters: { fail: { type: boolean, default: false } } }
+  "GET /dated":     { handler: "replies.so:dated", timeout: 300ms }
   "GET /misused":   { handler: "replies.so:misused" }
   "GET /redirect":  { handler: "replies.so:redirect", parameters: { status: { type: integer, default: 303 } } }
   "GET /events":
@@ -96,6 +97,10 @@ def test_a_stream_that_breaks_off_is_seen_to_be_broken(daemon: Gatherd, query: s
     with pytest.raises((http.client.IncompleteRead, ConnectionError)):
         daemon.get(f"/broken{query}")
     wait_for(lambda: any(said in line.get("error", "") for line in daemon.log_lines()))
+
+
+def test_a_stream_within_a_deadline(daemon: Gatherd) -> None:
+    assert daemon.get("/dated").json() == [-errno.ETIMEDOUT, 0]
 
 
 def test_misuse_is_answered(daemon: Gatherd) -> None:

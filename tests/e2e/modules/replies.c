@@ -69,6 +69,19 @@ int misused(gd_request *req)
 	return r < 0 ? r : gd_stream_end(req);
 }
 
+/* A stream that begins within a narrower deadline, which still holds; the request's does not, not even afterwards. */
+int dated(gd_request *req)
+{
+	gd_deadline before = gd_deadline_push(gd_in_ms(50));
+	int r = gd_stream_begin(req, 200, "application/json");
+	int narrow = gd_sleep(10000);
+	gd_deadline_pop(before);
+	int wide = gd_sleep(1000);
+	if (r == 0)
+		r = gd_stream_printf(req, "[%d,%d]", narrow, wide);
+	return r < 0 ? r : gd_stream_end(req);
+}
+
 int large(gd_request *req)
 {
 	static const char block[5000];
