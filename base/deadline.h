@@ -21,15 +21,17 @@ static inline int64_t monotonic_us(void)
 /* What lies beyond the end of time is DEADLINE_NEVER. */
 static inline deadline_t deadline_in_us(int64_t us)
 {
-	int64_t at;
-	return __builtin_add_overflow(monotonic_us(), us, &at) ? DEADLINE_NEVER : (deadline_t){at};
+	deadline_t at;
+	if (__builtin_add_overflow(monotonic_us(), us, &at.us))
+		at = DEADLINE_NEVER;
+	return at;
 }
 
 static inline deadline_t deadline_in_ms(int64_t ms)
 {
 	int64_t us;
 	if (__builtin_mul_overflow(ms, INT64_C(1000), &us))
-		return ms < 0 ? (deadline_t){0} : DEADLINE_NEVER;
+		us = ms < 0 ? INT64_MIN : INT64_MAX;
 	return deadline_in_us(us);
 }
 

@@ -404,7 +404,7 @@ static int await(struct pg_listener *l, const char *what, struct error *e)
 	struct waiter w;
 
 	waiter_init(&w, NULL, what);
-	l->waiter = &w;
+	l->waiter = &w; // cppcheck-suppress autoVariables ; it leaves l before it goes
 	int r = task_suspend(&w, DEADLINE_NEVER);
 	l->waiter = NULL;
 	if (r < 0)
