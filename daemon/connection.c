@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/head.h"
+#include "handlers/request_log.h"
 
 enum {
 	SWEEP_MS = 1000,
@@ -170,15 +171,15 @@ static void log_refusal(const struct connection *c, const char *id, unsigned sta
 	const char *mark = target.base ? memchr(target.base, '?', target.len) : NULL;
 	if (mark) /* a query may hold secrets */
 		target.len = (size_t)(mark - target.base);
-	request_log(c->all->exchanges, &(struct request_line){
-					       .id = id,
-					       .peer = c->carrier.peer,
-					       .method = request_part(c, c->head.start, c->head.method_len),
-					       .path = target,
-					       .status = status,
-					       .us = -1,
-					       .error = why,
-				       });
+	request_log(&c->all->exchanges->line, &(struct request_line){
+						      .id = id,
+						      .peer = c->carrier.peer,
+						      .method = request_part(c, c->head.start, c->head.method_len),
+						      .path = target,
+						      .status = status,
+						      .us = -1,
+						      .error = why,
+					      });
 }
 
 /* Answer with a problem and end the connection: h2o is not to see this request, or not to see it through. */

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "handlers/exchange_server.h"
+#include "handlers/request_log.h"
 #include "handlers/tasks.h"
 
 enum {
@@ -733,73 +734,17 @@ void exchange_sent(struct exchange *x, bool whole)
 		task_cancel(p->task);
 	if (!whole && !p->complete && !p->left && !x->error.errnum)
 		error_set(&x->error, -EPIPE, 0, NULL, "the connection broke before the reply was sent");
-	request_log(p->all, &(struct request_line){.id = x->id,
-						   .peer = x->peer,
-						   .method = p->method,
-						   .path = x->path,
-						   .status = p->left ? STATUS_LEFT : p->status,
-						   .bytes = p->left ? 0 : p->sent_bytes,
-						   .us = monotonic_us() - p->began_us,
-						   .endpoint = x->endpoint,
-						   .step = p->step,
-						   .missing = x->missing,
-						   .code = x->error.code,
-						   .error = x->error.what});
+	request_log(&p->all->line, &(struct request_line){.id = x->id,
+							  .peer = x->peer,
+							  .method = p->method,
+							  .path = x->path,
+							  .status = p->left ? STATUS_LEFT : p->status,
+							  .bytes = p->left ? 0 : p->sent_bytes,
+							  .us = monotonic_us() - p->began_us,
+							  .endpoint = x->endpoint,
+							  .step = p->step,
+							  .missing = x->missing,
+							  .code = x->error.code,
+							  .error = x->error.what});
 	put_if_over(p);
-}
-
-/* --- the log line --- */
-
-static void pair(struct buf *line, const char *key, const char *value)
-{
-	if (!value || !*value)
-		return;
-	buf_str(line, key);
-	logfmt_value(line, value, strlen(value));
-}
-
-static void pair_span(struct buf *line, const char *key, struct span value)
-{
-	if (value.len == 0)
-		return;
-	buf_str(line, key);
-	logfmt_value(line, value.base, value.len);
-}
-
-static void pair_ms(struct buf *line, int64_t us)
-{
-	if (us < 0)
-		return;
-	buf_lit(line, " ms=");
-	buf_int(line, us / 1000);
-	char fraction[4] = {'.', (char)('0' + us / 100 % 10), (char)('0' + us / 10 % 10), (char)('0' + us % 10)};
-	buf_append(line, fraction, sizeof(fraction));
-}
-
-void request_log(struct exchanges *all, const struct request_line *r)
-{
-	enum log_severity severity = r->status == 503   ? LOG_LINE_WARNING
-				     : r->status >= 500 ? LOG_LINE_ERROR
-							: LOG_LINE_INFO;
-	if (!log_enabled(severity))
-		return;
-	struct buf *line = &all->line;
-	line->len = 0;
-	log_begin(line, severity, "request");
-	pair(line, " id=", r->id);
-	pair_span(line, " method=", r->method);
-	pair_span(line, " path=", r->path);
-	buf_lit(line, " status=");
-	buf_int(line, r->status);
-	buf_lit(line, " bytes=");
-	buf_int(line, (int64_t)r->bytes);
-	pair_ms(line, r->us);
-	pair(line, " endpoint=", r->endpoint);
-	pair(line, " peer=", r->peer);
-	pair(line, " step=", r->step);
-	pair(line, " missing=", r->missing);
-	pair(line, " code=", r->code);
-	pair(line, " error=", r->error);
-	buf_char(line, '\n');
-	log_raw(severity, line->data, line->len);
 }

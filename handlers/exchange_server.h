@@ -74,14 +74,3 @@ void exchange_sent(struct exchange *x, bool whole);
 
 /* Was this reply made by an exchange, or is it one of h2o's own? */
 bool exchange_made_reply(const struct st_h2o_req_t *req);
-
-/* The log line of a request, also of one that never became an exchange. */
-struct request_line {
-	const char *id, *peer;
-	struct span method, path;
-	unsigned status;
-	size_t bytes;
-	int64_t us;                                           /* how long it took; below 0: unknown */
-	const char *endpoint, *step, *missing, *code, *error; /* NULL or "": none */
-};
-void request_log(struct exchanges *all, const struct request_line *r);
