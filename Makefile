@@ -93,7 +93,6 @@ check: setup
 	@scripts/check $(T)
 
 bench: setup
-	@$(MAKE) --no-print-directory all $B/bench/tasks
 	@bench/run
 
 lint:
