@@ -87,44 +87,50 @@ int statements_insert(struct statements *s, const struct value *document)
 	return 0;
 }
 
-int statements_update(struct statements *s, const struct statement_change *c)
+/* What an update and a deletion begin with: the filter, for an update the change, and the options. */
+static int begin_change(struct statements *s, enum statement_kind kind, const struct statement_change *c,
+			struct mongo_choices *choices)
 {
 	struct document_maker *m = &s->maker;
-	struct mongo_choices choices = MONGO_CHOICES_NONE;
-	size_t at = s->bytes.len;
 
 	bson_out_begin(&m->out, BSON_TYPE_DOCUMENT, "", 0);
 	int r = document_put(m, "q", c->filter, DOCUMENT_FILTER, "the filter");
-	if (r == 0)
+	if (r == 0 && kind == STATEMENT_UPDATE)
 		r = document_put(m, "u", c->change, c->use,
 				 c->use == DOCUMENT_STORED ? "the replacement" : "the update");
 	if (r == 0)
-		r = options_put(m, c->options, c->set, OPTION_OF_STATEMENT, c->besides, &choices);
+		r = options_put(m, c->options, c->set, OPTION_OF_STATEMENT, c->besides, choices);
+	return r;
+}
+
+int statements_update(struct statements *s, const struct statement_change *c)
+{
+	struct bson_out *out = &s->maker.out;
+	struct mongo_choices choices = MONGO_CHOICES_NONE;
+	size_t at = s->bytes.len;
+	int r = begin_change(s, STATEMENT_UPDATE, c, &choices);
+
 	if (r < 0)
 		return r;
 	if (c->many)
-		bson_out_bool(&m->out, KEY("multi"), true);
+		bson_out_bool(out, KEY("multi"), true);
 	if (choices.upsert)
-		bson_out_bool(&m->out, KEY("upsert"), true);
-	bson_out_end(&m->out);
+		bson_out_bool(out, KEY("upsert"), true);
+	bson_out_end(out);
 	add(s, STATEMENT_UPDATE, at);
 	return 0;
 }
 
 int statements_delete(struct statements *s, const struct statement_change *c)
 {
-	struct document_maker *m = &s->maker;
 	struct mongo_choices choices = MONGO_CHOICES_NONE;
 	size_t at = s->bytes.len;
+	int r = begin_change(s, STATEMENT_DELETE, c, &choices);
 
-	bson_out_begin(&m->out, BSON_TYPE_DOCUMENT, "", 0);
-	int r = document_put(m, "q", c->filter, DOCUMENT_FILTER, "the filter");
-	if (r == 0)
-		r = options_put(m, c->options, c->set, OPTION_OF_STATEMENT, c->besides, &choices);
 	if (r < 0)
 		return r;
-	bson_out_int32(&m->out, KEY("limit"), c->many ? 0 : 1);
-	bson_out_end(&m->out);
+	bson_out_int32(&s->maker.out, KEY("limit"), c->many ? 0 : 1);
+	bson_out_end(&s->maker.out);
 	add(s, STATEMENT_DELETE, at);
 	return 0;
 }

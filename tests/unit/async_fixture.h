@@ -93,6 +93,25 @@ static inline int join(struct task *t)
 	return r;
 }
 
+/* Let the others run n times, or until `done`. Returns whether it is done. */
+static inline bool let_run(unsigned n, const bool *done)
+{
+	for (unsigned i = 0; i < n && !*done; i++)
+		ck_assert_int_eq(task_yield(), 0);
+	return *done;
+}
+
+/* Run fn in a task, and cancel it after n turns. Returns whether it was done before, and in *r its result; fn sets
+ * *done, which is in its argument. */
+static inline bool cancel_after(unsigned n, task_fn fn, void *arg, const bool *done, int *r)
+{
+	struct task *t = spawn(fn, arg);
+	bool before = let_run(n, done);
+	task_cancel(t);
+	*r = join(t);
+	return before;
+}
+
 /* Yield until what is ready, and what that makes ready, has run. */
 static inline void settle(void)
 {

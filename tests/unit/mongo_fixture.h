@@ -99,6 +99,38 @@ static inline bool await_ready(struct fixture *f, int ms)
 	return mongo_driver.client_ready(f->client);
 }
 
+/* Begin anew: the next operation needs a connection of its own. */
+static inline void lose_connections(struct fixture *f)
+{
+	server_drop_all(&f->server);
+	settle();
+}
+
+/* Cut the next connection after n bytes; `where` is the server's cut_after or cut_requests. */
+static inline void cut_begin(struct fixture *f, atomic_long *where, long n)
+{
+	atomic_store(&f->server.cuts, 1);
+	atomic_store(where, n);
+	lose_connections(f);
+}
+
+/* Returns whether one was cut. */
+static inline bool cut_end(struct fixture *f, atomic_long *where)
+{
+	bool cut = atomic_load(&f->server.cuts) < 1;
+
+	atomic_store(where, -1);
+	atomic_store(&f->server.cuts, 0);
+	return cut;
+}
+
+/* cancel_after() in a sweep over n. Returns whether the sweep has come to its end: not by the first few, which may find
+ * what they need at once. */
+static inline bool cancel_in_turn(int n, task_fn fn, void *arg, const bool *done, int *r)
+{
+	return cancel_after((unsigned)n, fn, arg, done, r) && n > 10;
+}
+
 /* Everything that was taken was given back. */
 static inline void fixture_close(struct fixture *f)
 {
@@ -242,6 +274,21 @@ static inline const char *ask(struct fixture *f, const char *step, const struct 
 	return out;
 }
 
+/* A test whose body is a loop's main task, with a server and a fixture that is not open yet as its argument. */
+#define MONGO_MAIN_TEST(name, main)                                                                                    \
+	START_TEST(name)                                                                                               \
+	{                                                                                                              \
+		struct fixture *f = malloc(sizeof(*f));                                                                \
+		fixture_config(f);                                                                                     \
+		server_start(&f->server, 0);                                                                           \
+		fixture_url(f, "");                                                                                    \
+		ck_assert_int_eq(loop_run_main(main, f), 0);                                                           \
+		server_stop(&f->server);                                                                               \
+		fixture_done(f);                                                                                       \
+		free(f);                                                                                               \
+	}                                                                                                              \
+	END_TEST
+
 /* A test in a loop with a server and an open client `f`. */
 #define MONGO_TEST(name)                                                                                               \
 	static void name##_body(struct fixture *f);                                                                    \
@@ -253,16 +300,5 @@ static inline const char *ask(struct fixture *f, const char *step, const struct 
 		fixture_close(f);                                                                                      \
 		return 0;                                                                                              \
 	}                                                                                                              \
-	START_TEST(name)                                                                                               \
-	{                                                                                                              \
-		struct fixture *f = malloc(sizeof(*f));                                                                \
-		fixture_config(f);                                                                                     \
-		server_start(&f->server, 0);                                                                           \
-		fixture_url(f, "");                                                                                    \
-		ck_assert_int_eq(loop_run_main(name##_main, f), 0);                                                    \
-		server_stop(&f->server);                                                                               \
-		fixture_done(f);                                                                                       \
-		free(f);                                                                                               \
-	}                                                                                                              \
-	END_TEST                                                                                                       \
+	MONGO_MAIN_TEST(name, name##_main)                                                                             \
 	static void name##_body(struct fixture *f)

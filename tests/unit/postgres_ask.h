@@ -8,6 +8,12 @@
 #include "drivers/postgres/transaction.h"
 #include "tests/unit/postgres_fixture.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#define QUARANTINE_KIB 400000 /* what is freed is kept for a while */
+#else
+#define QUARANTINE_KIB 0
+#endif
+
 static inline struct pg_client *client_of(const struct fixture *f)
 {
 	return (struct pg_client *)f->client;
@@ -76,11 +82,34 @@ static inline const char *in_tx(struct fixture *f, struct pg_transaction *tx, co
 	return answer_text(f, r, &a, &e);
 }
 
+/* The rows of a table, or of one "where …". */
+static inline unsigned rows_of(const char *table)
+{
+	char *n = server_sql("select count(*) from %s", table);
+	unsigned count = (unsigned)atoi(n);
+	free(n);
+	return count;
+}
+
+/* The server ends the driver's sessions that the condition is true for. */
+static inline void end_sessions(const char *condition)
+{
+	free(server_sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'gatherd' and "
+			"%s",
+			condition));
+}
+
 #define ck_assert_contains(text, part)                                                                                 \
 	do {                                                                                                           \
 		const char *text_ = (text);                                                                            \
 		ck_assert_msg(strstr(text_, (part)) != NULL, "\"%s\" has no \"%s\"", text_, (part));                   \
 	} while (0)
+
+/* What a call says whose connection broke. */
+static inline void check_broken(const char *got)
+{
+	ck_assert_msg(strncmp(got, "! 502", 5) == 0 || strncmp(got, "! 503", 5) == 0, "%s", got);
+}
 
 /* Soon nothing is taken, neither here nor on the server. */
 static inline void await_quiet(struct fixture *f)

@@ -153,16 +153,28 @@ static inline const char *ask(struct fixture *f, enum expect expect, const char 
 	return out;
 }
 
-/* A test in a loop with an open client `f`. */
-#define PG_TEST(name)                                                                                                  \
+/* run_suite() in a program that has started a server. */
+static inline int run_and_stop_server(Suite *s)
+{
+	int failed = run_suite(s);
+	server_stop();
+	server_sweep();
+	return failed;
+}
+
+/* A test in a loop with an open client `f`, whose source prepares statements or not. */
+#define PG_TEST_OF(name, prepares)                                                                                     \
 	static void name##_body(struct fixture *f);                                                                    \
 	LOOP_TEST(name)                                                                                                \
 	{                                                                                                              \
 		struct fixture f;                                                                                      \
 		fixture_config(&f);                                                                                    \
+		f.config.prepare = (prepares);                                                                         \
 		fixture_open(&f);                                                                                      \
 		name##_body(&f);                                                                                       \
 		fixture_close(&f);                                                                                     \
 		return 0;                                                                                              \
 	}                                                                                                              \
 	static void name##_body(struct fixture *f)
+
+#define PG_TEST(name) PG_TEST_OF(name, true)

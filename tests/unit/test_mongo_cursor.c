@@ -251,12 +251,6 @@ MONGO_TEST(time_runs_out_between_batches)
 
 /* --- whatever happens on the way --- */
 
-static void lose_connections(struct fixture *f)
-{
-	server_drop_all(&f->server);
-	settle();
-}
-
 static void sweep_bytes(struct fixture *f, atomic_long *where)
 {
 	struct mongo_cursor c;
@@ -265,15 +259,11 @@ static void sweep_bytes(struct fixture *f, atomic_long *where)
 	long n = 0;
 
 	for (bool cut = true; cut; n++) {
-		atomic_store(&f->server.cuts, 1);
-		atomic_store(where, n);
-		lose_connections(f);
+		cut_begin(f, where, n);
 		int r = open_find(f, &c, "many_2_3", NULL, &e);
 		if (r == 0)
 			r = drain(&c, &e);
-		cut = atomic_load(&f->server.cuts) < 1;
-		atomic_store(where, -1);
-		atomic_store(&f->server.cuts, 0);
+		cut = cut_end(f, where);
 		if (r < 0)
 			check_error(&e, r);
 		ck_assert_msg(r == 6 || e.status == 502 || e.status == 503, "after byte %ld: %d %s", n, r, e.what);
@@ -321,7 +311,7 @@ static int read_stream(void *arg)
 static void sweep_cancellation(struct fixture *f, bool warm, bool whole)
 {
 	struct one_stream o = {.f = f, .whole = whole};
-	int canceled = 0, n = 0;
+	int canceled = 0, n = 0, r;
 
 	for (bool finished = false; !finished; n += n > 60 ? n / 20 : 1) {
 		if (warm)
@@ -329,12 +319,7 @@ static void sweep_cancellation(struct fixture *f, bool warm, bool whole)
 		else
 			lose_connections(f);
 		o.done = false;
-		struct task *t = spawn(read_stream, &o);
-		for (int i = 0; i < n && !o.done; i++)
-			ck_assert_int_eq(task_yield(), 0);
-		finished = o.done && n > 10;
-		task_cancel(t);
-		int r = join(t);
+		finished = cancel_in_turn(n, read_stream, &o, &o.done, &r);
 		ck_assert_msg(r > 0 || r == -ECANCELED, "%d: %d %s", n, r, o.error.what);
 		canceled += r == -ECANCELED;
 		await_idle(f);
@@ -384,18 +369,7 @@ static int closed_under_a_stream_main(void *arg)
 	return 0;
 }
 
-START_TEST(closed_under_a_stream)
-{
-	struct fixture *f = malloc(sizeof(*f));
-	fixture_config(f);
-	server_start(&f->server, 0);
-	fixture_url(f, "");
-	ck_assert_int_eq(loop_run_main(closed_under_a_stream_main, f), 0);
-	server_stop(&f->server);
-	fixture_done(f);
-	free(f);
-}
-END_TEST
+MONGO_MAIN_TEST(closed_under_a_stream, closed_under_a_stream_main)
 
 int main(void)
 {

@@ -132,17 +132,12 @@ MONGO_TEST(each_insert_fails)
 MONGO_TEST(cancel_at_each_suspension)
 {
 	struct one_upload o = {.f = f, .finish = true};
-	int canceled = 0, n = 0;
+	int canceled = 0, n = 0, r;
 
 	for (bool finished = false; !finished; n += n > 60 ? n / 20 : 1) {
 		forget(f);
 		o.done = false;
-		struct task *t = spawn(run_upload, &o);
-		for (int i = 0; i < n && !o.done; i++)
-			ck_assert_int_eq(task_yield(), 0);
-		finished = o.done && n > 10;
-		task_cancel(t);
-		int r = join(t);
+		finished = cancel_in_turn(n, run_upload, &o, &o.done, &r);
 		ck_assert_msg(r == 0 || r == -ECANCELED, "%d: %d %s", n, r, o.error.what);
 		if (r < 0)
 			check_nothing_left("cancelled at", n);

@@ -5,13 +5,6 @@
 static const char step[] = "{ find: many_2_3 }";
 static const char rows[] = "[{\"n\":0},{\"n\":1},{\"n\":0},{\"n\":1},{\"n\":0},{\"n\":1}]";
 
-/* Begin anew: the next operation needs a connection of its own. */
-static void lose_connections(struct fixture *f)
-{
-	server_drop_all(&f->server);
-	settle();
-}
-
 /* Cut one connection after each possible byte; the pool, or the second attempt, makes up for it. */
 static void sweep_bytes(struct fixture *f, atomic_long *where)
 {
@@ -21,13 +14,9 @@ static void sweep_bytes(struct fixture *f, atomic_long *where)
 	long n = 0;
 
 	for (bool cut = true; cut; n++) {
-		atomic_store(&f->server.cuts, 1);
-		atomic_store(where, n);
-		lose_connections(f);
+		cut_begin(f, where, n);
 		int r = run_for(f, a, NULL, 5000000, &json, &e);
-		cut = atomic_load(&f->server.cuts) < 1;
-		atomic_store(where, -1);
-		atomic_store(&f->server.cuts, 0);
+		cut = cut_end(f, where);
 		/* The server broke off while it answered, and did so again on the second attempt: never here. */
 		ck_assert_msg(r == 0, "after byte %ld: %d %s", n, r, e.what);
 		ck_assert_str_eq(buf_cstr(&json), rows);
@@ -90,25 +79,18 @@ static int run_one(void *arg)
 static void sweep_cancellation(struct fixture *f, bool warm)
 {
 	struct one_run o = {.f = f, .action = compile(f, step)};
-	int canceled = 0, n = 0;
+	int canceled = 0, n = 0, r;
 
-	for (bool finished = false; !finished; n++) {
+	for (bool finished = false; !finished; n += n > 60 ? n / 20 : 1) {
 		if (warm)
 			ck_assert_str_eq(ask(f, "{ find: docs_1 }", NULL), "[{\"n\":0}]");
 		else
 			lose_connections(f);
 		o.done = false;
-		struct task *t = spawn(run_one, &o);
-		for (int i = 0; i < n && !o.done; i++)
-			ck_assert_int_eq(task_yield(), 0);
-		finished = o.done && n > 10;
-		task_cancel(t);
-		int r = join(t);
+		finished = cancel_in_turn(n, run_one, &o, &o.done, &r);
 		ck_assert_msg(r == 0 || r == -ECANCELED, "%d: %d %s", n, r, o.error.what);
 		canceled += r == -ECANCELED;
 		await_idle(f);
-		if (n > 60)
-			n += n / 20;
 	}
 	ck_assert_int_gt(canceled, 1);
 	ck_assert_str_eq(ask(f, step, NULL), rows);

@@ -682,14 +682,9 @@ static void sweep_bytes(struct fixture *f, atomic_long *where)
 	/* On a slow machine a cut may come too late to be seen: that alone is not the end. */
 	for (int whole = 0; whole < 10; n++) {
 		forget(log_of(f));
-		atomic_store(&f->server.cuts, 1);
-		atomic_store(where, n);
-		server_drop_all(&f->server);
-		settle();
+		cut_begin(f, where, n);
 		int r = transact(f, &w, 1, &e);
-		whole = atomic_load(&f->server.cuts) < 1 ? 0 : whole + 1;
-		atomic_store(where, -1);
-		atomic_store(&f->server.cuts, 0);
+		whole = cut_end(f, where) ? 0 : whole + 1;
 		check_outcome(f, r, &e, "after byte", n);
 		good += r == 0;
 		broken += r < 0;
@@ -728,17 +723,12 @@ static int run_one(void *arg)
 TRANSACTION_TEST(cancel_at_each_suspension)
 {
 	struct one_transaction o = {.f = f};
-	int canceled = 0, good = 0, n = 0;
+	int canceled = 0, good = 0, n = 0, r;
 
 	for (bool finished = false; !finished; n += n > 60 ? n / 20 : 1) {
 		forget(log_of(f));
 		o.done = false;
-		struct task *t = spawn(run_one, &o);
-		for (int i = 0; i < n && !o.done; i++)
-			ck_assert_int_eq(task_yield(), 0);
-		finished = o.done && n > 10;
-		task_cancel(t);
-		int r = join(t);
+		finished = cancel_in_turn(n, run_one, &o, &o.done, &r);
 		check_outcome(f, r, &o.error, "cancelled at", n);
 		canceled += r == -ECANCELED;
 		good += r == 0;

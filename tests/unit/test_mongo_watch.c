@@ -451,18 +451,13 @@ static void sweep_bytes(struct fixture *f, struct history *h, atomic_long *where
 	long n = 0;
 
 	for (int uncut = 0; uncut < 5; n += 3) {
-		atomic_store(&f->server.cuts, 1);
-		atomic_store(where, n);
-		server_drop_all(&f->server);
-		settle();
+		cut_begin(f, where, n);
 		int r = watch(f, &w, "things", NULL, NULL, &e);
 		int first = h->count;
 		happen(f, 5);
 		for (int i = 1; r == 0 && i <= 5; i++)
 			ck_assert_int_eq(next(&w, &e), first + i);
-		uncut = atomic_load(&f->server.cuts) < 1 ? 0 : uncut + 1;
-		atomic_store(where, -1);
-		atomic_store(&f->server.cuts, 0);
+		uncut = cut_end(f, where) ? 0 : uncut + 1;
 		if (r < 0)
 			check_error(&e, r);
 		else

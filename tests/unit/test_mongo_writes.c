@@ -412,26 +412,16 @@ MONGO_TEST(documents_may_be_nested_deeply_but_not_without_end)
 
 /* --- once, and never twice --- */
 
-static void lose_connections(struct fixture *f)
-{
-	server_drop_all(&f->server);
-	settle();
-}
-
 /* One write, on a connection that is cut somewhere: it is done or it fails, and is sent once at most. */
 static bool write_cut(struct fixture *f, atomic_long *where, long n, int *unknown)
 {
 	struct result *result = NULL;
 	struct error e = ERROR_INIT;
 
-	atomic_store(&f->server.cuts, 1);
-	atomic_store(where, n);
-	lose_connections(f);
+	cut_begin(f, where, n);
 	int before = writes(f);
 	int r = mongo_insert_one(target(f, "c", PATIENCE_US), made(f, "{'_id':1,'a':'some text'}"), &result, &e);
-	bool cut = atomic_load(&f->server.cuts) < 1;
-	atomic_store(where, -1);
-	atomic_store(&f->server.cuts, 0);
+	bool cut = cut_end(f, where);
 	settle();
 	ck_assert_int_le(writes(f), before + 1);
 	if (r < 0) {
@@ -527,7 +517,7 @@ static int write_one(void *arg)
 static void sweep_cancellation(struct fixture *f, bool warm)
 {
 	struct one_write o = {.f = f};
-	int canceled = 0, n = 0;
+	int canceled = 0, n = 0, r;
 
 	atomic_store(&f->server.statements_max, 2);
 	lose_connections(f);
@@ -537,12 +527,7 @@ static void sweep_cancellation(struct fixture *f, bool warm)
 		else
 			lose_connections(f);
 		o.done = false;
-		struct task *t = spawn(write_one, &o);
-		for (int i = 0; i < n && !o.done; i++)
-			ck_assert_int_eq(task_yield(), 0);
-		finished = o.done && n > 10;
-		task_cancel(t);
-		int r = join(t);
+		finished = cancel_in_turn(n, write_one, &o, &o.done, &r);
 		ck_assert_msg(r == 0 || r == -ECANCELED, "%d: %d %s", n, r, o.error.what);
 		canceled += r == -ECANCELED;
 		await_idle(f);

@@ -34,15 +34,6 @@ static void notify(const char *channel, const char *payload)
 	free(server_sql("select pg_notify('%s', '%s')", channel, payload));
 }
 
-static unsigned connections(const char *condition)
-{
-	char *n = server_sql("select count(*) from pg_stat_activity where application_name = 'gatherd' and %s",
-			     condition);
-	unsigned count = (unsigned)atoi(n);
-	free(n);
-	return count;
-}
-
 static const char listening[] = "query like 'listen%'";
 
 PG_TEST(what_is_sent_is_heard)
@@ -167,7 +158,9 @@ PG_TEST(many_listen_on_one_connection)
 		while (!s[i].done)
 			ck_assert_int_eq(task_sleep_ms(1), 0);
 	}
-	ck_assert_uint_eq(connections(listening), 1);
+	ck_assert_uint_eq(rows_of(arena_printf(&f->arena, "pg_stat_activity where application_name = 'gatherd' and %s",
+					       listening)),
+			  1);
 	free(server_sql("select pg_notify('c' || c, i::text) from generate_series(0, 49) i, generate_series(0, 2) c "
 			"order by i"));
 	for (unsigned i = 0; i < LISTENERS; i++)
@@ -216,7 +209,7 @@ PG_TEST(a_broken_connection_is_told_once)
 		begin(f, &b, "others");
 		notify("orders", "before");
 		ck_assert_int_eq(task_sleep_ms(i), 0);
-		free(server_sql("select pg_terminate_backend(pid) from pg_stat_activity where query like 'listen%%'"));
+		end_sessions(listening);
 		const char *got = hear(f, &a);
 		if (strcmp(got, "before") == 0)
 			got = hear(f, &a);
@@ -364,8 +357,5 @@ int main(void)
 	tcase_add_test(c, cancel_at_each_suspension);
 	tcase_add_test(c, the_server_is_down);
 	tcase_add_test(c, closing_ends_it);
-	int failed = run_suite(s);
-	server_stop();
-	server_sweep();
-	return failed;
+	return run_and_stop_server(s);
 }

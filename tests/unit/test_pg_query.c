@@ -253,15 +253,9 @@ PG_TEST(a_changed_table_is_learned_again)
 }
 
 /* Without a prepared statement the server says nothing about it. */
-LOOP_TEST(a_changed_table_is_noticed_without_prepare)
+PG_TEST_OF(a_changed_table_is_noticed_without_prepare, false)
 {
-	struct fixture f;
-	fixture_config(&f);
-	f.config.prepare = false;
-	fixture_open(&f);
-	change_the_table(&f);
-	fixture_close(&f);
-	return 0;
+	change_the_table(f);
 }
 
 /* Somebody (a pooler) has thrown the prepared statements away. */

@@ -305,8 +305,5 @@ int main(void)
 	tcase_add_test(c, cancel_at_each_suspension);
 	tcase_add_test(c, a_timeout_cancels_on_the_server);
 	tcase_add_test(c, without_prepared_statements);
-	int failed = run_suite(s);
-	server_stop();
-	server_sweep();
-	return failed;
+	return run_and_stop_server(s);
 }

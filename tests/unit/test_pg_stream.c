@@ -2,12 +2,6 @@
 #include "drivers/postgres/stream.h"
 #include "tests/unit/postgres_ask.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define QUARANTINE_KIB 400000 /* what is freed is kept for a while */
-#else
-#define QUARANTINE_KIB 0
-#endif
-
 static int open_stream(struct fixture *f, struct pg_stream *s, const char *sql, struct error *e)
 {
 	struct pg_ask ask = ask_of(sql, NULL, 0);
@@ -332,12 +326,8 @@ static void sweep(struct fixture *f, task_fn fn, bool fresh)
 
 	for (unsigned n = 0; !finished; n += 1 + n / 25) {
 		struct story s = {.f = f, .n = fresh ? n : 0};
-		struct task *t = spawn(fn, &s);
-		for (unsigned i = 0; i < n && !s.done; i++)
-			ck_assert_int_eq(task_yield(), 0);
-		finished = s.done;
-		task_cancel(t);
-		int r = join(t);
+		int r;
+		finished = cancel_after(n, fn, &s, &s.done, &r);
 		ck_assert_msg(r == 0 || r == -ECANCELED, "%d", r);
 		cancelled += r < 0;
 		await_quiet(f);
@@ -365,12 +355,11 @@ PG_TEST(the_server_goes_away)
 		ck_assert_int_eq(open_stream(f, &s, "select n from generate_series(1, 1000) n", &e), 0);
 		for (int i = 0; i < rows; i++)
 			ck_assert_contains(next(f, &s), "{\"n\":");
-		free(server_sql(
-			"select pg_terminate_backend(pid) from pg_stat_activity where state = 'idle in transaction'"));
+		end_sessions("state = 'idle in transaction'");
 		const char *got;
 		while ((got = next(f, &s))[0] == '{')
 			;
-		ck_assert_msg(strncmp(got, "! 502", 5) == 0 || strncmp(got, "! 503", 5) == 0, "%s", got);
+		check_broken(got);
 		pg_stream_close(&s);
 		await_quiet(f);
 	}
@@ -410,8 +399,5 @@ int main(void)
 	tcase_add_test(c, cancel_at_each_suspension_within_a_transaction);
 	tcase_add_test(c, the_server_goes_away);
 	tcase_add_test(c, a_batch_has_its_timeout);
-	int failed = run_suite(s);
-	server_stop();
-	server_sweep();
-	return failed;
+	return run_and_stop_server(s);
 }

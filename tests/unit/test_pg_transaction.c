@@ -41,14 +41,6 @@ static int transact_task(void *arg)
 	return transact(arg);
 }
 
-static unsigned count_rows(void)
-{
-	char *n = server_sql("select count(*) from t");
-	unsigned count = (unsigned)atoi(n);
-	free(n);
-	return count;
-}
-
 static void insert(struct story *s, struct pg_transaction *tx, int x)
 {
 	const char *got = in_tx(s->f, tx, arena_printf(&s->f->arena, "insert into t values (%d)", x));
@@ -67,7 +59,7 @@ static int two_inserts(struct story *s, struct pg_transaction *tx)
 	insert(s, tx, 1);
 	ck_assert_str_eq(in_tx(s->f, tx, "insert into t values (2) returning x"), "[{\"x\":2}]");
 	ck_assert_str_eq(in_tx(s->f, tx, "select x from t order by x"), "[{\"x\":1},{\"x\":2}]");
-	ck_assert_uint_eq(count_rows(), 0);
+	ck_assert_uint_eq(rows_of("t"), 0);
 	return 7;
 }
 
@@ -83,10 +75,10 @@ PG_TEST(it_is_committed_or_rolled_back)
 	clear();
 	ck_assert_int_eq(transact(&s), -EPERM);
 	ck_assert_int_eq(s.error.errnum, 0);
-	ck_assert_uint_eq(count_rows(), 0);
+	ck_assert_uint_eq(rows_of("t"), 0);
 	s.tell = two_inserts;
 	ck_assert_int_eq(transact(&s), 7);
-	ck_assert_uint_eq(count_rows(), 2);
+	ck_assert_uint_eq(rows_of("t"), 2);
 	await_quiet(f);
 	clear();
 }
@@ -200,7 +192,7 @@ PG_TEST(a_failure_is_never_committed)
 		ck_assert_int_eq(s.error.status, 500);
 	}
 	await_quiet(f);
-	ck_assert_uint_eq(count_rows(), 0);
+	ck_assert_uint_eq(rows_of("t"), 0);
 }
 
 static int breaks_a_deferred_rule(struct story *s, struct pg_transaction *tx)
@@ -336,7 +328,7 @@ PG_TEST(one_task_at_a_time)
 	join(late_task);
 	ck_assert_contains(late.got, "! 503");
 	await_quiet(f);
-	ck_assert_uint_eq(count_rows(), 0);
+	ck_assert_uint_eq(rows_of("t"), 0);
 }
 
 PG_TEST(what_has_ended_says_so)
@@ -385,7 +377,7 @@ PG_TEST(it_is_tried_again)
 	clear();
 	ck_assert_int_eq(transact(&s), 0);
 	ck_assert_uint_eq(s.runs, 3);
-	ck_assert_uint_eq(count_rows(), 1);
+	ck_assert_uint_eq(rows_of("t"), 1);
 	clear();
 	s.runs = 0;
 	s.options.attempts = 2;
@@ -459,8 +451,7 @@ PG_TEST(real_serialization_failures_are_tried_again)
 
 static void kill_sessions(void)
 {
-	free(server_sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'gatherd' and "
-			"state = 'idle in transaction'"));
+	end_sessions("state = 'idle in transaction'");
 }
 
 static int killed_between(struct story *s, struct pg_transaction *tx)
@@ -496,12 +487,12 @@ PG_TEST(broken_before_commit)
 		ck_assert_int_lt(transact(&s), 0);
 		ck_assert_uint_eq(s.runs, 1);
 		ck_assert_msg(s.error.status == 502 || s.error.status == 503, "%d %s", s.error.status, s.error.what);
-		ck_assert_uint_eq(count_rows(), 0);
+		ck_assert_uint_eq(rows_of("t"), 0);
 		s.runs = 0;
 		s.options.attempts = 2;
 		ck_assert_msg(transact(&s) == 0, "%s", s.error.what);
 		ck_assert_uint_eq(s.runs, 2);
-		ck_assert_uint_eq(count_rows(), 1);
+		ck_assert_uint_eq(rows_of("t"), 1);
 		await_quiet(f);
 	}
 	clear();
@@ -575,7 +566,7 @@ PG_TEST(a_statement_has_its_timeout)
 	ck_assert_int_eq(transact(&s), -ETIMEDOUT);
 	ck_assert_contains(s.seen, "! 504");
 	await_quiet(f);
-	ck_assert_uint_eq(count_rows(), 0);
+	ck_assert_uint_eq(rows_of("t"), 0);
 }
 
 static int is_cancelled(struct story *s, struct pg_transaction *tx)
@@ -591,7 +582,7 @@ PG_TEST(one_that_was_cancelled_is_not_committed)
 	clear();
 	ck_assert_int_eq(join(spawn(transact_task, &s)), -ECANCELED);
 	await_quiet(f);
-	ck_assert_uint_eq(count_rows(), 0);
+	ck_assert_uint_eq(rows_of("t"), 0);
 }
 
 /* Everything that suspends, with what was never seen before and with what is known. */
@@ -632,16 +623,14 @@ static void sweep(struct fixture *f, bool fresh, bool deadline)
 		s.seen = arena_printf(&f->arena, "insert into t values (1) returning x, %u as n", fresh ? n : 0);
 		clear();
 		struct task *t = spawn(transact_task, &s);
-		for (unsigned i = 0; i < n && !s.done; i++)
-			ck_assert_int_eq(task_yield(), 0);
-		finished = s.done;
+		finished = let_run(n, &s.done);
 		if (deadline && !s.done && s.kept && s.kept->lease && s.kept->lease->waiter)
 			task_wake(s.kept->lease->waiter, -ETIMEDOUT);
 		else
 			task_cancel(t);
 		int r = join(t);
 		await_quiet(f);
-		unsigned rows = count_rows();
+		unsigned rows = rows_of("t");
 		ck_assert_msg((r == 0 && rows == 2) || (r < 0 && rows == 0) || (r == -EIO && s.error.status == 502),
 			      "%u: %d, %u rows, %s", n, r, rows, s.error.what);
 		ended += r < 0;
@@ -723,24 +712,18 @@ LOOP_TEST(the_wait_for_a_connection_is_bounded)
 	return 0;
 }
 
-LOOP_TEST(without_prepared_statements)
+PG_TEST_OF(without_prepared_statements, false)
 {
-	struct fixture f;
-	fixture_config(&f);
-	f.config.prepare = false;
-	fixture_open(&f);
-	struct story s = {.f = &f, .tell = with_savepoints};
+	struct story s = {.f = f, .tell = with_savepoints};
 	clear();
 	for (int i = 0; i < 2; i++) {
 		ck_assert_int_eq(transact(&s), 0);
-		ck_assert_uint_eq(count_rows(), 2);
+		ck_assert_uint_eq(rows_of("t"), 2);
 		clear();
 	}
 	s.tell = its_own_table;
 	ck_assert_int_eq(transact(&s), 0);
-	await_quiet(&f);
-	fixture_close(&f);
-	return 0;
+	await_quiet(f);
 }
 
 /* The client is closed while a transaction rests: it is over, and closing does not wait for ever. */
@@ -768,7 +751,7 @@ LOOP_TEST(closing_ends_it)
 	ck_assert_int_lt(join(t), 0);
 	ck_assert_uint_eq(s.runs, 1);
 	fixture_free(&f);
-	ck_assert_uint_eq(count_rows(), 0);
+	ck_assert_uint_eq(rows_of("t"), 0);
 	return 0;
 }
 
@@ -810,8 +793,5 @@ int main(void)
 	tcase_add_test(c, the_wait_for_a_connection_is_bounded);
 	tcase_add_test(c, without_prepared_statements);
 	tcase_add_test(c, closing_ends_it);
-	int failed = run_suite(s);
-	server_stop();
-	server_sweep();
-	return failed;
+	return run_and_stop_server(s);
 }

@@ -48,6 +48,16 @@ static void start_lockers(struct locker *l, struct task **t, int count)
 	ck_assert_int_eq(ordered, 0);
 }
 
+/* All of them end well, and had it in the order in which they came. */
+static void end_in_order(struct task **t)
+{
+	for (int i = 0; i < MANY; i++) {
+		ck_assert_int_eq(task_await(&t[i], DEADLINE_NEVER), 0);
+		ck_assert_int_eq(order[i], i);
+	}
+	ck_assert(!mutex_locked(&mutex));
+}
+
 LOOP_TEST(a_mutex_is_handed_over_in_order)
 {
 	struct locker l[MANY] = {0};
@@ -62,11 +72,7 @@ LOOP_TEST(a_mutex_is_handed_over_in_order)
 	ck_assert_int_eq(mutex_lock(&mutex, DEADLINE_NEVER), 0); /* behind all of them */
 	ck_assert_int_eq(ordered, MANY);
 	ck_assert_int_eq(mutex_unlock(&mutex), 0);
-	for (int i = 0; i < MANY; i++) {
-		ck_assert_int_eq(task_await(&t[i], DEADLINE_NEVER), 0);
-		ck_assert_int_eq(order[i], i);
-	}
-	ck_assert(!mutex_locked(&mutex));
+	end_in_order(t);
 	return 0;
 }
 
@@ -320,11 +326,7 @@ LOOP_TEST(notify_wakes_that_many_in_order)
 	ck_assert_int_eq(mutex_lock(&mutex, DEADLINE_NEVER), 0);
 	ck_assert_int_eq(condition_notify_all(&condition), 0);
 	ck_assert_int_eq(mutex_unlock(&mutex), 0);
-	for (int i = 0; i < MANY; i++) {
-		ck_assert_int_eq(task_await(&t[i], DEADLINE_NEVER), 0);
-		ck_assert_int_eq(order[i], i);
-	}
-	ck_assert(!mutex_locked(&mutex));
+	end_in_order(t);
 	return 0;
 }
 

@@ -3,17 +3,7 @@
 #include <gatherd.h>
 #include <string.h>
 
-static const char *on(gd_request *req)
-{
-	return gd_to_text(gd_param(req, "on"));
-}
-
-static gd_value *outcome(gd_value *v)
-{
-	return gd_failed(v) ? gd_build("{failed: %d, status: %d, code: %s, text: %s}", gd_failed(v), gd_error_status(v),
-				       gd_error_code(v), gd_error_text(v))
-			    : v;
-}
+#include "postgres.h"
 
 /* --- notifications --- */
 
