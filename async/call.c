@@ -8,53 +8,53 @@
 #include "async/internal.h"
 #include "base/mem.h"
 
-static void call_now(struct call *c)
+static void call_now(struct callback *c)
 {
 	c->fn(c->arg); /* may free c */
 }
 
 static void timer_fired(struct timer *t)
 {
-	call_now(container_of(t, struct call, timer));
+	call_now(container_of(t, struct callback, timer));
 }
 
 static void turn_ends(struct deferred *d)
 {
-	call_now(container_of(d, struct call, soon));
+	call_now(container_of(d, struct callback, soon));
 }
 
-void call_init(struct call *c, void (*fn)(void *arg), void *arg)
+void call_init(struct callback *c, void (*fn)(void *arg), void *arg)
 {
-	*c = (struct call){.fn = fn, .arg = arg};
+	*c = (struct callback){.fn = fn, .arg = arg};
 	timer_init(&c->timer, timer_fired);
 	deferred_init(&c->soon, turn_ends);
 }
 
-void call_cancel(struct call *c)
+void call_cancel(struct callback *c)
 {
 	if (timer_running(&c->timer))
 		timer_stop(&c->timer, loop_timers(loop_current()));
 	deferred_cancel(&c->soon);
 }
 
-void call_soon(struct call *c)
+void call_soon(struct callback *c)
 {
 	call_cancel(c);
 	loop_defer(loop_current(), &c->soon);
 }
 
-void call_at(struct call *c, deadline_t at)
+void call_at(struct callback *c, deadline_t at)
 {
 	call_cancel(c);
 	timer_start(&c->timer, loop_timers(loop_current()), at);
 }
 
-void call_later(struct call *c, int64_t ms)
+void call_later(struct callback *c, int64_t ms)
 {
 	call_at(c, deadline_in_ms(ms));
 }
 
-bool call_pending(const struct call *c)
+bool call_pending(const struct callback *c)
 {
 	return timer_running(&c->timer) || !list_empty(&c->soon.link);
 }

@@ -9,25 +9,25 @@
 
 /* A call that is to come: the handle of asyncio's call_soon, call_later and call_at. Embedded by its owner, which may
  * free it, or ask for it once more, within the call itself. */
-struct call {
+struct callback {
 	void (*fn)(void *arg);
 	void *arg;
 	struct timer timer;
 	struct deferred soon;
 };
 
-void call_init(struct call *c, void (*fn)(void *arg), void *arg);
+void call_init(struct callback *c, void (*fn)(void *arg), void *arg);
 /* Each of these asks for one call by the loop of this thread, in place of one that was asked for before.
  * At the end of this turn, in the order in which they were asked for. */
-void call_soon(struct call *c);
+void call_soon(struct callback *c);
 /* In ms milliseconds; never early. */
-void call_later(struct call *c, int64_t ms);
+void call_later(struct callback *c, int64_t ms);
 /* In the next turn where `at` has passed; DEADLINE_NEVER: not at all. */
-void call_at(struct call *c, deadline_t at);
+void call_at(struct callback *c, deadline_t at);
 /* It does not come. On the thread of the loop that was asked. Idempotent. */
-void call_cancel(struct call *c);
+void call_cancel(struct callback *c);
 /* Is it still to come? */
-bool call_pending(const struct call *c);
+bool call_pending(const struct callback *c);
 
 /* Any thread: fn(arg) on l's thread in a later turn, in the order of the calls of one thread. It can't be cancelled.
  * loop_free makes those that have not come yet. */

@@ -500,7 +500,7 @@ bool value_bytes(const struct value *v, struct arena *a, const void **p, size_t 
 
 /* What is still to be copied: lists and documents whose parts are those of the original. */
 struct copy_stack {
-	struct value **todo;
+	struct value **waiting;
 	size_t count, room;
 };
 
@@ -508,9 +508,9 @@ static void copy_later(struct copy_stack *s, struct value *v)
 {
 	if (s->count == s->room) {
 		s->room = s->room ? s->room * 2 : 16;
-		s->todo = mem_realloc_array(s->todo, s->room, sizeof(struct value *));
+		s->waiting = mem_realloc_array(s->waiting, s->room, sizeof(struct value *));
 	}
-	s->todo[s->count++] = v;
+	s->waiting[s->count++] = v;
 }
 
 /* Put what v points to into a. */
@@ -578,12 +578,12 @@ struct value value_copy(const struct value *v, struct arena *a)
 
 	copy_one(&s, &out, a);
 	while (s.count > 0) {
-		struct value *next = s.todo[--s.count];
+		struct value *next = s.waiting[--s.count];
 		if (next->kind == VALUE_LIST)
 			copy_list(&s, next, a);
 		else
 			copy_members(&s, next, a);
 	}
-	free(s.todo);
+	free(s.waiting);
 	return out;
 }

@@ -6,6 +6,7 @@ static gd_local user = {.name = "user"};
 struct child {
 	gd_value *said;
 	char *name;
+	int ms;
 };
 
 static int child(void *arg)
@@ -13,7 +14,7 @@ static int child(void *arg)
 	struct child *c = arg;
 	gd_append(c->said, gd_string(gd_format("%s sees %s", c->name, (char *)gd_local_get(&user))));
 	gd_local_set(&user, c->name);
-	int r = gd_sleep(10);
+	int r = gd_sleep(c->ms);
 	gd_append(c->said, gd_string(gd_format("%s set %s", c->name, (char *)gd_local_get(&user))));
 	return r;
 }
@@ -23,8 +24,8 @@ int context(gd_request *req)
 	gd_value *said = gd_list();
 	gd_local_set(&user, "ann");
 	gd_gather *g = gd_gather_new(GD_FAIL_FAST);
-	gd_gather_add(g, "first", child, &(struct child){said, "first"});
-	gd_gather_add(g, "second", child, &(struct child){said, "second"});
+	gd_gather_add(g, "first", child, &(struct child){said, "first", 10});
+	gd_gather_add(g, "second", child, &(struct child){said, "second", 50});
 	int r = gd_gather_wait(g, GD_NEVER);
 	if (r < 0)
 		return r;

@@ -46,10 +46,12 @@ struct gd_cursor *cursor_failed(struct gd_scope *s, const struct error *e)
 static void close_cursor(struct gd_cursor *c)
 {
 	struct shield whole;
-	scope_forget(&c->thing);
+	c->reading = true; /* whoever ends its scope meanwhile waits for this, too */
 	shield_whole(&whole);
 	end_cursor(&c->thing);
 	task_unshield(&whole);
+	scope_forget(&c->thing);
+	c->reading = false;
 }
 
 /* The failure is told once: a loop over gd_next that does not look at it ends all the same. */

@@ -11,9 +11,9 @@ enum { MANY = 8 };
 static int order[MANY * 4], ordered;
 
 struct noted {
-	struct call call;
+	struct callback call;
 	int number;
-	struct call *other;
+	struct callback *other;
 };
 
 static void note(void *arg)

@@ -619,7 +619,7 @@ static void sweep(struct fixture *f, bool fresh, bool deadline)
 	bool finished = false;
 
 	/* As often as it takes: how many there are in one sweep depends on how much comes at once. */
-	for (unsigned n = 0, sweeps = 0; sweeps == 0 || (ended < 5 && sweeps < 20); n = finished ? 0 : n + 1 + n / 25) {
+	for (unsigned n = 0, sweeps = 0; sweeps == 0 || (ended < 10 && sweeps < 20); n = finished ? 0 : n + 1 + n / 25) {
 		struct story s = {.f = f, .tell = all_of_it};
 		s.seen = arena_printf(&f->arena, "insert into t values (1) returning x, %u as n", fresh ? n : 0);
 		clear();
@@ -637,7 +637,7 @@ static void sweep(struct fixture *f, bool fresh, bool deadline)
 		ended += r < 0;
 		sweeps += finished;
 	}
-	ck_assert_uint_ge(ended, 5);
+	ck_assert_uint_ge(ended, 10);
 }
 
 PG_TEST(cancel_at_each_suspension)
