@@ -364,9 +364,12 @@ PG_TEST(references_look_into_rows)
 	v = follow(f, result, NULL, 0);
 	ck_assert(!value_falsy(&v));
 	result_free(result);
+}
 
-	result = fetch(f, "select 7 as n, row(1) as r", EXPECT_ONE);
-	v = FOLLOW(MEMBER("n"));
+PG_TEST(references_look_into_what_is_no_list)
+{
+	struct result *result = fetch(f, "select 7 as n, row(1) as r", EXPECT_ONE);
+	struct value v = FOLLOW(MEMBER("n"));
 	check_json(&v, "7");
 	v = follow(f, result, NULL, 0);
 	check_json(&v, "{\"n\":7,\"r\":{\"f1\":1}}");
@@ -508,6 +511,7 @@ int main(void)
 	tcase_add_test(c, a_changed_table_is_noticed_without_prepare);
 	tcase_add_test(c, lost_statements_are_prepared_again);
 	tcase_add_test(c, references_look_into_rows);
+	tcase_add_test(c, references_look_into_what_is_no_list);
 	tcase_add_test(c, rows_have_parts);
 	tcase_add_test(c, prepare_false_works);
 	tcase_add_loop_test(c, urls_are_checked, 0, 7);

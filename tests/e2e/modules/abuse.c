@@ -187,10 +187,8 @@ int times(gd_request *req)
 
 static const char *const volatile null_text = NULL; /* so that the compiler does not see it */
 
-int nulls(gd_request *req)
+static void call_what_returns_nothing(void)
 {
-	size_t len = 1;
-	bool ran;
 	gd_shield_begin(NULL, GD_NEVER);
 	gd_shield_end(NULL);
 	gd_scope_end(NULL);
@@ -204,6 +202,25 @@ int nulls(gd_request *req)
 	gd_close(NULL);
 	gd_log(GD_LOG_INFO, null_text);
 	gd_log((gd_log_level)99, "a level that there is not");
+}
+
+static bool nothing_comes_of_nothing(gd_request *req)
+{
+	size_t len = 1;
+	return !gd_spawn(NULL, NULL, NULL) && !gd_call_later(NULL, 0, NULL, NULL) && !gd_local_get(NULL) &&
+	       !gd_semaphore_named(NULL) && !gd_condition_new(NULL) && !gd_future_promise(NULL) && !gd_method(NULL) &&
+	       !gd_path(NULL) && !gd_request_id(NULL) && !gd_client(NULL) && !gd_header(req, NULL) &&
+	       !gd_header(NULL, "a") && *(const char *)gd_body(NULL, &len) == 0 && len == 0 && gd_body(req, NULL) &&
+	       !gd_to_text(NULL) && !gd_to_json(NULL) && !gd_to_bytes(NULL, NULL) && !gd_name_at(NULL, 0) &&
+	       gd_count(NULL) == 0 && !gd_truthy(NULL) && gd_to_int(NULL, 7) == 7 && gd_ended(NULL) && !gd_next(NULL) &&
+	       !*gd_format(null_text, 1) && *gd_error_text(NULL) && !*gd_error_code(NULL) &&
+	       gd_error_status(NULL) == 500;
+}
+
+int nulls(gd_request *req)
+{
+	bool ran;
+	call_what_returns_nothing();
 	int results[] = {
 		gd_wait_for(NULL, NULL, NULL, GD_NEVER),
 		gd_local_set(NULL, NULL),
@@ -258,18 +275,10 @@ int nulls(gd_request *req)
 		gd_background("a", NULL, NULL),
 		gd_every("a", 1, NULL, NULL),
 	};
-	bool none = !gd_spawn(NULL, NULL, NULL) && !gd_call_later(NULL, 0, NULL, NULL) && !gd_local_get(NULL) &&
-		    !gd_semaphore_named(NULL) && !gd_condition_new(NULL) && !gd_future_promise(NULL) &&
-		    !gd_method(NULL) && !gd_path(NULL) && !gd_request_id(NULL) && !gd_client(NULL) &&
-		    !gd_header(req, NULL) && !gd_header(NULL, "a") && *(const char *)gd_body(NULL, &len) == 0 &&
-		    len == 0 && gd_body(req, NULL) && !gd_to_text(NULL) && !gd_to_json(NULL) &&
-		    !gd_to_bytes(NULL, NULL) && !gd_name_at(NULL, 0) && gd_count(NULL) == 0 && !gd_truthy(NULL) &&
-		    gd_to_int(NULL, 7) == 7 && gd_ended(NULL) && !gd_next(NULL) && !*gd_format(null_text, 1) &&
-		    *gd_error_text(NULL) && !*gd_error_code(NULL) && gd_error_status(NULL) == 500;
 	gd_value *out = gd_list();
 	for (size_t i = 0; i < sizeof(results) / sizeof(*results); i++)
 		gd_append(out, gd_int(results[i]));
-	gd_append(out, gd_bool(none));
+	gd_append(out, gd_bool(nothing_comes_of_nothing(req)));
 	return gd_reply(req, 200, out);
 }
 
