@@ -14,6 +14,7 @@ struct buf {
 	size_t len;
 	size_t cap;
 	size_t limit; /* of len, for who renders much and looks at buf_over; 0: none. Appending goes beyond it */
+	bool given_up;
 };
 
 #define BUF_INIT ((struct buf){0})
@@ -22,7 +23,12 @@ void buf_done(struct buf *b);
 /* Has it more than its limit? Then there is no sense in rendering any more. */
 static inline bool buf_over(const struct buf *b)
 {
-	return b->limit && b->len > b->limit;
+	return b->given_up || (b->limit && b->len > b->limit);
+}
+/* What should come next is too much to be begun: buf_over from now on. */
+static inline void buf_give_up(struct buf *b)
+{
+	b->given_up = true;
 }
 /* Make room for n more bytes; data may move. */
 void buf_reserve(struct buf *b, size_t n);

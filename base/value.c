@@ -315,7 +315,7 @@ static struct value part_of(const struct value *v, struct value part)
 	return part;
 }
 
-static bool has_each(const struct path_segment *segments, size_t count)
+bool path_has_each(const struct path_segment *segments, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 		if (segments[i].kind == PATH_EACH)
@@ -352,7 +352,7 @@ static struct value follow_list(const struct value *v, const struct path_segment
 	struct value *list = arena_array(a, v->count, sizeof(*list));
 	for (uint32_t i = 0; i < v->count; i++)
 		list[i] = value_follow(&v->list[i], segments + 1, count - 1, a);
-	if (has_each(segments + 1, count - 1))
+	if (path_has_each(segments + 1, count - 1))
 		return flattened(list, v->count, a);
 	return (struct value){.kind = VALUE_LIST, .count = v->count, .list = list};
 }

@@ -137,6 +137,8 @@ struct path {
 	size_t count;
 };
 
+bool path_has_each(const struct path_segment *segments, size_t count);
+
 /* Follow path into parsed JSON; absent is null. `[*]` gives a VALUE_LIST in a (nested ones are flattened into one):
  * what is no array adds nothing to it, an element without the member that follows adds null. */
 struct value json_follow(const struct json *j, const struct path_segment *segments, size_t count, struct arena *a);

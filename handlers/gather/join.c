@@ -1,6 +1,7 @@
 /* The hash join and the result that it makes. */
 #include "handlers/gather/join.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/decimal.h"
@@ -232,8 +233,21 @@ static uint32_t table_find(const struct table *t, const struct key *k, bool many
 	return found;
 }
 
-static void match(struct added_member *m, const struct config_join *join, const struct rows *into,
-		  const struct rows *from, struct arena *a)
+/* Count the matches of each row; the first one stands in `one` already, where that is not NULL. */
+static int count_matches(const struct table *t, const struct key *wanted, uint32_t rows, uint32_t *starts,
+			 uint32_t *one)
+{
+	for (uint32_t i = 0; i < rows; i++) {
+		uint64_t end = starts[i] + (uint64_t)table_find(t, &wanted[i], !one, one ? one + starts[i] : NULL);
+		if (end > JOIN_MAX_MATCHES)
+			return -EMSGSIZE;
+		starts[i + 1] = (uint32_t)end;
+	}
+	return 0;
+}
+
+static int match(struct added_member *m, const struct config_join *join, const struct rows *into,
+		 const struct rows *from, struct arena *a)
 {
 	const struct path_segment member = {.kind = PATH_MEMBER, .name = join->key, .name_len = strlen(join->key)};
 	struct table t = {0};
@@ -243,12 +257,10 @@ static void match(struct added_member *m, const struct config_join *join, const 
 	uint32_t *matches = join->many ? NULL : arena_array(a, into->count + 1, sizeof(*matches));
 
 	table_fill(&t, from, join->equals, a);
-	for (uint32_t i = 0; i < into->count; i++) {
+	for (uint32_t i = 0; i < into->count; i++)
 		wanted[i] = key_of(&t.text, &into->at[i], &member, a);
-		starts[i + 1] = starts[i] +
-				table_find(&t, &wanted[i], join->many, matches ? matches + starts[i] : NULL);
-	}
-	if (join->many) { /* now it is known how many there are */
+	int r = count_matches(&t, wanted, into->count, starts, matches);
+	if (r == 0 && join->many) { /* now it is known how many there are */
 		matches = arena_array(a, starts[into->count] + 1, sizeof(*matches));
 		for (uint32_t i = 0; i < into->count; i++)
 			table_find(&t, &wanted[i], true, matches + starts[i]);
@@ -256,11 +268,18 @@ static void match(struct added_member *m, const struct config_join *join, const 
 	m->starts = starts;
 	m->matches = matches;
 	buf_done(&t.text);
+	return r;
 }
 
 /* --- the joined result --- */
 
 static const struct value_ops row_ops;
+
+static bool never_falsy(const struct value *v)
+{
+	(void)v;
+	return false; /* a row that was joined into has a member */
+}
 
 static void render_member(const struct added_member *m, uint32_t row, struct buf *out)
 {
@@ -325,51 +344,159 @@ static void render_joined(const struct result *base, struct buf *out)
 	buf_char(out, ']');
 }
 
+/* --- the ways into it --- */
+
+/* In the place of a list that is too long to be made. */
+static void too_long_render(const struct value *v, struct buf *out)
+{
+	(void)v;
+	buf_give_up(out);
+}
+
+static struct value too_long_follow(const struct value *v, const struct path_segment *segments, size_t count,
+				    struct arena *a)
+{
+	(void)segments;
+	(void)count;
+	(void)a;
+	return *v;
+}
+
+static const struct value_ops too_long_ops = {
+	.render = too_long_render, .text = too_long_render, .falsy = never_falsy, .follow = too_long_follow};
+
+static struct value too_long(void)
+{
+	return (struct value){.kind = VALUE_FOREIGN, .ops = &too_long_ops};
+}
+
 static struct value member_value(const struct added_member *m, uint32_t row, struct arena *a)
 {
 	uint32_t first = m->starts[row], count = m->starts[row + 1] - first;
 
 	if (!m->many)
 		return count ? m->from[m->matches[first]] : VALUE_OF_NULL;
+	if (count > JOIN_MAX_LISTED)
+		return too_long();
 	struct value *list = arena_array(a, count + 1, sizeof(*list));
 	for (uint32_t i = 0; i < count; i++)
 		list[i] = m->from[m->matches[first + i]];
 	return (struct value){.kind = VALUE_LIST, .count = count, .list = list};
 }
 
+static const struct added_member *member_of(const struct joined_result *r, const struct path_segment *segment)
+{
+	for (const struct added_member *m = r->members; m && segment->kind == PATH_MEMBER; m = m->next) {
+		if (m->name_len == segment->name_len && memcmp(m->name, segment->name, m->name_len) == 0)
+			return m;
+	}
+	return NULL;
+}
+
+static struct value follow_each(const struct joined_result *r, uint32_t first, uint32_t end,
+				const struct path_segment *segments, size_t count, struct arena *a);
+
 static struct value follow_row(const struct joined_result *r, uint32_t row, const struct path_segment *segments,
 			       size_t count, struct arena *a)
 {
 	if (count == 0)
 		return (struct value){.kind = VALUE_FOREIGN, .foreign = r, .len = row, .ops = &row_ops};
-	for (const struct added_member *m = r->members; m && segments->kind == PATH_MEMBER; m = m->next) {
-		if (m->name_len != segments->name_len || memcmp(m->name, segments->name, m->name_len) != 0)
-			continue;
-		struct value v = member_value(m, row, a);
-		return value_follow(&v, segments + 1, count - 1, a);
-	}
-	return value_follow(&r->rows.at[row], segments, count, a);
+	const struct added_member *m = member_of(r, segments);
+	if (!m)
+		return value_follow(&r->rows.at[row], segments, count, a);
+	if (m->many && count > 1 && segments[1].kind == PATH_EACH)
+		return follow_each(r, row, row + 1, segments, count, a);
+	struct value v = member_value(m, row, a);
+	return value_follow(&v, segments + 1, count - 1, a);
 }
 
-/* What a list in a row gives is taken into the one list, as everywhere. */
-static struct value follow_each(const struct joined_result *r, const struct path_segment *rest, size_t count,
-				struct arena *a)
-{
-	struct value *parts = arena_array(a, r->rows.count + 1, sizeof(*parts));
-	uint32_t total = 0, n = 0;
+/* What `[*]` gives, from all joins on the way into the one list. It is collected twice: counted, then written down. */
+struct listing {
+	struct value *at; /* NULL: only counted */
+	size_t count;
+	size_t visits; /* of rows on the way, which may add nothing */
+	struct arena *arena;
+};
 
-	for (uint32_t i = 0; i < r->rows.count; i++) {
-		parts[i] = follow_row(r, i, rest, count, a);
-		total += parts[i].kind == VALUE_LIST ? parts[i].count : 1;
+static bool too_many(const struct listing *l)
+{
+	return l->count > JOIN_MAX_LISTED || l->visits > JOIN_MAX_MATCHES;
+}
+
+static void collect_value(struct listing *l, struct value v)
+{
+	if (l->at)
+		l->at[l->count] = v;
+	l->count++;
+}
+
+static void collect_row(struct listing *l, const struct joined_result *r, uint32_t row,
+			const struct path_segment *segments, size_t count);
+
+/* What the way gives from v on; that of a list is taken into the one list, as everywhere. */
+static void collect(struct listing *l, const struct value *v, const struct path_segment *segments, size_t count)
+{
+	l->visits++;
+	if (v->kind == VALUE_FOREIGN && v->ops == &row_ops) {
+		collect_row(l, v->foreign, (uint32_t)v->len, segments, count);
+		return;
 	}
-	struct value *list = arena_array(a, total + 1, sizeof(*list));
-	for (uint32_t i = 0; i < r->rows.count; i++) {
-		if (parts[i].kind != VALUE_LIST)
-			list[n++] = parts[i];
-		for (uint32_t k = 0; parts[i].kind == VALUE_LIST && k < parts[i].count; k++)
-			list[n++] = parts[i].list[k];
+	struct value part = value_follow(v, segments, count, l->arena);
+	if (part.kind == VALUE_LIST) {
+		for (uint32_t i = 0; i < part.count; i++)
+			collect_value(l, part.list[i]);
+	} else if (!path_has_each(segments, count)) { /* `[*]` of what is no list adds nothing */
+		collect_value(l, part);
 	}
-	return (struct value){.kind = VALUE_LIST, .count = n, .list = list};
+}
+
+static void collect_member(struct listing *l, const struct added_member *m, uint32_t row,
+			   const struct path_segment *segments, size_t count)
+{
+	uint32_t first = m->starts[row], end = m->starts[row + 1];
+	bool all = m->many && (count == 0 || segments->kind == PATH_EACH);
+	size_t used = m->many && count > 0;
+
+	if (m->many && !all) { /* one of them */
+		bool there = segments->kind == PATH_INDEX && segments->index < end - first;
+		first += there ? segments->index : 0;
+		end = first + there;
+	}
+	if (first == end && !all && !path_has_each(segments, count))
+		collect_value(l, VALUE_OF_NULL);
+	for (uint32_t i = first; i < end && !too_many(l); i++)
+		collect(l, &m->from[m->matches[i]], segments + used, count - used);
+}
+
+/* As deep as joins go into joins, which the plan bounds. */
+static void collect_row(struct listing *l, const struct joined_result *r, uint32_t row,
+			const struct path_segment *segments, size_t count)
+{
+	const struct added_member *m = count ? member_of(r, segments) : NULL;
+
+	if (m)
+		collect_member(l, m, row, segments + 1, count - 1);
+	else if (count)
+		collect(l, &r->rows.at[row], segments, count);
+	else
+		collect_value(l, follow_row(r, row, NULL, 0, l->arena));
+}
+
+static struct value follow_each(const struct joined_result *r, uint32_t first, uint32_t end,
+				const struct path_segment *segments, size_t count, struct arena *a)
+{
+	struct listing l = {.arena = a};
+
+	for (int written = 0; written < 2; written++) {
+		l.count = l.visits = 0;
+		for (uint32_t i = first; i < end && !too_many(&l); i++)
+			collect_row(&l, r, i, segments, count);
+		if (too_many(&l))
+			return too_long();
+		if (!written)
+			l.at = arena_array(a, l.count + 1, sizeof(*l.at));
+	}
+	return (struct value){.kind = VALUE_LIST, .count = (uint32_t)l.count, .list = l.at};
 }
 
 static const struct value_ops whole_ops;
@@ -382,7 +509,7 @@ static struct value follow_joined(const struct joined_result *r, const struct pa
 	if (count == 0)
 		return (struct value){.kind = VALUE_FOREIGN, .foreign = r, .ops = &whole_ops};
 	if (segments->kind == PATH_EACH)
-		return follow_each(r, segments + 1, count - 1, a);
+		return follow_each(r, 0, r->rows.count, segments + 1, count - 1, a);
 	if (segments->kind == PATH_INDEX && segments->index < r->rows.count)
 		return follow_row(r, segments->index, segments + 1, count - 1, a);
 	return VALUE_OF_NULL;
@@ -431,12 +558,6 @@ static bool whole_falsy(const struct value *v)
 	return r->rows.count == 0;
 }
 
-static bool never_falsy(const struct value *v)
-{
-	(void)v;
-	return false; /* a row that was joined into has a member */
-}
-
 static const struct value_ops row_ops = {
 	.render = row_render, .text = row_render, .falsy = never_falsy, .follow = row_follow};
 static const struct value_ops whole_ops = {
@@ -457,13 +578,13 @@ static struct joined_result *joined_of(struct join_side into, struct arena *a)
 	return joined;
 }
 
-void join_apply(const struct config_join *join, struct join_side into, struct join_side from, struct arena *a)
+int join_apply(const struct config_join *join, struct join_side into, struct join_side from, struct arena *a)
 {
 	if (!into.outcome->result)
-		return;
+		return 0;
 	struct joined_result *joined = joined_of(into, a);
 	if (joined->rows.count == 0)
-		return; /* nothing to embed in: an empty list, or null, stays what it is */
+		return 0; /* nothing to embed in: an empty list, or null, stays what it is */
 
 	struct rows rows = rows_of(from, a);
 	struct added_member *m = arena_zalloc(a, sizeof(*m));
@@ -478,7 +599,9 @@ void join_apply(const struct config_join *join, struct join_side into, struct jo
 	m->key = arena_strndup(a, key.data, key.len);
 	m->key_len = key.len;
 	buf_done(&key);
-	match(m, join, &joined->rows, &rows, a);
-	joined->members = m;
+	int r = match(m, join, &joined->rows, &rows, a);
+	if (r == 0)
+		joined->members = m;
 	into.outcome->result = &joined->base;
+	return r;
 }

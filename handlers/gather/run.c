@@ -63,16 +63,24 @@ static int run_steps(struct run *run)
 	return r;
 }
 
-static void apply_joins(struct run *run)
+static int apply_joins(struct run *run)
 {
 	const struct plan *plan = run->plan;
 	struct outcome *outcomes = run->evaluation.outcomes;
 	for (unsigned i = 0; i < plan->join_count; i++) {
 		unsigned from = plan->joins[i];
 		const struct config_join *join = plan->steps[from].config->join;
-		join_apply(join, (struct join_side){&outcomes[join->into], plan->steps[join->into].config},
-			   (struct join_side){&outcomes[from], plan->steps[from].config}, run->evaluation.arena);
+		int r = join_apply(join, (struct join_side){&outcomes[join->into], plan->steps[join->into].config},
+				   (struct join_side){&outcomes[from], plan->steps[from].config},
+				   run->evaluation.arena);
+		if (r < 0) {
+			error_set(&run->error, r, 500, "More rows match than can be joined.", "more than %d rows match",
+				  JOIN_MAX_MATCHES);
+			run->error.step = plan->steps[from].config->name;
+			return r;
+		}
 	}
+	return 0;
 }
 
 /* Suspends. All steps, within the endpoint's own permit, and what is joined of them. */
@@ -85,9 +93,7 @@ static int run_plan(struct run *run)
 	r = run_steps(run);
 	if (semaphore >= 0)
 		shared_semaphore_release(&run->env->semaphores[semaphore]);
-	if (r == 0)
-		apply_joins(run);
-	return r;
+	return r == 0 ? apply_joins(run) : r;
 }
 
 /* --- fetches --- */

@@ -244,6 +244,8 @@ void text_eval(const struct text *t, const struct evaluation *e, enum text_escap
 		} else {
 			struct value v = slot_value(&p->slot, e);
 			value_text(&v, &text);
+			if (buf_over(&text))
+				buf_give_up(out);
 		}
 		if (escape == TEXT_JSON)
 			json_escape(out, text.data, text.len);

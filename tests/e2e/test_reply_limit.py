@@ -9,7 +9,7 @@ from harness import Gatherd
 from harness.upstream import Upstream, says
 from support import at_once, good, problem, request_line, stopwatch
 
-CHAIN = 24  # 2^24 times the last one's rows
+CHAIN = 25  # 2^25 times the last one's rows
 
 
 def chained(rows: str) -> str:
@@ -19,6 +19,7 @@ def chained(rows: str) -> str:
 
 
 PG = 'from: pg, sql: "select 1 as k from generate_series(1, 2)"'
+ALIKE = 'from: pg, sql: "select 1 as k from generate_series(1, 5000)"'  # 25 million pairs
 UP = 'from: up, get: /rows'
 
 CONFIG = f"""
@@ -30,9 +31,12 @@ sources:
 endpoints:
   "GET /pg": {{ {chained(PG)} }}
   "GET /up": {{ {chained(UP).replace("expect: many", "expect: json")} }}
-  "GET /part": {{ {chained(PG)}, respond: {{ ok: 1, first: "{{s0[0].c}}", last: "{{s23}}" }} }}
+  "GET /part": {{ {chained(PG)}, respond: {{ ok: 1, first: "{{s0[0].c}}", last: "{{s24}}" }} }}
   "GET /text": {{ {chained(PG)}, respond: {{ ok: 1, text: "all: {{s0}}" }} }}
   "GET /header": {{ {chained(PG)}, respond: 1, headers: {{ X-All: "{{s0}}" }} }}
+  "GET /listed": {{ {chained(PG)}, respond: {{ ok: 1, ks: "{{s0{'[*].c' * (CHAIN - 1)}[*].k}}" }} }}
+  "GET /sought": {{ {chained(PG)}, respond: {{ ok: 1, ks: "{{s0{'[*].c' * (CHAIN - 1)}[*].none[*]}}" }} }}
+  "GET /alike": {{ gather: {{ a: {{ {ALIKE} }}, b: {{ {ALIKE}, join: {{ into: a, key: k, equals: k, as: c, many: true }} }} }}, respond: {{ first: "{{a[0].k}}" }} }}
   "GET /kept": {{ {chained(PG)}, cache: 1m }}
   "GET /none": {{ {chained(PG)}, status: 204 }}
   "GET /leaf": {{ {chained(PG)}, respond: "{{s20}}" }}
@@ -49,7 +53,7 @@ def daemon(module_gatherd: Callable[..., Gatherd]):
         yield module_gatherd(CONFIG, env={"UP": upstream.url}, files={"large": b"x" * (3 << 20)})
 
 
-@pytest.mark.parametrize(("path", "step"), {"pg": "s0", "up": "s0", "part": "s0", "text": "s0", "kept": "s0", "many": "n", "again": "n"}.items())
+@pytest.mark.parametrize(("path", "step"), {"pg": "s0", "up": "s0", "part": "s0", "text": "s0", "listed": "s0", "sought": "s0", "kept": "s0", "many": "n", "again": "n"}.items())
 def test_a_reply_that_multiplies(daemon: Gatherd, path: str, step: str) -> None:
     good(daemon.get("/leaf"))
     before = daemon.status("VmHWM")
@@ -63,6 +67,10 @@ def test_a_reply_that_multiplies(daemon: Gatherd, path: str, step: str) -> None:
     assert daemon.status("VmHWM") < before + 64 * 1024, "each would be hundreds of MiB"
     assert took.seconds < 5
     assert len(good(daemon.get("/leaf"))) == 2, "what is below the limit is answered"
+
+
+def test_more_matches_than_can_be_joined(daemon: Gatherd) -> None:
+    assert "match" in problem(daemon.get("/alike"), 500, step="b")["detail"]
 
 
 def test_a_header_that_multiplies(daemon: Gatherd) -> None:

@@ -1,6 +1,7 @@
 /* Joins of results that are made of JSON text: keys as JSON values, one and many, joins into joins, the ways into what
  * was joined, sides without rows. And the canonical form of numbers that keys are compared by. */
 #include <check.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,8 +46,9 @@ static struct side rows(const char *json)
 static void apply(struct side *into, struct side *from, const char *key, const char *equals, const char *as, bool many)
 {
 	const struct config_join join = {.key = key, .equals = equals, .as = as, .many = many};
-	join_apply(&join, (struct join_side){&into->outcome, &into->step},
-		   (struct join_side){&from->outcome, &from->step}, &arena);
+	ck_assert_int_eq(join_apply(&join, (struct join_side){&into->outcome, &into->step},
+				    (struct join_side){&from->outcome, &from->step}, &arena),
+			 0);
 }
 
 static void release(struct side *s)
@@ -443,6 +445,68 @@ START_TEST(the_form_agrees_with_the_comparison)
 }
 END_TEST
 
+/* --- what multiplies --- */
+
+/* count rows with the same key. */
+static struct side alike(unsigned count)
+{
+	struct buf text = BUF_INIT;
+	for (unsigned i = 0; i < count; i++)
+		buf_str(&text, i ? ",{\"k\":1}" : "[{\"k\":1}");
+	buf_char(&text, ']');
+	struct side s = rows(buf_cstr(&text));
+	buf_done(&text);
+	return s;
+}
+
+START_TEST(more_matches_than_can_be_joined)
+{
+	const struct config_join join = {.key = "k", .equals = "k", .as = "x", .many = true};
+	struct side i = alike(JOIN_MAX_MATCHES >> 12), f = alike((1 << 12) + 1);
+	struct join_side into = {&i.outcome, &i.step};
+	ck_assert_int_eq(join_apply(&join, into, (struct join_side){&f.outcome, &f.step}, &arena), -EMSGSIZE);
+	release(&f);
+	f = alike(1 << 12);
+	ck_assert_int_eq(join_apply(&join, into, (struct join_side){&f.outcome, &f.step}, &arena), 0);
+	release(&i);
+	release(&f);
+}
+END_TEST
+
+/* Can all of what the way gives be rendered? */
+static bool listed(struct side *s, const struct path_segment *segments, size_t count)
+{
+	const struct path path = {segments, count};
+	struct buf out = {.limit = 64 << 20};
+	struct value v = s->outcome.result->ops->get(s->outcome.result, &path, &arena);
+	value_render(&v, &out);
+	bool whole = !buf_over(&out);
+	buf_done(&out);
+	return whole;
+}
+
+START_TEST(ways_that_multiply)
+{
+	static const struct path_segment way[] = {EACH, MEMBER("x"), EACH, MEMBER("x"),
+						  EACH, MEMBER("x"), EACH, MEMBER("k")};
+	struct side a = alike(32), more = alike(33), b = alike(32), c = alike(32), d = alike(32);
+	apply(&c, &d, "k", "k", "x", true);
+	apply(&b, &c, "k", "k", "x", true);
+	apply(&a, &b, "k", "k", "x", true);
+	apply(&more, &b, "k", "k", "x", true);
+	ck_assert_msg(listed(&a, way, ARRAY_SIZE(way)), "32^4 are as many as may be");
+	ck_assert_msg(listed(&a, way, 7), "as many rows");
+	ck_assert_msg(!listed(&more, way, ARRAY_SIZE(way)), "33 * 32^3");
+	ck_assert_msg(!listed(&more, way, 6), "as many rows in lists");
+	ck_assert_msg(listed(&more, way, 4), "33 * 32^2");
+	release(&a);
+	release(&more);
+	release(&b);
+	release(&c);
+	release(&d);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("join");
@@ -461,6 +525,8 @@ int main(void)
 	tcase_add_loop_test(c, ways_into_what_was_joined, 0, ARRAY_SIZE(ways));
 	tcase_add_test(c, ways_into_a_single_row);
 	tcase_add_test(c, an_added_member_hides_one_of_the_row);
+	tcase_add_test(c, more_matches_than_can_be_joined);
+	tcase_add_test(c, ways_that_multiply);
 	tcase_add_loop_test(c, equal_numbers_have_one_form, 0, ARRAY_SIZE(numbers));
 	tcase_add_test(c, the_form_agrees_with_the_comparison);
 	return run_suite(s);
