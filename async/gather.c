@@ -101,7 +101,7 @@ static int await_children(struct gather *g, bool any, deadline_t by)
 
 int gather_wait(struct gather *g, deadline_t by)
 {
-	if (g->ended < g->count) {
+	while (g->ended < g->count) { /* another one may have been added when all had ended */
 		int r = await_children(g, false, by);
 		if (r < 0)
 			return r;
@@ -141,10 +141,10 @@ void gather_cancel(struct gather *g)
 
 void gather_done(struct gather *g)
 {
-	gather_cancel(g);
-	if (g->ended < g->count) {
+	while (g->ended < g->count) {
 		/* The children end of themselves: each of their waits returns -ECANCELED. */
 		struct shield s;
+		gather_cancel(g);
 		shield_fully(&s);
 		if (await_children(g, false, DEADLINE_NEVER) < 0)
 			abort(); /* a shielded wait without a deadline has no other end */

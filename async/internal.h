@@ -13,9 +13,16 @@
 #include "async/timer.h"
 #include "base/list.h"
 
+/* A timer that runs, with the time that it is due: the heap is ordered without a look at the timers. */
+struct timer_entry {
+	int64_t at_us;
+	struct timer *timer;
+};
+
 struct timers {
-	struct timer **heap; /* from 1 */
+	struct timer_entry *heap; /* from 1 */
 	size_t count, capacity;
+	uint64_t started;    /* so far */
 	int64_t expiring_us; /* what is started while timers fire is due after this */
 };
 

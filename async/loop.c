@@ -211,11 +211,8 @@ static int wait_ms(struct loop *l)
 {
 	if (l->ready.first || l->yielded.first || !list_empty(&l->deferred))
 		return 0;
-	deadline_t next = timers_next(&l->timers);
-	if (next.us == DEADLINE_NEVER.us)
-		return LONGEST_WAIT_MS;
-	int64_t ms = (next.us - monotonic_us() + 999) / 1000;
-	return ms < 0 ? 0 : ms > LONGEST_WAIT_MS ? LONGEST_WAIT_MS : (int)ms;
+	int64_t left_us = deadline_left_us(timers_next(&l->timers));
+	return left_us < LONGEST_WAIT_MS * 1000 ? (int)((left_us + 999) / 1000) : LONGEST_WAIT_MS;
 }
 
 /* Returns how long the next turn may wait. Tasks and timers that ran outside h2o's callbacks may have sent replies,
@@ -337,7 +334,7 @@ static void end_tasks(struct loop *l)
 {
 	struct loop *outer = become_current(l);
 	for (int wait = 0; cancel_tasks(l);)
-		wait = turn(l, wait);
+		wait = turn(l, l->ready.first ? 0 : wait); /* those that others spawned while they ended */
 	list_for_each_safe (node, &l->tasks)
 		task_detach(container_of(node, struct task, all)); /* nobody awaited it */
 	loop_on_thread = outer;

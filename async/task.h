@@ -79,7 +79,8 @@ typedef void (*lost_failure_fn)(const char *name, uint64_t id, int result);
 void task_on_lost_failure(lost_failure_fn report);
 
 /* Suspends until `until`. A time in the past yields: to the tasks that are ready and to the poll, so that a task which
- * computes and yields holds nobody up. Returns 0, -ETIMEDOUT (a narrower pushed deadline) or -ECANCELED. */
+ * computes and yields holds nobody up. Of those that sleep until the same time, who began first wakes first. Returns 0,
+ * -ETIMEDOUT (a narrower pushed deadline) or -ECANCELED. */
 int task_sleep(deadline_t until) must_check;
 int task_sleep_ms(int64_t ms) must_check;
 int task_yield(void) must_check;
@@ -116,9 +117,9 @@ struct task_info {
 };
 
 typedef void (*task_visit_fn)(void *arg, const struct task *t, const struct task_info *info);
-/* Call fn for each task of l that was not freed yet, the oldest first. fn neither suspends nor frees a task. Loop
- * thread only. */
-void loop_each_task(struct loop *l, task_visit_fn fn, void *arg);
+/* Call fn for each task of l that was not freed yet, the oldest first, and for no more than `most` of them (how many
+ * there are: loop_stats). fn neither suspends nor frees a task. Loop thread only. */
+void loop_each_task(struct loop *l, unsigned most, task_visit_fn fn, void *arg);
 
 /* --- for what waits are built of --- */
 

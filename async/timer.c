@@ -7,41 +7,49 @@
 #include "async/internal.h"
 #include "base/mem.h"
 
-static void place(struct timers *h, size_t slot, struct timer *t)
+static inline void place(struct timers *h, size_t slot, struct timer_entry e)
 {
-	h->heap[slot] = t;
-	t->slot = slot;
+	h->heap[slot] = e;
+	e.timer->slot = slot;
 }
 
-static void sift_up(struct timers *h, size_t slot, struct timer *t)
+static inline bool fires_before(struct timer_entry a, struct timer_entry b)
+{
+	if (__builtin_expect(a.at_us == b.at_us, 0))
+		return a.timer->number < b.timer->number;
+	return a.at_us < b.at_us;
+}
+
+static void sift_up(struct timers *h, size_t slot, struct timer_entry e)
 {
 	for (size_t parent; slot > 1; slot = parent) {
 		parent = slot / 2;
-		if (h->heap[parent]->at.us <= t->at.us)
+		if (fires_before(h->heap[parent], e))
 			break;
 		place(h, slot, h->heap[parent]);
 	}
-	place(h, slot, t);
+	place(h, slot, e);
 }
 
-static void sift_down(struct timers *h, size_t slot, struct timer *t)
+static void sift_down(struct timers *h, size_t slot, struct timer_entry e)
 {
 	for (size_t child; (child = slot * 2) <= h->count; slot = child) {
-		if (child < h->count && h->heap[child + 1]->at.us < h->heap[child]->at.us)
-			child++;
-		if (t->at.us <= h->heap[child]->at.us)
+		/* Added rather than branched upon, which the processor would guess wrongly half the time. */
+		if (child < h->count)
+			child += fires_before(h->heap[child + 1], h->heap[child]);
+		if (fires_before(e, h->heap[child]))
 			break;
 		place(h, slot, h->heap[child]);
 	}
-	place(h, slot, t);
+	place(h, slot, e);
 }
 
-static void resettle(struct timers *h, size_t slot, struct timer *t)
+static void resettle(struct timers *h, size_t slot, struct timer_entry e)
 {
-	if (slot > 1 && t->at.us < h->heap[slot / 2]->at.us)
-		sift_up(h, slot, t);
+	if (slot > 1 && fires_before(e, h->heap[slot / 2]))
+		sift_up(h, slot, e);
 	else
-		sift_down(h, slot, t);
+		sift_down(h, slot, e);
 }
 
 void timers_init(struct timers *h)
@@ -57,15 +65,15 @@ void timers_done(struct timers *h)
 
 deadline_t timers_next(const struct timers *h)
 {
-	return h->count ? h->heap[1]->at : DEADLINE_NEVER;
+	return h->count ? (deadline_t){h->heap[1].at_us} : DEADLINE_NEVER;
 }
 
 bool timers_expire(struct timers *h, int64_t now_us)
 {
 	bool fired = false;
 	h->expiring_us = now_us;
-	while (h->count && h->heap[1]->at.us <= now_us) {
-		struct timer *t = h->heap[1];
+	while (h->count && h->heap[1].at_us <= now_us) {
+		struct timer *t = h->heap[1].timer;
 		timer_stop(t, h);
 		t->fire(t);
 		fired = true;
@@ -87,8 +95,10 @@ void timer_start(struct timer *t, struct timers *h, deadline_t at)
 	}
 	/* Started in the past by one that fires: it must wait for the next turn, and not keep others from theirs. */
 	t->at.us = at.us > h->expiring_us ? at.us : h->expiring_us + 1;
+	t->number = ++h->started;
+	struct timer_entry e = {.at_us = t->at.us, .timer = t};
 	if (t->slot) {
-		resettle(h, t->slot, t);
+		resettle(h, t->slot, e);
 		return;
 	}
 	if (h->count + 1 >= h->capacity) {
@@ -96,7 +106,7 @@ void timer_start(struct timer *t, struct timers *h, deadline_t at)
 		h->heap = mem_realloc_array(h->heap, h->capacity, sizeof(*h->heap));
 	}
 	h->count++;
-	sift_up(h, h->count, t);
+	sift_up(h, h->count, e);
 }
 
 void timer_stop(struct timer *t, struct timers *h)
@@ -104,8 +114,8 @@ void timer_stop(struct timer *t, struct timers *h)
 	size_t slot = t->slot;
 	if (!slot)
 		return;
-	struct timer *last = h->heap[h->count--];
+	struct timer_entry last = h->heap[h->count--];
 	t->slot = 0;
-	if (last != t)
+	if (last.timer != t)
 		resettle(h, slot, last);
 }

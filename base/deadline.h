@@ -50,6 +50,6 @@ static inline int64_t deadline_left_us(deadline_t d)
 {
 	if (d.us == INT64_MAX)
 		return INT64_MAX;
-	int64_t left = d.us - monotonic_us();
-	return left > 0 ? left : 0;
+	int64_t now_us = monotonic_us();
+	return d.us > now_us ? d.us - now_us : 0;
 }

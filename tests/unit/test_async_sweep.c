@@ -10,6 +10,7 @@
 #include "async/gather.h"
 #include "async/internal.h"
 #include "async/semaphore.h"
+#include "async/wait.h"
 #include "tests/unit/async_fixture.h"
 
 /* --- interrupting --- */
@@ -191,6 +192,56 @@ static int step_future(void)
 	return r;
 }
 
+struct posting {
+	struct job job;
+	struct future *future;
+};
+
+static void post_the_future(struct job *j)
+{
+	usleep(20);
+	future_post(container_of(j, struct posting, job)->future, 1);
+}
+
+static void free_posting(struct job *j)
+{
+	free(container_of(j, struct posting, job));
+	atomic_fetch_sub(&world.jobs, 1);
+}
+
+/* A thread resolves it, whether anybody still waits or not: until then it stays where it is. */
+static int step_posted_future(void)
+{
+	struct posting *p = malloc(sizeof(*p));
+	struct future f;
+	struct shield s;
+	future_init(&f);
+	*p = (struct posting){.job = {.run = post_the_future, .free = free_posting}, .future = &f};
+	atomic_fetch_add(&world.jobs, 1);
+	if (executor_submit(world.executor, &p->job) < 0)
+		abort();
+	point();
+	int r = future_await(&f, DEADLINE_NEVER);
+	task_shield(&s, DEADLINE_NEVER);
+	if (future_await(&f, DEADLINE_NEVER) != 1)
+		abort();
+	task_unshield(&s);
+	return r;
+}
+
+static int child_waits_for_another(void *arg)
+{
+	(void)arg;
+	point();
+	return leave(wait_for("inner", child_naps, NULL, deadline_in_ms(20000)));
+}
+
+static int step_wait_for(void)
+{
+	point();
+	return wait_for("outer", child_waits_for_another, NULL, deadline_in_ms(20000));
+}
+
 static int child_uses_semaphore(void *arg)
 {
 	(void)arg;
@@ -346,8 +397,9 @@ static int step_shield(void)
 }
 
 static int (*const steps[])(void) = {
-	step_sleep, step_yield,     step_await,  step_detach,   step_future,   step_semaphore, step_shared_semaphore,
-	step_fd,    step_fail_fast, step_shield, step_deadline, step_executor,
+	step_sleep,         step_yield,    step_await,     step_detach,           step_future,
+	step_posted_future, step_wait_for, step_semaphore, step_shared_semaphore, step_fd,
+	step_fail_fast,     step_shield,   step_deadline,  step_executor,
 };
 
 /* All steps run, also behind an interruption: then none of their waits waits. */

@@ -2,7 +2,9 @@
 #include "async/call.h"
 
 #include <pthread.h>
+#include <sys/eventfd.h>
 
+#include "async/future.h"
 #include "async/internal.h"
 #include "tests/unit/async_fixture.h"
 
@@ -56,7 +58,7 @@ LOOP_TEST(later_ones_come_when_it_is_time)
 	ordered = 0;
 	int64_t before_us = monotonic_us();
 	for (int i = 0; i < 4; i++) {
-		noted_init(&n[i], in_ms[i], note);
+		noted_init(&n[i], i, note);
 		call_later(&n[i].call, in_ms[i]);
 	}
 	noted_init(&n[4], 100, note);
@@ -65,11 +67,11 @@ LOOP_TEST(later_ones_come_when_it_is_time)
 	while (ordered < 4) {
 		ck_assert_int_eq(task_sleep_ms(1), 0);
 		if (ordered > 0)
-			ck_assert_int_ge(monotonic_us() - before_us, order[ordered - 1] * 1000);
+			ck_assert_int_ge(monotonic_us() - before_us, in_ms[order[ordered - 1]] * 1000);
 	}
 	ck_assert_int_lt(monotonic_us() - before_us, 5000000);
 	for (int i = 0; i < 3; i++)
-		ck_assert_int_lt(order[i], order[i + 1]);
+		ck_assert_int_le(n[order[i]].call.timer.at.us, n[order[i + 1]].call.timer.at.us);
 	call_at(&n[4].call, (deadline_t){0}); /* long ago */
 	ck_assert_int_eq(ordered, 4);
 	settle();
@@ -83,6 +85,46 @@ static void cancel_other(void *arg)
 	note(n);
 	call_cancel(n->other);
 	call_cancel(&n->call); /* which is under way */
+}
+
+static void resolve(void *arg)
+{
+	future_resolve(arg, 0);
+}
+
+struct long_ago {
+	struct callback soon, call;
+	int kind;
+};
+
+static void ask_for_long_ago(void *arg)
+{
+	struct long_ago *l = arg;
+	if (l->kind == 0)
+		call_at(&l->call, (deadline_t){INT64_MIN});
+	else
+		call_later(&l->call, l->kind == 1 ? INT64_MIN : -1);
+}
+
+/* They are the last thing that a turn asks for, and nothing else happens: the loop must not sleep over them. */
+LOOP_TEST(those_of_long_ago_come_at_once)
+{
+	int fd = eventfd(1, EFD_CLOEXEC);
+	for (int i = 0; i < 3; i++) {
+		struct long_ago l = {.kind = i};
+		struct future f;
+		future_init(&f);
+		call_init(&l.soon, ask_for_long_ago, &l);
+		call_init(&l.call, resolve, &f);
+		ck_assert_int_eq(await_fd(fd, EPOLLIN, DEADLINE_NEVER),
+				 EPOLLIN); /* what follows runs within the poll */
+		call_soon(&l.soon);
+		int64_t before_us = monotonic_us();
+		ck_assert_int_eq(future_await(&f, DEADLINE_NEVER), 0);
+		ck_assert_int_lt(monotonic_us() - before_us, 20000000);
+	}
+	close(fd);
+	return 0;
 }
 
 LOOP_TEST(a_cancelled_call_does_not_come)
@@ -333,6 +375,7 @@ int main(void)
 	TCase *c = async_tcase(s, "calls");
 	tcase_add_test(c, calls_come_in_the_order_they_were_asked_for);
 	tcase_add_test(c, later_ones_come_when_it_is_time);
+	tcase_add_test(c, those_of_long_ago_come_at_once);
 	tcase_add_test(c, a_cancelled_call_does_not_come);
 	tcase_add_test(c, asking_again_replaces);
 	tcase_add_test(c, a_call_asks_for_itself_or_frees_itself);

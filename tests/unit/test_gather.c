@@ -149,6 +149,38 @@ LOOP_TEST(next_returns_them_as_they_end)
 	return 0;
 }
 
+struct latecomer {
+	struct gather *gather;
+	struct future *future;
+	struct plan plan;
+};
+
+static int add_when_it_is_resolved(void *arg)
+{
+	struct latecomer *l = arg;
+	int r = future_await(l->future, DEADLINE_NEVER);
+	return r < 0 ? r : gather_add(l->gather, NULL, follow, &l->plan);
+}
+
+/* The last child has ended, and who waits for all is on its way, when somebody adds another one. */
+LOOP_TEST(one_that_is_added_when_all_have_ended_is_waited_for)
+{
+	struct future f;
+	struct gather g;
+	struct latecomer late = {&g, &f, {2, 7, NULL}};
+	gather_init(&g, GATHER_ALL);
+	add_futures(&g, &f, 1);
+	struct task *adds = spawn(add_when_it_is_resolved, &late);
+	settle();
+	future_resolve(&f, 0); /* wakes the child, and then the one that adds */
+	ck_assert_int_eq(gather_wait(&g, DEADLINE_NEVER), 0);
+	ck_assert_int_eq(gather_result(&g, 0), 0);
+	ck_assert_int_eq(gather_result(&g, 1), 7);
+	ck_assert_int_eq(task_await(&adds, DEADLINE_NEVER), 1);
+	gather_done(&g);
+	return 0;
+}
+
 LOOP_TEST(a_deadline_ends_the_wait_and_done_ends_the_children)
 {
 	int ended = 0;
@@ -335,6 +367,7 @@ int main(void)
 	tcase_add_test(c, the_first_failure_in_time_is_the_one);
 	tcase_add_test(c, all_collects_every_error);
 	tcase_add_test(c, next_returns_them_as_they_end);
+	tcase_add_test(c, one_that_is_added_when_all_have_ended_is_waited_for);
 	tcase_add_test(c, a_deadline_ends_the_wait_and_done_ends_the_children);
 	tcase_add_test(c, cancelling_the_one_who_gathers_ends_the_children);
 	tcase_add_test(c, cancellation_reaches_the_grandchildren);

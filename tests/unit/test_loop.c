@@ -365,6 +365,35 @@ START_TEST(run_main_cancels_what_main_left_and_waits_for_it)
 }
 END_TEST
 
+static int spawn_while_ending(void *arg)
+{
+	int fd = eventfd(1, EFD_CLOEXEC);
+	struct shield s;
+	int r = task_sleep_ms(60000);
+	task_shield(&s, DEADLINE_NEVER);
+	ck_assert_int_eq(await_fd(fd, EPOLLIN, DEADLINE_NEVER), EPOLLIN); /* what follows runs within the poll */
+	task_unshield(&s);
+	close(fd);
+	(void)spawn(left_behind, arg);
+	return r;
+}
+
+static int leave_one_that_spawns(void *arg)
+{
+	(void)spawn(spawn_while_ending, arg);
+	return task_yield();
+}
+
+START_TEST(run_main_ends_at_once_what_is_spawned_while_it_ends)
+{
+	int result = 0;
+	int64_t before_us = monotonic_us();
+	ck_assert_int_eq(loop_run_main(leave_one_that_spawns, &result), 0);
+	ck_assert_int_eq(result, -ECANCELED);
+	ck_assert_int_lt(monotonic_us() - before_us, 20000000);
+}
+END_TEST
+
 static int return_arg(void *arg)
 {
 	return (int)(intptr_t)arg;
@@ -664,6 +693,7 @@ int main(void)
 	tcase_add_test(c, one_that_yields_lets_the_poll_have_its_turn);
 	tcase_add_test(c, those_that_yield_take_turns_and_timers_fire);
 	tcase_add_test(c, run_main_cancels_what_main_left_and_waits_for_it);
+	tcase_add_test(c, run_main_ends_at_once_what_is_spawned_while_it_ends);
 	tcase_add_test(c, a_loop_runs_inside_another_loops_callback);
 	tcase_add_test(c, now_is_of_this_turn);
 	c = async_tcase(s, "poller");

@@ -340,6 +340,76 @@ LOOP_TEST(tasks_that_wake_each_other_leave_the_loop_its_turn)
 	return 0;
 }
 
+/* Those that have waited for something shorter before, and those that have not. */
+struct sleeper_until {
+	deadline_t until;
+	bool waited_before;
+	int *woken, place;
+};
+
+static int sleep_until(void *arg)
+{
+	struct sleeper_until *s = arg;
+	if (s->waited_before) {
+		struct task *quick = spawn(return_arg, NULL);
+		ck_assert_int_eq(task_await(&quick, (deadline_t){s->until.us - 10000}),
+				 0); /* a timer that still runs */
+	} else {
+		ck_assert_int_eq(task_yield(), 0);
+	}
+	int begun = ++s->woken[0];
+	ck_assert_int_eq(task_sleep(s->until), 0);
+	s->place = ++s->woken[1];
+	ck_assert_int_eq(s->place, begun);
+	return 0;
+}
+
+LOOP_TEST(those_that_sleep_until_the_same_time_wake_in_order)
+{
+	enum { COUNT = 60 };
+	struct sleeper_until s[COUNT];
+	struct task *t[COUNT];
+	int woken[2] = {0};
+	deadline_t until = deadline_in_ms(300);
+	for (int i = 0; i < COUNT; i++) {
+		s[i] = (struct sleeper_until){.until = until, .waited_before = i % 3 == 0, .woken = woken};
+		t[i] = spawn(sleep_until, &s[i]);
+	}
+	for (int i = 0; i < COUNT; i++)
+		ck_assert_int_eq(task_await(&t[i], DEADLINE_NEVER), 0);
+	ck_assert_int_eq(woken[1], COUNT);
+	return 0;
+}
+
+/* Each awaits the next one; `yields`: when that one has begun to wait itself. */
+struct chain {
+	int left;
+	bool yields;
+};
+
+static int await_the_next(void *arg)
+{
+	struct chain *c = arg;
+	struct task *t;
+	if (c->left-- == 0)
+		return 3;
+	int r = task_spawn(&t, await_the_next, c, NULL);
+	if (r == 0 && c->yields)
+		r = task_yield();
+	return r < 0 ? r : task_await(&t, DEADLINE_NEVER);
+}
+
+LOOP_TEST(a_chain_of_thousands_takes_no_more_than_its_links)
+{
+	for (int yields = 0; yields < 2; yields++) {
+		struct chain c = {SLOWER(SLOWER(12000)), yields}; /* TSan takes milliseconds for a new stack */
+		int64_t before_us = monotonic_us();
+		ck_assert_int_eq(await_the_next(&c), 3);
+		ck_assert_int_lt(monotonic_us() - before_us, 10000000);
+	}
+	return 0;
+}
+
 static int many_sleepers(void *arg)
 {
 	enum { COUNT = 2000 };
@@ -410,6 +480,8 @@ int main(void)
 	tcase_add_test(c, a_wake_reaches_only_the_wait_that_it_is_for);
 	tcase_add_test(c, tasks_run_in_the_order_they_became_ready);
 	tcase_add_test(c, tasks_that_wake_each_other_leave_the_loop_its_turn);
+	tcase_add_test(c, those_that_sleep_until_the_same_time_wake_in_order);
+	tcase_add_test(c, a_chain_of_thousands_takes_no_more_than_its_links);
 	tcase_add_test(c, thousands_sleep_at_once);
 	tcase_add_test(c, a_descriptor_is_awaited);
 	return run_suite(s);

@@ -1,4 +1,5 @@
 /* The task table, awaits that could never end, failures that nobody reads, and tens of thousands of tasks. */
+#include <limits.h>
 #include <string.h>
 
 #include "async/future.h"
@@ -42,11 +43,16 @@ static void add_row(void *arg, const struct task *t, const struct task_info *inf
 	table->rows[table->count++] = *info;
 }
 
-static struct table look(void)
+static struct table look_at(unsigned most)
 {
 	struct table table = {.count = 0};
-	loop_each_task(loop_current(), add_row, &table);
+	loop_each_task(loop_current(), most, add_row, &table);
 	return table;
+}
+
+static struct table look(void)
+{
+	return look_at(UINT_MAX);
 }
 
 static const struct task_info *row_of(const struct table *table, const char *name)
@@ -105,6 +111,12 @@ LOOP_TEST(each_task_says_what_it_awaits)
 	ck_assert_int_eq(row_of(&table, "fresh")->state, TASK_READY);
 	ck_assert_str_eq(row_of(&table, "fresh")->awaits, "its turn");
 	ck_assert(row_of(&table, "fresh")->cancelled && !s->cancelled && !s->detached);
+
+	table = look_at(2);
+	ck_assert_uint_eq(table.count, 2);
+	ck_assert_str_eq(table.rows[1].name, "sleeping"); /* the next oldest */
+	ck_assert_uint_eq(look_at(0).count, 0);
+	ck_assert_uint_eq(loop_stats(loop_current()).tasks, 6);
 
 	future_resolve(&future, 3);
 	task_cancel(awaiting);
@@ -370,14 +382,14 @@ LOOP_TEST(tens_of_thousands_sleep_and_are_cancelled)
 		t[i] = spawn(sleeper, (void *)(intptr_t)(i % 2 ? 1 : 600000));
 	for (int i = 1; i < count; i += 2)
 		ck_assert_int_eq(task_await(&t[i], DEADLINE_NEVER), 0);
-	loop_each_task(loop_current(), count_sleeping, &sleeping);
+	loop_each_task(loop_current(), UINT_MAX, count_sleeping, &sleeping);
 	ck_assert_int_eq(sleeping, (count + 1) / 2);
 	for (int i = 1; i < count; i += 2)
 		t[i] = spawn(sleeper, (void *)600000);
 	while (sleeping < count) {
 		ck_assert_int_eq(task_yield(), 0);
 		sleeping = 0;
-		loop_each_task(loop_current(), count_sleeping, &sleeping);
+		loop_each_task(loop_current(), UINT_MAX, count_sleeping, &sleeping);
 	}
 	ck_assert_int_lt(resident_kib() - before_kib, MANY_KIB);
 	for (int i = 0; i < count; i++)

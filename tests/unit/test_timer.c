@@ -1,4 +1,4 @@
-/* Timers: order, restart and stop from anywhere, and ten thousand random ones against a model. */
+/* Timers: order, also of equals; restart and stop from anywhere; ten thousand random ones against a model. */
 #include "async/internal.h"
 #include "tests/unit/async_fixture.h"
 
@@ -76,6 +76,50 @@ START_TEST(none_fires_early_and_each_fires_once)
 	ck_assert(timers_expire(&heap, 100));
 	ck_assert(!timers_expire(&heap, 100));
 	ck_assert_int_eq(p.fired, 1);
+}
+END_TEST
+
+/* What fires next of those that run: the earliest time, and of equals the earliest start. */
+static int model_next(const int64_t *due, const int *started, int count)
+{
+	int next = -1;
+	for (int i = 0; i < count; i++) {
+		if (due[i] == INT64_MAX)
+			continue;
+		if (next < 0 || due[i] < due[next] || (due[i] == due[next] && started[i] < started[next]))
+			next = i;
+	}
+	return next;
+}
+
+/* Few times for many timers, started in any order, some again or never. */
+START_TEST(of_the_same_time_the_first_that_was_started_fires_first)
+{
+	enum { COUNT = 100, STARTS = 400, TIMES = 4 };
+	static struct probe p[COUNT];
+	int64_t due[COUNT];
+	int started[COUNT];
+	uint64_t seed = 9;
+	for (int round = 0; round < 50; round++) {
+		for (int i = 0; i < COUNT; i++) {
+			probe_init(&p[i], note);
+			due[i] = INT64_MAX;
+		}
+		for (int k = 0; k < STARTS; k++) {
+			uint32_t i = next_random(&seed) % COUNT;
+			due[i] = next_random(&seed) % 8 ? 10 + next_random(&seed) % TIMES : INT64_MAX;
+			started[i] = k;
+			start(&p[i], due[i]);
+		}
+		int before = fired_in_all;
+		ck_assert(timers_expire(&heap, 100));
+		for (int next, place = 1; (next = model_next(due, started, COUNT)) >= 0; place++) {
+			ck_assert_int_eq(p[next].fired_as, before + place);
+			due[next] = INT64_MAX;
+		}
+		ck_assert_uint_eq(heap.count, 0);
+	}
+	ck_assert_int_gt(fired_in_all, 50 * COUNT / 2);
 }
 END_TEST
 
@@ -186,15 +230,48 @@ START_TEST(a_callback_starts_another)
 }
 END_TEST
 
+static void start_both_in_the_past(struct timer *t)
+{
+	struct probe *p = container_of(t, struct probe, timer);
+	start(p->other, 7);
+	start(p, 3);
+}
+
+/* They all fire in the next turn: then the order of the starts is that of the calls. */
+START_TEST(those_that_are_started_in_the_past_keep_their_order)
+{
+	struct probe first, second;
+	probe_init(&first, start_both_in_the_past);
+	probe_init(&second, note);
+	first.other = &second;
+	start(&first, 10);
+	timers_expire(&heap, 20);
+	ck_assert_int_eq(second.fired, 0);
+	first.timer.fire = note;
+	timers_expire(&heap, 30);
+	ck_assert_int_eq(second.fired_as, 1);
+	ck_assert_int_eq(first.fired_as, 2);
+}
+END_TEST
+
+START_TEST(what_is_left_until_the_beginning_of_time_is_nothing)
+{
+	ck_assert_int_eq(deadline_left_us((deadline_t){INT64_MIN}), 0);
+	ck_assert_int_eq(deadline_left_us(deadline_in_ms(INT64_MIN)), 0);
+	ck_assert_int_eq(deadline_left_us(DEADLINE_NEVER), INT64_MAX);
+	ck_assert_int_gt(deadline_left_us((deadline_t){INT64_MAX - 1}), INT64_MAX / 2);
+}
+END_TEST
+
 enum { MODEL = 300, MODEL_ROUNDS = 10000 };
 
 static void check_the_heap(size_t running)
 {
 	ck_assert_uint_eq(heap.count, running);
 	for (size_t i = 1; i <= heap.count; i++) {
-		ck_assert_uint_eq(heap.heap[i]->slot, i);
+		ck_assert_uint_eq(heap.heap[i].timer->slot, i);
 		if (i > 1)
-			ck_assert_int_le(heap.heap[i / 2]->at.us, heap.heap[i]->at.us);
+			ck_assert_int_le(heap.heap[i / 2].at_us, heap.heap[i].at_us);
 	}
 }
 
@@ -289,11 +366,14 @@ int main(void)
 	tcase_add_checked_fixture(c, set_up, tear_down);
 	tcase_add_test(c, they_fire_in_the_order_of_their_times);
 	tcase_add_test(c, none_fires_early_and_each_fires_once);
+	tcase_add_test(c, of_the_same_time_the_first_that_was_started_fires_first);
 	tcase_add_test(c, restart_moves_it_both_ways);
 	tcase_add_test(c, stop_is_idempotent_and_never_means_stop);
 	tcase_add_test(c, one_that_is_due_too_is_stopped_by_a_callback);
 	tcase_add_test(c, restart_in_the_past_waits_for_the_next_turn);
 	tcase_add_test(c, a_callback_starts_another);
+	tcase_add_test(c, those_that_are_started_in_the_past_keep_their_order);
+	tcase_add_test(c, what_is_left_until_the_beginning_of_time_is_nothing);
 	tcase_add_test(c, ten_thousand_random_starts_and_stops_agree_with_a_model);
 	tcase_add_test(c, a_loop_fires_them_on_time);
 	return run_suite(s);
