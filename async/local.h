@@ -5,6 +5,8 @@
  * one. Loop thread only: values are not shared between loops. */
 #pragma once
 
+#include <stddef.h>
+
 #include "async/task.h"
 
 struct task_local {
@@ -15,6 +17,8 @@ struct task_local {
 /* For the calling task and what it spawns from now on. value is the tasks' from now on; NULL: none.
  * Returns 0, or -EPERM: outside any task (value stays the caller's). */
 int task_local_set(const struct task_local *key, void *value);
+/* The same for a copy of size bytes, which are freed with it: key has no `drop`. */
+int task_local_set_copy(const struct task_local *key, const void *data, size_t size);
 /* Of the calling task; NULL where nothing was set, or outside any task. It stays as long as the task does not set
  * another one. */
 void *task_local_get(const struct task_local *key);

@@ -190,11 +190,58 @@ LOOP_TEST(gathered_and_detached_tasks_inherit_and_drop)
 	return 0;
 }
 
+/* A copy is the tasks' own: it outlives the text that it was made of, the task that set it, and other values that were
+ * set beside it. */
+static int reads_the_copy(void *arg)
+{
+	(void)arg;
+	int r = event_wait(&go, DEADLINE_NEVER);
+	ck_assert_str_eq(task_local_get(&plain), "a text");
+	ck_assert_int_eq(get(&request), 1);
+	set(&request, 2);
+	set(&trace, 3);
+	set(&request, 4);
+	ck_assert_str_eq(task_local_get(&plain), "a text");
+	ck_assert_int_eq(task_local_set_copy(&plain, "", 1), 0);
+	ck_assert_str_eq(task_local_get(&plain), "");
+	ck_assert_int_eq(get(&request), 4);
+	ck_assert_int_eq(get(&trace), 3);
+	return r;
+}
+
+static int sets_a_copy(void *arg)
+{
+	char text[] = "a text";
+	ck_assert_int_eq(task_local_set_copy(&plain, text, sizeof(text)), 0);
+	memset(text, 'x', sizeof(text));
+	set(&request, 1);
+	int r = task_spawn(arg, reads_the_copy, NULL, NULL);
+	ck_assert_str_eq(task_local_get(&plain), "a text");
+	ck_assert_int_eq(task_local_set_copy(&plain, "another", 8), 0);
+	set(&plain, 0);
+	return r;
+}
+
+LOOP_TEST(a_copy_lives_as_long_as_somebody_sees_it)
+{
+	struct task *last;
+	begin();
+	struct task *t = spawn(sets_a_copy, &last);
+	ck_assert_int_eq(task_await(&t, DEADLINE_NEVER), 0);
+	event_set(&go);
+	ck_assert_int_eq(task_await(&last, DEADLINE_NEVER), 0);
+	for (int i = 1; i <= 4; i++)
+		ck_assert_int_eq(dropped[i], 1);
+	ck_assert_int_eq(total_dropped(), 4);
+	return 0;
+}
+
 static void outside(struct timer *t)
 {
 	struct task *spawned;
 	(void)t;
 	ck_assert_int_eq(task_local_set(&request, (void *)7), -EPERM);
+	ck_assert_int_eq(task_local_set_copy(&plain, "", 1), -EPERM);
 	ck_assert_ptr_null(task_local_get(&request));
 	ck_assert_int_eq(task_spawn(&spawned, has_five, NULL, NULL), 0);
 	ck_assert_ptr_null(task_local_of(spawned, &request));
@@ -270,6 +317,7 @@ int main(void)
 	tcase_add_test(c, a_child_has_a_copy);
 	tcase_add_test(c, the_last_who_sees_a_value_ends_it);
 	tcase_add_test(c, gathered_and_detached_tasks_inherit_and_drop);
+	tcase_add_test(c, a_copy_lives_as_long_as_somebody_sees_it);
 	tcase_add_test(c, outside_of_tasks_there_is_none);
 	tcase_add_test(c, no_loop_no_value);
 	tcase_add_test(c, setting_often_leaves_nothing_behind);
