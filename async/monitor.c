@@ -20,8 +20,9 @@
 
 enum {
 	LOOKS = 4,            /* in the time that makes a turn slow */
-	ANSWER_MS = 100,      /* for the handler: a thread that waits for a disk takes no signals */
+	ANSWER_MS = 100,      /* for the handler: a thread that waits for a disk takes no signals meanwhile */
 	NAME_BYTES = 80,      /* of a task's name */
+	STOPPED_MS = 250,     /* the watchdog comes so late where the whole process stood still, not one loop */
 	CALLERS_COMPARED = 4, /* of a call on a wrong thread, to know it again */
 	WAYS_MAX = 256,       /* of such calls that are told apart */
 };
@@ -60,8 +61,24 @@ static struct {
 	pthread_t thread;
 	int64_t slow_us;
 	atomic_bool running;
+	_Atomic int64_t wakes_us;         /* when it is to look next; NEVER while it looks */
+	_Atomic int64_t resumed_us;       /* when it last saw that the process goes on again */
 	_Atomic uintptr_t ways[WAYS_MAX]; /* to monitor_wrong_thread; a hash table */
 } watch = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* Had the watchdog to look long ago? Then the process was stopped (SIGSTOP, a debugger, a machine that is paused). */
+static bool was_stopped(int64_t now_us)
+{
+	return now_us - STOPPED_MS * 1000 > atomic_load_explicit(&watch.wakes_us, memory_order_relaxed);
+}
+
+/* Since when m's turn lasts, without what came before the process was stopped. */
+static int64_t runs_since_us(const struct monitor *m)
+{
+	int64_t began_us = atomic_load_explicit(&m->began_us, memory_order_acquire);
+	int64_t resumed_us = atomic_load_explicit(&watch.resumed_us, memory_order_relaxed);
+	return began_us > resumed_us ? began_us : resumed_us;
+}
 
 /* --- on the loop's thread --- */
 
@@ -85,8 +102,9 @@ static void turn_idle(struct loop *l)
 	bool told = atomic_load_explicit(&m->told, memory_order_relaxed) == turn;
 	int64_t ended_us = told ? monotonic_us() : now_us(l);
 	int64_t took_us = ended_us - atomic_load_explicit(&m->began_us, memory_order_relaxed);
+	bool slow = ended_us - runs_since_us(m) >= watch.slow_us && !was_stopped(ended_us);
 	atomic_store_explicit(&m->turn, turn + 1, memory_order_release);
-	if (told || took_us >= watch.slow_us)
+	if (told || slow)
 		log_line(LOG_LINE_WARNING, "the loop was blocked", "worker=%u ms=%lld", m->worker,
 			 (long long)took_us / 1000);
 }
@@ -165,67 +183,105 @@ static bool await_answer(struct monitor *m)
 	return true;
 }
 
-/* Ask m's thread where it is. Returns whether it has answered, in that turn. */
+/* Ask m's thread where it is. Returns whether it has answered, in that turn; it may still do so later. */
 static bool ask(struct monitor *m, unsigned turn)
 {
-	unsigned state = atomic_load_explicit(&m->sample, memory_order_acquire);
-	if (state != SAMPLE_IDLE && state != SAMPLE_TAKEN) /* TAKEN: for an earlier turn, too late */
+	unsigned state = SAMPLE_ASKED; /* for an earlier turn: never mind */
+	if (!atomic_compare_exchange_strong(&m->sample, &state, SAMPLE_IDLE) && state == SAMPLE_TAKING)
 		return false;
 	m->asked = turn;
 	atomic_store_explicit(&m->sample, SAMPLE_ASKED, memory_order_release);
-	if (pthread_kill(m->thread, ASK_SIGNAL) != 0 || !await_answer(m)) {
-		unsigned asked = SAMPLE_ASKED;
-		if (atomic_compare_exchange_strong(&m->sample, &asked, SAMPLE_IDLE))
-			return false;
-		if (!await_answer(m)) /* the handler has just begun */
-			return false;
-	}
+	if (pthread_kill(m->thread, ASK_SIGNAL) != 0 || !await_answer(m))
+		return false;
 	atomic_store_explicit(&m->sample, SAMPLE_IDLE, memory_order_relaxed);
 	return m->in_turn;
 }
 
-static void tell(struct monitor *m, unsigned turn, int64_t began_us)
+static void render_answer(struct buf *line, const struct monitor *m)
+{
+	struct buf where = BUF_INIT;
+	if (m->in_task) {
+		buf_lit(line, " task=");
+		logfmt_value(line, m->task, strlen(m->task));
+		buf_printf(line, " task_id=%llu", (unsigned long long)m->id);
+	}
+	backtrace_render(&where, &m->where);
+	buf_lit(line, " where=");
+	if (where.len > 0)
+		logfmt_value(line, where.data, where.len);
+	else
+		buf_lit(line, "unknown");
+	buf_done(&where);
+}
+
+static void write_line(struct buf *line)
+{
+	buf_char(line, '\n');
+	log_raw(LOG_LINE_WARNING, line->data, line->len);
+	buf_done(line);
+}
+
+static void tell(struct monitor *m, unsigned turn, int64_t since_us)
 {
 	bool answered = ask(m, turn);
 	if (!answered && atomic_load(&m->turn) != turn)
 		return; /* it has just ended, and says itself how long it took */
-	struct buf line = BUF_INIT, where = BUF_INIT;
+	struct buf line = BUF_INIT;
 	log_begin(&line, LOG_LINE_WARNING, "the loop is blocked");
-	buf_printf(&line, " worker=%u ms=%lld", m->worker, (long long)(monotonic_us() - began_us) / 1000);
-	if (answered) {
-		if (m->in_task) {
-			buf_lit(&line, " task=");
-			logfmt_value(&line, m->task, strlen(m->task));
-			buf_printf(&line, " task_id=%llu", (unsigned long long)m->id);
-		}
-		backtrace_render(&where, &m->where);
-	}
-	buf_lit(&line, " where=");
-	if (where.len > 0)
-		logfmt_value(&line, where.data, where.len);
+	buf_printf(&line, " worker=%u ms=%lld", m->worker, (long long)(monotonic_us() - since_us) / 1000);
+	if (answered)
+		render_answer(&line, m);
 	else
-		buf_lit(&line, "unknown");
-	buf_done(&where);
-	buf_char(&line, '\n');
-	log_raw(LOG_LINE_WARNING, line.data, line.len);
-	buf_done(&line);
+		buf_lit(&line, " where=unknown");
+	write_line(&line);
+}
+
+/* A thread that the kernel did not interrupt has answered when its system call was over, before it went on. */
+static void tell_late(struct monitor *m)
+{
+	struct buf line = BUF_INIT;
+	if (m->in_turn) {
+		log_begin(&line, LOG_LINE_WARNING, "the loop was blocked here");
+		buf_printf(&line, " worker=%u", m->worker);
+		render_answer(&line, m);
+		write_line(&line);
+	}
+	atomic_store_explicit(&m->sample, SAMPLE_IDLE, memory_order_relaxed);
 }
 
 /* Returns when to look again. */
 static int64_t look(struct monitor *m, int64_t now_us)
 {
 	int64_t later_us = now_us + watch.slow_us / LOOKS;
+	if (atomic_load_explicit(&m->sample, memory_order_acquire) == SAMPLE_TAKEN)
+		tell_late(m);
 	unsigned turn = atomic_load_explicit(&m->turn, memory_order_acquire);
-	int64_t began_us = atomic_load_explicit(&m->began_us, memory_order_acquire); /* before the turn is read again */
+	int64_t since_us = runs_since_us(m); /* before the turn is read again */
 	if (!(turn & 1) || turn == atomic_load_explicit(&m->told, memory_order_relaxed) ||
 	    atomic_load_explicit(&m->turn, memory_order_relaxed) != turn)
 		return later_us;
-	int64_t slow_us = began_us + watch.slow_us;
+	int64_t slow_us = since_us + watch.slow_us;
 	if (now_us < slow_us)
 		return slow_us < later_us ? slow_us : later_us;
 	atomic_store_explicit(&m->told, turn, memory_order_relaxed);
-	tell(m, turn, began_us);
+	tell(m, turn, since_us);
 	return later_us;
+}
+
+/* Returns when to look again. */
+static int64_t look_at_all(void)
+{
+	int64_t now_us = monotonic_us();
+	if (was_stopped(now_us))
+		atomic_store_explicit(&watch.resumed_us, now_us, memory_order_relaxed);
+	atomic_store_explicit(&watch.wakes_us, DEADLINE_NEVER.us, memory_order_relaxed);
+	int64_t next_us = now_us + watch.slow_us / LOOKS;
+	list_for_each (node, &watch.loops) {
+		int64_t again_us = look(container_of(node, struct monitor, link), now_us);
+		next_us = again_us < next_us ? again_us : next_us;
+	}
+	now_us = monotonic_us(); /* to tell takes its time */
+	return next_us > now_us ? next_us : now_us;
 }
 
 static void *watchdog_main(void *unused)
@@ -233,13 +289,9 @@ static void *watchdog_main(void *unused)
 	pthread_setname_np(pthread_self(), "gatherd-watch");
 	pthread_mutex_lock(&watch.lock);
 	while (!watch.stopping) {
-		int64_t now_us = monotonic_us();
-		int64_t next_us = now_us + watch.slow_us / LOOKS;
-		list_for_each (node, &watch.loops) {
-			int64_t again_us = look(container_of(node, struct monitor, link), now_us);
-			next_us = again_us < next_us ? again_us : next_us;
-		}
+		int64_t next_us = look_at_all();
 		struct timespec until = {.tv_sec = next_us / 1000000, .tv_nsec = next_us % 1000000 * 1000};
+		atomic_store_explicit(&watch.wakes_us, next_us, memory_order_relaxed);
 		pthread_cond_timedwait(&watch.changed, &watch.lock, &until);
 	}
 	pthread_mutex_unlock(&watch.lock);
@@ -263,6 +315,8 @@ int monitor_start(int64_t slow_us)
 	list_init(&watch.loops);
 	watch.slow_us = slow_us;
 	watch.stopping = false;
+	atomic_store(&watch.wakes_us, monotonic_us());
+	atomic_store(&watch.resumed_us, 0);
 	int r = -pthread_create(&watch.thread, NULL, watchdog_main, NULL);
 	if (r < 0)
 		pthread_cond_destroy(&watch.changed);

@@ -5,7 +5,9 @@
  * slow_callback; of a turn that has lasted that long it asks by a signal, whose handler, on the loop's own thread and
  * an alternate stack, takes the running task's name and a back-trace. The watchdog turns them into words and logs them:
  * once a turn, while it lasts, so that a loop which hangs for good has been told of. When such a turn ends a second
- * line says how long it took.
+ * line says how long it took. A thread that can't be interrupted (it waits for a disk) takes the signal when that is
+ * over, still where it was blocked: where that was is told then. While the whole process is stopped (SIGSTOP, a
+ * debugger), nothing is blocked: that the watchdog itself comes late tells of it.
  *
  * The signal restarts system calls, but a few (nanosleep, poll) end early by one: only in a turn that blocks anyway. */
 #pragma once

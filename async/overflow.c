@@ -1,11 +1,13 @@
-/* Overflow of a task's stack: the guard page below it faults, and the handler says whose it was. */
+/* Overflow of a task's stack: the guard below it faults, and the handler says whose it was. */
 #include "async/overflow.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "async/internal.h"
@@ -13,8 +15,10 @@
 
 enum {
 	SIGNAL_STACK_BYTES = 64 * 1024, /* the unwinder takes some 5 KiB, a signal frame with AVX-512 3 KiB */
-	BELOW_BYTES = 64 * 1024,        /* a frame that is larger than the guard page steps over it */
+	BELOW_BYTES = 64 * 1024,        /* of the stack pointer: what a function pushes before it has moved it */
 	FRAMES_TOLD = 8,
+	NAME_MAX_BYTES = 200,
+	WRITE_WAIT_MS = 1000, /* for who reads stderr, which may be full */
 };
 
 /* --- the alternate stack --- */
@@ -65,12 +69,17 @@ struct words {
 	size_t len;
 };
 
+static void say_some(struct words *w, const char *text, size_t most)
+{
+	for (; *text && most > 0 && w->len < sizeof(w->text) - 1; most--) {
+		unsigned char c = (unsigned char)*text++;
+		w->text[w->len++] = c < ' ' || c == 0x7f ? ' ' : (char)c;
+	}
+}
+
 static void say(struct words *w, const char *text)
 {
-	while (*text && w->len < sizeof(w->text) - 1) {
-		unsigned char c = (unsigned char)*text++;
-		w->text[w->len++] = c < ' ' ? ' ' : (char)c;
-	}
+	say_some(w, text, sizeof(w->text));
 }
 
 static void say_number(struct words *w, uint64_t n)
@@ -85,24 +94,25 @@ static void say_number(struct words *w, uint64_t n)
 	say(w, digits + at);
 }
 
-static void write_line(struct words *w)
+/* Returns false where nobody reads. */
+static bool write_line(struct words *w)
 {
+	struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
 	w->text[w->len++] = '\n';
-	ssize_t written = write(STDERR_FILENO, w->text, w->len);
-	(void)written;
+	return poll(&room, 1, WRITE_WAIT_MS) > 0 && write(STDERR_FILENO, w->text, w->len) > 0;
 }
 
-static void tell(const struct task *t)
+static bool tell(const struct task *t)
 {
 	struct words w = {.len = 0};
 	say(&w, "gatherd: the task \"");
-	say(&w, task_name(t));
+	say_some(&w, task_name(t), NAME_MAX_BYTES);
 	say(&w, "\" (id ");
 	say_number(&w, t->id);
 	say(&w, ") has overflowed its stack of ");
 	say_number(&w, t->stack->size / 1024);
 	say(&w, " KiB: it recurses too deep, or its variables are too large");
-	write_line(&w);
+	return write_line(&w);
 }
 
 /* Where it was: the innermost functions, as places in their modules. */
@@ -117,7 +127,8 @@ static void tell_where(void)
 		place[len] = '\0';
 		say(&w, "gatherd:   at ");
 		say(&w, place);
-		write_line(&w);
+		if (!write_line(&w))
+			return;
 	}
 }
 
@@ -130,8 +141,21 @@ static struct sigaction *before_of(int signo)
 	return &before[signo == SIGBUS];
 }
 
-/* The task whose stack ends at that address, or NULL. */
-static const struct task *overflowed(const void *address)
+static uintptr_t stack_pointer(const ucontext_t *context)
+{
+#ifdef __x86_64__
+	return (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
+#elif defined(__aarch64__)
+	return (uintptr_t)context->uc_mcontext.sp;
+#else
+	(void)context;
+	return UINTPTR_MAX;
+#endif
+}
+
+/* The task whose stack was too small for an access to that address, or NULL: it lies in the guard, or, where a frame
+ * has stepped over that, in what the stack pointer has claimed below. */
+static const struct task *overflowed(const void *address, const ucontext_t *context)
 {
 	const struct loop *l = loop_current();
 	const struct task *t = l ? l->running : NULL;
@@ -139,23 +163,23 @@ static const struct task *overflowed(const void *address)
 		return NULL;
 	uintptr_t at = (uintptr_t)address;
 	uintptr_t base = (uintptr_t)t->stack->base;
-	return at < base && at >= (uintptr_t)t->stack->mapping - BELOW_BYTES ? t : NULL;
+	uintptr_t pointer = stack_pointer(context);
+	bool in_guard = at < base && at >= (uintptr_t)t->stack->mapping;
+	bool in_frame = at < base && pointer < base && at >= pointer - BELOW_BYTES;
+	return in_guard || in_frame ? t : NULL;
 }
 
 static void on_fault(int signo, siginfo_t *info, void *context)
 {
 	/* A fault of the kernel's making names an address; what another process sent does not. */
 	bool fault = info->si_code > 0;
-	const struct task *t = fault ? overflowed(info->si_addr) : NULL;
-	(void)context;
+	const struct task *t = fault ? overflowed(info->si_addr, context) : NULL;
 	if (t)
 		sigaction(signo, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
 	else
 		sigaction(signo, before_of(signo), NULL);
-	if (t) {
-		tell(t);
+	if (t && tell(t))
 		tell_where();
-	}
 	/* On return the instruction faults again, and the process ends as it would have without us. */
 	if (!fault)
 		raise(signo);

@@ -3,7 +3,6 @@
 
 #include <stdint.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #if __has_include(<valgrind/valgrind.h>)
 #include <valgrind/valgrind.h>
@@ -11,6 +10,8 @@
 #define VALGRIND_STACK_REGISTER(low, high) 0
 #define VALGRIND_STACK_DEREGISTER(id)      ((void)(id))
 #endif
+
+#define MAPPING_SIZE (STACK_GUARD_SIZE + STACK_SIZE)
 
 void stack_pool_init(struct stack_pool *p, unsigned keep)
 {
@@ -26,18 +27,17 @@ static size_t stagger(unsigned index)
 
 static struct stack *stack_map(unsigned index)
 {
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	char *m = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+	char *m = mmap(NULL, MAPPING_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
 	if (m == MAP_FAILED)
 		return NULL;
-	if (mprotect(m, page, PROT_NONE) < 0) {
-		munmap(m, STACK_SIZE);
+	char *base = m + STACK_GUARD_SIZE;
+	if (mprotect(base, STACK_SIZE, PROT_READ | PROT_WRITE) < 0) {
+		munmap(m, MAPPING_SIZE);
 		return NULL;
 	}
-	struct stack *s = (struct stack *)(void *)(m + STACK_SIZE - sizeof(*s) - stagger(index));
+	struct stack *s = (struct stack *)(void *)(base + STACK_SIZE - sizeof(*s) - stagger(index));
 	s = (struct stack *)(void *)((uintptr_t)s & ~(uintptr_t)63);
-	*s = (struct stack){.mapping = m, .base = m + page, .clean = true};
+	*s = (struct stack){.mapping = m, .base = base, .clean = true};
 	s->size = (size_t)((char *)s - (char *)s->base);
 	s->fiber = (struct fiber){.stack_bottom = s->base, .stack_size = s->size};
 #ifdef CONTEXT_TSAN
@@ -53,7 +53,7 @@ static void stack_unmap(struct stack *s)
 #ifdef CONTEXT_TSAN
 	__tsan_destroy_fiber(s->fiber.tsan);
 #endif
-	munmap(s->mapping, STACK_SIZE);
+	munmap(s->mapping, MAPPING_SIZE);
 }
 
 struct stack *stack_get(struct stack_pool *p)

@@ -1,4 +1,9 @@
-/* Stacks of tasks: mapped once, reused, committed lazily by the kernel, each with a guard page below it.
+/* Stacks of tasks: mapped once, reused, committed lazily by the kernel, each with a guard below it.
+ *
+ * The guard is wider than a page. Below it lies the next stack, and a frame that is larger than the guard may step over
+ * it, into the frames of another task: libraries have buffers of 16 KiB and more on their stacks. What probes each page
+ * of its frames (-fstack-clash-protection: gatherd, and modules by gatherd.pc) can't step over a guard of any size; on
+ * aarch64 compilers take it to be of 64 KiB.
  *
  * The pool is a loop's own. Stacks above the number that is kept warm go back to the kernel. A guarded stack takes two
  * mappings of the process's vm.max_map_count: at the limit stack_get fails, and the request is refused rather than the
@@ -14,12 +19,13 @@
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define STACK_SIZE ((size_t)512 * 1024) /* instrumented frames are several times larger */
 #else
-#define STACK_SIZE ((size_t)128 * 1024) /* with the guard page; libmongoc with TLS needs the most */
+#define STACK_SIZE ((size_t)128 * 1024) /* libmongoc with TLS needs the most */
 #endif
+#define STACK_GUARD_SIZE ((size_t)64 * 1024)
 
 /* Stands at the top of the memory that it describes. */
 struct stack {
-	void *mapping;      /* the guard page is its first */
+	void *mapping;      /* begins with the guard */
 	void *base;         /* lowest usable address */
 	size_t size;        /* usable bytes, up to this struct */
 	struct stack *next; /* in the pool */

@@ -2,10 +2,13 @@
 #include "base/backtrace.h"
 
 #include <dlfcn.h>
+#include <elfutils/libdwelf.h>
 #include <elfutils/libdwfl.h>
+#include <fcntl.h>
 #include <link.h>
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 #include <unwind.h>
 
 /* --- taking --- */
@@ -64,14 +67,50 @@ static int find_debuginfo(Dwfl_Module *module, void **userdata, const char *name
 	return dwfl_build_id_find_debuginfo(module, userdata, name, base, file, link, crc, found);
 }
 
+/* What the linker has numbered that build with, as it lies in memory. NULL: nothing. */
+static const void *loaded_build(const struct dl_phdr_info *info, size_t *len)
+{
+	for (size_t i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+		const char *at = (const char *)(info->dlpi_addr + segment->p_vaddr);
+		const char *end = at + (segment->p_type == PT_NOTE ? segment->p_memsz : 0);
+		while (end - at > (ptrdiff_t)sizeof(ElfW(Nhdr))) {
+			const ElfW(Nhdr) *note = (const void *)at;
+			const char *name = at + sizeof(*note);
+			const char *text = name + ((note->n_namesz + 3) & ~3u);
+			*len = note->n_descsz;
+			if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 && memcmp(name, "GNU", 4) == 0)
+				return text;
+			at = text + ((note->n_descsz + 3) & ~3u);
+		}
+	}
+	return NULL;
+}
+
+/* Is that file what was loaded, and not what has replaced it since? */
+static bool is_what_runs(int fd, const struct dl_phdr_info *info)
+{
+	size_t len = 0;
+	const void *in_memory = loaded_build(info, &len), *in_file = NULL;
+	Elf *elf = elf_begin(fd, ELF_C_READ_MMAP, NULL);
+	bool same = elf && (!in_memory || (dwelf_elf_gnu_build_id(elf, &in_file) == (ssize_t)len &&
+					   memcmp(in_file, in_memory, len) == 0));
+	elf_end(elf);
+	return same;
+}
+
 /* Report one object that the dynamic linker has loaded. */
 static int report_object(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	Dwfl *session = arg;
 	const char *file = info->dlpi_name[0] ? info->dlpi_name : "/proc/self/exe";
 	(void)size;
-	if (strchr(file, '/')) /* else it is the kernel's */
-		dwfl_report_elf(session, file, file, -1, info->dlpi_addr, false);
+	if (!strchr(file, '/')) /* it is the kernel's */
+		return 0;
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+	/* The session closes what it keeps. */
+	if (fd >= 0 && (!is_what_runs(fd, info) || !dwfl_report_elf(session, file, file, fd, info->dlpi_addr, false)))
+		close(fd);
 	return 0;
 }
 
@@ -97,6 +136,7 @@ static void refresh(void)
 	names.session = dwfl_begin(&callbacks);
 	if (!names.session)
 		return;
+	elf_version(EV_CURRENT);
 	dwfl_report_begin(names.session);
 	dl_iterate_phdr(report_object, names.session);
 	dwfl_report_end(names.session, NULL, NULL);

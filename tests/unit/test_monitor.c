@@ -1,6 +1,7 @@
 /* Debug mode: who blocks a loop is told while it does; stacks are measured; overflow names its task. */
 #include "tests/unit/async_fixture.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
@@ -189,6 +190,52 @@ LOOP_TEST(a_blocking_system_call_is_told_of_and_goes_on)
 	return 0;
 }
 
+/* Has that been logged? Nothing but system calls: for a child that has borrowed our memory. */
+static bool says(const char *part)
+{
+	static char text[4096];
+	ssize_t n = pread(fileno(logged), text, sizeof(text), 0);
+	return n > 0 && memmem(text, (size_t)n, part, strlen(part));
+}
+
+#ifdef __SANITIZE_ADDRESS__ /* its own vfork can't be unwound */
+#define WHERE_IT_WAITS "vfork"
+#else
+#define WHERE_IT_WAITS "wait_without_signals+0x"
+#endif
+
+/* No signal reaches who waits for a vfork'ed child. */
+static __attribute__((noinline)) int wait_without_signals(void *arg)
+{
+	static const struct timespec a_while = {.tv_nsec = 1000000};
+	int status = 0;
+	(void)arg;
+	pid_t child = vfork(); // NOLINT(clang-analyzer-security.insecureAPI.vfork)
+	if (child == 0) {
+		for (int i = 0; i < PATIENCE_MS && !says("where=unknown"); i++)
+			nanosleep(&a_while, NULL);
+		_exit(0);
+	}
+	return waitpid(child, &status, 0) == child ? status : -1;
+}
+
+LOOP_TEST(what_no_signal_interrupts_is_told_of_when_it_is_over)
+{
+	struct task *t;
+	begin_debug(SLOW_MS);
+	ck_assert_int_eq(task_spawn(&t, wait_without_signals, NULL, &(struct task_options){.name = "step disk"}), 0);
+	ck_assert_int_eq(join(t), 0);
+	ck_assert_int_eq(task_yield(), 0);
+	for (deadline_t by = deadline_in_ms(PATIENCE_MS); !count_lines("blocked here") && !deadline_passed(by);)
+		ck_assert_int_eq(task_sleep_ms(1), 0);
+	end_debug();
+	ck_assert_int_eq(count_lines("the loop is blocked", "where=unknown"), 1);
+	ck_assert_int_eq(count_lines("level=warning", "msg=\"the loop was blocked here\"", "worker=7",
+				     "task=\"step disk\"", "task_id=", "where=", WHERE_IT_WAITS),
+			 1);
+	return 0;
+}
+
 static int busy_but_polite(void *arg)
 {
 	(void)arg;
@@ -208,6 +255,56 @@ LOOP_TEST(nothing_is_told_of_what_is_not_slow)
 	char *text = log_text();
 	ck_assert_str_eq(text, "");
 	free(text);
+	return 0;
+}
+
+/* Stop that process when it says so, and let it go on some time later. */
+static void stop_when_told(pid_t whom, int fd, int64_t ms)
+{
+	char c;
+	if (read(fd, &c, 1) != 1 || kill(whom, SIGSTOP) < 0)
+		_exit(1);
+	usleep((useconds_t)ms * 1000);
+	_exit(kill(whom, SIGCONT) < 0);
+}
+
+enum { STOPPED_FOR_MS = 2500, STOPPED_SLOW_MS = 1500 };
+
+/* In the middle of a turn. */
+static int be_stopped(void *arg)
+{
+	const int *fd = arg;
+	deadline_t by = deadline_in_ms(PATIENCE_MS);
+	int64_t before = monotonic_us();
+	ck_assert_int_eq(write(*fd, "x", 1), 1);
+	for (int64_t now; !deadline_passed(by); before = now) {
+		now = monotonic_us();
+		if (now - before > (STOPPED_FOR_MS - 500) * 1000)
+			return 0;
+	}
+	return -1;
+}
+
+/* Whether it is the watchdog or the loop that goes on first. */
+LOOP_TEST(a_process_that_was_stopped_did_not_block)
+{
+	int fds[2], status = 0;
+	ck_assert_int_eq(pipe(fds), 0);
+	pid_t me = getpid(), stopper = fork();
+	ck_assert_int_ge(stopper, 0);
+	if (stopper == 0)
+		stop_when_told(me, fds[0], STOPPED_FOR_MS);
+	begin_debug(STOPPED_SLOW_MS);
+	ck_assert_int_eq(join(spawn(be_stopped, &fds[1])), 0);
+	ck_assert_int_eq(task_yield(), 0);
+	end_debug();
+	ck_assert_int_eq(waitpid(stopper, &status, 0), stopper);
+	ck_assert_int_eq(status, 0);
+	char *text = log_text();
+	ck_assert_str_eq(text, "");
+	free(text);
+	close(fds[0]);
+	close(fds[1]);
 	return 0;
 }
 
@@ -349,13 +446,42 @@ static int overflow(void *arg)
 	return recurse(&depth);
 }
 
-static int spawn_overflow(void *arg)
+static int spawn_overflow_as(const char *name)
 {
 	struct task *t;
-	(void)arg;
-	if (task_spawn(&t, overflow, NULL, &(struct task_options){.name = "step \"reviews\""}) < 0)
+	if (task_spawn(&t, overflow, NULL, &(struct task_options){.name = name}) < 0)
 		return -1;
 	return task_await(&t, DEADLINE_NEVER);
+}
+
+static int spawn_overflow(void *arg)
+{
+	(void)arg;
+	return spawn_overflow_as("step \"reviews\"");
+}
+
+/* A name is whatever a handler gave. */
+static int spawn_overflow_of_a_long_name(void *arg)
+{
+	static char name[3000];
+	(void)arg;
+	memset(name, 'n', sizeof(name) - 1);
+	memcpy(name, "\033[2J\x7f\n", 6);
+	return spawn_overflow_as(name);
+}
+
+/* stderr is a pipe that is full, and stays so. */
+static int overflow_unheard(void *arg)
+{
+	static const char much[4096];
+	int fds[2];
+	if (pipe2(fds, O_NONBLOCK) < 0)
+		return -1;
+	while (write(fds[1], much, sizeof(much)) > 0)
+		;
+	if (fcntl(fds[1], F_SETFL, 0) < 0 || dup2(fds[1], STDERR_FILENO) < 0)
+		return -1;
+	return spawn_overflow(arg);
 }
 
 static int null_pointer(void *arg)
@@ -377,6 +503,22 @@ START_TEST(overflow_names_its_task)
 	ck_assert_int_eq(WTERMSIG(status), SIGSEGV);
 	ck_assert_int_eq(count_lines("gatherd: the task \"step \"reviews\"\" (id ", "has overflowed its stack of "), 1);
 	ck_assert_int_ge(count_lines("gatherd:   at gatherd+0x"), 3);
+}
+END_TEST
+
+START_TEST(a_long_name_leaves_room_for_what_happened)
+{
+	int status = run_in_child(spawn_overflow_of_a_long_name);
+	ck_assert_int_eq(WTERMSIG(status), SIGSEGV);
+	ck_assert_int_eq(count_lines("gatherd: the task \" [2J  nnn", "nnn\" (id ", "has overflowed its stack of "), 1);
+}
+END_TEST
+
+START_TEST(overflow_does_not_wait_for_a_reader)
+{
+	int status = run_in_child(overflow_unheard);
+	ck_assert(WIFSIGNALED(status));
+	ck_assert_int_eq(WTERMSIG(status), SIGSEGV);
 }
 END_TEST
 
@@ -406,8 +548,10 @@ int main(void)
 		tcase_add_test(c, a_slow_call_from_a_library);
 		tcase_add_test(c, a_slow_callback_on_the_loops_own_stack);
 		tcase_add_test(c, a_blocking_system_call_is_told_of_and_goes_on);
+		tcase_add_test(c, what_no_signal_interrupts_is_told_of_when_it_is_over);
 	}
 	tcase_add_test(c, nothing_is_told_of_what_is_not_slow);
+	tcase_add_test(c, a_process_that_was_stopped_did_not_block);
 	tcase_add_test(c, without_debug_mode_nothing_watches);
 	tcase_add_test(c, a_call_on_a_wrong_thread_is_told_once_a_place);
 	tcase_add_test(c, stacks_are_measured_by_name);
@@ -415,6 +559,8 @@ int main(void)
 	c = async_tcase(s, "overflow");
 	tcase_add_checked_fixture(c, capture_log, NULL);
 	tcase_add_test(c, overflow_names_its_task);
+	tcase_add_test(c, a_long_name_leaves_room_for_what_happened);
+	tcase_add_test(c, overflow_does_not_wait_for_a_reader);
 	if (SIGNALS_COME_AT_ONCE) /* and its handler gets the other faults */
 		tcase_add_test(c, other_faults_are_not_called_overflow);
 #endif

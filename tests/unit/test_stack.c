@@ -45,14 +45,16 @@ static int write_inside(void)
 	return 0;
 }
 
+static ptrdiff_t below = 1;
+
 static int write_below(void)
 {
 	struct stack_pool p;
 	stack_pool_init(&p, 1);
-	struct stack *s = stack_get(&p);
-	if (!s)
+	struct stack *above = stack_get(&p), *s = stack_get(&p), *under = stack_get(&p);
+	if (!above || !s || !under)
 		return 1;
-	((volatile char *)s->base)[-1] = 1;
+	((volatile char *)s->base)[-below] = 1;
 	return 0;
 }
 
@@ -81,14 +83,19 @@ static void check_segv(int status)
 	ck_assert_int_eq(WTERMSIG(status), SIGSEGV);
 }
 
-START_TEST(a_write_below_ends_in_the_guard_page)
+/* Whose frame is larger than a page may write anywhere in it. */
+START_TEST(a_write_below_ends_in_the_guard)
 {
+	static const ptrdiff_t places[] = {1, 4097, 20000, STACK_GUARD_SIZE};
 	ck_assert_int_eq(in_a_child(write_inside), 0);
-	check_segv(in_a_child(write_below));
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+		below = places[i];
+		check_segv(in_a_child(write_below));
+	}
 }
 END_TEST
 
-START_TEST(a_task_that_recurses_too_deep_ends_in_the_guard_page)
+START_TEST(a_task_that_recurses_too_deep_ends_in_the_guard)
 {
 	check_segv(in_a_child(run_an_overflow));
 }
@@ -266,7 +273,7 @@ static int use_up_the_address_space(void)
 {
 	struct stack_pool p;
 	stack_pool_init(&p, 0);
-	limit_address_space(10 * STACK_SIZE);
+	limit_address_space(10 * (STACK_GUARD_SIZE + STACK_SIZE));
 	int first = use_up(&p), second = use_up(&p);
 	return first == 10 && second == 10 ? 0 : 1;
 }
@@ -290,7 +297,7 @@ static int spawn_until_refused(void *arg)
 	struct task *t[50];
 	int count = 0, r = 0;
 	(void)arg;
-	limit_address_space(10 * STACK_SIZE);
+	limit_address_space(10 * (STACK_GUARD_SIZE + STACK_SIZE));
 	while (count < 50 && (r = task_spawn(&t[count], sleeper, NULL, NULL)) == 0)
 		count++;
 	if (count != 10 || r != -EAGAIN || task_sleep_ms(1) < 0)
@@ -341,8 +348,8 @@ int main(void)
 {
 	Suite *s = suite_create("stack");
 	TCase *c = async_tcase(s, "stack");
-	tcase_add_test(c, a_write_below_ends_in_the_guard_page);
-	tcase_add_test(c, a_task_that_recurses_too_deep_ends_in_the_guard_page);
+	tcase_add_test(c, a_write_below_ends_in_the_guard);
+	tcase_add_test(c, a_task_that_recurses_too_deep_ends_in_the_guard);
 	tcase_add_test(c, the_pool_keeps_some_and_unmaps_the_rest);
 	tcase_add_test(c, tasks_use_one_stack_again_and_again);
 	tcase_add_test(c, a_back_trace_ends_where_the_task_began);
