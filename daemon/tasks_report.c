@@ -87,13 +87,13 @@ static void put_text(struct buf *line, struct span_text t)
 	}
 }
 
-/* As many of the line's characters as fit, a code point a column. */
-static size_t fitting(const struct buf *line, unsigned columns)
+/* How many bytes of the text fit, a code point a column; columns 0: all. */
+static size_t fitting(const char *text, size_t len, size_t columns)
 {
 	size_t at = 0;
-	for (unsigned column = 0; at < line->len && (columns == 0 || column < columns); column++) {
+	for (size_t column = 0; at < len && (columns == 0 || column < columns); column++) {
 		at++;
-		while (at < line->len && ((unsigned char)line->data[at] & 0xc0) == 0x80)
+		while (at < len && ((unsigned char)text[at] & 0xc0) == 0x80)
 			at++;
 	}
 	return at;
@@ -106,7 +106,7 @@ static bool put_line(struct report *r, struct buf *line)
 	if (room) {
 		while (line->len > 0 && line->data[line->len - 1] == ' ')
 			line->len--;
-		buf_append(r->out, line->data, fitting(line, r->size.columns));
+		buf_append(r->out, line->data, fitting(line->data, line->len, r->size.columns));
 		buf_char(r->out, '\n');
 		r->lines++;
 	}
@@ -122,10 +122,15 @@ static void pad(struct buf *line, size_t from, size_t columns)
 	buf_char(line, ' ');
 }
 
-static void put_cell(struct buf *line, struct span_text t, size_t columns)
+/* On a terminal what follows stays in its column, however long the text is. */
+static void put_cell(const struct report *r, struct buf *line, struct span_text t, size_t columns)
 {
 	size_t from = line->len;
 	put_text(line, t);
+	if (r->size.columns > 0 && utf8_length(line->data + from, line->len - from) > columns) {
+		line->len = from + fitting(line->data + from, line->len - from, columns - 1);
+		buf_lit(line, "…");
+	}
 	pad(line, from, columns);
 }
 
@@ -245,9 +250,9 @@ static void put_tasks(struct report *r)
 		const struct row *row = &r->rows[i];
 		put_time(&line, row->age_ms);
 		buf_printf(&line, " %6lld ", (long long)row->worker);
-		put_cell(&line, row->state, 7);
-		put_cell(&line, row->name, NAME_COLUMNS);
-		put_cell(&line, row->awaits, AWAITS_COLUMNS);
+		put_cell(r, &line, row->state, 7);
+		put_cell(r, &line, row->name, NAME_COLUMNS);
+		put_cell(r, &line, row->awaits, AWAITS_COLUMNS);
 		put_time(&line, row->awaits_ms);
 		buf_lit(&line, "  ");
 		put_text(&line, row->request);

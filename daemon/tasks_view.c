@@ -18,12 +18,15 @@
 #include "daemon/tasks_report.h"
 
 enum {
-	FETCH_TIMEOUT_MS = 5000,             /* a worker that is blocked takes the page a second */
+	FETCH_TIMEOUT_MS = 5000,
+	SILENCE_MAX_S = 2, /* then it is a blocked worker that has the connection: others take the page a second */
+	ATTEMPTS = 5,      /* to reach one that is not */
 	ANSWER_MAX_BYTES = 64 * 1024 * 1024, /* the page is bounded: more is not gatherd's */
 };
 
-#define SCREEN_ENTER "\033[?1049h\033[?25l"
-#define SCREEN_LEAVE "\033[?25h\033[?1049l"
+/* A screen of its own, without cursor, and without wrapping: a character may be wider than a column. */
+#define SCREEN_ENTER "\033[?1049h\033[?25l\033[?7l"
+#define SCREEN_LEAVE "\033[?7h\033[?25h\033[?1049l"
 #define SCREEN_HOME  "\033[H"
 #define LINE_REST    "\033[K"
 #define SCREEN_REST  "\033[J"
@@ -49,71 +52,6 @@ const char *tasks_view_address(struct config *c)
 		return NULL;
 	const char *host = reachable_host(l->host);
 	return arena_printf(&c->arena, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, l->port);
-}
-
-/* --- fetching --- */
-
-struct fetch {
-	CURL *curl;
-	struct buf body;
-	char why[CURL_ERROR_SIZE + 100];
-};
-
-static size_t take_body(char *data, size_t size, size_t count, void *arg)
-{
-	struct fetch *f = arg;
-	size_t n = size * count;
-	if (f->body.len + n > ANSWER_MAX_BYTES)
-		return 0;
-	buf_append(&f->body, data, n);
-	return n;
-}
-
-static bool fetch_open(struct fetch *f, const char *address)
-{
-	bool is_unix = strncmp(address, "unix:/", 6) == 0;
-	char url[300];
-	int n = snprintf(url, sizeof(url), "http://%s/-/tasks", is_unix ? "gatherd" : address);
-	*f = (struct fetch){.curl = curl_easy_init()};
-	if (!f->curl || n >= (int)sizeof(url) || strpbrk(address, "@#?"))
-		return false;
-	CURL *c = f->curl;
-	bool ok = curl_easy_setopt(c, CURLOPT_URL, url) == CURLE_OK &&
-		  curl_easy_setopt(c, CURLOPT_UNIX_SOCKET_PATH, is_unix ? address + 5 : NULL) == CURLE_OK &&
-		  curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http") == CURLE_OK &&
-		  curl_easy_setopt(c, CURLOPT_NOPROXY, "*") == CURLE_OK &&
-		  curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
-		  curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)FETCH_TIMEOUT_MS) == CURLE_OK &&
-		  curl_easy_setopt(c, CURLOPT_ERRORBUFFER, f->why) == CURLE_OK &&
-		  curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take_body) == CURLE_OK &&
-		  curl_easy_setopt(c, CURLOPT_WRITEDATA, f) == CURLE_OK;
-	return ok;
-}
-
-static void fetch_close(struct fetch *f)
-{
-	curl_easy_cleanup(f->curl);
-	buf_done(&f->body);
-}
-
-/* Returns whether f->body is the page; else f->why says what is wrong. */
-static bool fetch(struct fetch *f)
-{
-	long status = 0;
-	f->body.len = 0;
-	f->why[0] = '\0';
-	CURLcode code = curl_easy_perform(f->curl);
-	if (code != CURLE_OK) {
-		if (!f->why[0])
-			snprintf(f->why, sizeof(f->why), "%s", curl_easy_strerror(code));
-		return false;
-	}
-	curl_easy_getinfo(f->curl, CURLINFO_RESPONSE_CODE, &status);
-	if (status == 200)
-		return true;
-	snprintf(f->why, sizeof(f->why), "it answers %ld%s", status,
-		 status == 404 ? ": /-/tasks is on server.admin, where there is one, and for loopback else" : "");
-	return false;
 }
 
 /* --- the terminal --- */
@@ -171,6 +109,7 @@ static bool screen_open(struct screen *s, bool draw)
 	*s = (struct screen){.drawn = draw};
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGQUIT);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGWINCH);
@@ -220,21 +159,113 @@ static bool read_key(void)
 	return false;
 }
 
-/* Until `by`, or until the terminal has another size. Returns whether somebody wants the end. */
+/* Until `by`, or until the terminal has another size; looks at least once. Returns whether somebody wants the end. */
 static bool wait_for_end(const struct screen *s, deadline_t by)
 {
 	struct pollfd fds[] = {{.fd = s->signal_fd, .events = POLLIN},
 			       {.fd = s->keys ? STDIN_FILENO : -1, .events = POLLIN}};
-	for (;;) {
+	struct signalfd_siginfo info;
+	do {
 		int64_t left_us = deadline_left_us(by);
-		struct signalfd_siginfo info;
-		if (left_us == 0 || poll(fds, 2, (int)(left_us / 1000 + 1)) <= 0)
+		if (poll(fds, 2, left_us ? (int)(left_us / 1000 + 1) : 0) <= 0)
 			return false;
 		if (fds[1].revents && (read_key() || (fds[1].revents & (POLLHUP | POLLERR))))
 			return true;
 		if (read(s->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
 			return info.ssi_signo != SIGWINCH;
+	} while (!deadline_passed(by));
+	return false;
+}
+
+/* --- fetching --- */
+
+struct fetch {
+	CURL *curl;
+	const struct screen *screen; /* NULL: nobody can say that it is enough */
+	bool enough;                 /* somebody has */
+	struct buf body;
+	char why[CURL_ERROR_SIZE + 100];
+};
+
+static size_t take_body(char *data, size_t size, size_t count, void *arg)
+{
+	struct fetch *f = arg;
+	size_t n = size * count;
+	if (f->body.len + n > ANSWER_MAX_BYTES)
+		return 0;
+	buf_append(&f->body, data, n);
+	return n;
+}
+
+/* Now and then; not 0: no more of it. */
+static int on_progress(void *arg, curl_off_t total, curl_off_t now, curl_off_t upload_total, curl_off_t upload_now)
+{
+	struct fetch *f = arg;
+	(void)total, (void)now, (void)upload_total, (void)upload_now;
+	f->enough = f->screen && wait_for_end(f->screen, (deadline_t){0});
+	return f->enough;
+}
+
+static bool fetch_open(struct fetch *f, const char *address)
+{
+	bool is_unix = strncmp(address, "unix:/", 6) == 0;
+	char url[300];
+	int n = snprintf(url, sizeof(url), "http://%s/-/tasks", is_unix ? "gatherd" : address);
+	*f = (struct fetch){.curl = curl_easy_init()};
+	if (!f->curl || n >= (int)sizeof(url) || strpbrk(address, is_unix ? "@#?" : "@#?/"))
+		return false;
+	CURL *c = f->curl;
+	bool ok = curl_easy_setopt(c, CURLOPT_URL, url) == CURLE_OK &&
+		  curl_easy_setopt(c, CURLOPT_UNIX_SOCKET_PATH, is_unix ? address + 5 : NULL) == CURLE_OK &&
+		  curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http") == CURLE_OK &&
+		  curl_easy_setopt(c, CURLOPT_NOPROXY, "*") == CURLE_OK &&
+		  curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+		  curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)FETCH_TIMEOUT_MS) == CURLE_OK &&
+		  curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L) == CURLE_OK &&
+		  curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)SILENCE_MAX_S) == CURLE_OK &&
+		  curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L) == CURLE_OK &&
+		  curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress) == CURLE_OK &&
+		  curl_easy_setopt(c, CURLOPT_XFERINFODATA, f) == CURLE_OK &&
+		  curl_easy_setopt(c, CURLOPT_ERRORBUFFER, f->why) == CURLE_OK &&
+		  curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take_body) == CURLE_OK &&
+		  curl_easy_setopt(c, CURLOPT_WRITEDATA, f) == CURLE_OK;
+	return ok;
+}
+
+static void fetch_close(struct fetch *f)
+{
+	curl_easy_cleanup(f->curl);
+	buf_done(&f->body);
+}
+
+/* Each attempt after the first has a connection of its own. */
+static CURLcode perform(struct fetch *f)
+{
+	CURLcode code = CURLE_OPERATION_TIMEDOUT;
+	for (int i = 0; i < ATTEMPTS && code == CURLE_OPERATION_TIMEDOUT; i++) {
+		f->body.len = 0;
+		f->why[0] = '\0';
+		code = curl_easy_perform(f->curl);
 	}
+	return code;
+}
+
+/* Returns whether f->body is the page; else f->why says what is wrong, or f->enough. */
+static bool fetch(struct fetch *f)
+{
+	long status = 0;
+	CURLcode code = perform(f);
+	if (code != CURLE_OK) {
+		if (!f->why[0])
+			snprintf(f->why, sizeof(f->why), "%s", curl_easy_strerror(code));
+		return false;
+	}
+	curl_easy_getinfo(f->curl, CURLINFO_RESPONSE_CODE, &status);
+	if (status == 200)
+		return true;
+	snprintf(f->why, sizeof(f->why), "it answers %ld%s", status,
+		 status == 404 ? ": /-/tasks is on server.admin, where there is one, and for loopback else" : "");
+	return false;
 }
 
 /* --- together --- */
@@ -245,7 +276,7 @@ static int look(struct fetch *f, const struct tasks_view *v, const struct screen
 	struct tasks_report_size size = {0};
 	struct buf text = BUF_INIT;
 	if (!fetch(f))
-		return EX_UNAVAILABLE;
+		return f->enough ? EX_OK : EX_UNAVAILABLE;
 	if (s && s->drawn)
 		size = screen_size();
 	if (tasks_report(&text, f->body.data ? f->body.data : "", f->body.len, v->address, size) < 0) {
@@ -264,14 +295,16 @@ static int look_again_and_again(struct fetch *f, const struct tasks_view *v)
 	int code;
 	if (!screen_open(&s, isatty(STDOUT_FILENO)))
 		return EX_OSERR;
+	f->screen = &s; // cppcheck-suppress autoVariables ; f leaves it before it goes
 	do {
 		deadline_t next = deadline_in_us(v->interval_us);
 		code = look(f, v, &s);
-		if (code != EX_OK || wait_for_end(&s, next))
+		if (code != EX_OK || f->enough || wait_for_end(&s, next))
 			break;
 		if (!s.drawn)
 			write_text("\n");
 	} while (true);
+	f->screen = NULL;
 	screen_close(&s);
 	return code;
 }

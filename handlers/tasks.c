@@ -2,11 +2,12 @@
  *
  * A question is a message that goes to a worker's loop, is filled in there and comes back by the same message: it has
  * one owner at any time. Whoever asked and did not wait for it takes itself off the question, which then frees itself
- * when it comes back. */
+ * when it comes back; a worker that was blocked meanwhile does no work for it. */
 #include "handlers/tasks.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,7 +25,7 @@ enum {
 	TEXT_MAX_BYTES = 200, /* of a name or an id */
 };
 
-const struct task_local tasks_request_id = {.name = "request", .drop = free};
+const struct task_local tasks_request_id = {.name = "request"};
 
 static struct {
 	pthread_mutex_t lock;
@@ -61,7 +62,7 @@ static const char *const state_names[] = {
 
 struct listing {
 	struct buf *out;
-	unsigned worker, count, most;
+	unsigned worker;
 	int64_t now_us;
 };
 
@@ -79,11 +80,9 @@ static void member_text(struct buf *out, const char *name, const char *text)
 
 static void list_one(void *arg, const struct task *t, const struct task_info *info)
 {
-	struct listing *l = arg;
+	const struct listing *l = arg;
 	struct buf *out = l->out;
-	if (l->count++ >= l->most)
-		return;
-	buf_printf(out, "%s{\"worker\":%u,\"id\":%llu", l->count > 1 ? "," : "", l->worker,
+	buf_printf(out, "%s{\"worker\":%u,\"id\":%llu", out->len > 0 ? "," : "", l->worker,
 		   (unsigned long long)info->id);
 	member_text(out, "name", info->name);
 	member_text(out, "state", state_names[info->state]);
@@ -111,7 +110,8 @@ struct question {
 	struct loop *asker;
 	struct census *census; /* asker's thread only; NULL: nobody waits for it any more */
 	unsigned worker, most;
-	bool answered; /* asker's thread only */
+	bool answered;      /* asker's thread only */
+	atomic_bool forgot; /* by the asker */
 	unsigned count;
 	struct buf tasks; /* JSON, without brackets */
 };
@@ -148,9 +148,10 @@ static void take_answer(struct message *m)
 static void answer(struct message *m)
 {
 	struct question *q = container_of(m, struct question, message);
-	struct listing l = {.out = &q->tasks, .worker = q->worker, .most = q->most, .now_us = monotonic_us()};
-	loop_each_task(loop_current(), list_one, &l);
-	q->count = l.count;
+	struct listing l = {.out = &q->tasks, .worker = q->worker, .now_us = monotonic_us()};
+	if (!atomic_load_explicit(&q->forgot, memory_order_relaxed))
+		loop_each_task(loop_current(), q->most, list_one, &l);
+	q->count = loop_stats(loop_current()).tasks;
 	m->run = take_answer;
 	loop_post(q->asker, m);
 }
@@ -235,10 +236,12 @@ static void census_done(struct census *c)
 {
 	for (unsigned i = 0; i < c->asked; i++) {
 		struct question *q = c->questions[i];
-		if (q->answered)
+		if (q->answered) {
 			question_free(q);
-		else
-			q->census = NULL;
+			continue;
+		}
+		q->census = NULL;
+		atomic_store_explicit(&q->forgot, true, memory_order_relaxed);
 	}
 	free(c->questions);
 }
@@ -273,15 +276,13 @@ void tasks_page(struct exchange *x)
 
 struct logging {
 	const char *msg;
-	unsigned worker, count;
+	unsigned worker;
 	int64_t now_us;
 };
 
 static void log_one(void *arg, const struct task *t, const struct task_info *info)
 {
-	struct logging *l = arg;
-	if (l->count++ >= LOGGED_MAX)
-		return;
+	const struct logging *l = arg;
 	struct buf line = BUF_INIT;
 	log_begin(&line, LOG_LINE_WARNING, l->msg);
 	buf_printf(&line, " worker=%u task=", l->worker);
@@ -306,7 +307,8 @@ static void log_one(void *arg, const struct task *t, const struct task_info *inf
 void tasks_log(struct loop *l, unsigned worker, const char *msg)
 {
 	struct logging logging = {.msg = msg, .worker = worker, .now_us = monotonic_us()};
-	loop_each_task(l, log_one, &logging);
-	if (logging.count > LOGGED_MAX)
-		log_line(LOG_LINE_WARNING, msg, "worker=%u and_more=%u", worker, logging.count - LOGGED_MAX);
+	loop_each_task(l, LOGGED_MAX, log_one, &logging);
+	unsigned count = loop_stats(l).tasks;
+	if (count > LOGGED_MAX)
+		log_line(LOG_LINE_WARNING, msg, "worker=%u and_more=%u", worker, count - LOGGED_MAX);
 }

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
 import re
 import select
 import signal
+import socket
 import subprocess
 import termios
 import time
+import unicodedata
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
@@ -202,43 +205,169 @@ def test_again_and_again_without_a_terminal(gatherd: Callable[..., Gatherd], pro
         process.wait()
 
 
-def read_until(fd: int, wanted: bytes, timeout: float = 20) -> bytes:
-    seen, end = b"", time.monotonic() + timeout
-    while wanted not in seen:
-        assert time.monotonic() < end, f"no {wanted!r} in {seen!r}"
-        if select.select([fd], [], [], 0.2)[0]:
-            seen += os.read(fd, 65536)
-    return seen
+SCREEN_ENTER = b"\x1b[?1049h\x1b[?25l\x1b[?7l"
+SCREEN_LEAVE = b"\x1b[?7h\x1b[?25h\x1b[?1049l"
 
 
-@pytest.mark.parametrize("end", ["q", "\x03"])
-def test_in_a_terminal(gatherd: Callable[..., Gatherd], program: Path, end: str) -> None:
-    """A page of the terminal's size, drawn anew; q and Ctrl-C end it and give the terminal back as it was."""
-    daemon = configured(gatherd)
+class Terminal:
+    """Our end of a terminal."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.ahead = b""  # read, but not asked for yet
+
+    def write(self, keys: str) -> None:
+        os.write(self.fd, keys.encode())
+
+    def read_until(self, wanted: bytes, timeout: float = 20) -> bytes:
+        end = time.monotonic() + timeout
+        while wanted not in self.ahead:
+            assert time.monotonic() < end, f"no {wanted!r} in {self.ahead!r}"
+            if select.select([self.fd], [], [], 0.2)[0]:
+                self.ahead += os.read(self.fd, 65536)
+        seen, _, self.ahead = self.ahead.partition(wanted)
+        return seen
+
+    def page(self) -> list[bytes]:
+        """The lines of the next page."""
+        self.read_until(b"\x1b[H")
+        return [re.sub(rb"\x1b\[.|\r", b"", line) for line in self.read_until(b"\x1b[J").split(b"\n")]
+
+
+@contextlib.contextmanager
+def in_terminal(program: Path, address: str, size: tuple[int, int] = (7, 30), interval: str = "100ms") -> Iterator[tuple[Any, Terminal]]:
+    """`gatherd tasks` in a terminal of its own, and our end of that; it must leave the terminal as it was."""
     ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (7, 30))
+    termios.tcsetwinsize(theirs, size)
     before = termios.tcgetattr(theirs)
     process = subprocess.Popen(
-        [program, "tasks", "--admin", f"127.0.0.1:{daemon.port}", "--interval", "100ms"],
+        [program, "tasks", "--admin", address, "--interval", interval],
         stdin=theirs,
         stdout=theirs,
+        stderr=subprocess.PIPE,
         start_new_session=True,
         preexec_fn=lambda: os.close(os.open(os.ttyname(theirs), os.O_RDWR)),  # its controlling terminal
     )
     try:
-        drawn = read_until(ours, b"\x1b[J" + b"\x1b[H").split(b"\x1b[H")[1]
-        lines = [re.sub(rb"\x1b\[.|\r", b"", line) for line in drawn.split(b"\n")]
-        assert b"1 task on 1 worker" in lines[0]
-        assert len(lines) <= 7 and all(len(line) <= 30 for line in lines)
-        os.write(ours, end.encode())
-        read_until(ours, b"\x1b[?1049l")
-        assert process.wait(20) == 0
+        terminal = Terminal(ours)
+        terminal.read_until(SCREEN_ENTER)
+        yield process, terminal
+        terminal.read_until(SCREEN_LEAVE)
+        process.wait(20)
         assert termios.tcgetattr(theirs) == before
     finally:
         process.kill()
         process.wait()
         os.close(ours)
         os.close(theirs)
+
+
+@pytest.mark.parametrize("end", ["q", "\x03", "\x1c", signal.SIGTERM, signal.SIGHUP])
+def test_in_a_terminal(gatherd: Callable[..., Gatherd], program: Path, end: str | signal.Signals) -> None:
+    """A page of the terminal's size, drawn anew; q, Ctrl-C, Ctrl-\\ and signals end it and give the terminal back as it was."""
+    daemon = configured(gatherd)
+    with in_terminal(program, f"127.0.0.1:{daemon.port}") as (process, terminal):
+        lines = terminal.page()
+        assert b" on 1 worker" in lines[0]
+        assert len(lines) <= 7 and all(len(line) <= 30 for line in lines)
+        if isinstance(end, str):
+            terminal.write(end)
+        else:
+            process.send_signal(end)
+    assert process.returncode == 0
+
+
+def test_another_size(gatherd: Callable[..., Gatherd], program: Path) -> None:
+    """It is drawn anew at once."""
+    daemon = configured(gatherd)
+    with in_terminal(program, f"127.0.0.1:{daemon.port}", interval="1h") as (process, terminal):
+        assert max(map(len, terminal.page())) == 30
+        termios.tcsetwinsize(terminal.fd, (30, 100))
+        assert 60 < max(map(len, terminal.page())) <= 100
+        terminal.write("q")
+
+
+def test_the_daemon_ends_meanwhile(gatherd: Callable[..., Gatherd], program: Path) -> None:
+    daemon = configured(gatherd)
+    with in_terminal(program, f"127.0.0.1:{daemon.port}") as (process, terminal):
+        terminal.page()
+        daemon.stop()
+    assert process.returncode == 69 and str(daemon.port).encode() in process.stderr.read()
+
+
+@contextlib.contextmanager
+def impostor(*answers: bytes | None) -> Iterator[str]:
+    """The address of what answers so, a connection after the other; None: it says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        kept: list[socket.socket] = []
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                for answer in answers:
+                    kept.append(server.accept()[0])
+                    if answer is not None:
+                        kept[-1].recv(65536)
+                        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer)
+                        kept[-1].sendall(head + answer)
+
+        serving = in_background(serve)
+        try:
+            yield f"127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            serving.result()
+            for connection in kept:
+                connection.close()
+
+
+def test_ctrl_c_while_nobody_answers(program: Path) -> None:
+    with impostor(None) as address, in_terminal(program, address) as (process, terminal):
+        terminal.write("\x03")
+    assert process.returncode == 0
+
+
+EMPTY = b'{"workers":[{"worker":0,"answers":true,"tasks":0,"left_out":0}],"tasks":[]}'
+
+
+def test_a_blocked_worker_has_the_connection(program: Path) -> None:
+    """Another connection comes to another worker."""
+    with impostor(None, None, EMPTY) as address:
+        done = run_tasks(program, "--admin", address, "--once")
+    assert done.returncode == 0 and "0 tasks on 1 worker" in done.stdout
+
+
+def test_long_names_stay_in_their_column(program: Path) -> None:
+    """In a terminal; text for a file has them whole."""
+    name = "a long name: " + "äöü" * 30
+    task = {"worker": 0, "id": 1, "name": name, "state": "waiting", "awaits": "sleep", "awaits_ms": 5, "age_ms": 5}
+    page = json.dumps({"workers": [{"worker": 0, "answers": True, "tasks": 1, "left_out": 0}], "tasks": [task]}).encode()
+    with impostor(page, None) as address:
+        with in_terminal(program, address, size=(20, 120), interval="1h") as (process, terminal):
+            lines = [line.decode() for line in terminal.page()]
+            terminal.write("q")
+    head, row = lines[-3], lines[-2]
+    assert row[head.index("NAME") :].startswith(name[:27] + "… sleep ")
+    assert row.index("sleep") == head.index("AWAITS")
+    with impostor(page) as address:
+        assert f" {name} sleep " in run_tasks(program, "--admin", address, "--once").stdout
+
+
+def test_nothing_speaks_to_the_terminal(program: Path) -> None:
+    """Whatever controls the daemon's texts hold: C0, DEL, C1."""
+    evil = "".join(f"\\u{c:04x}" for c in [*range(1, 32), 127, *range(128, 160)]) + "ü日本"
+    task = {name: "TEXT" for name in ("name", "state", "awaits", "request")} | {"worker": 0, "id": 1, "age_ms": 5, "awaits_ms": 5}
+    page = json.dumps({"workers": [{"worker": 0, "answers": True, "tasks": 1, "left_out": 0}], "tasks": [task]})
+    with impostor(page.replace("TEXT", evil).encode()) as address:
+        done = run_tasks(program, "--admin", address, "--once")
+    assert done.returncode == 0 and done.stdout.count("?ü日本") == 5
+    assert not [c for c in done.stdout if unicodedata.category(c) == "Cc" and c != "\n"]
+
+
+@pytest.mark.parametrize("answer", [b"", b"{}", b"[", b'{"workers":1,"tasks":[]}', b"\xff"])
+def test_it_is_no_page_of_ours(program: Path, answer: bytes) -> None:
+    with impostor(answer) as address:
+        done = run_tasks(program, "--admin", address, "--once")
+    assert done.returncode == 69 and "not gatherd's" in done.stderr and done.stdout == ""
 
 
 def test_nobody_answers(gatherd: Callable[..., Gatherd], program: Path, tmp_path: Path) -> None:
@@ -271,6 +400,8 @@ def test_where_it_may_not_look(gatherd: Callable[..., Gatherd], program: Path) -
         ["--admin", "127.0.0.1:1", "--interval", "soon"],
         ["--admin", "127.0.0.1:1", "--interval", "1ms"],
         ["--admin", "user@127.0.0.1:1"],
+        ["--admin", "http://127.0.0.1:1"],
+        ["--admin", "127.0.0.1:1/path"],
         ["--admin", "127.0.0.1:1", "--connect"],
         ["--admin", "127.0.0.1:1", "more"],
     ],
@@ -283,7 +414,7 @@ def test_usage(program: Path, arguments: list[str]) -> None:
 def test_a_wrong_configuration(program: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("server: { lisen: 1 }\n")
     done = run_tasks(program, "-c", tmp_path / "bad.yaml")
-    assert done.returncode == 78 and "lisen" in done.stderr
+    assert done.returncode == 78 and "lisen" in done.stderr and "--admin" in done.stderr
     (tmp_path / "any.yaml").write_text('server: { listen: "127.0.0.1:0" }\nendpoints: { "GET /": { respond: 1 } }\n')
     done = run_tasks(program, "-c", tmp_path / "any.yaml")
     assert done.returncode == 64 and "--admin" in done.stderr
