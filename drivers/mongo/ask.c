@@ -64,9 +64,12 @@ static int may_write(const struct asking *a)
 {
 	struct connection *c = a->connection;
 
-	if (!c->limits.writable)
+	if (!c->limits.writable) {
+		*a->consequences = mongo_connection_unwritable(c);
 		return error_set(a->error, -EROFS, 500, NULL,
-				 "the source's URL prefers secondaries (readPreference), which can't be written to");
+				 "the source's URL leads to a secondary (readPreference, directConnection), which "
+				 "can't be written to");
+	}
 	if (!mongoc_write_concern_is_acknowledged(mongoc_client_get_write_concern(c->client)))
 		return error_set(a->error, -EINVAL, 500, NULL,
 				 "the source's URL asks for no answers to writes (w=0): what comes of them could not "

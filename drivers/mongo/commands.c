@@ -114,9 +114,9 @@ static bool is_empty(const struct value *v)
 }
 
 int mongo_reading_count(struct mongo_reading *r, const char *collection, const struct value *filter,
-			const struct value *options, struct error *e)
+			const struct value *options, bool one_by_one, struct error *e)
 {
-	bool all = is_empty(filter) && (!options || is_empty(options));
+	bool all = !one_by_one && is_empty(filter) && (!options || is_empty(options));
 	struct document_maker m;
 
 	r->action = (struct mongo_action){.kind = ACTION_COUNT, .expect = EXPECT_VALUE};

@@ -20,8 +20,9 @@ int mongo_reading_find(struct mongo_reading *r, const char *collection, const st
 		       const struct value *options, bool one, enum mongo_delivery delivery, struct error *e) must_check;
 int mongo_reading_aggregate(struct mongo_reading *r, const char *collection, const struct value *pipeline,
 			    const struct value *options, enum mongo_delivery delivery, struct error *e) must_check;
+/* one_by_one: even where all of a collection are wanted: transactions have no `count`. */
 int mongo_reading_count(struct mongo_reading *r, const char *collection, const struct value *filter,
-			const struct value *options, struct error *e) must_check;
+			const struct value *options, bool one_by_one, struct error *e) must_check;
 int mongo_reading_distinct(struct mongo_reading *r, const char *collection, const char *field,
 			   const struct value *filter, struct error *e) must_check;
 void mongo_reading_done(struct mongo_reading *r);

@@ -11,8 +11,10 @@
 
 #include "base/mem.h"
 #include "drivers/mongo/errors.h"
+#include "drivers/mongo/pool.h"
 
-#define RESCAN_REST_US INT64_C(550000) /* libmongoc's own is 500 ms */
+#define RESCAN_REST_US INT64_C(550000)  /* libmongoc's own is 500 ms */
+#define ROLE_US        INT64_C(1000000) /* for so long a server is believed to be what it was */
 
 /* One that libmongoc has heard of lately, and that has data. Without one, a command's session makes libmongoc look for
  * the servers while it holds a stream, which it then uses even if the look has freed it. */
@@ -26,6 +28,9 @@ static bool has_data(const mongoc_server_description_t *server)
 	return false;
 }
 
+/* The protocol's versions, by what came with them. */
+enum { WIRE_4_0 = 7, WIRE_4_2 = 8 };
+
 static int64_t hello_number(const bson_t *hello, const char *name, int64_t otherwise)
 {
 	bson_iter_t i;
@@ -36,16 +41,25 @@ static int64_t hello_number(const bson_t *hello, const char *name, int64_t other
 	return n > 0 && n <= otherwise ? n : otherwise;
 }
 
+/* Replica sets have transactions since 4.0, sharded clusters since 4.2. */
+static bool has_transactions(const char *type, int64_t wire)
+{
+	if (strcmp(type, "Standalone") == 0)
+		return false;
+	return wire >= (strcmp(type, "Mongos") == 0 ? WIRE_4_2 : WIRE_4_0);
+}
+
 /* Where it says nothing: what MongoDB's have been since 3.6. */
 static struct connection_limits read_limits(const mongoc_server_description_t *server)
 {
 	const bson_t *hello = mongoc_server_description_hello_response(server);
-
 	const char *type = mongoc_server_description_type(server);
+	int64_t wire = hello_number(hello, "maxWireVersion", INT32_MAX);
 
 	return (struct connection_limits){
 		.writable = strcmp(type, "RSSecondary") != 0,
-		.transactions = strcmp(type, "Standalone") != 0,
+		.transactions = has_transactions(type, wire),
+		.starts_at_times = wire >= WIRE_4_0,
 		.document_bytes = (size_t)hello_number(hello, "maxBsonObjectSize", (int64_t)16 * 1024 * 1024),
 		.statements = (size_t)hello_number(hello, "maxWriteBatchSize", 100000),
 	};
@@ -55,9 +69,12 @@ static struct connection_limits read_limits(const mongoc_server_description_t *s
  * chosen steps down or goes away, the connection ends, and its successor chooses again. */
 static bool choose_server(struct connection *c, bson_error_t *error)
 {
-	mongoc_server_description_t *server = mongoc_client_select_server(
-		c->client, false, mongoc_client_get_read_prefs(c->client), error);
+	const mongoc_read_prefs_t *prefs = mongoc_client_get_read_prefs(c->client);
 
+	c->streams.wants_primary = mongoc_read_prefs_get_mode(prefs) == MONGOC_READ_PRIMARY;
+	mongoc_server_description_t *server = mongoc_client_select_server(c->client, false, prefs, error);
+	c->streams.wants_primary = false;
+	c->streams.others_by = DEADLINE_NEVER;
 	if (!server)
 		return false;
 	bool good = has_data(server);
@@ -125,6 +142,20 @@ static void note_answer(struct connection *c, bool good, const bson_t *reply)
 	c->lost = !(good && plain) && !server_is_known(c);
 }
 
+/* All others are refused with one: getMore, killCursors, ping. */
+static bool takes_read_concern(const bson_t *command)
+{
+	static const char *const names[] = {"aggregate", "count", "distinct", "find"};
+	bson_iter_t first;
+
+	if (!bson_iter_init(&first, command) || !bson_iter_next(&first))
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strcmp(bson_iter_key(&first), names[i]) == 0)
+			return true;
+	return false;
+}
+
 bool mongo_connection_command(struct connection *c, const char *database, const bson_t *command, bson_t *reply,
 			      bson_error_t *error)
 {
@@ -132,7 +163,11 @@ bool mongo_connection_command(struct connection *c, const char *database, const 
 		return mongo_connection_write(c, database, command, reply, error);
 	if (is_lost(c, reply, error))
 		return false;
-	bool good = mongoc_client_read_command_with_opts(c->client, database, command, NULL, c->options, reply, error);
+	const mongoc_read_prefs_t *prefs = mongoc_client_get_read_prefs(c->client);
+	bool good = takes_read_concern(command) ? mongoc_client_read_command_with_opts(c->client, database, command,
+										       prefs, c->options, reply, error)
+						: mongoc_client_command_with_opts(c->client, database, command, prefs,
+										  c->options, reply, error);
 	note_answer(c, good, reply);
 	return good;
 }
@@ -147,6 +182,14 @@ bool mongo_connection_write(struct connection *c, const char *database, const bs
 									    reply, error);
 	note_answer(c, good, reply);
 	return good || error->domain == MONGOC_ERROR_WRITE_CONCERN;
+}
+
+unsigned mongo_connection_unwritable(const struct connection *c)
+{
+	bool chosen = mongoc_read_prefs_get_mode(mongoc_client_get_read_prefs(c->client)) != MONGOC_READ_PRIMARY;
+	bool fresh = loop_now_us(c->pool->loop) - c->opened_us < ROLE_US;
+
+	return chosen || fresh ? 0 : MONGO_DISCARD | MONGO_SUSPECT;
 }
 
 /* Proves the way there, and the password. */
@@ -175,8 +218,15 @@ int mongo_connection_open(struct connection *c, const mongoc_uri_t *uri, const c
 		return error_set(e, -EINVAL, 503, "the database is unavailable", "libmongoc: %s", error.message);
 	mongoc_client_set_error_api(c->client, MONGOC_ERROR_API_VERSION_2);
 	mongoc_client_set_stream_initiator(c->client, stream_initiate, &c->streams);
-	deadline_t before = deadline_push(deadline_in_us(settings->connect_timeout_us));
-	if (!choose_server(c, &error) || !ping(c, database, &error))
+	/* libmongoc itself gives up a server after that time: it then still has to choose among the others. */
+	deadline_t before = deadline_push(deadline_in_us(2 * settings->connect_timeout_us));
+	bool good = choose_server(c, &error);
+	if (good) {
+		deadline_pop(before);
+		before = deadline_push(deadline_in_us(settings->connect_timeout_us));
+		good = ping(c, database, &error);
+	}
+	if (!good)
 		r = mongo_connect_error(e, &error, &c->streams);
 	deadline_pop(before);
 	return r;

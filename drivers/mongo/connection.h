@@ -27,7 +27,8 @@ enum error_label {
 /* What its server takes. */
 struct connection_limits {
 	bool writable;         /* it is no secondary */
-	bool transactions;     /* it is part of a replica set, or leads to a sharded cluster */
+	bool transactions;     /* it is part of a replica set, or leads to a sharded cluster, and not too old */
+	bool starts_at_times;  /* change streams, not only behind tokens */
 	size_t document_bytes; /* of one document */
 	size_t statements;     /* documents, updates or deletes in one command */
 };
@@ -55,14 +56,19 @@ struct connection {
 int mongo_connection_open(struct connection *c, const mongoc_uri_t *uri, const char *database,
 			  const struct stream_settings *settings, void (*disturbed)(struct stream_set *set),
 			  struct error *e) must_check;
-/* Run a command. Suspends, until the task's deadline. Returns whether the server did it; *reply is to be destroyed
- * either way. On a lost one it fails at once. */
+/* Run a command, with the URL's read preference, and its read concern where the command takes one. Suspends, until the
+ * task's deadline. Returns whether the server did it; *reply is to be destroyed either way. On a lost one it fails at
+ * once. */
 bool mongo_connection_command(struct connection *c, const char *database, const bson_t *command, bson_t *reply,
 			      bson_error_t *error);
 /* The same for a command that writes, with the URL's write concern. An answer with a writeConcernError counts as done.
  */
 bool mongo_connection_write(struct connection *c, const char *database, const bson_t *command, bson_t *reply,
 			    bson_error_t *error);
+/* A write is refused because its server was a secondary when the connection was opened. Returns what follows for the
+ * connection (errors.h): where the URL leads to that server whatever it is, one of some age is replaced, since the
+ * server may have become the primary. */
+unsigned mongo_connection_unwritable(const struct connection *c);
 /* From when on may a broken one be destroyed? Before, libmongoc could put the thread to sleep. */
 deadline_t mongo_connection_rest(const struct connection *c);
 /* Suspends: tells the server, where that is still possible by `by`. Not cancelled by the task's cancellation. */

@@ -173,8 +173,16 @@ static bool inner_is_sound(const bson_iter_t *i, bool of_texts)
 	return true;
 }
 
+static bool says_primary(const bson_iter_t *i)
+{
+	const char *key = bson_iter_key(i);
+
+	return BSON_ITER_HOLDS_BOOL(i) && bson_iter_bool(i) &&
+	       (strcmp(key, "ismaster") == 0 || strcmp(key, "isWritablePrimary") == 0);
+}
+
 /* Two levels are all that libmongoc looks at. */
-static bool answer_is_sound(const uint8_t *document, size_t len)
+static bool answer_is_sound(struct frames *f, const uint8_t *document, size_t len)
 {
 	bson_t answer;
 	bson_iter_t i;
@@ -188,6 +196,7 @@ static bool answer_is_sound(const uint8_t *document, size_t len)
 		if ((BSON_ITER_HOLDS_DOCUMENT(&i) || BSON_ITER_HOLDS_ARRAY(&i)) &&
 		    !inner_is_sound(&i, m && m->of_texts))
 			return false;
+		f->primary |= says_primary(&i);
 	}
 	return i.err_off == 0;
 }
@@ -197,7 +206,7 @@ static bool message_is_sound(struct frames *f, const uint8_t *rest)
 {
 	size_t before = document_at(&f->received) - LENGTH;
 
-	return answer_is_sound(rest + before, f->received.length - LENGTH - before);
+	return answer_is_sound(f, rest + before, f->received.length - LENGTH - before);
 }
 
 int frames_received(struct frames *f, const void *data, size_t len)

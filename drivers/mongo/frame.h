@@ -6,6 +6,7 @@
  * that is established before it sees a message's end. Nothing here suspends. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +26,7 @@ struct frame {
 struct frames {
 	struct frame sent, received;
 	uint32_t asked;    /* the number of the request that was sent last */
+	bool primary;      /* an answer to hello has said that the server takes writes */
 	struct buf pieces; /* of an answer that comes in several: what is behind its length */
 };
 

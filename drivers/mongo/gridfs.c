@@ -263,6 +263,35 @@ void gridfs_upload_done(struct gridfs_upload *u)
 	u->files = u->chunks = NULL;
 }
 
+/* --- a file that is there --- */
+
+/* Where it is, and the filters that find its document and its chunks. */
+struct stored {
+	char *names[2];
+	struct mongo_target files, chunks;
+	struct value_member by_id, by_files_id;
+	struct value document, pieces;
+};
+
+static void stored_init(struct stored *s, const struct mongo_target *t, const char *bucket, const struct value *id)
+{
+	*s = (struct stored){.names = {collection_name(bucket, "files"), collection_name(bucket, "chunks")},
+			     .files = *t,
+			     .chunks = *t,
+			     .by_id = MEMBER("_id", *id),
+			     .by_files_id = MEMBER("files_id", *id)};
+	s->files.collection = s->names[0];
+	s->chunks.collection = s->names[1];
+	s->document = document_of(&s->by_id, 1);
+	s->pieces = document_of(&s->by_files_id, 1);
+}
+
+static void stored_done(struct stored *s)
+{
+	free(s->names[0]);
+	free(s->names[1]);
+}
+
 /* --- downloads --- */
 
 static int64_t number_of(const struct result *r, const char *name, struct arena *a)
@@ -310,18 +339,14 @@ static int open_chunks(struct gridfs_download *d, const struct mongo_target *t, 
 int gridfs_open(struct gridfs_download *d, const struct mongo_target *t, const char *bucket, const struct value *id,
 		struct error *e)
 {
-	char *files = collection_name(bucket, "files"), *chunks = collection_name(bucket, "chunks");
-	struct mongo_target of_files = {.client = t->client, .options = t->options, .collection = files};
-	struct mongo_target of_chunks = {.client = t->client, .options = t->options, .collection = chunks};
-	struct value_member by_id = MEMBER("_id", *id), by_files_id = MEMBER("files_id", *id);
-	struct value one = document_of(&by_id, 1), all = document_of(&by_files_id, 1);
+	struct stored file;
 
 	*d = (struct gridfs_download){0};
-	int r = find_file(d, &of_files, &one, e);
+	stored_init(&file, t, bucket, id);
+	int r = find_file(d, &file.files, &file.document, e);
 	if (r == 0)
-		r = open_chunks(d, &of_chunks, &all, e);
-	free(files);
-	free(chunks);
+		r = open_chunks(d, &file.chunks, &file.pieces, e);
+	stored_done(&file);
 	return r;
 }
 
@@ -390,23 +415,19 @@ void gridfs_close(struct gridfs_download *d)
 int gridfs_delete(const struct mongo_target *t, const char *bucket, const struct value *id, struct result **out,
 		  struct error *e)
 {
-	char *files = collection_name(bucket, "files"), *chunks = collection_name(bucket, "chunks");
-	struct mongo_target of_files = {.client = t->client, .options = t->options, .collection = files};
-	struct mongo_target of_chunks = {.client = t->client, .options = t->options, .collection = chunks};
-	struct value_member by_id = MEMBER("_id", *id), by_files_id = MEMBER("files_id", *id);
-	struct value one = document_of(&by_id, 1), all = document_of(&by_files_id, 1);
+	struct stored file;
 	struct result *removed = NULL, *rest;
 
-	int r = mongo_delete(&of_files, false, &one, &removed, e);
+	stored_init(&file, t, bucket, id);
+	int r = mongo_delete(&file.files, false, &file.document, &removed, e);
 	if (r == 0)
-		r = mongo_delete(&of_chunks, true, &all, &rest, e);
+		r = mongo_delete(&file.chunks, true, &file.pieces, &rest, e);
 	if (r == 0)
 		result_free(rest);
 	if (r < 0)
 		result_free(removed);
 	else
 		*out = removed;
-	free(files);
-	free(chunks);
+	stored_done(&file);
 	return r;
 }

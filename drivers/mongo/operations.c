@@ -7,8 +7,6 @@
 
 #include "drivers/mongo/batch.h"
 
-#define RESULT_MAX ((size_t)256 * 1024 * 1024) /* as BSON; beyond it a step is a mistake */
-
 struct operation {
 	struct asking asking;
 	const struct mongo_action *action;
@@ -51,10 +49,10 @@ static int gather_all(const struct operation *o, const struct batch *first, stru
 		if (status == 0)
 			gather(&g, &b.documents);
 		bson_free(answer.data);
-		if (status == 0 && r->bytes.len > RESULT_MAX) {
+		if (status == 0 && r->bytes.len > RESULT_MAX_BYTES) {
 			batch_kill(&o->asking, b.cursor, collection);
-			status = error_set(o->asking.error, -EFBIG, 500, NULL, "the result is larger than %zu MiB",
-					   RESULT_MAX >> 20);
+			status = error_set(o->asking.error, -EFBIG, 502, "The result is too large.",
+					   "the result is larger than %zu MiB", RESULT_MAX_BYTES >> 20);
 		}
 	}
 	bson_out_end(&g.out);

@@ -2,6 +2,7 @@
 #include "drivers/mongo/run.h"
 
 #include "drivers/mongo/operations.h"
+#include "drivers/mongo/transaction.h"
 
 struct running {
 	struct mongo_attempt attempt;
@@ -79,9 +80,10 @@ int mongo_aggregate(const struct mongo_target *t, const struct value *pipeline, 
 int mongo_count(const struct mongo_target *t, const struct value *filter, const struct value *options,
 		struct result **out, struct error *e)
 {
+	bool within = mongo_transaction_here(mongo_client_of(t->client)) != NULL;
 	struct mongo_reading r;
 
-	return run(t, &r, mongo_reading_count(&r, t->collection, filter, options, e), out, e);
+	return run(t, &r, mongo_reading_count(&r, t->collection, filter, options, within, e), out, e);
 }
 
 int mongo_distinct(const struct mongo_target *t, const char *field, const struct value *filter, struct result **out,

@@ -25,6 +25,7 @@
 #define READ_BUFFER_SIZE 16384
 #define TLS_RECORD_SIZE  16384
 #define IOVECS_AT_ONCE   8
+#define OTHERS_US        250000
 
 enum stream_state { CONNECTING, SHAKING_HANDS, OPEN, FAILED };
 
@@ -123,7 +124,7 @@ static int stream_flush(mongoc_stream_t *base)
 void stream_set_init(struct stream_set *set, const struct stream_settings *settings,
 		     void (*disturbed)(struct stream_set *set))
 {
-	*set = (struct stream_set){.settings = settings, .disturbed = disturbed};
+	*set = (struct stream_set){.settings = settings, .others_by = DEADLINE_NEVER, .disturbed = disturbed};
 	list_init(&set->streams);
 }
 
@@ -306,6 +307,13 @@ static int wait_for_any(mongoc_stream_poll_t *polled, size_t count, deadline_t b
 	return r;
 }
 
+/* The primary is known, and these did not answer: libmongoc would wait for them all. */
+static void give_up(mongoc_stream_poll_t *polled, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		fail_stream(stream_of(polled[i].stream));
+}
+
 static ssize_t stream_poll(mongoc_stream_poll_t *polled, size_t count, int32_t timeout_ms)
 {
 	struct stream_set *set = stream_of(polled[0].stream)->set;
@@ -316,9 +324,11 @@ static ssize_t stream_poll(mongoc_stream_poll_t *polled, size_t count, int32_t t
 		return active;
 	deadline_t by = deadline_in_ms(timeout_ms);
 	while (!active) {
-		int r = wait_for_any(polled, count, by);
+		int r = wait_for_any(polled, count, deadline_min(by, set->others_by));
 		if (r == -ECANCELED || deadline_passed(task_deadline()))
 			stream_set_fail(set, r < 0 ? r : -ETIMEDOUT);
+		else if (r == -ETIMEDOUT && deadline_passed(set->others_by))
+			give_up(polled, count);
 		active = look(polled, count);
 		if (!active && deadline_passed(by))
 			return 0;
@@ -579,6 +589,8 @@ static ssize_t hand_over(struct stream *s, const mongoc_iovec_t *iov, size_t don
 		}
 		left -= n;
 	}
+	if (s->frames.primary && s->set->wants_primary)
+		s->set->others_by = deadline_min(s->set->others_by, deadline_in_us(OTHERS_US));
 	return (ssize_t)done;
 }
 

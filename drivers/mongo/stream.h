@@ -31,7 +31,9 @@ struct stream_set {
 	int fault;         /* 0, or -errno: why nothing goes through any more; -ETIMEDOUT, -ECANCELED: the task's own */
 	bool answering;    /* bytes of an answer have come since the last request was written */
 	int64_t polled_us; /* when libmongoc last looked for its servers; 0: never */
-	char why[160];     /* the last thing that went wrong on a socket, for the log; "" */
+	bool wants_primary;   /* no other server will do: once it has answered, the others get no more than a moment */
+	deadline_t others_by; /* when that is over */
+	char why[160];        /* the last thing that went wrong on a socket, for the log; "" */
 	/* A connection was closed, or spoke, while nobody waited for it. */
 	void (*disturbed)(struct stream_set *set);
 };

@@ -96,14 +96,19 @@ int mongo_transaction_attempt(struct mongo_transaction *tx, struct mongo_attempt
 
 /* --- the connection --- */
 
-static int check_server(const struct connection *c, struct error *e)
+/* consequences: for the connection. */
+static int check_server(const struct connection *c, unsigned *consequences, struct error *e)
 {
 	if (!c->limits.transactions)
 		return error_set(e, -EOPNOTSUPP, 500, NULL,
-				 "the source's server has no transactions: it is no replica set or sharded cluster");
-	if (!c->limits.writable)
+				 "the source's server has no transactions: it is no replica set or sharded cluster, or "
+				 "older than MongoDB 4.0 (sharded: 4.2)");
+	if (!c->limits.writable) {
+		*consequences = mongo_connection_unwritable(c);
 		return error_set(e, -EROFS, 500, NULL,
-				 "the source's URL prefers secondaries (readPreference), which have no transactions");
+				 "the source's URL leads to a secondary (readPreference, directConnection), which has "
+				 "no transactions");
+	}
 	if (!mongoc_write_concern_is_acknowledged(mongoc_client_get_write_concern(c->client)))
 		return error_set(e, -EINVAL, 500, NULL,
 				 "the source's URL asks for no answers to writes (w=0): there are no such "
@@ -129,7 +134,7 @@ static int take_connection(struct mongo_transaction *tx, const struct session_id
 	if (r < 0)
 		return r;
 	struct connection *c = tx->connection;
-	r = check_server(c, e);
+	r = check_server(c, &tx->consequences, e);
 	if (r == 0 && !session_open(&c->session, c->client, c->options, identity, &error))
 		r = error_set(e, -EOPNOTSUPP, 500, NULL, "the source's server has no sessions: %.200s", error.message);
 	c->session.snapshot = tx->options->snapshot;
@@ -154,9 +159,8 @@ static void make_commit(bson_t *command, const struct session *s, const bson_t *
 	if (recovery)
 		BSON_APPEND_DOCUMENT(command, "recoveryToken", recovery);
 	mongoc_write_concern_t *concern = mongoc_write_concern_copy(s->concern);
-	if (again) {
+	if (again)
 		mongoc_write_concern_set_wmajority(concern, CONFIRMED_MS);
-	}
 	if (!mongoc_write_concern_is_default(concern))
 		mongoc_write_concern_append(concern, command);
 	mongoc_write_concern_destroy(concern);
@@ -186,17 +190,21 @@ static enum outcome commit_once(struct mongo_transaction *tx, const bson_t *reco
 	return unknown ? UNKNOWN : REFUSED;
 }
 
+/* Suspends. On another connection from now on. Returns 0, or -errno with e filled: there is none then. */
+static int move(struct mongo_transaction *tx, struct error *e)
+{
+	struct session_identity identity = tx->connection->session.now;
+
+	give_back(tx);
+	return take_connection(tx, &identity, e);
+}
+
 /* Suspends. Once more, on another connection where this one is spoilt. A second commit of what is committed does
  * nothing. */
 static enum outcome commit_again(struct mongo_transaction *tx, const bson_t *recovery, struct error *e)
 {
-	struct session_identity identity = tx->connection->session.now;
-
-	if (tx->consequences || tx->connection->streams.fault || tx->connection->lost) {
-		give_back(tx);
-		if (take_connection(tx, &identity, e) < 0)
-			return UNKNOWN;
-	}
+	if ((tx->consequences || tx->connection->streams.fault || tx->connection->lost) && move(tx, e) < 0)
+		return UNKNOWN;
 	enum outcome outcome = commit_once(tx, recovery, true, e);
 	return outcome == REFUSED ? UNKNOWN : outcome;
 }
@@ -208,6 +216,12 @@ static int tell_unknown(struct error *e)
 	memcpy(why, e->what, sizeof(why));
 	return error_set(e, -EIO, 503, "the change may or may not have been made",
 			 "the transaction may or may not have happened: %.250s", why);
+}
+
+/* UnsatisfiableWriteConcern, UnknownReplWriteConcern: no second answer is another one. */
+static bool concern_is_impossible(const struct error *e)
+{
+	return strcmp(e->code, "100") == 0 || strcmp(e->code, "79") == 0;
 }
 
 /* Suspends (shielded). Returns 0 or -errno with e filled; *again: it did not happen, and may the next time. */
@@ -223,7 +237,7 @@ static int commit(struct mongo_transaction *tx, bool *again, struct error *e)
 	task_shield(&shield, deadline_in_us(timeout_us));
 	enum outcome outcome = commit_once(tx, recovery, false, e);
 	task_unshield(&shield);
-	if (outcome == UNKNOWN || outcome == UNCONFIRMED) {
+	if (outcome == UNKNOWN || (outcome == UNCONFIRMED && !concern_is_impossible(e))) {
 		task_shield(&shield, deadline_in_us(timeout_us));
 		outcome = commit_again(tx, recovery, e);
 		task_unshield(&shield);
@@ -235,26 +249,40 @@ static int commit(struct mongo_transaction *tx, bool *again, struct error *e)
 	return outcome == UNKNOWN ? tell_unknown(e) : e->errnum;
 }
 
-/* Suspends (shielded). What comes of it does not matter: a server that does not hear of it gives it up by itself. */
+/* Suspends. */
+static void abort_once(struct mongo_transaction *tx, const bson_t *recovery)
+{
+	struct error e = ERROR_INIT;
+	struct asking asking = {
+		.connection = tx->connection, .database = "admin", .error = &e, .consequences = &tx->consequences};
+	bson_t command = BSON_INITIALIZER;
+	struct answer answer = {0};
+
+	BSON_APPEND_INT32(&command, "abortTransaction", 1);
+	if (recovery)
+		BSON_APPEND_DOCUMENT(&command, "recoveryToken", recovery);
+	if (mongo_ask(&asking, &command, &answer) == 0)
+		bson_free(answer.data);
+	bson_destroy(&command);
+}
+
+/* Suspends (shielded). Also where the connection broke, or was broken off with the task: the server would go on holding
+ * what was changed against all others, for a minute. What comes of it does not matter: then it gives it up by itself,
+ * as one does that is no primary any more. */
 static void abort_transaction(struct mongo_transaction *tx)
 {
 	struct connection *c = tx->connection;
 	struct error e = ERROR_INIT;
-	struct asking asking = {.connection = c, .database = "admin", .error = &e, .consequences = &tx->consequences};
-	bson_t command = BSON_INITIALIZER;
-	struct answer answer = {0};
 	struct shield shield;
 
-	if (c->session.begun && !c->streams.fault && !c->lost) {
-		BSON_APPEND_INT32(&command, "abortTransaction", 1);
-		if (c->session.recovery)
-			BSON_APPEND_DOCUMENT(&command, "recoveryToken", c->session.recovery);
-		task_shield(&shield, deadline_in_us(ABORT_US));
-		if (mongo_ask(&asking, &command, &answer) == 0)
-			bson_free(answer.data);
-		task_unshield(&shield);
-	}
-	bson_destroy(&command);
+	if (!c->session.begun || (c->lost && !c->streams.fault))
+		return;
+	bson_t *recovery = c->session.recovery ? bson_copy(c->session.recovery) : NULL;
+	task_shield(&shield, deadline_in_us(ABORT_US));
+	if (!c->streams.fault || move(tx, &e) == 0)
+		abort_once(tx, recovery);
+	task_unshield(&shield);
+	bson_destroy(recovery);
 }
 
 static void end_parts(struct mongo_transaction *tx)

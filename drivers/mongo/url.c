@@ -28,6 +28,7 @@ struct option {
 };
 
 static const char by_pool[] = "the number of connections is pool.size";
+static const char uncompressed[] = "what comes from the server is checked on its way, and is not compressed";
 static const char verified[] = "the server's certificate is always verified; name its authority with tlsCAFile";
 
 static const struct option options[] = {
@@ -35,7 +36,7 @@ static const struct option options[] = {
 	{"authMechanism", MECHANISM, NULL},
 	{"authMechanismProperties", REFUSE, "not supported by this build"},
 	{"authSource", PASS, NULL},
-	{"compressors", PASS, NULL},
+	{"compressors", DROP, uncompressed},
 	{"connectTimeoutMS", CONNECT_TIMEOUT, NULL},
 	{"directConnection", PASS, NULL},
 	{"gssapiServiceName", REFUSE, "not supported by this build"},
@@ -69,7 +70,7 @@ static const struct option options[] = {
 	{"w", PASS, NULL},
 	{"waitQueueTimeoutMS", DROP, "how long to wait for a connection is pool.acquire_timeout"},
 	{"wtimeoutMS", PASS, NULL},
-	{"zlibCompressionLevel", PASS, NULL},
+	{"zlibCompressionLevel", DROP, uncompressed},
 };
 
 /* What every client gets beyond the URL's own: tried once (waiting is the pool's, libmongoc would sleep on the thread),

@@ -94,11 +94,11 @@ static void take_batch(struct mongo_watch *w, const struct batch *b)
 }
 
 /* A server that gave no token at all tells when it began. */
-static void keep_beginning(struct mongo_watch *w)
+static void keep_beginning(struct mongo_watch *w, const struct connection *c)
 {
 	struct element time = answer_member(&w->answer, "operationTime");
 
-	if (w->token.len == 0 && w->latest.len == 0 && time.type == BSON_TYPE_TIMESTAMP)
+	if (c->limits.starts_at_times && w->token.len == 0 && w->latest.len == 0 && time.type == BSON_TYPE_TIMESTAMP)
 		set_token(w, "startAtOperationTime", time.type, time.value, time.len);
 }
 
@@ -159,7 +159,7 @@ static int ask_first(struct mongo_attempt *a, struct connection *connection, uns
 	if (b.collection)
 		memcpy(w->name, b.collection, strlen(b.collection) + 1);
 	take_batch(w, &b);
-	keep_beginning(w);
+	keep_beginning(w, connection);
 	return 0;
 }
 
@@ -256,18 +256,35 @@ int mongo_watch(struct mongo_watch *w, const struct mongo_target *t, const struc
 
 /* --- going on --- */
 
-/* Of an answer to getMore, or of none. */
-static bool is_resumable(const struct connection *c, unsigned consequences, int r)
+/* CursorNotFound, and what servers before 4.4 say without a label. Who kills the cursor means to end it. */
+static bool is_resumable_code(const char *code)
 {
-	if (r == -ECANCELED || deadline_passed(task_deadline()))
+	static const char *const codes[] = {"6",   "7",   "43",   "63",    "89",    "91",    "133",   "150",   "189",
+					    "234", "262", "9001", "10107", "11600", "11602", "13388", "13435", "13436"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(codes); i++)
+		if (strcmp(code, codes[i]) == 0)
+			return true;
+	return false;
+}
+
+/* Of an answer to getMore, or of none. */
+static bool is_resumable(const struct connection *c, const struct error *e)
+{
+	if (e->errnum == -ECANCELED || deadline_passed(task_deadline()))
 		return false;
-	return c->streams.fault || c->lost || (consequences & MONGO_AGAIN) || (c->labels & LABEL_RESUMABLE);
+	return c->streams.fault || c->lost || (c->labels & LABEL_RESUMABLE) || is_resumable_code(e->code);
 }
 
 /* Suspends. Start again behind what was handed out; with pauses, so that a server that comes back is not in the way of
  * its clients. */
 static int resume(struct mongo_watch *w, struct error *e)
 {
+	/* From now on would not do: what happened meanwhile would be lost. */
+	if (w->token.len == 0)
+		return error_set(e, -EIO, 503, "the database is unavailable",
+				 "the connection broke before the first change, and a server before MongoDB 4.0 can't "
+				 "be told where to go on");
 	do {
 		uint64_t spread = (uint64_t)monotonic_us() * 0x9e3779b97f4a7c15u >> 16;
 		unsigned doubled = w->failures < FAILURES_MOST ? w->failures++ : FAILURES_MOST - 1;
@@ -320,7 +337,7 @@ static int ask_next(struct mongo_watch *w, struct error *e)
 	int r = batch_next(&asking, w->cursor, w->name, size, wait, &w->answer, &b);
 	deadline_pop(before);
 	if (r < 0) {
-		bool again = is_resumable(w->connection, consequences, r);
+		bool again = is_resumable(w->connection, e);
 		forget_batch(w);
 		release(w, consequences);
 		return again ? resume(w, e) : r;

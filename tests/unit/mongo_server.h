@@ -15,7 +15,8 @@
  *   concern       done, but not confirmed (writeConcernError 64)
  *   wordless      an answer without a count
  *   echo          findAndModify: the command itself; docs_0: null
- * A test may look at each command first, and answer it itself: `script`. */
+ * Refused as MongoDB refuses it: a read concern (72) with what does not read collections and begins no transaction,
+ * `count` in a transaction (263). A test may look at each command first, and answer it itself: `script`. */
 #pragma once
 
 #include <arpa/inet.h>
@@ -69,7 +70,7 @@ struct server {
 	atomic_bool replica;      /* says that it is the primary of a replica set */
 	script_fn *script;        /* on the connection's thread; NULL: none */
 	void *script_state;
-	atomic_int statements_max, document_max; /* what hello says; 0: the usual */
+	atomic_int statements_max, document_max, wire; /* what hello says; 0: the usual */
 
 	/* what was seen */
 	atomic_int finds, get_mores, killed, goodbyes, other_session;
@@ -159,6 +160,7 @@ static inline void say_hello(struct server *s, bson_t *reply)
 {
 	BSON_APPEND_BOOL(reply, "helloOk", true);
 	int document_max = atomic_load(&s->document_max), statements_max = atomic_load(&s->statements_max);
+	int wire = atomic_load(&s->wire);
 	bool secondary = atomic_load(&s->secondary);
 
 	BSON_APPEND_BOOL(reply, "ismaster", !secondary);
@@ -173,7 +175,7 @@ static inline void say_hello(struct server *s, bson_t *reply)
 	if (!atomic_load(&s->old))
 		BSON_APPEND_INT32(reply, "logicalSessionTimeoutMinutes", 30);
 	BSON_APPEND_INT32(reply, "minWireVersion", 0);
-	BSON_APPEND_INT32(reply, "maxWireVersion", 17);
+	BSON_APPEND_INT32(reply, "maxWireVersion", wire ? wire : 17);
 }
 
 static inline void say_error(bson_t *reply, int code)
@@ -330,12 +332,12 @@ static inline void say_write_error(bson_t *reply, int index, int code)
 	bson_append_array_end(reply, &list);
 }
 
-static inline void say_concern(bson_t *reply)
+static inline void say_concern(bson_t *reply, int code)
 {
 	bson_t concern;
 
 	BSON_APPEND_DOCUMENT_BEGIN(reply, "writeConcernError", &concern);
-	BSON_APPEND_INT32(&concern, "code", 64);
+	BSON_APPEND_INT32(&concern, "code", code);
 	BSON_APPEND_UTF8(&concern, "errmsg", "waiting for replication timed out");
 	bson_append_document_end(reply, &concern);
 }
@@ -379,7 +381,7 @@ static inline bool say_written(struct peer *p, bson_t *reply, const bson_t *comm
 		say_upserts(reply, &statements);
 	}
 	if (strcmp(name, "concern") == 0)
-		say_concern(reply);
+		say_concern(reply, 64);
 	return true;
 }
 
@@ -395,7 +397,7 @@ static inline bool say_modified(struct peer *p, bson_t *reply, const bson_t *com
 	else
 		BSON_APPEND_NULL(reply, "value");
 	if (strcmp(name, "concern") == 0)
-		say_concern(reply);
+		say_concern(reply, 64);
 	return strcmp(name, "hang") != 0;
 }
 
@@ -412,6 +414,18 @@ static inline void say_more(struct peer *p, bson_t *reply, const bson_t *command
 	atomic_fetch_add(&p->server->get_mores, 1);
 	say_batch(reply, "nextBatch", bson_iter_utf8(&i, NULL), left > 1 ? (int64_t)(left - 1) << 32 | count : 0, 0,
 		  count);
+}
+
+static inline bool refuses_concern(const bson_t *command, const char *name)
+{
+	static const char *const readers[] = {"aggregate", "count", "distinct", "find"};
+
+	if (!bson_has_field(command, "readConcern") || bson_has_field(command, "startTransaction"))
+		return false;
+	for (size_t i = 0; i < sizeof(readers) / sizeof(*readers); i++)
+		if (strcmp(name, readers[i]) == 0)
+			return false;
+	return true;
 }
 
 static inline bool respond(struct peer *p, int32_t request, bool legacy, const bson_t *command)
@@ -434,6 +448,10 @@ static inline bool respond(struct peer *p, int32_t request, bool legacy, const b
 		good = false;
 	} else if (script != SCRIPT_NOTHING) {
 		answered = script == SCRIPT_ANSWER;
+	} else if (refuses_concern(command, name)) {
+		say_error(&reply, 72);
+	} else if (!alone && strcmp(name, "count") == 0) {
+		say_error(&reply, 263);
 	} else if (strcasecmp(name, "hello") == 0 || strcasecmp(name, "ismaster") == 0) {
 		say_hello(s, &reply);
 	} else if (strcmp(name, "getMore") == 0) {

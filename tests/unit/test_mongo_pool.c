@@ -70,16 +70,61 @@ static void nobody(struct fixture *f)
 }
 
 /* One that accepts nothing: the connection is made by the kernel, and no answer ever comes. */
+static uint16_t open_silent_port(void)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(at);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	ck_assert_int_eq(listen(fd, 16), 0);
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&at, &len), 0);
+	return ntohs(at.sin_port);
+}
+
 static void silent(struct fixture *f)
 {
 	nobody(f);
-	struct sockaddr_in at = {
-		.sin_family = AF_INET, .sin_port = htons(f->server.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
-	ck_assert_int_eq(listen(fd, 16), 0);
-	fixture_url(f, "?connectTimeoutMS=80");
+	snprintf(f->url, sizeof(f->url), "mongodb://127.0.0.1:%u/catalog?connectTimeoutMS=80", open_silent_port());
+}
+
+/* The members of a replica set, as its primary names them. */
+static char members[2][32];
+
+static enum script name_members(struct server *s, const char *name, const bson_t *command, bson_t *reply)
+{
+	bson_t hosts;
+
+	(void)s, (void)command;
+	if (strcasecmp(name, "hello") != 0 && strcasecmp(name, "ismaster") != 0)
+		return SCRIPT_NOTHING;
+	BSON_APPEND_ARRAY_BEGIN(reply, "hosts", &hosts);
+	BSON_APPEND_UTF8(&hosts, "0", members[0]);
+	BSON_APPEND_UTF8(&hosts, "1", members[1]);
+	bson_append_array_end(reply, &hosts);
+	BSON_APPEND_UTF8(reply, "me", members[1]);
+	return SCRIPT_NOTHING;
+}
+
+static void replica_set(struct fixture *f, const char *options)
+{
+	f->server.script = name_members;
+	atomic_store(&f->server.replica, true);
+	server_start(&f->server, 0);
+	snprintf(members[0], sizeof(members[0]), "127.0.0.1:%u", open_silent_port());
+	snprintf(members[1], sizeof(members[1]), "127.0.0.1:%u", f->server.port);
+	snprintf(f->url, sizeof(f->url), "mongodb://%s,%s/catalog?replicaSet=rs%s", members[0], members[1], options);
+	f->config.pool.acquire_timeout_us = 4000000;
+}
+
+static void one_of_two_is_silent(struct fixture *f)
+{
+	replica_set(f, "");
+}
+
+static void one_of_two_is_silent_for_readers(struct fixture *f)
+{
+	replica_set(f, "&readPreference=nearest&connectTimeoutMS=300");
 }
 
 static void by_name(struct fixture *f)
@@ -288,6 +333,23 @@ POOL_TEST(a_server_that_is_silent, silent)
 	never_blocks(f, 800);
 }
 
+/* A member that does not answer is not waited for once the primary has. */
+POOL_TEST(a_member_that_is_silent, one_of_two_is_silent)
+{
+	int64_t begun = monotonic_us();
+
+	ck_assert_str_eq(ask(f, "{ find: docs_1 }", NULL), "[{\"n\":0}]");
+	ck_assert_int_lt(monotonic_us() - begun, 4000000);
+	ck_assert_uint_eq(server_accepted(&f->server), 1);
+}
+
+/* Where it may be the one that is wanted, for as long as it takes to connect. */
+POOL_TEST(a_member_that_is_silent_to_readers, one_of_two_is_silent_for_readers)
+{
+	ck_assert_str_eq(ask(f, "{ find: docs_1 }", NULL), "[{\"n\":0}]");
+	ck_assert_uint_eq(server_accepted(&f->server), 1);
+}
+
 POOL_TEST(a_name_that_does_not_exist, no_such_name)
 {
 	never_blocks(f, 400);
@@ -399,6 +461,8 @@ int main(void)
 	tcase_add_test(c, a_server_that_is_down);
 	tcase_add_test(c, a_server_that_restarts);
 	tcase_add_test(c, a_server_that_is_silent);
+	tcase_add_test(c, a_member_that_is_silent);
+	tcase_add_test(c, a_member_that_is_silent_to_readers);
 	tcase_add_test(c, a_name_that_does_not_exist);
 	tcase_add_test(c, a_port_without_a_server_blocks_nobody);
 	tcase_add_test(c, names_are_resolved);

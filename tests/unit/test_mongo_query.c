@@ -220,6 +220,28 @@ MONGO_TEST(a_server_without_sessions_will_do)
 	ck_assert_str_eq(ask(f, "{ find: many_2_2 }", NULL), "[{\"n\":0},{\"n\":1},{\"n\":0},{\"n\":1}]");
 }
 
+static int read_concern_main(void *arg)
+{
+	struct fixture *f = arg;
+
+	fixture_url(f, "?readConcernLevel=majority");
+	fixture_open(f);
+	const char *concern = "\"readConcern\":{\"level\":\"majority\"}";
+	ck_assert_ptr_nonnull(strstr(ask(f, "{ find_one: echo }", NULL), concern));
+	ck_assert_ptr_nonnull(strstr(ask(f, "{ aggregate: echo, pipeline: [] }", NULL), concern));
+	ck_assert_str_eq(ask(f, "{ count: anything }", NULL), "41");
+	ck_assert_str_eq(ask(f, "{ distinct: docs_1, key: a }", NULL), "[\"a\",2]");
+	ck_assert_str_eq(ask(f, "{ find: many_1_2 }", NULL), "[{\"n\":0},{\"n\":0}]");
+	ck_assert_str_eq(ask(f, "{ aggregate: many_2_5, pipeline: [], expect: one }", NULL), "! 500 ");
+	ck_assert_int_eq(atomic_load(&f->server.killed), 1);
+	ck_assert_uint_eq(server_accepted(&f->server), 1);
+	fixture_close(f);
+	return 0;
+}
+
+/* Only what reads collections has it: MongoDB refuses all else. */
+MONGO_MAIN_TEST(a_read_concern_of_the_url, read_concern_main)
+
 int main(void)
 {
 	Suite *s = suite_create("mongo query");
@@ -236,5 +258,6 @@ int main(void)
 	tcase_add_test(c, paths_lead_into_documents);
 	tcase_add_test(c, bson_survives_the_way_between_steps);
 	tcase_add_test(c, a_server_without_sessions_will_do);
+	tcase_add_test(c, a_read_concern_of_the_url);
 	return run_suite(s);
 }

@@ -14,7 +14,7 @@ struct fault {
 	int times; /* 0: once */
 	int code;  /* 0: the connection is cut */
 	const char *label;
-	bool concern; /* done, but not confirmed */
+	int concern; /* the code of its writeConcernError: done, but not confirmed */
 };
 
 struct entry {
@@ -72,7 +72,7 @@ static void read_lsid(const bson_t *command, uint8_t *out)
 static enum script go_wrong(const struct log *log, bson_t *reply)
 {
 	if (log->fault.concern) {
-		say_concern(reply);
+		say_concern(reply, log->fault.concern);
 		return SCRIPT_ANSWER;
 	}
 	if (!log->fault.code)
@@ -352,14 +352,63 @@ TRANSACTION_TEST(again_on_another_connection)
 	log_of(f)->fault = (struct fault){.command = "insert"};
 	ck_assert_int_eq(transact(f, &w, 2, &e), 0);
 	ck_assert_uint_eq(w.runs, 2);
-	SENT(FIND(1), INSERT(1), FIND(1), INSERT(1), END("commit", 1));
-	same_session(f, 0, 2, false);
-	same_session(f, 2, 4, true);
+	SENT(FIND(1), INSERT(1), END("abort", 1), FIND(1), INSERT(1), END("commit", 1));
+	same_session(f, 0, 2, true);
+	same_session(f, 0, 3, false);
+	same_session(f, 3, 5, true);
 	forget(log_of(f));
 	log_of(f)->fault = (struct fault){.command = "insert"};
 	ck_assert_int_eq(transact(f, &w, 1, &e), -ECONNRESET);
 	ck_assert_ptr_null(strstr(e.what, "may or may not"));
 	ck_assert_int_eq(e.status, 503);
+}
+
+struct leaving {
+	struct fixture *f;
+	int64_t timeout_us; /* of the call */
+	struct error error;
+};
+
+static int insert_in_vain(void *arg)
+{
+	struct leaving *l = arg;
+	struct result *out;
+
+	return mongo_insert_one(target(l->f, "hang", l->timeout_us), made(l->f, "{'_id':1}"), &out, &l->error);
+}
+
+static int transact_in_vain(void *arg)
+{
+	struct leaving *l = arg;
+	struct mongo_transaction_options options = {.attempts = 3};
+
+	return mongo_transact(l->f->client, &options, insert_in_vain, l, &l->error);
+}
+
+static void check_let_go(struct fixture *f)
+{
+	ck_assert_uint_eq(log_of(f)->count, 2);
+	ck_contains(log_of(f)->entries[0].json, "{ \"insert\" : \"hang\", ");
+	ck_assert_str_eq(log_of(f)->entries[1].json, "{ \"abortTransaction\" : 1, \"txnNumber\" : 1, "
+						     "\"autocommit\" : false, \"$db\" : \"admin\" }");
+	same_session(f, 0, 1, true);
+	forget(log_of(f));
+}
+
+/* The server is told, on another connection: what it did may stand in the way of others. */
+TRANSACTION_TEST(one_that_is_broken_off_is_aborted)
+{
+	struct leaving l = {.f = f, .timeout_us = 20000, .error = ERROR_INIT};
+
+	ck_assert_int_eq(transact_in_vain(&l), -ETIMEDOUT);
+	check_let_go(f);
+	l.timeout_us = PATIENCE_US;
+	struct task *t = spawn(transact_in_vain, &l);
+	for (int i = 0; i < 10000 && __atomic_load_n(&log_of(f)->count, __ATOMIC_RELAXED) < 1; i++)
+		ck_assert_int_eq(task_sleep_ms(1), 0);
+	task_cancel(t);
+	ck_assert_int_eq(join(t), -ECANCELED);
+	check_let_go(f);
 }
 
 /* --- the commit --- */
@@ -374,7 +423,7 @@ TRANSACTION_TEST(a_commit_that_is_not_known)
 		{.command = "commitTransaction", .code = 91},
 		{.command = "commitTransaction", .code = 10107},
 		{.command = "commitTransaction"},
-		{.command = "commitTransaction", .concern = true},
+		{.command = "commitTransaction", .concern = 64},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(faults); i++) {
@@ -423,9 +472,15 @@ TRANSACTION_TEST(a_commit_that_is_never_known)
 	ck_contains(e.public, "may or may not");
 	SENT(FIND(1), INSERT(1), END("commit", 1), COMMIT_AGAIN(1));
 	forget(log_of(f));
-	log_of(f)->fault = (struct fault){.command = "commitTransaction", .times = 2, .concern = true};
+	log_of(f)->fault = (struct fault){.command = "commitTransaction", .times = 2, .concern = 64};
 	ck_assert_int_eq(transact(f, &w, 3, &e), -EIO);
 	ck_contains(e.what, "may not last");
+	/* One that can't be met is not asked for again. */
+	forget(log_of(f));
+	log_of(f)->fault = (struct fault){.command = "commitTransaction", .concern = 100};
+	ck_assert_int_eq(transact(f, &w, 3, &e), -EIO);
+	ck_contains(e.what, "may not last");
+	ck_assert_uint_eq(log_of(f)->count, 3);
 }
 
 TRANSACTION_TEST(a_commit_that_did_not_happen)
@@ -507,7 +562,8 @@ static int refused_main(void *arg)
 	return r;
 }
 
-static int run_with(const char *url, bool replica, bool secondary, int (*body)(void *arg))
+/* old: of MongoDB 3.6 */
+static int run_on(const char *url, bool replica, bool secondary, bool old, int (*body)(void *arg))
 {
 	struct fixture *f = malloc(sizeof(*f));
 	struct log *log = calloc(1, sizeof(*log));
@@ -518,6 +574,7 @@ static int run_with(const char *url, bool replica, bool secondary, int (*body)(v
 	f->server.script = look;
 	atomic_store(&f->server.replica, replica);
 	atomic_store(&f->server.secondary, secondary);
+	atomic_store(&f->server.wire, old ? 6 : 0);
 	server_start(&f->server, 0);
 	fixture_url(f, url);
 	int r = loop_run_main(body, f);
@@ -526,6 +583,11 @@ static int run_with(const char *url, bool replica, bool secondary, int (*body)(v
 	free(f);
 	free(log);
 	return r;
+}
+
+static int run_with(const char *url, bool replica, bool secondary, int (*body)(void *arg))
+{
+	return run_on(url, replica, secondary, false, body);
 }
 
 START_TEST(concerns)
@@ -537,6 +599,7 @@ END_TEST
 START_TEST(servers_without)
 {
 	ck_assert_int_eq(run_with("", false, false, refused_main), -EOPNOTSUPP);
+	ck_assert_int_eq(run_on("", true, false, true, refused_main), -EOPNOTSUPP);
 	ck_assert_int_eq(run_with("?readPreference=secondary", true, true, refused_main), -EROFS);
 	ck_assert_int_eq(run_with("?w=0", true, false, refused_main), -EINVAL);
 }
@@ -563,6 +626,31 @@ TRANSACTION_TEST(one_at_a_time)
 
 	ck_assert_int_eq(mongo_transact(f->client, &options, begin_another, &w, &e), 0);
 	SENT(FIND(1), INSERT(1), END("commit", 1));
+}
+
+static int count_all(void *arg)
+{
+	struct fixture *f = arg;
+	struct result *out;
+	struct error e = ERROR_INIT;
+	int r = mongo_count(target(f, "docs_0", PATIENCE_US), made(f, "{}"), NULL, &out, &e);
+
+	if (r == 0)
+		result_free(out);
+	return r;
+}
+
+/* MongoDB has no `count` in transactions. */
+TRANSACTION_TEST(a_collection_is_counted)
+{
+	struct mongo_transaction_options options = {0};
+	struct error e = ERROR_INIT;
+
+	ck_assert_int_eq(mongo_transact(f->client, &options, count_all, f, &e), 0);
+	ck_contains(log_of(f)->entries[0].json,
+		    "{ \"aggregate\" : \"docs_0\", \"pipeline\" : [ { \"$match\" : {  } }, ");
+	ck_assert_int_eq(count_all(f), 0);
+	ck_contains(log_of(f)->last_outside, "{ \"count\" : \"docs_0\"");
 }
 
 static int insert_elsewhere(void *arg)
@@ -788,6 +876,7 @@ int main(void)
 	tcase_add_test(c, a_call_that_fails);
 	tcase_add_test(c, again_where_that_may_help);
 	tcase_add_test(c, again_on_another_connection);
+	tcase_add_test(c, one_that_is_broken_off_is_aborted);
 	tcase_add_test(c, a_commit_that_is_not_known);
 	tcase_add_test(c, the_connection_of_another_ones_commit);
 	tcase_add_test(c, a_commit_that_is_never_known);
@@ -796,6 +885,7 @@ int main(void)
 	tcase_add_test(c, concerns);
 	tcase_add_test(c, servers_without);
 	tcase_add_test(c, one_at_a_time);
+	tcase_add_test(c, a_collection_is_counted);
 	tcase_add_test(c, other_tasks_are_no_part_of_it);
 	tcase_add_test(c, cursors_end_with_it);
 	tcase_add_test(c, cursors_are_closed_in_it);

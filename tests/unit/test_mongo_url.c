@@ -95,6 +95,8 @@ static const struct {
 	{"mongodb://localhost/shop?connectTimeoutMS=soon", "connectTimeoutMS", false},
 	{"mongodb://%2Ftmp%2Fx.sock/shop?tls=true", "Unix socket", false},
 	{"mongodb://localhost/shop?maxPoolSize=5", "has no effect", true},
+	{"mongodb://localhost/shop?compressors=zstd,snappy,zlib", "compressors has no effect", true},
+	{"mongodb://localhost/shop?zlibCompressionLevel=9", "has no effect", true},
 	{"mongodb://localhost/shop?retryWrites=true&w=majority", NULL, true},
 };
 
@@ -109,8 +111,11 @@ START_TEST(odd_urls)
 		ck_assert_ptr_null(strstr(f->diagnostics.items[i].text, "hunter2"));
 	if (odd[_i].why)
 		ck_assert_msg(strstr(f->diagnostics.items[0].text, odd[_i].why), "%s", f->diagnostics.items[0].text);
-	if (odd[_i].fine)
+	if (odd[_i].fine) {
+		/* Then the server would compress its answers. */
+		ck_assert_ptr_null(strstr(mongoc_uri_get_string(u.uri), "compressors"));
 		mongo_url_done(&u);
+	}
 }
 END_TEST
 

@@ -355,6 +355,7 @@ WATCH_TEST(it_goes_on_behind_what_was_handed_out)
 	goes_on(f, h, -1, NULL);
 	goes_on(f, h, 43, NULL);
 	goes_on(f, h, 10107, NULL);
+	goes_on(f, h, 234, NULL); /* RetryChangeStream, before 4.4 */
 	goes_on(f, h, 280, "ResumableChangeStreamError");
 }
 
@@ -368,6 +369,12 @@ WATCH_TEST(what_can_not_be_resumed)
 	ck_assert_int_eq(next(&w, &e), -EPROTO);
 	check_error(&e, -EPROTO);
 	ck_assert_uint_eq(h->starts, 1);
+	mongo_watch_close(&w);
+	/* Its cursor was killed by somebody who wants it to end. */
+	ck_assert_int_eq(watch(f, &w, "things", NULL, NULL, &e), 0);
+	h->code = 237;
+	ck_assert_int_eq(next(&w, &e), -EAGAIN);
+	ck_assert_uint_eq(h->starts, 2);
 	mongo_watch_close(&w);
 	/* Nor is a change without a name. */
 	h->nameless = true;
@@ -438,6 +445,23 @@ WATCH_TEST(it_goes_on_from_its_beginning)
 	ck_assert_int_eq(watch(f, &w, "things", NULL, "{'resume_after':{'t':4}}", &e), 0);
 	ck_contains(h->last, "{ \"resumeAfter\" : { \"t\" : 4 } }");
 	ck_assert_int_eq(next(&w, &e), 5);
+	mongo_watch_close(&w);
+}
+
+/* A server that can't be told to begin at a time: what happened meanwhile is not passed over in silence. */
+WATCH_TEST(an_old_server_goes_on_behind_changes_only)
+{
+	struct mongo_watch w;
+	struct error e;
+
+	atomic_store(&f->server.wire, 6);
+	goes_on(f, h, -1, NULL);
+	ck_assert_int_eq(watch(f, &w, "things", NULL, NULL, &e), 0);
+	h->code = -1;
+	unsigned starts = h->starts;
+	ck_assert_int_eq(next(&w, &e), -EIO);
+	check_error(&e, -EIO);
+	ck_assert_uint_eq(h->starts, starts);
 	mongo_watch_close(&w);
 }
 
@@ -542,6 +566,7 @@ int main(void)
 	tcase_add_test(c, what_can_not_be_resumed);
 	tcase_add_test(c, a_server_that_comes_back);
 	tcase_add_test(c, it_goes_on_from_its_beginning);
+	tcase_add_test(c, an_old_server_goes_on_behind_changes_only);
 	tcase_add_test(c, cut_after_bytes_of_the_answers);
 	tcase_add_test(c, cut_after_bytes_of_the_requests);
 	tcase_add_test(c, cancel_at_each_suspension);

@@ -584,9 +584,32 @@ static void check_unwritable(const char *options, bool secondary, const char *sa
 
 START_TEST(secondaries_are_not_written_to)
 {
-	check_unwritable("?readPreference=secondaryPreferred", true, "! 500 : the source's URL prefers secondaries");
+	check_unwritable("?readPreference=secondaryPreferred", true, "! 500 : the source's URL leads to a secondary");
 }
 END_TEST
+
+static int promoted_main(void *arg)
+{
+	struct fixture *f = arg;
+	const char *said = "";
+
+	atomic_store(&f->server.secondary, true);
+	fixture_open(f);
+	ck_contains(insert_one(f, "c", made(f, "{}")), "! 500 : the source's URL leads to a secondary");
+	atomic_store(&f->server.secondary, false);
+	for (int i = 0; i < 1000 && strncmp(said, "{", 1) != 0; i++) {
+		ck_assert_int_eq(task_sleep_ms(10), 0);
+		said = insert_one(f, "c", made(f, "{}"));
+	}
+	ck_contains(said, "inserted_id");
+	ck_assert_int_eq(writes(f), 1);
+	ck_assert_uint_eq(server_accepted(&f->server), 2);
+	fixture_close(f);
+	return 0;
+}
+
+/* Its connections were opened before. */
+MONGO_MAIN_TEST(a_secondary_that_becomes_the_primary, promoted_main)
 
 START_TEST(writes_are_acknowledged)
 {
@@ -614,6 +637,7 @@ int main(void)
 	tcase_add_test(c, names_of_a_request);
 	tcase_add_test(c, documents_may_be_nested_deeply_but_not_without_end);
 	tcase_add_test(c, secondaries_are_not_written_to);
+	tcase_add_test(c, a_secondary_that_becomes_the_primary);
 	tcase_add_test(c, writes_are_acknowledged);
 	c = async_tcase(s, "once");
 	tcase_add_test(c, cut_after_each_byte_of_the_answer);
