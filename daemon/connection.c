@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "daemon/chunks.h"
 #include "daemon/head.h"
 #include "handlers/request_log.h"
 
@@ -63,8 +64,14 @@ struct connection {
 	h2o_socket_cb h2o_sent; /* … and when its reply was written */
 	size_t request_size;    /* of the request that is being answered, in the input */
 	struct head head;
+	struct chunks chunks; /* of its body */
+	size_t looked;        /* in BODY: how much of the input was looked at, and is h2o's */
 	struct watch leaving;
-	bool left;          /* the client has gone, or will send nothing more */
+	bool local;    /* a Unix socket */
+	bool finished; /* the client will send nothing more: it has gone, or awaits its reply */
+	bool gone;     /* it has gone */
+	bool closing;  /* `close` is on its way */
+	struct message close;
 	struct buf refusal; /* the reply that is being written in REFUSING */
 };
 
@@ -102,10 +109,30 @@ static void leave(struct connection *c)
 		free(c);
 }
 
-/* Ends in on_close. The way that h2o itself takes when reading fails, right in every state. */
+static void close_in_turn(struct message *m)
+{
+	struct connection *c = container_of(m, struct connection, close);
+	loop_enter(c->all->loop);
+	if (c->sock)
+		c->h2o_read(c->sock, h2o_socket_error_closed);
+	leave(c); /* of close_now */
+}
+
+/* Ends in on_close, now or in the next turn. The way that h2o itself takes when reading fails, right in every state.
+ *
+ * What was written at once is called back for after h2o's next poll, and h2o 2.2.5 frees what was closed before that
+ * poll: a socket that was written to and closed between two turns would be called back when it is freed. Messages come
+ * in h2o's own callbacks, where closing is safe. */
 static void close_now(struct connection *c)
 {
-	c->h2o_read(c->sock, h2o_socket_error_closed);
+	if (!c->sock->_cb.write) {
+		c->h2o_read(c->sock, h2o_socket_error_closed);
+	} else if (!c->closing) {
+		c->closing = true;
+		c->busy++;
+		c->close.run = close_in_turn;
+		loop_post(c->all->loop, &c->close);
+	}
 }
 
 static void on_close(void *arg)
@@ -232,6 +259,59 @@ static void await_request(struct connection *c)
 		look(c);
 }
 
+/* --- chunked bodies --- */
+
+static void on_chunks(h2o_socket_t *sock, const char *err);
+static void on_continue_sent(h2o_socket_t *sock, const char *err);
+
+/* h2o wants more of a chunked body: stand before it. It has decoded in place what it was given. */
+static void await_chunks(struct connection *c)
+{
+	if (!c->sock || c->state != BODY || !c->head.chunked)
+		return;
+	c->looked = c->sock->input->size;
+	if (c->sock->_cb.read == c->h2o_read) {
+		c->sock->_cb.read = on_chunks;
+	} else if (c->head.expect_continue && c->sock->_cb.write && c->sock->_cb.write != on_continue_sent) {
+		/* It reads on when the client was told to. */
+		c->h2o_sent = c->sock->_cb.write;
+		c->sock->_cb.write = on_continue_sent;
+	}
+}
+
+static void on_continue_sent(h2o_socket_t *sock, const char *err)
+{
+	struct connection *c = connection_on(sock);
+	enter(c);
+	c->h2o_sent(sock, err);
+	await_chunks(c);
+	leave(c);
+}
+
+/* What has come of a chunked body, from c->looked on. Returns false where it was refused. */
+static bool look_at_chunks(struct connection *c)
+{
+	const h2o_buffer_t *in = c->sock->input;
+	int r = chunks_read(&c->chunks, in->bytes + c->looked, in->size - c->looked);
+	if (r > 0)
+		refuse(c, (unsigned)r, c->chunks.why);
+	return r <= 0;
+}
+
+static void on_chunks(h2o_socket_t *sock, const char *err)
+{
+	struct connection *c = connection_on(sock);
+	enter(c);
+	if (err || look_at_chunks(c)) {
+		sock->_cb.read = c->h2o_read;
+		c->h2o_read(sock, err);
+		await_chunks(c);
+	}
+	leave(c);
+}
+
+/* --- heads --- */
+
 /* What has come of a head. c may be closed afterwards. */
 static void look(struct connection *c)
 {
@@ -250,8 +330,15 @@ static void look(struct connection *c)
 		return;
 	}
 	set_state(c, BODY);
+	if (c->head.chunked) {
+		chunks_init(&c->chunks);
+		c->looked = c->head.size;
+		if (!look_at_chunks(c))
+			return;
+	}
 	c->sock->_cb.read = c->h2o_read;
 	c->h2o_read(c->sock, NULL);
+	await_chunks(c);
 }
 
 static void on_input(h2o_socket_t *sock, const char *err)
@@ -332,20 +419,40 @@ static struct connection *connection_under(struct carrier *carrier)
 	return container_of(carrier, struct connection, carrier);
 }
 
+/* Whoever has closed and whoever has only said that nothing more will be sent (shutdown) look the same. Of a Unix
+ * socket the kernel tells them apart. Else what is sent to the one comes back as a reset, and the other one passes over
+ * an interim reply (RFC 9110, 15.2), as long as there is no final one. HTTP/1.0 has none of these. */
+static void ask_whether_there(struct connection *c)
+{
+	static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
+	const size_t len = sizeof(interim) - 1;
+	if (c->local)
+		return;
+	if (c->state != RUNNING || c->head.minor < 1 ||
+	    send(h2o_socket_get_fd(c->sock), interim, len, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)len)
+		exchange_left(c->carrier.exchange);
+}
+
 static void on_leaving(struct watch *w, uint32_t events)
 {
 	struct connection *c = container_of(w, struct connection, leaving);
-	(void)events;
-	c->left = true;
-	if ((c->state == RUNNING || c->state == SENDING) && c->carrier.exchange)
+	c->finished = true;
+	c->gone |= (events & (EPOLLHUP | EPOLLERR)) != 0;
+	if ((c->state != RUNNING && c->state != SENDING) || !c->carrier.exchange)
+		return;
+	if (c->gone)
 		exchange_left(c->carrier.exchange);
+	else
+		ask_whether_there(c);
 }
 
 static void carrier_watch(struct carrier *carrier)
 {
 	struct connection *c = connection_under(carrier);
-	if (c->left)
+	if (c->gone)
 		exchange_left(carrier->exchange);
+	else if (c->finished)
+		ask_whether_there(c);
 	else if (watch_set(&c->leaving, loop_poller(c->all->loop), h2o_socket_get_fd(c->sock), EPOLLRDHUP | EPOLLET) <
 		 0)
 		log_line(LOG_LINE_WARNING, "a client's leaving can't be watched", "peer=%s", carrier->peer);
@@ -365,7 +472,10 @@ static void stand_before_sent(struct connection *c, h2o_socket_cb ours)
 
 static void carrier_streaming(struct carrier *carrier)
 {
-	stand_before_sent(connection_under(carrier), on_part_sent);
+	struct connection *c = connection_under(carrier);
+	stand_before_sent(c, on_part_sent);
+	if (c->finished)
+		ask_whether_there(c);
 }
 
 static void carrier_replied(struct carrier *carrier)
@@ -422,6 +532,8 @@ static int64_t limit_of(const struct connection *c)
 
 static void sweep_one(struct connection *c, int64_t now_us)
 {
+	if (c->state == RUNNING && c->finished)
+		ask_whether_there(c);
 	if (c->state == SENDING)
 		measure_reply(c, now_us);
 	int64_t limit_us = limit_of(c);
@@ -488,6 +600,7 @@ void connection_open(struct connections *all, int fd, const struct sockaddr_stor
 	c->all = all;
 	c->carrier = (struct carrier){.ops = &carrier_ops, .admin = admin};
 	name_peer(&c->carrier, peer);
+	c->local = peer->ss_family != AF_INET && peer->ss_family != AF_INET6;
 	watch_init(&c->leaving, on_leaving);
 	c->since_us = loop_now_us(all->loop);
 	list_append(&all->live, &c->link);

@@ -5,6 +5,9 @@
  * head is whole and right. After each reply ours is called first: the request is logged, bytes of a next, pipelined
  * request are kept from h2o, and we stand at the first door again. So h2o only ever sees right heads, one at a time.
  *
+ * A client that leaves while its request is answered is noticed by the poller. One that shuts its sending side down,
+ * and awaits its reply, looks the same at first, and is asked, once a second, whether it is still there.
+ *
  * h2o's own timeouts follow the wall clock, and it has none for writing. Once a second all connections are looked at
  * instead: each state has the time that it may take. A reply may take longer, as long as its client keeps taking it:
  * what it has not taken is memory of ours. Loop thread only. */

@@ -25,6 +25,8 @@ enum {
 	PAUSE_MS = 50,           /* how long nothing is accepted when too many are open or nothing is left for more */
 	COMPLAIN_MS = 10000,     /* how often it is logged at most */
 	USER_TIMEOUT_MS = 60000, /* a peer that acknowledges nothing for so long is gone */
+	KEEPALIVE_S = 60,        /* a peer that is silent for so long is asked whether it is there … */
+	KEEPALIVE_AGAIN_S = 10,  /* … and asked again, until USER_TIMEOUT_MS have passed */
 };
 
 /* --- binding --- */
@@ -71,6 +73,17 @@ static int open_socket(int family)
 	return fd < 0 ? -errno : fd;
 }
 
+/* What accepted sockets have of the one that listens. */
+static const struct {
+	int level, option, value;
+} inherited[] = {
+	{IPPROTO_TCP, TCP_NODELAY, 1},
+	{IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS},
+	{SOL_SOCKET, SO_KEEPALIVE, 1},
+	{IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_S},
+	{IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_AGAIN_S},
+};
+
 /* A bound TCP socket, not listening yet; or -errno. */
 static int bind_tcp(const struct address *a, bool share)
 {
@@ -82,11 +95,8 @@ static int bind_tcp(const struct address *a, bool share)
 		r = set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
 	if (r == 0 && share)
 		r = set_flag(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-	/* Accepted sockets inherit these. */
-	if (r == 0)
-		r = set_flag(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-	if (r == 0)
-		r = set_flag(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS);
+	for (size_t i = 0; i < ARRAY_SIZE(inherited) && r == 0; i++)
+		r = set_flag(fd, inherited[i].level, inherited[i].option, inherited[i].value);
 	if (r == 0 && bind(fd, (const struct sockaddr *)&a->sa, a->len) < 0)
 		r = -errno;
 	if (r < 0) {

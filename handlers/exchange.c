@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/token.h"
 #include "handlers/exchange_server.h"
 #include "handlers/request_log.h"
 #include "handlers/tasks.h"
@@ -21,7 +22,7 @@
 enum {
 	IDLE_KEPT = 1024,  /* exchanges of a worker that wait for the next request, with their first block of memory */
 	PIECE = 64 * 1024, /* of a reply that h2o gets at a time: what has gone out can be seen and counted */
-	PENDING = 64 * 1024, /* bytes that gather behind the piece that h2o has before their writer waits */
+	PENDING = 64 * 1024, /* bytes that gather behind what is being sent before their writer waits */
 	STATUS_LEFT = 499,   /* the log's word for a client that did not wait; never sent */
 };
 
@@ -36,8 +37,9 @@ struct exchange_private {
 	struct task *task;  /* NULL: none, or it has ended */
 	task_fn fn;
 	deadline_t by_before; /* the task's deadline without x->by */
-	struct buf body;      /* of the reply, or, streamed, the piece of it that h2o has; until it was sent */
-	struct buf pending;   /* streamed: what follows that piece; exchange_stream_put's */
+	struct buf body;      /* of the reply, or, streamed, the part of it that is being sent; until it was sent */
+	size_t given;         /* of body, to h2o */
+	struct buf pending;   /* streamed: what follows that part; exchange_stream_put's */
 	uint64_t unwritten;   /* bytes of a streamed reply that are to come */
 	struct list writers;  /* tasks that wait for h2o to send the piece before */
 	const char *step;     /* for the log */
@@ -313,6 +315,8 @@ struct span exchange_header_list(struct exchange *x, const char *name)
 	struct buf list = BUF_INIT;
 	struct span span = {NULL, 0};
 	ssize_t at = -1;
+	if (strcmp(name, "host") == 0)
+		return exchange_header(x, name);
 	while (req && (at = h2o_find_header_by_str(&req->headers, name, strlen(name), at)) >= 0) {
 		h2o_iovec_t v = req->headers.entries[at].value;
 		if (span.base)
@@ -333,7 +337,7 @@ static int run_task(void *arg)
 	struct exchange *x = arg;
 	struct exchange_private *p = private_of(x);
 	p->by_before = deadline_push(x->by);
-	(void)task_local_set(&tasks_request_id, mem_strdup(x->id)); /* it only fails outside tasks */
+	(void)task_local_set_copy(&tasks_request_id, x->id, strlen(x->id) + 1); /* it only fails outside tasks */
 	int r = p->fn(x);
 	deadline_pop(p->by_before);
 	return r;
@@ -450,7 +454,7 @@ static void proceed(h2o_generator_t *self, h2o_req_t *req)
 	struct exchange_private *p = container_of(self, struct exchange_private, generator);
 	(void)req;
 	piece_sent(p);
-	if (p->whole)
+	if (p->given < p->body.len)
 		send_next(p);
 	else if (p->pending.len > 0)
 		send_pending(p);
@@ -461,22 +465,18 @@ bool exchange_made_reply(const h2o_req_t *req)
 	return req->_generator && req->_generator->proceed == proceed;
 }
 
-static bool header_is_sane(const struct header *h)
+/* The name of the first header that can't be sent as it is; base NULL: all can. */
+static struct span first_bad_header(const struct reply *r)
 {
-	static const struct span bad = {"\r\n\0", 3};
-	for (size_t i = 0; i < bad.len; i++)
-		if (memchr(h->name.base, bad.base[i], h->name.len) ||
-		    (h->value.len && memchr(h->value.base, bad.base[i], h->value.len)))
-			return false;
-	return h->name.len > 0;
-}
-
-static const struct header *first_bad_header(const struct reply *r)
-{
-	for (size_t i = 0; i < r->header_count; i++)
-		if (!header_is_sane(&r->headers[i]))
-			return &r->headers[i];
-	return NULL;
+	if (r->content_type && !is_field_value(r->content_type, strlen(r->content_type)))
+		return (struct span){"content-type", 12};
+	for (size_t i = 0; i < r->header_count; i++) {
+		const struct header *h = &r->headers[i];
+		if (h->name.len == 0 || !is_field_value(h->name.base, h->name.len) ||
+		    !is_field_value(h->value.base, h->value.len))
+			return h->name;
+	}
+	return (struct span){NULL, 0};
 }
 
 /* A reply of these statuses has no body, and no length either. */
@@ -505,10 +505,16 @@ static void start_response(struct exchange_private *p, const struct reply *r, ui
 		h2o_add_header_by_str(&req->pool, &req->res.headers, h->name.base, h->name.len, 0, NULL, h->value.base,
 				      h->value.len);
 	}
-	if (p->all->draining)
+	bool open_ended = length == EXCHANGE_LENGTH_UNKNOWN && !is_bodyless(r->status);
+	if (p->all->draining || (open_ended && req->version < 0x101)) /* its end is that of the connection */
 		req->http1_is_persistent = 0;
 	p->generator = (h2o_generator_t){.proceed = proceed};
+	/* h2o gives only a 200 chunks: with others it would close the connection, and a body that is cut off looked
+	 * whole. */
+	if (open_ended)
+		req->res.status = 200;
 	h2o_start_response(req, &p->generator);
+	req->res.status = (int)r->status;
 }
 
 /* Give h2o that much of p->body, or nothing. Nothing may be said to h2o after the last piece. */
@@ -517,6 +523,7 @@ static void send_piece(struct exchange_private *p, size_t from, size_t len, bool
 	h2o_req_t *req = p->req;
 	h2o_iovec_t piece = {p->body.data + from, len};
 	p->in_flight = len;
+	p->given = from + len;
 	if (last)
 		p->req = NULL;
 	h2o_send(req, len > 0 ? &piece : NULL, len > 0, last ? H2O_SEND_STATE_FINAL : H2O_SEND_STATE_IN_PROGRESS);
@@ -528,8 +535,8 @@ static void send_piece(struct exchange_private *p, size_t from, size_t len, bool
 
 static void send_next(struct exchange_private *p)
 {
-	size_t left = p->body.len - p->sent_bytes;
-	send_piece(p, p->sent_bytes, left < PIECE ? left : PIECE, left <= PIECE);
+	size_t left = p->body.len - p->given;
+	send_piece(p, p->given, left < PIECE ? left : PIECE, p->whole && left <= PIECE);
 }
 
 static void send_pending(struct exchange_private *p)
@@ -538,7 +545,8 @@ static void send_pending(struct exchange_private *p)
 	p->body = p->pending;
 	p->pending = sent;
 	p->pending.len = 0;
-	send_piece(p, 0, p->body.len, false);
+	p->given = 0;
+	send_next(p);
 }
 
 static void send_whole(struct exchange_private *p, const struct reply *r)
@@ -559,11 +567,11 @@ static bool begin_reply(struct exchange_private *p, const struct reply *r)
 		log_line(LOG_LINE_ERROR, "second reply to one request", "id=%s status=%u", x->id, r->status);
 		return false;
 	}
-	const struct header *bad = first_bad_header(r);
-	if (bad) {
+	struct span bad = first_bad_header(r);
+	if (bad.base) {
 		struct error e = ERROR_INIT;
-		error_set(&e, -EINVAL, 500, NULL, "reply header %.*s: CR, LF or NUL in it", (int)bad->name.len,
-			  bad->name.base);
+		error_set(&e, -EINVAL, 500, NULL, "reply header %.*s: a control character in it", (int)bad.len,
+			  bad.base);
 		exchange_problem(x, &e, NULL, NULL, NULL);
 		return false;
 	}
@@ -724,6 +732,7 @@ void exchange_sent(struct exchange *x, bool whole)
 	p->carrier->exchange = NULL;
 	p->carrier = NULL;
 	p->req = NULL;
+	x->body = x->content_type = (struct span){NULL, 0}; /* h2o's, and gone */
 	p->sent = true;
 	if (!p->replied)
 		exchange_left(x);

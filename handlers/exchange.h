@@ -2,10 +2,10 @@
  *
  * DESIGN. h2o's request may vanish (HTTP/2: at any time) or stay while nobody listens any more (HTTP/1: h2o has stopped
  * reading and hears nothing). So an exchange is memory of ours: what a task needs of the request is copied to its arena
- * before the task starts, the client's leaving is noticed by the poller (EPOLLRDHUP on the connection) and cancels the
- * task, and the exchange ends when both the task and the reply have. The body of the reply lives in the exchange until
- * h2o has sent it. A method that is none of ours never becomes an exchange that a handler sees: it is answered with
- * 501. Loop thread only. */
+ * before the task starts, the client's leaving is noticed by the poller (daemon/connection.h) and cancels the task, and
+ * the exchange ends when both the task and the reply have. The body of the reply lives in the exchange until h2o has
+ * sent it. A method that is none of ours never becomes an exchange that a handler sees: it is answered with 501. Loop
+ * thread only. */
 #pragma once
 
 #include <stdbool.h>
@@ -37,9 +37,9 @@ struct exchange {
 	enum http_method method;  /* HEAD stays HEAD: the body of the reply is dropped by the exchange */
 	struct span path;         /* raw, as sent, up to the "?"; begins with "/" */
 	struct span query;        /* raw, after the "?"; base NULL: there was none */
-	struct span body;         /* the whole body; h2o's: valid until the reply */
+	struct span body;         /* the whole body; h2o's: valid until the reply, empty once the connection is gone */
 	bool has_body;            /* it is not empty */
-	struct span content_type; /* len 0: none; valid until the reply */
+	struct span content_type; /* len 0: none; the same */
 	char id[68];              /* X-Request-Id, NUL-terminated */
 	char peer[48];            /* the client's address, which a trusted proxy may have named; "unix" */
 	bool loopback_peer;       /* loopback or Unix socket, without X-Forwarded-For and Forwarded */
@@ -63,8 +63,8 @@ struct exchange {
 struct reply {
 	unsigned status;
 	const char *content_type; /* NULL: application/json */
-	/* Beyond Content-Type, Content-Length, X-Request-Id; no CR, LF or NUL: refused. Room for what an endpoint
-	 * declares (CONFIG_MAX_REPLY_HEADERS and Location) and for what gatherd adds. */
+	/* Beyond Content-Type, Content-Length, X-Request-Id; no control characters but tabs: refused. Room for what an
+	 * endpoint declares (CONFIG_MAX_REPLY_HEADERS and Location) and for what gatherd adds. */
 	struct header headers[CONFIG_MAX_REPLY_HEADERS + 20];
 	size_t header_count;
 	struct buf body; /* the exchange takes it over */
@@ -81,7 +81,7 @@ struct span exchange_header_list(struct exchange *x, const char *name);
 void exchange_spawn(struct exchange *x, task_fn fn);
 
 /* Send the reply; once an exchange. Does not suspend. Takes r->body. A reply that can't be sent as it is (a header with
- * CR, LF or NUL) becomes a 500. */
+ * a control character) becomes a 500. */
 void exchange_reply(struct exchange *x, struct reply *r);
 
 #define EXCHANGE_LENGTH_UNKNOWN UINT64_MAX

@@ -190,8 +190,10 @@ int file_reply_send(struct exchange *x, const struct conditions *c, struct file 
 	struct byte_range ranges[RANGES_MAX];
 	int count = 0;
 
+	bool reads = x->method == METHOD_GET || x->method == METHOD_HEAD;
+
 	describe_version(&s);
-	unsigned status = conditions_status(c, &s.validators, true);
+	unsigned status = conditions_status(c, &s.validators, reads);
 	if (status == 412)
 		return refuse_condition(&s);
 	if (status == 200 && c->range.base && x->method == METHOD_GET && conditions_allow_range(c, &s.validators))

@@ -167,13 +167,13 @@ static int take_parameter(struct arena *a, struct span *s, struct span *name, st
 /* A client's path is no business of ours, and a danger: only what follows the last slash of either kind stays. */
 static struct span last_segment(struct span path)
 {
-	for (size_t i = path.len; i > 0; i--) {
-		if (path.base[i - 1] == '/' || path.base[i - 1] == '\\')
-			return (struct span){path.base + i, path.len - i};
-	}
-	if (same(path, ".") || same(path, ".."))
-		path.len = 0;
-	return path;
+	size_t begin = path.len;
+	while (begin > 0 && path.base[begin - 1] != '/' && path.base[begin - 1] != '\\')
+		begin--;
+	struct span name = {path.base + begin, path.len - begin};
+	if (same(name, ".") || same(name, ".."))
+		name.len = 0;
+	return name;
 }
 
 static int read_disposition(struct reader *r, struct span value, struct form_field *field)

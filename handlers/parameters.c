@@ -157,7 +157,8 @@ static void collect_headers(struct collector *c)
 
 		if (p->in != IN_HEADER)
 			continue;
-		struct span value = exchange_header(c->x, lower_case(c->arena, p->name));
+		/* All of them: who takes the first, where a proxy adds the one that counts, believes the client. */
+		struct span value = exchange_header_list(c->x, lower_case(c->arena, p->name));
 		if (!value.base)
 			continue;
 		value = trimmed(value);

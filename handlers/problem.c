@@ -11,12 +11,19 @@ static const char *const titles[] = {
 	[200] = "OK",
 	[201] = "Created",
 	[202] = "Accepted",
+	[203] = "Non-Authoritative Information",
 	[204] = "No Content",
+	[205] = "Reset Content",
 	[206] = "Partial Content",
+	[207] = "Multi-Status",
+	[208] = "Already Reported",
+	[226] = "IM Used",
+	[300] = "Multiple Choices",
 	[301] = "Moved Permanently",
 	[302] = "Found",
 	[303] = "See Other",
 	[304] = "Not Modified",
+	[305] = "Use Proxy",
 	[307] = "Temporary Redirect",
 	[308] = "Permanent Redirect",
 	[400] = "Bad Request",
@@ -26,6 +33,7 @@ static const char *const titles[] = {
 	[404] = "Not Found",
 	[405] = "Method Not Allowed",
 	[406] = "Not Acceptable",
+	[407] = "Proxy Authentication Required",
 	[408] = "Request Timeout",
 	[409] = "Conflict",
 	[410] = "Gone",
@@ -36,8 +44,11 @@ static const char *const titles[] = {
 	[415] = "Unsupported Media Type",
 	[416] = "Range Not Satisfiable",
 	[417] = "Expectation Failed",
+	[418] = "I'm a Teapot",
 	[421] = "Misdirected Request",
 	[422] = "Unprocessable Content",
+	[423] = "Locked",
+	[424] = "Failed Dependency",
 	[425] = "Too Early",
 	[426] = "Upgrade Required",
 	[428] = "Precondition Required",
@@ -50,14 +61,17 @@ static const char *const titles[] = {
 	[503] = "Service Unavailable",
 	[504] = "Gateway Timeout",
 	[505] = "HTTP Version Not Supported",
+	[506] = "Variant Also Negotiates",
 	[507] = "Insufficient Storage",
+	[508] = "Loop Detected",
+	[510] = "Not Extended",
 	[511] = "Network Authentication Required",
 };
 
 const char *http_status_title(unsigned status)
 {
 	const char *title = status < ARRAY_SIZE(titles) ? titles[status] : NULL;
-	return title ? title : "Error";
+	return title ? title : status < 400 ? "Other" : "Error";
 }
 
 static void member(struct buf *out, const char *name, const char *value)

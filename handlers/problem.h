@@ -16,5 +16,5 @@ struct problem {
 
 /* Append p as JSON. Text that is not UTF-8 is left out. Any thread. */
 void problem_render(struct buf *out, const struct problem *p);
-/* "Not Found" and so on (RFC 9110); "Error" for what is not registered. */
+/* "Not Found" and so on (RFC 9110, IANA); for what is not registered "Other" below 400, else "Error". */
 const char *http_status_title(unsigned status);

@@ -86,6 +86,7 @@ struct http_transfer {
 	int64_t length; /* what Content-Length says; -1: nothing yet */
 	struct inflater inflater;
 	bool head_ended; /* the empty line behind the headers came */
+	bool head_final; /* … of an answer that is no interim one */
 	bool ended;      /* libcurl is through with it */
 	bool apart;      /* set up for a connection that no other call uses */
 	bool spoilt;     /* not to be used again */
@@ -130,7 +131,7 @@ int http_transfer_judge(const struct http_transfer *t, struct http_response *r, 
 struct http_stream *http_stream_new(struct http_transfer *t);
 /* Libcurl's: a piece of the body has come. As CURLOPT_WRITEFUNCTION. */
 size_t http_stream_take(struct http_stream *s, const char *data, size_t len);
-/* Libcurl's: a head has come. */
+/* Libcurl's: the final head has come. */
 void http_stream_answered(struct http_stream *s);
 bool http_stream_is_answered(const struct http_stream *s);
 /* Has it stopped its transfer, which has a socket all the same? */

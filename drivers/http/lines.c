@@ -49,15 +49,6 @@ static bool check_name(const struct node *key, struct diagnostics *d)
 	return true;
 }
 
-/* A header's value: no control characters but the tab (RFC 9110, 5.5). */
-static bool is_value(const char *s, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		if (((unsigned char)s[i] < ' ' && s[i] != '\t') || s[i] == 0x7F)
-			return false;
-	return true;
-}
-
 static bool check_value(const struct node *key, const struct node *value, struct diagnostics *d)
 {
 	if (value->kind == NODE_NULL)
@@ -66,7 +57,7 @@ static bool check_value(const struct node *key, const struct node *value, struct
 		diagnostics_error(d, value->at, "%.100s: expected a text", key->text);
 		return false;
 	}
-	if (!is_value(value->text, value->len)) {
+	if (!is_field_value(value->text, value->len)) {
 		diagnostics_error(d, value->at, "%.100s: control characters can't stand in a header", key->text);
 		return false;
 	}
@@ -197,7 +188,7 @@ static int fill_line(const struct line *line, const struct value *args, struct b
 		from_request |= args[line->slots[i]].from_request;
 		value_text(&args[line->slots[i]], text);
 	}
-	if (!is_value(text->data + begin, text->len - begin))
+	if (!is_field_value(text->data + begin, text->len - begin))
 		return wrong(line, from_request, e);
 	if (text->len == begin)
 		text->len = 0;
@@ -219,7 +210,7 @@ static size_t add_own(bool names_id, bool names_trace, const struct run_options 
 {
 	size_t count = 0;
 
-	if (options->request_id && !names_id && is_value(options->request_id, strlen(options->request_id)))
+	if (options->request_id && !names_id && is_field_value(options->request_id, strlen(options->request_id)))
 		out[count++] = join(a, "X-Request-Id: ", 14, options->request_id);
 	if (options->traceparent && !names_trace) {
 		const char *child = trace_child(options->traceparent, a, random);
@@ -279,7 +270,7 @@ static const char *given_line(const struct value_member *m, struct arena *a, str
 		return NULL;
 	}
 	value_text(&m->value, &text);
-	if (!is_value(text.data, text.len))
+	if (!is_field_value(text.data, text.len))
 		wrong(&(struct line){.name = m->name}, m->value.from_request, e);
 	else
 		line = text.len ? join(a, arena_printf(a, "%s: ", m->name), m->len + 2, buf_cstr(&text)) : "";

@@ -42,11 +42,6 @@ struct http_stream *http_stream_new(struct http_transfer *t)
 
 void http_stream_answered(struct http_stream *s)
 {
-	long status = 0;
-
-	curl_easy_getinfo(s->transfer->easy, CURLINFO_RESPONSE_CODE, &status);
-	if (status < 200)
-		return; /* an interim answer */
 	s->answered = true;
 	task_wake(&s->transfer->waiter, 0);
 }

@@ -72,6 +72,18 @@ static bool take_length(struct http_transfer *t, const char *s, size_t len)
 	return true;
 }
 
+/* The empty line behind a head came. */
+static void end_head(struct http_transfer *t)
+{
+	long status = 0;
+
+	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+	t->head_ended = true;
+	t->head_final = status >= 200;
+	if (t->stream && t->head_final)
+		http_stream_answered(t->stream);
+}
+
 /* CURLOPT_HEADERFUNCTION: a whole line, a status line and the empty one at the end included. */
 static size_t on_header(char *line, size_t size, size_t count, void *arg)
 {
@@ -84,6 +96,8 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
 		t->trouble = TROUBLE_HEAD;
 		return 0;
 	}
+	if (t->head_final)
+		return len; /* a trailer */
 	if (begins(line, len, "HTTP/", 5)) {
 		r->head.len = 0; /* what came so far was of an interim answer */
 		t->head_ended = false;
@@ -92,9 +106,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
 		return len;
 	}
 	if (len <= 2) {
-		t->head_ended = true;
-		if (t->stream)
-			http_stream_answered(t->stream);
+		end_head(t);
 		return len;
 	}
 	if (begins(line, len, "Content-Length:", 15) && !take_length(t, line + 15, len - 15)) {
@@ -360,7 +372,7 @@ void http_transfer_prepare(struct http_transfer *t, const struct http_request *r
 	t->length = -1;
 	t->repeatable = http_method_idempotent(request->method) && !fresh;
 	t->opened = t->kept = false;
-	t->head_ended = t->ended = false;
+	t->head_ended = t->head_final = t->ended = false;
 	t->trouble = TROUBLE_NONE;
 	t->code = CURLE_OK;
 	set_connection(t, request->streamed, fresh);

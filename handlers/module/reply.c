@@ -77,7 +77,7 @@ int gd_reply_header(gd_request *req, const char *name, const char *value)
 	int r = request_check(req, __func__);
 	if (r < 0)
 		return r;
-	if (!name || !value || !is_token(name) || is_own(name) || strpbrk(value, "\r\n"))
+	if (!name || !value || !is_token(name) || is_own(name) || !is_field_value(value, strlen(value)))
 		return -EINVAL;
 	if (req->replied)
 		return -EALREADY;
@@ -137,7 +137,7 @@ int gd_reply_bytes(gd_request *req, int status, const char *content_type, const 
 {
 	if (len > 0 && !p)
 		return -EINVAL;
-	if (content_type && strpbrk(content_type, "\r\n"))
+	if (content_type && !is_field_value(content_type, strlen(content_type)))
 		return -EINVAL;
 	int r = request_reply(req, status, __func__);
 	if (r < 0)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "async/loop.h"
+#include "base/token.h"
 #include "handlers/module/internal.h"
 #include "handlers/module/request.h"
 
@@ -11,7 +12,7 @@ enum { KEEP_ALIVE_MS = 15000, LONGEST_MS = 24 * 3600 * 1000 };
 
 int gd_stream_begin(gd_request *req, int status, const char *content_type)
 {
-	if (content_type && strpbrk(content_type, "\r\n"))
+	if (content_type && !is_field_value(content_type, strlen(content_type)))
 		return -EINVAL;
 	int r = request_reply(req, status, __func__);
 	if (r < 0)
@@ -76,6 +77,7 @@ static int keep_alive(void *arg)
 {
 	gd_request *req = arg;
 	int r = 0;
+	deadline_pop(DEADLINE_NEVER); /* what the handler had pushed when the stream began does not bound it */
 	while (r == 0 && req->streaming) {
 		int64_t due_us = req->said_us + req->keep_alive_us;
 		if (due_us <= loop_now_us(loop_current()))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import http.client
 import json
+import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,7 @@ from harness import Gatherd
 from support import wait_for
 
 CONFIG = """
-server: { listen: [ "127.0.0.1:${PORT}" ], threads: 1, write_timeout: 2s }
+server: { listen: [ "127.0.0.1:${PORT}", "unix:${FOLDER}/replies.sock" ], threads: 1, write_timeout: 2s }
 sources:
   papers: { files: "${FOLDER}/papers" }
 endpoints:
@@ -27,6 +29,8 @@ endpoints:
   "GET /dated":     { handler: "replies.so:dated", timeout: 300ms }
   "GET /misused":   { handler: "replies.so:misused" }
   "GET /redirect":  { handler: "replies.so:redirect", parameters: { status: { type: integer, default: 303 } } }
+  "GET /in-time":   { handler: "replies.so:events_begun_in_time" }
+  "GET /mouthful":  { handler: "replies.so:mouthful" }
   "GET /events":
     handler: replies.so:events
     timeout: 500ms
@@ -36,6 +40,8 @@ endpoints:
   "POST /form":      { handler: "replies.so:form" }
   "POST /late":      { handler: "replies.so:late_body" }
   "GET /file/{name}": { handler: "replies.so:file" }
+  "POST /file/{name}": { handler: "replies.so:file" }
+  "GET /odd":        { handler: "replies.so:odd_headers", parameters: { byte: { type: integer } } }
 """
 
 
@@ -90,6 +96,20 @@ def test_a_client_that_takes_nothing_is_dropped(daemon: Gatherd) -> None:
         wait_for(lambda: daemon.get("/so-far").json()["end"] == -errno.ECANCELED, timeout=30)
 
 
+@pytest.mark.parametrize("unix", [False, True])
+def test_a_client_that_takes_a_lot_slowly_is_not_dropped(daemon: Gatherd, unix: bool) -> None:
+    """It takes far more than 64 KiB within write_timeout, but not all that the handler wrote at once."""
+    with daemon.connect(daemon.folder / "replies.sock" if unix else None) as sock:
+        sock.sendall(b"GET /mouthful HTTP/1.0\r\nHost: x\r\n\r\n")
+        seen = b""
+        while more := sock.recv(64 * 1024, socket.MSG_WAITALL):
+            seen += more
+            time.sleep(0.02)
+    body = seen.partition(b"\r\n\r\n")[2]
+    assert len(body) == 16 << 20
+    assert all(body[i] == i // 4099 % 256 for i in range(0, len(body), 1021))
+
+
 @pytest.mark.parametrize(
     ("query", "said"), [("", "broken returned without gd_stream_end"), ("?fail=true", "The other half is missing.")]
 )
@@ -128,6 +148,10 @@ def test_silence_is_filled_and_outlives_the_deadline(daemon: Gatherd) -> None:
     assert events.startswith("greeting")
 
 
+def test_silence_is_filled_beyond_a_deadline_of_the_beginning(daemon: Gatherd) -> None:
+    assert daemon.get("/in-time").text.count(":\n\n") >= 3
+
+
 def test_events_arrive_before_the_reply_ends(daemon: Gatherd) -> None:
     with daemon.connect() as sock:
         sock.sendall(b"GET /events?wait=60000 HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -135,6 +159,27 @@ def test_events_arrive_before_the_reply_ends(daemon: Gatherd) -> None:
         seen = b""
         while b":\n\n" not in seen:
             seen += sock.recv(1000)
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_a_stream_ends_where_its_client_will_send_nothing_more(daemon: Gatherd, early: bool) -> None:
+    """It may have left, and can't be asked any more."""
+    name = f"half-{early}"
+    with daemon.connect() as sock:
+        sock.sendall(f"GET /events?wait=60000 HTTP/1.1\r\nHost: x\r\nX-Request-Id: {name}\r\n\r\n".encode())
+        sock.settimeout(20)
+        seen = b""
+        if early:
+            sock.shutdown(socket.SHUT_WR)
+        while b":\n\n" not in seen:
+            seen += sock.recv(1000)
+        if not early:
+            sock.shutdown(socket.SHUT_WR)
+        while more := sock.recv(1000):
+            seen += more
+        assert not seen.endswith(b"0\r\n\r\n")
+    line = wait_for(lambda: next((line for line in daemon.log_lines() if line.get("id") == name), None))
+    assert line["error"] == "the client left before the end of the stream"
 
 
 @pytest.mark.parametrize("way", [0, 1, 2])
@@ -162,7 +207,41 @@ def test_no_redirect_without_a_status_for_it(daemon: Gatherd) -> None:
     assert daemon.get("/redirect?status=200").status == 500
 
 
+# -- headers --
+
+TOKENS = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@pytest.mark.parametrize("byte", range(1, 256))
+def test_headers_with_every_byte(daemon: Gatherd, byte: int) -> None:
+    """No byte splits a reply, or makes it one that clients can't read."""
+    answer = daemon.get(f"/odd?byte={byte}")
+    value, name, of_type, no_redirect, *rest = answer.json()
+    good = byte == 9 or (byte >= 32 and byte != 127)
+    assert value == of_type == (0 if good else -errno.EINVAL)
+    assert name == (0 if byte in TOKENS else -errno.EINVAL)
+    assert no_redirect == -errno.EINVAL
+    assert rest == ([] if good else [-errno.EINVAL] * 3)
+    assert answer.headers["x-odd"] == (f"a{chr(byte)}b" if good else None)
+    assert answer.headers["x" + chr(byte)] == ("v" if byte in TOKENS else None)
+
+
 # -- bodies --
+
+
+def test_a_body_that_went_with_its_connection(gatherd: Callable[..., Gatherd], module: Callable[..., Path]) -> None:
+    """The daemon ends, and does not wait for ever: a handler that looks late finds nothing, not what is no more."""
+    daemon = gatherd(
+        'server: { listen: [ "127.0.0.1:${PORT}" ], drain_timeout: 100ms }\nendpoints: { "POST /": { handler: "replies.so:too_late" } }\n',
+        files={"replies.so": module("replies").read_bytes()},
+    )
+    with daemon.connect() as sock:
+        sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: x/y\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000)
+        wait_for(lambda: "the executor" in daemon.get("/-/tasks").text)
+        daemon.process.send_signal(signal.SIGTERM)
+        assert sock.recv(1) == b""
+    daemon.process.wait(20)
+    assert "a body of 0 bytes, there, no type" in daemon.log()
 
 
 def test_a_raw_body_comes_as_it_was_sent(daemon: Gatherd) -> None:
@@ -230,6 +309,14 @@ def test_a_file_as_a_reply(daemon: Gatherd) -> None:
     assert daemon.get("/file/a.txt", headers={"Range": "bytes=20-"}).status == 416
     assert daemon.get("/file/a.txt", headers={"If-Match": '"other"'}).status == 412
     assert daemon.get("/file/empty").body == b""
+    for name, value, status in (
+        ("If-None-Match", etag, 412),  # to be left alone where it is that version (RFC 9110, 13.1.2)
+        ("If-None-Match", '"other"', 200),
+        ("If-Modified-Since", answer.headers["last-modified"], 200),  # of reading alone
+        ("If-Unmodified-Since", "Thu, 01 Jan 1970 00:00:00 GMT", 412),
+        ("Range", "bytes=2-4", 200),
+    ):
+        assert daemon.post("/file/a.txt", body=b"", headers={name: value}).status == status, (name, value)
     assert daemon.head("/file/a.txt").headers["content-length"] == "10"
     for name in ("none", "..", "%2e%2e", "b"):
         assert daemon.get(f"/file/{name}").status in (400, 404)

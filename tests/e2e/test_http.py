@@ -182,6 +182,83 @@ def test_bodies(daemon: Gatherd) -> None:
         assert good(wire.get("/").reply()) == "root"
 
 
+CHUNKED = b"POST /things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
+
+
+def test_chunks_in_pieces(daemon: Gatherd) -> None:
+    """Cut anywhere, with the next request right behind; the client may have asked whether to send."""
+    body = chunked(b'{"n"', b": 6}", trailer=b"A: b\r\n")
+    whole = CHUNKED + b"\r\n" + body + b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    with Wire(daemon) as wire:
+        for cut in range(len(CHUNKED) + 2, len(whole)):
+            wire.send(whole[:cut])
+            time.sleep(0.001)
+            wire.send(whole[cut:])
+            assert good(wire.reply())["n"] == 6
+            assert good(wire.reply()) == "root"
+        for cut in range(len(body)):
+            wire.send(CHUNKED + b"Expect: 100-continue\r\n\r\n" + body[:cut])
+            assert wire.reply().status == 100
+            for byte in body[cut:]:
+                wire.send(bytes([byte]))
+            assert good(wire.reply())["n"] == 6
+        assert good(wire.get("/").reply()) == "root"
+
+
+@pytest.mark.parametrize("status, title", [(200, "OK"), (203, "Non-Authoritative Information"), (207, "Multi-Status"), (299, "Other")])
+def test_the_words_of_a_status(gatherd: Callable[..., Gatherd], status: int, title: str) -> None:
+    """No success is called an error."""
+    daemon = gatherd(f'server: {{ listen: [ "127.0.0.1:${{PORT}}" ] }}\nendpoints: {{ "GET /": {{ status: {status}, respond: x }} }}\n')
+    assert daemon.raw(b"GET / HTTP/1.0\r\n\r\n").startswith(f"HTTP/1.1 {status} {title}\r\n".encode())
+
+
+@pytest.mark.parametrize("name", ["Content-Type", "X-Value"])
+def test_no_value_splits_a_reply(gatherd: Callable[..., Gatherd], name: str) -> None:
+    config = f'"GET /{{rest*}}": {{ parameters: {{ v: {{ type: string }} }}, headers: {{ {name}: "text/{{v}}" }}, respond: x }}'
+    daemon = gatherd('server: { listen: [ "127.0.0.1:${PORT}" ] }\nendpoints:\n  ' + config + "\n")
+    for code in (1, 9, 10, 13, 31, 127):
+        reply = daemon.get(f"/x?v=a%{code:02x}X-Evil:%20b")
+        assert reply.headers["x-evil"] is None
+        if code == 9:
+            assert (reply.status, reply.headers[name]) == (200, "text/a\tX-Evil: b")
+        else:
+            problem(reply, 500)
+    assert daemon.get("/x?v=%C3%A9").status == 200
+
+
+@pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"])
+@pytest.mark.parametrize("first", [b"", b"2\r\n{}\r\n"])
+@pytest.mark.parametrize(
+    "rest, status",
+    [
+        (b"2;a\n{}\r\n0\r\n\r\n", 400),
+        (b"2\n{}\r\n0\r\n\r\n", 400),
+        (b"0x2\r\n{}\r\n0\r\n\r\n", 400),
+        (b"2\r\n{}\n0\r\n\r\n", 400),
+        (b"2\r\n{}\r\r\n0\r\n\r\n", 400),
+        (b"0\n\n", 400),
+        (b"0\r\nA: b\n\n", 400),
+        (b"0\r\n" + b"A: b\r\n" * 4000, 431),
+        (b"2;" + b"a" * 5000, 400),
+    ],
+)
+def test_chunks_that_could_be_read_in_two_ways(daemon: Gatherd, expect: bytes, first: bytes, rest: bytes, status: int) -> None:
+    """Refused in one piece and in two; what follows is no request."""
+    for pieces in ([first + rest], [first, rest]):
+        with Wire(daemon) as wire:
+            wire.send(CHUNKED + expect + b"\r\n")
+            if expect:
+                assert wire.reply().status == 100
+            for piece in pieces:
+                wire.send(piece)
+                time.sleep(0.002)
+            wire.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            reply = wire.reply()
+            assert "detail" in problem(reply, status)
+            assert reply.headers["Connection"] == "close"
+            assert wire.ended()
+
+
 @pytest.mark.parametrize(
     "body, type, status",
     [

@@ -12,7 +12,7 @@ from typing import Any, Callable
 
 import pytest
 from harness import Gatherd, Mongo, Postgres
-from support import Wire, at_once, good, in_background, problem, request_line, running_statements, soon, stopwatch, wait_for
+from support import Reply, Wire, at_once, good, in_background, problem, request_line, running_statements, soon, stopwatch, wait_for
 
 CONFIG = """
 server:
@@ -120,21 +120,108 @@ def test_a_client_that_leaves_cancels_its_work(gatherd: Callable[..., Gatherd], 
     wires.append(Wire(daemon).get("/alone/30", "X-Request-Id: leaves-3"))
     wires.append(Wire(daemon).get("/", "X-Request-Id: stays").get("/sleep/30/leaves", "X-Request-Id: leaves-4").get("/"))
     wait_for(lambda: sleepers(postgres) == 5, 10)
-    if how == "half":  # as curl ends: nothing more is sent; the request before was answered
+    if how == "half":  # it seems to wait for its replies, and was asked whether it is still there
         for wire in wires:
             wire.socket.shutdown(socket.SHUT_WR)
+        for wire in wires[:4]:
+            assert wire.reply().status == 100
+        assert sleepers(postgres) == 5
     for wire in wires:
         if how == "reset":
             wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-        if how != "half":
-            wire.socket.close()
+        wire.socket.close()
     wait_for(lambda: sleepers(postgres) == 0, 10, "the statements to be cancelled")
     for n in range(5):
         assert request_line(daemon, id=f"leaves-{n}")["status"] == "499"
     assert request_line(daemon, id="stays")["status"] == "200"
     good(daemon.get("/item/1"))
-    for wire in wires:
-        wire.socket.close()
+
+
+def test_a_client_whose_machine_is_gone_is_noticed(gatherd: Callable[..., Gatherd], postgres: Postgres) -> None:
+    """It says nothing, not even that it closes: the kernel asks, also while there is nothing to be sent."""
+    daemon = configured(gatherd)
+    with Wire(daemon) as wire:
+        wire.get("/sleep/30/gone")
+        wait_for(lambda: sleepers(postgres) == 1, 10)
+        ours = f":{daemon.port:04X}", f":{wire.socket.getsockname()[1]:04X}"
+        lines = [line.split() for line in open("/proc/net/tcp")]
+        timer, seconds = next(line[5] for line in lines if line[1].endswith(ours[0]) and line[2].endswith(ours[1])).split(":")
+        assert timer == "02", "the keep-alive timer"
+        assert 0 < int(seconds, 16) / os.sysconf("SC_CLK_TCK") <= 60
+    wait_for(lambda: sleepers(postgres) == 0, 10)
+
+
+# -- clients that shut their sending side down, and wait for the reply --
+
+
+def final(wire: Wire) -> Reply:
+    """The next reply that is none of the interim ones, of which there is one at least."""
+    assert wire.reply().status == 100
+    while (reply := wire.reply()).status == 100:
+        pass
+    return reply
+
+
+def test_a_client_that_will_send_nothing_more_gets_its_reply(gatherd: Callable[..., Gatherd], postgres: Postgres) -> None:
+    daemon = configured(gatherd)
+    with Wire(daemon) as wire:
+        wire.get("/sleep/1.5/half").socket.shutdown(socket.SHUT_WR)
+        assert good(final(wire))["n"] == [{"mark": "half"}]
+        assert wire.ended()
+    with Wire(daemon) as wire:  # each of them
+        wire.get("/").get("/alone/0.3").get("/alone/0.2").get("/").socket.shutdown(socket.SHUT_WR)
+        assert good(wire.reply()) == "here"
+        good(final(wire))
+        good(final(wire))
+        assert good(wire.reply()) == "here"
+        assert wire.ended()
+    with Wire(daemon) as wire:  # in one segment, as it were: the end is there before the request is looked at
+        daemon.process.send_signal(signal.SIGSTOP)
+        wire.get("/alone/0.3").socket.shutdown(socket.SHUT_WR)
+        daemon.process.send_signal(signal.SIGCONT)
+        good(final(wire))
+
+
+def test_a_client_that_sends_nothing_more_and_then_leaves(gatherd: Callable[..., Gatherd], postgres: Postgres) -> None:
+    """Nothing tells of it but what it is sent: it is asked again and again."""
+    daemon = configured(gatherd)
+    with Wire(daemon) as wire:
+        wire.get("/sleep/30/half", "X-Request-Id: half").socket.shutdown(socket.SHUT_WR)
+        for _ in range(3):
+            assert wire.reply().status == 100
+        assert sleepers(postgres) == 1
+    wait_for(lambda: sleepers(postgres) == 0, 10, "the statement to be cancelled")
+    assert request_line(daemon, id="half")["status"] == "499"
+
+
+def test_a_client_of_http_1_0_that_sends_nothing_more_has_left(gatherd: Callable[..., Gatherd], postgres: Postgres) -> None:
+    """It can't be asked: there are no interim replies."""
+    daemon = configured(gatherd)
+    with Wire(daemon) as wire:
+        wire.get("/sleep/30/old", "X-Request-Id: old", version="1.0")
+        wait_for(lambda: sleepers(postgres) == 1, 10)
+        wire.socket.shutdown(socket.SHUT_WR)
+        assert wire.ended()
+    wait_for(lambda: sleepers(postgres) == 0, 10, "the statement to be cancelled")
+    assert request_line(daemon, id="old")["status"] == "499"
+
+
+def test_who_has_left_is_known_on_a_unix_socket(gatherd: Callable[..., Gatherd], postgres: Postgres) -> None:
+    daemon = gatherd(CONFIG.format(server="", threads=1).replace('listen: [', 'listen: [ "unix:${FOLDER}/half.sock",'))
+    for version in ("1.1", "1.0"):
+        with Wire(daemon, unix=daemon.folder / "half.sock") as wire:
+            wire.get("/sleep/1.5/unix", version=version).socket.shutdown(socket.SHUT_WR)
+            assert good(wire.reply())["n"] == [{"mark": "unix"}], "and nothing was asked"
+    for shut in (False, True):
+        with Wire(daemon, unix=daemon.folder / "half.sock") as wire:
+            wire.get("/sleep/30/unix", f"X-Request-Id: unix-{shut}")
+            wait_for(lambda: sleepers(postgres) == 1, 10)
+            if shut:
+                wire.socket.shutdown(socket.SHUT_WR)
+                time.sleep(0.1)
+                assert sleepers(postgres) == 1
+        wait_for(lambda: sleepers(postgres) == 0, 10, "the statement to be cancelled")
+        assert request_line(daemon, id=f"unix-{shut}")["status"] == "499"
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 from harness import Gatherd
-from support import good, problem
+from support import Wire, good, problem
 
 # schema, values that are right, values that are wrong
 SCHEMAS: dict[str, tuple[str, list[Any], list[Any]]] = {
@@ -88,6 +88,14 @@ def test_words_in_the_body(words: Gatherd, name: str) -> None:
         wrong(words.post(f"/body/{name}", json_body={"v": value}), ("v", "body"))
     wrong(words.post(f"/body/{name}", json_body={}), ("v", "body"))
     wrong(words.post(f"/body/{name}"), ("v", "body"))
+
+
+def test_headers_of_one_name_are_one(words: Gatherd) -> None:
+    """Also for who takes one: a proxy may have put the one that counts behind the client's."""
+    with Wire(words) as wire:
+        assert good(wire.get("/header/string", "X-V: a", "X-V:  b ").reply()) == "a, b"
+        wrong(wire.get("/header/integer", "X-V: 1", "x-v: 2").reply(), ("X-V", "header"))
+        assert good(wire.get("/header/integer", "X-V: 2").reply()) == 2
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -180,6 +188,8 @@ def test_arrays(places: Gatherd) -> None:
     assert good(places.get("/arrays?tag=b&id=3&tag=a&tag=&id=2")) == {"tag": ["b", "a", ""], "id": [3, 2], "first": 3, "header": None}
     assert good(places.get("/arrays?tag=a,b"))["tag"] == ["a,b"]
     assert good(places.get("/arrays", headers={"X-List": "1, 2 ,3"}))["header"] == [1, 2, 3]
+    with Wire(places) as wire:
+        assert good(wire.get("/arrays", "X-List: 1,2", "X-List: 3").reply())["header"] == [1, 2, 3]
     errors = problem(places.get("/arrays?tag=toolong&id=0&id=x"), 400)["errors"]
     assert {error["name"].split("[")[0] for error in errors} == {"tag", "id"}
     problem(places.get("/arrays", headers={"X-List": "1,x"}), 400)

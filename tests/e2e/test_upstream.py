@@ -364,6 +364,22 @@ def test_the_whole_response(world: World) -> None:
         problem(world.daemon.get(f"/response/{name}"), 502, step="answer")
 
 
+@pytest.mark.parametrize("trailer", ["X-Word: late", "Content-Length: 5", "Content-Encoding: gzip", "HTTP/1.1 500: none", "Content-Type: text/html"])
+def test_trailers_are_no_headers(world: World, trailer: str) -> None:
+    """What a service says behind its body can't change what it has said before (RFC 9110, 6.5.1)."""
+    text = f"8\r\n{{\"a\": 1}}\r\n0\r\n{trailer}\r\n\r\n"
+    world.upstream.answers[f"{BASE}/trailers"] = writes(head(CHUNKED, "X-Word: first") + text.encode())
+    answer = good(world.daemon.get("/response/trailers"))["answer"]
+    assert (answer["status"], answer["body"]) == (200, {"a": 1})
+    assert answer["headers"] == {"content-type": "application/json", "transfer-encoding": "chunked", "x-word": "first"}
+
+
+def test_trailers_have_their_bound(world: World) -> None:
+    text = b"0\r\n" + b"X-Word: late\r\n" * 100_000 + b"\r\n"
+    world.upstream.answers[f"{BASE}/trailers-on"] = writes(head(CHUNKED) + text)
+    problem(world.daemon.get("/response/trailers-on"), 502, step="answer")
+
+
 def test_head(world: World) -> None:
     answer = good(world.daemon.get("/head/good"))["answer"]
     assert (answer["status"], answer["headers"]["content-length"], answer["body"]) == (200, "8", None)

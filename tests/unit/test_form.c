@@ -63,8 +63,8 @@ START_TEST(more_fields_than_allowed_are_refused)
 {
 	struct form f;
 	char body[2 * FORM_MAX_FIELDS + 2];
-	for (size_t i = 0; i < sizeof(body); i += 2)
-		memcpy(body + i, "a&", 2);
+	for (size_t i = 0; i < sizeof(body); i++)
+		body[i] = i % 2 ? '&' : 'a';
 	ck_assert_int_eq(parse(&f, "application/x-www-form-urlencoded", body, 2 * FORM_MAX_FIELDS), 0);
 	ck_assert_uint_eq(f.count, FORM_MAX_FIELDS);
 	ck_assert_int_eq(parse(&f, "application/x-www-form-urlencoded", body, sizeof(body)), -E2BIG);
@@ -104,6 +104,34 @@ START_TEST(parts_are_read)
 	assert_span(f.fields[2].filename, "");
 	assert_span(f.fields[2].type, "application/octet-stream");
 	assert_span(f.fields[2].content, "");
+}
+END_TEST
+
+/* What stays of a client's path is one segment that names a file, or nothing. */
+START_TEST(paths_of_files_are_cut)
+{
+	static const char *const paths[][2] = {
+		{"a.txt", "a.txt"},
+		{"..", ""},
+		{".", ""},
+		{"", ""},
+		{"a/..", ""},
+		{"a\\..", ""},
+		{"../../.", ""},
+		{"/etc/passwd", "passwd"},
+		{"C:\\x\\b.txt", "b.txt"},
+		{"a/b\\c/..d", "..d"},
+		{"..\\..\\..", ""},
+		{"a/", ""},
+		{"...", "..."},
+	};
+	const char *path = paths[_i][0], *name = paths[_i][1];
+	struct form f;
+	char body[256];
+	int len = snprintf(body, sizeof(body),
+			   "--x y\r\nContent-Disposition: form-data; name=f; filename=\"%s\"\r\n\r\n\r\n--x y--", path);
+	ck_assert_int_eq(parse(&f, BOUNDARY, body, (size_t)len), 0);
+	assert_span(f.fields[0].filename, name);
 }
 END_TEST
 
@@ -165,6 +193,7 @@ int main(void)
 	tcase_add_test(c, bad_pairs_are_refused);
 	tcase_add_test(c, more_fields_than_allowed_are_refused);
 	tcase_add_test(c, parts_are_read);
+	tcase_add_loop_test(c, paths_of_files_are_cut, 0, 13);
 	tcase_add_test(c, every_cut_is_refused);
 	tcase_add_test(c, what_is_no_form_is_refused);
 	tcase_add_test(c, bad_parts_are_refused);

@@ -150,7 +150,7 @@ static struct buf errors, out;
 static const struct request *current;
 
 /* Stands in for the one of handlers/exchange.c, which needs a connection. */
-struct span exchange_header(struct exchange *x, const char *name)
+struct span exchange_header_list(struct exchange *x, const char *name)
 {
 	const char *value = strcmp(name, "x-tenant") == 0 ? current->tenant
 			    : strcmp(name, "x-list") == 0 ? current->list

@@ -3,6 +3,7 @@
 #include <gatherd.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
 int lines(gd_request *req)
 {
@@ -112,6 +113,17 @@ int events(gd_request *req)
 	return r < 0 ? r : gd_stream_end(req);
 }
 
+/* The same, begun within a deadline that is over long before its end. */
+int events_begun_in_time(gd_request *req)
+{
+	gd_deadline before = gd_deadline_push(gd_in_ms(50));
+	int r = gd_sse_begin(req, 100);
+	gd_deadline_pop(before);
+	if (r == 0)
+		r = gd_sleep(1000);
+	return r < 0 ? r : gd_stream_end(req);
+}
+
 int raw(gd_request *req)
 {
 	size_t len;
@@ -139,6 +151,57 @@ int late_body(gd_request *req)
 	if (r == 0)
 		r = gd_stream_write(req, body, before == after ? after : 0);
 	return r < 0 ? r : gd_stream_end(req);
+}
+
+/* Far more than a socket takes, at once. */
+int mouthful(gd_request *req)
+{
+	enum { LEN = 16 << 20 };
+	char *all = gd_alloc(LEN);
+	for (size_t i = 0; i < LEN; i++)
+		all[i] = (char)(i / 4099);
+	int r = gd_stream_begin(req, 200, NULL);
+	if (r == 0)
+		r = gd_stream_write(req, all, LEN);
+	return r < 0 ? r : gd_stream_end(req);
+}
+
+static int wait_long(void *arg)
+{
+	(void)arg;
+	sleep(3);
+	return 0;
+}
+
+/* Looks at its request for the first time when its connection is closed already. */
+int too_late(gd_request *req)
+{
+	size_t len;
+	gd_run_blocking(wait_long, NULL);
+	const void *body = gd_body(req, &len);
+	gd_log(GD_LOG_INFO, "a body of %zu bytes, %s, %s", len, body ? "there" : "NULL",
+	       gd_header(req, "Content-Type") ? "a type" : "no type");
+	gd_value *form = gd_body_form(req);
+	return gd_failed(form);
+}
+
+/* What is said of headers with a certain byte in their value, their name, and the type. */
+int odd_headers(gd_request *req)
+{
+	char c = (char)gd_to_int(gd_param(req, "byte"), 0);
+	char value[] = {'a', c, 'b', '\0'}, name[] = {'X', c, '\0'};
+	gd_value *said = gd_list();
+	gd_append(said, gd_int(gd_reply_header(req, "X-Odd", value)));
+	gd_append(said, gd_int(gd_reply_header(req, name, "v")));
+	gd_append(said, gd_int(gd_reply_header(req, "Content-Type", value)));
+	gd_append(said, gd_int(gd_reply_redirect(req, 200, value)));
+	if (gd_to_int(gd_get(said, "[0]"), 1) < 0) {
+		gd_append(said, gd_int(gd_reply_bytes(req, 200, value, "", 0)));
+		gd_append(said, gd_int(gd_stream_begin(req, 200, value)));
+		gd_append(said, gd_int(gd_reply_redirect(req, 302, value)));
+	}
+	gd_reply_header(req, "Content-Type", "application/json");
+	return gd_reply(req, 200, said);
 }
 
 int file(gd_request *req)
