@@ -17,6 +17,7 @@ enum {
 };
 
 static int signal_fd = -1;
+static int asked; /* SIGTERM or SIGINT: the first that came; 0: none */
 
 int lifecycle_begin(void)
 {
@@ -51,20 +52,20 @@ static bool all_ended(struct workers *workers)
 	return atomic_load(&workers->ended) >= workers->count;
 }
 
-/* Until somebody asks for the end. */
-static void serve(struct workers *workers)
+bool lifecycle_wait(int changed_fd)
 {
-	for (;;) {
-		int signo = wait_signal(workers->changed_fd, DEADLINE_NEVER);
-		if (signo == SIGHUP)
-			log_line(LOG_LINE_WARNING, "reload is not supported by this build", "signal=SIGHUP");
-		if (signo == SIGTERM || signo == SIGINT) {
-			log_line(LOG_LINE_INFO, "draining", "signal=%s connections=%u requests=%u",
-				 signo == SIGTERM ? "SIGTERM" : "SIGINT", atomic_load(&workers->connections),
-				 atomic_load(&workers->limits.running));
-			return;
-		}
-	}
+	int signo = wait_signal(changed_fd, DEADLINE_NEVER);
+	if (signo == SIGHUP)
+		log_line(LOG_LINE_WARNING, "reload is not supported by this build", "signal=SIGHUP");
+	if (!asked && (signo == SIGTERM || signo == SIGINT))
+		asked = signo;
+	return asked;
+}
+
+void lifecycle_serve(struct workers *workers)
+{
+	while (!asked)
+		lifecycle_wait(workers->changed_fd);
 }
 
 /* Until all workers have ended. Returns 0; -ETIMEDOUT; or -EINTR: somebody can't wait. */
@@ -80,9 +81,12 @@ static int await_end(struct workers *workers, deadline_t by)
 	return 0;
 }
 
-int lifecycle_run(struct workers *workers, int64_t drain_timeout_us)
+int lifecycle_end(struct workers *workers, int64_t drain_timeout_us)
 {
-	serve(workers);
+	if (asked)
+		log_line(LOG_LINE_INFO, "draining", "signal=%s connections=%u requests=%u",
+			 asked == SIGTERM ? "SIGTERM" : "SIGINT", atomic_load(&workers->connections),
+			 atomic_load(&workers->limits.running));
 	workers_drain(workers);
 	int r = await_end(workers, deadline_in_us(drain_timeout_us));
 	if (r == 0)

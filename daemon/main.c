@@ -156,7 +156,21 @@ static void watch(const struct config_server *server)
 			 (long long)server->slow_callback_us / 1000);
 }
 
-static int start(struct daemon *d)
+/* End the workers that there are. */
+static int end_workers(struct daemon *d)
+{
+	if (lifecycle_end(&d->workers, d->config->server.drain_timeout_us) < 0) {
+		/* Threads are still at work: nothing can be freed under them. */
+		log_line(LOG_LINE_ERROR, "a worker does not end", "requests=%u",
+			 atomic_load(&d->workers.limits.running));
+		log_stop();
+		_exit(EX_SOFTWARE);
+	}
+	return workers_join(&d->workers) > 0 ? EX_SOFTWARE : EX_OK;
+}
+
+/* Returns EX_OK with *serves false: it was asked to end meanwhile, and has. */
+static int start(struct daemon *d, bool *serves)
 {
 	struct error e = ERROR_INIT;
 	const struct config_server *server = &d->config->server;
@@ -171,8 +185,12 @@ static int start(struct daemon *d)
 	r = app_open(d->app, d->executor, server->threads, &e);
 	if (r == 0)
 		r = workers_start(&d->workers, server, server->threads, d->app, &d->listeners, &e);
+	if (r > 0)
+		return end_workers(d);
 	if (r < 0) {
 		log_line(LOG_LINE_ERROR, "can't start", "error=\"%s\"", e.what);
+		if (d->workers.workers)
+			end_workers(d);
 		return EX_UNAVAILABLE;
 	}
 	for (size_t i = 0; i < d->listeners.count; i++)
@@ -180,19 +198,8 @@ static int start(struct daemon *d)
 			 d->listeners.bound[i].config->admin ? " admin=true" : "");
 	log_line(LOG_LINE_INFO, "started", "version=" GATHERD_VERSION " pid=%ld threads=%u endpoints=%zu",
 		 (long)getpid(), server->threads, d->config->endpoint_count);
+	*serves = true;
 	return EX_OK;
-}
-
-static int serve(struct daemon *d)
-{
-	if (lifecycle_run(&d->workers, d->config->server.drain_timeout_us) < 0) {
-		/* Threads are still at work: nothing can be freed under them. */
-		log_line(LOG_LINE_ERROR, "a worker does not end", "requests=%u",
-			 atomic_load(&d->workers.limits.running));
-		log_stop();
-		_exit(EX_SOFTWARE);
-	}
-	return workers_join(&d->workers) > 0 ? EX_SOFTWARE : EX_OK;
 }
 
 static void stop(struct daemon *d)
@@ -220,16 +227,17 @@ static enum log_severity severity_of(enum log_level level)
 static int run(const char *path)
 {
 	struct daemon d = {0};
-	int code = load_and_print(&d, path);
+	bool serves = false;
+	int code = lifecycle_begin() < 0 ? EX_OSERR : load_and_print(&d, path);
 	if (code == EX_OK)
 		code = bind_listeners(&d);
-	if (code == EX_OK && lifecycle_begin() < 0)
-		code = EX_OSERR;
 	if (code == EX_OK) {
 		log_start(severity_of(d.config->log.level));
-		code = start(&d);
-		if (code == EX_OK)
-			code = serve(&d);
+		code = start(&d, &serves);
+		if (serves) {
+			lifecycle_serve(&d.workers);
+			code = end_workers(&d);
+		}
 		log_line(LOG_LINE_INFO, "stopped", "code=%d", code);
 	}
 	stop(&d);
@@ -263,6 +271,7 @@ static int show_tasks(const struct options *o)
 	int code = o->config && diagnostics.errors > 0 ? EX_CONFIG : EX_OK;
 	if (code != EX_OK) {
 		print_diagnostics(&diagnostics);
+		fputs("gatherd: without that file: name the daemon's address with --admin\n", stderr);
 	} else if (c && !(view.address = tasks_view_address(c))) {
 		fputs("gatherd: the configuration leaves its port open: name the address with --admin\n", stderr);
 		code = EX_USAGE;

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 #include "base/mem.h"
 #include "daemon/connection.h"
 #include "daemon/http.h"
+#include "daemon/lifecycle.h"
 #include "handlers/tasks.h"
 
 enum {
@@ -26,20 +26,21 @@ enum {
 	ADMIN_CONNECTIONS = 64, /* beyond max_connections: whether the daemon is well can be asked when it is full */
 };
 
-enum phase { STARTING, SERVING, DRAINING, CANCELLED, CLOSING };
+enum phase { STARTING, READY, SERVING, DRAINING, CANCELLED, CLOSING };
 
 struct worker {
 	struct workers *all;
 	unsigned index;
 	pthread_t thread;
-	sem_t started;
-	int result; /* of starting: 0 or -errno */
+	atomic_bool started; /* or failed to */
+	int result;          /* of starting, when it is through: 0 or -errno */
 	struct error error;
 	pthread_mutex_t lock;
-	bool over; /* under lock: the loop takes no messages any more */
+	bool open; /* under lock: the loop takes messages */
 
 	/* on the worker's thread */
 	enum phase phase;
+	struct task *opening; /* NULL: it is through */
 	struct loop *loop;
 	struct http http;
 	struct exchanges exchanges;
@@ -50,7 +51,7 @@ struct worker {
 	int64_t cancelled_us;
 	struct tasks_member tasks;
 
-	struct message start, drain, cancel;
+	struct message start, serve, drain, cancel;
 };
 
 /* --- the end --- */
@@ -97,11 +98,8 @@ static void on_tick(struct timer *t)
 		timer_start(&w->tick, loop_timers(w->loop), (deadline_t){now_us + TICK_MS * 1000});
 }
 
-static void on_drain(struct message *m)
+static void begin_drain(struct worker *w)
 {
-	struct worker *w = container_of(m, struct worker, drain);
-	if (w->phase != SERVING)
-		return;
 	w->phase = DRAINING;
 	service_drain(w->service);
 	http_drain(&w->http);
@@ -111,6 +109,15 @@ static void on_drain(struct message *m)
 		if (!w->listeners[i].admin)
 			listener_close(&w->listeners[i]);
 	timer_start(&w->tick, loop_timers(w->loop), (deadline_t){0});
+}
+
+static void on_drain(struct message *m)
+{
+	struct worker *w = container_of(m, struct worker, drain);
+	if (w->opening)
+		task_cancel(w->opening); /* drains when that has ended */
+	else if (w->phase == READY || w->phase == SERVING)
+		begin_drain(w);
 }
 
 static void on_cancel(struct message *m)
@@ -128,9 +135,11 @@ static void on_cancel(struct message *m)
 
 /* --- the beginning --- */
 
-static void open_listeners(struct worker *w)
+static void on_serve(struct message *m)
 {
+	struct worker *w = container_of(m, struct worker, serve);
 	struct workers *all = w->all;
+	w->phase = SERVING;
 	for (size_t i = 0; i < all->listeners->count; i++) {
 		struct bound *b = &all->listeners->bound[i];
 		unsigned most = all->server->max_connections + (b->config->admin ? ADMIN_CONNECTIONS : 0);
@@ -144,28 +153,45 @@ static int open_service(void *arg)
 	return service_open(&w->service, w->all->app, w->index, &w->error);
 }
 
+static void tell_main(struct worker *w)
+{
+	ssize_t written = write(w->all->changed_fd, &(uint64_t){1}, sizeof(uint64_t));
+	(void)written;
+}
+
+static void tell_started(struct worker *w, int result)
+{
+	w->result = result;
+	atomic_store(&w->started, true);
+	tell_main(w);
+}
+
 static void service_opened(void *arg, int result)
 {
 	struct worker *w = arg;
-	w->result = result;
-	if (result == 0) {
-		w->connections.service = w->service;
-		open_listeners(w);
-		w->phase = SERVING;
-	} else {
+	w->opening = NULL;
+	if (result < 0) {
+		w->phase = CLOSING;
 		loop_stop(w->loop);
+	} else {
+		w->connections.service = w->service;
+		w->phase = READY;
+		if (atomic_load(&w->all->ending))
+			begin_drain(w);
 	}
-	sem_post(&w->started);
+	tell_started(w, result);
 }
 
 /* The worker's first call on its loop. */
 static void on_start(struct message *m)
 {
 	struct worker *w = container_of(m, struct worker, start);
-	int r = task_spawn(NULL, open_service, w,
+	int r = task_spawn(&w->opening, open_service, w,
 			   &(struct task_options){.name = "open", .ended = service_opened, .ended_arg = w});
 	if (r < 0)
 		service_opened(w, error_set(&w->error, r, 0, NULL, "no memory map is left for a task's stack"));
+	else if (atomic_load(&w->all->ending)) /* on_drain came too early, or not at all */
+		task_cancel(w->opening);
 }
 
 static void open_parts(struct worker *w)
@@ -180,7 +206,14 @@ static void open_parts(struct worker *w)
 	w->connections.read_timeout_us = w->all->server->read_timeout_us;
 	w->connections.write_timeout_us = w->all->server->write_timeout_us;
 	w->connections.total = &w->all->connections;
-	w->listeners = mem_array(w->all->listeners->count, sizeof(struct listener));
+	w->listeners = mem_zalloc(w->all->listeners->count * sizeof(struct listener));
+}
+
+static void take_messages(struct worker *w, bool open)
+{
+	pthread_mutex_lock(&w->lock);
+	w->open = open;
+	pthread_mutex_unlock(&w->lock);
 }
 
 /* Everything that was taken has been given back, or it is said what was not, and left alone. */
@@ -193,9 +226,7 @@ static bool close_parts(struct worker *w)
 		tasks_log(w->loop, w->index, "left over at the end");
 		return false;
 	}
-	pthread_mutex_lock(&w->lock);
-	w->over = true;
-	pthread_mutex_unlock(&w->lock);
+	take_messages(w, false);
 	timer_stop(&w->tick, loop_timers(w->loop));
 	connections_done(&w->connections);
 	exchanges_done(&w->exchanges);
@@ -220,6 +251,7 @@ static void run_loop(struct worker *w)
 	open_parts(w);
 	tasks_join(&w->tasks, w->loop, w->index);
 	loop_post(w->loop, &w->start);
+	take_messages(w, true);
 	loop_run(w->loop);
 	tasks_leave(&w->tasks);
 	monitor_unwatch(w->loop);
@@ -236,53 +268,54 @@ static void *worker_main(void *arg)
 	if (w->result < 0) {
 		loop_free(w->loop);
 		error_set(&w->error, w->result, 0, NULL, "can't make an event loop: %s", strerror(-w->result));
-		sem_post(&w->started);
+		tell_started(w, w->result);
 	} else {
 		run_loop(w);
 	}
 	signal_stack_end();
 
 	atomic_fetch_add(&w->all->ended, 1);
-	ssize_t written = write(w->all->changed_fd, &(uint64_t){1}, sizeof(uint64_t));
-	(void)written;
+	tell_main(w);
 	return NULL;
 }
 
 /* --- from the main thread --- */
 
-static void done_worker(struct worker *w)
+static void post(struct worker *w, struct message *m)
 {
-	sem_destroy(&w->started);
-	pthread_mutex_destroy(&w->lock);
+	pthread_mutex_lock(&w->lock);
+	if (w->open)
+		loop_post(w->loop, m);
+	pthread_mutex_unlock(&w->lock);
 }
 
-static int start_one(struct workers *all, unsigned index)
+/* As workers_start. all->count says whether there is a thread, whatever is returned. */
+static int start_one(struct workers *all, struct error *e)
 {
-	struct worker *w = &all->workers[index];
+	struct worker *w = &all->workers[all->count];
 	*w = (struct worker){
 		.all = all,
-		.index = index,
+		.index = all->count,
 		.start.run = on_start,
+		.serve.run = on_serve,
 		.drain.run = on_drain,
 		.cancel.run = on_cancel,
 	};
 	timer_init(&w->tick, on_tick);
 	pthread_mutex_init(&w->lock, NULL);
-	sem_init(&w->started, 0, 0);
 	int r = -pthread_create(&w->thread, NULL, worker_main, w);
 	if (r < 0) {
-		error_set(&w->error, r, 0, NULL, "can't start a thread: %s", strerror(-r));
-		done_worker(w);
-		return r;
+		pthread_mutex_destroy(&w->lock);
+		return error_set(e, r, 0, NULL, "can't start a thread: %s", strerror(-r));
 	}
-	while (sem_wait(&w->started) < 0 && errno == EINTR)
-		;
-	r = w->result;
-	if (r < 0) {
-		pthread_join(w->thread, NULL);
-		done_worker(w);
+	all->count++;
+	while (!atomic_load(&w->started)) {
+		if (lifecycle_wait(all->changed_fd))
+			return 1;
 	}
-	return r;
+	if (w->result < 0)
+		*e = w->error;
+	return w->result;
 }
 
 int workers_start(struct workers *all, const struct config_server *server, unsigned count, struct app *app,
@@ -296,33 +329,22 @@ int workers_start(struct workers *all, const struct config_server *server, unsig
 		.limits = {.max_requests = server->max_requests, .request_timeout_us = server->request_timeout_us},
 		.changed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 	};
-	if (all->changed_fd < 0) {
-		free(all->workers);
+	if (all->changed_fd < 0)
 		return error_set(e, -errno, 0, NULL, "can't make an eventfd: %s", strerror(errno));
-	}
 	http_setup();
-	for (all->count = 0; all->count < count; all->count++) {
-		int r = start_one(all, all->count);
-		if (r < 0) {
-			*e = all->workers[all->count].error;
-			workers_drain(all);
-			workers_join(all);
+	while (all->count < count) {
+		int r = start_one(all, e);
+		if (r != 0)
 			return r;
-		}
 	}
+	for (unsigned i = 0; i < all->count; i++)
+		post(&all->workers[i], &all->workers[i].serve);
 	return 0;
-}
-
-static void post(struct worker *w, struct message *m)
-{
-	pthread_mutex_lock(&w->lock);
-	if (!w->over)
-		loop_post(w->loop, m);
-	pthread_mutex_unlock(&w->lock);
 }
 
 void workers_drain(struct workers *all)
 {
+	atomic_store(&all->ending, true);
 	for (unsigned i = 0; i < all->count; i++)
 		post(&all->workers[i], &all->workers[i].drain);
 }
@@ -337,9 +359,10 @@ unsigned workers_join(struct workers *all)
 {
 	for (unsigned i = 0; i < all->count; i++) {
 		pthread_join(all->workers[i].thread, NULL);
-		done_worker(&all->workers[i]);
+		pthread_mutex_destroy(&all->workers[i].lock);
 	}
-	close(all->changed_fd);
+	if (all->changed_fd >= 0)
+		close(all->changed_fd);
 	free(all->workers);
 	return atomic_load(&all->unclean);
 }

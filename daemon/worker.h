@@ -24,15 +24,18 @@ struct workers {
 	struct listeners *listeners;
 	struct exchange_limits limits;
 	atomic_uint connections; /* of the process */
+	atomic_bool ending;      /* workers_drain was called */
 	atomic_uint ended;       /* threads that are through */
 	atomic_uint unclean;     /* threads that ended with something still taken */
-	int changed_fd;          /* an eventfd: written to when a thread has ended */
+	int changed_fd;          /* an eventfd: written to when a thread has started or ended */
 };
 
-/* Start a thread a worker and wait until all of them serve. Returns 0 or -errno with e filled; none is left then. */
+/* Start the workers, one after another, each when the one before is ready; when all of them are, they accept. Returns
+ * 0; or 1 (somebody has asked for the end meanwhile) or -errno with e filled: then none has accepted anything, and
+ * those that there are, one of which may still be starting, are to be ended: lifecycle_end, workers_join. */
 int workers_start(struct workers *all, const struct config_server *server, unsigned count, struct app *app,
 		  struct listeners *listeners, struct error *e) must_check;
-/* Accept nothing more, end behind the requests that are running. Once. */
+/* Accept nothing more, end behind the requests that are running; what is starting is cancelled. Once. */
 void workers_drain(struct workers *all);
 /* Do not wait for those any longer. Once, after workers_drain. */
 void workers_cancel(struct workers *all);

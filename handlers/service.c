@@ -41,7 +41,7 @@ struct service {
 	struct client **clients; /* one for each source */
 	struct gather_env env;
 	struct module_env module_env;
-	bool draining;
+	struct event drain; /* set: it drains */
 };
 
 /* --- the application --- */
@@ -117,6 +117,7 @@ int service_open(struct service **out, struct app *a, unsigned worker, struct er
 {
 	struct service *s = mem_zalloc(sizeof(*s));
 	s->app = a;
+	event_init(&s->drain);
 	s->clients = mem_zalloc((a->config->source_count + 1) * sizeof(struct client *));
 	s->env = (struct gather_env){
 		.clients = s->clients,
@@ -134,6 +135,7 @@ int service_open(struct service **out, struct app *a, unsigned worker, struct er
 		.executor = a->executor,
 		.worker = worker,
 		.workers = a->workers,
+		.drain = &s->drain,
 	};
 	int r = 0;
 	for (size_t i = 0; i < a->config->source_count && r == 0; i++)
@@ -141,7 +143,10 @@ int service_open(struct service **out, struct app *a, unsigned worker, struct er
 	if (r == 0)
 		r = background_start(&a->modules, &s->module_env, e);
 	if (r < 0) {
+		struct shield whole; /* the daemon may have been told to end meanwhile */
+		task_shield(&whole, DEADLINE_NEVER);
 		service_close(s);
+		task_unshield(&whole);
 		return r;
 	}
 	*out = s;
@@ -163,7 +168,7 @@ void service_close(struct service *s)
 
 void service_drain(struct service *s)
 {
-	s->draining = true;
+	event_set(&s->drain);
 }
 
 static const char *source_down(const void *arg, size_t i)
@@ -224,7 +229,7 @@ void service_handle(struct service *s, struct exchange *x)
 	const struct app *a = s->app;
 	client_address_set(x, &a->config->server);
 	const struct admin_view view = {
-		.draining = s->draining,
+		.draining = event_is_set(&s->drain),
 		.source_count = a->config->source_count,
 		.source_down = source_down,
 		.metrics = service_metrics,

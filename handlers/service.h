@@ -32,5 +32,5 @@ int service_open(struct service **out, struct app *a, unsigned worker, struct er
 void service_close(struct service *s);
 /* Answer x: at once, or by exchange_spawn. Called by the daemon for every request that was read. */
 void service_handle(struct service *s, struct exchange *x);
-/* From now on /-/ready says 503 (draining). */
+/* From now on /-/ready says 503 (draining), and handlers are told. */
 void service_drain(struct service *s);

@@ -33,7 +33,7 @@
  * gd_scope_begin opens a smaller one. Nothing is ever freed by hand: at the end of a scope its tasks are cancelled and
  * awaited, its cursors and transactions closed, its memory given back. So no task outlives its request. What was made
  * in a scope must not be used after its end, which nobody can check; a task that waits for it at that moment is told
- * -ECANCELED.
+ * -ECANCELED, and the end waits for one that is at work on a file, a stream, a copy or an upload.
  *
  * ERRORS. Functions return 0 or more, or -errno. Those that bring values return a gd_value that may be a failure: it
  * passes through whatever is made of it, and gd_failed asks for it. A handler that returns a failure without having
@@ -91,9 +91,10 @@ GD_PUBLIC gd_deadline gd_in_ms(int64_t ms);
 
 /* --- what a module may define --- */
 
-/* Called in a task on each worker before it serves, in a scope that lives as long as the worker: the place for what the
- * worker's tasks share, and for gd_background. May suspend, for a minute in all. Below 0: the daemon does not start.
- * worker counts from 0. */
+/* Called in a task on each worker, one worker after another, before any of them serves; in a scope that lives as long
+ * as the worker: the place for what the worker's tasks share, and for gd_background. May suspend, for a minute in all.
+ * Below 0: the daemon does not start. Cancelled after that minute, and when the daemon is told to end meanwhile; one
+ * that goes on for 5 s more ends the process with 70. worker counts from 0. */
 GD_PUBLIC int gd_module_start(unsigned worker, unsigned workers);
 /* Called in a task on each worker that was started, after its last request and its background tasks have ended: the
  * place to join threads of the module's own. May suspend, for 5 s in all. */
@@ -105,8 +106,8 @@ GD_PUBLIC void gd_module_stop(unsigned worker, unsigned workers);
 typedef int gd_task_fn(void *arg);
 
 /* Start fn(arg) as a task of the current scope (create_task). It runs soon, not at once; it inherits the deadline and
- * the task-local values. name is static; arg must live as long as the task does (gd_alloc), which a caller's variables
- * only do where it awaits the task. NULL: no stack is to be had; awaiting NULL is -EAGAIN. */
+ * the task-local values. name is static; arg must live as long as the task does: gd_alloc. A caller's variables need
+ * not: one that is cancelled awaits nothing any more. NULL: no stack is to be had; awaiting NULL is -EAGAIN. */
 GD_PUBLIC gd_task *gd_spawn(const char *name, gd_task_fn *fn, void *arg);
 /* Suspends until t has ended. Returns its result, as often as it is asked; or -ETIMEDOUT or -ECANCELED (t goes on);
  * -EDEADLK: t is the caller, or waits for it; -EBUSY: another task awaits it. */
@@ -116,8 +117,9 @@ GD_PUBLIC void gd_cancel(gd_task *t);
 GD_PUBLIC bool gd_ended(const gd_task *t);
 /* Was the calling task cancelled (also while it is shielded)? */
 GD_PUBLIC bool gd_cancelled(void);
-/* Suspends. fn(arg) as a task with a deadline: at `by` it is cancelled and awaited, and -ETIMEDOUT returned (wait_for).
- */
+/* Suspends. fn(arg) as a task with a deadline: at `by` it is cancelled and awaited, and -ETIMEDOUT returned (wait_for),
+ * or its result, if it has one all the same. It has ended when this returns, whatever becomes of the caller: arg may be
+ * one of its variables. */
 GD_PUBLIC int gd_wait_for(const char *name, gd_task_fn *fn, void *arg, gd_deadline by);
 
 /* Suspends. Returns 0, -ETIMEDOUT or -ECANCELED. 0 ms: as gd_yield. */
@@ -138,7 +140,7 @@ GD_PUBLIC void gd_shield_begin(gd_shield *s, gd_deadline by);
 GD_PUBLIC void gd_shield_end(gd_shield *s);
 
 /* A task-local value (contextvars): tasks that are spawned inherit what their spawner had. Declare the key as
- * `static gd_local user = {"user"};`. value must outlive the tasks that see it. */
+ * `static gd_local user = {.name = "user"};`. value must outlive the tasks that see it. */
 typedef struct {
 	const char *name;
 	void *private_[3];
@@ -165,13 +167,16 @@ typedef enum { GD_FAIL_FAST, GD_ALL } gd_gather_mode;
  */
 GD_PUBLIC gd_gather *gd_gather_new(gd_gather_mode mode);
 /* Start fn(arg) as a child; added in a scope within the gather's, it ends with that. Returns its index (0, 1, …),
- * -EAGAIN (no stack), or -ECANCELED (after a failure). */
+ * -EAGAIN (no stack), -ECANCELED (after a failure), or -EPERM: g was not made in the caller's own request, run or start
+ * (said in the log). */
 GD_PUBLIC int gd_gather_add(gd_gather *g, const char *name, gd_task_fn *fn, void *arg);
-/* Suspends until all children have ended. Returns 0, the first failure (GD_FAIL_FAST; the rest have ended, too),
- * -ETIMEDOUT or -ECANCELED. */
+/* Suspends until all children have ended. Returns 0, the first failure (GD_FAIL_FAST; the rest have ended, too), or
+ * -ETIMEDOUT at `by`: they go on. A caller that can't wait any more (-ECANCELED; -ETIMEDOUT by the request's deadline
+ * or one that was pushed) takes them along: they are cancelled and have ended when this returns. So what they were
+ * given may be variables of the one who waits with GD_NEVER. */
 GD_PUBLIC int gd_gather_wait(gd_gather *g, gd_deadline by) GD_MUST_CHECK;
-/* Suspends until one more child has ended (as_completed). Returns its index, -ENOENT when there is none any more,
- * -ETIMEDOUT or -ECANCELED. */
+/* Suspends until one more child has ended (as_completed). Returns its index, -ENOENT when there is none any more, or
+ * -ETIMEDOUT and -ECANCELED as gd_gather_wait. */
 GD_PUBLIC int gd_gather_next(gd_gather *g, gd_deadline by) GD_MUST_CHECK;
 /* Of a child that has ended, else -EINPROGRESS; -ENOENT: there is no such child. */
 GD_PUBLIC int gd_gather_result(const gd_gather *g, int index);
@@ -184,18 +189,21 @@ GD_PUBLIC void gd_gather_cancel(gd_gather *g);
 
 /* First come, first served; a waiter that leaves leaves no hole. All `by` waits: suspend; 0, -ETIMEDOUT, -ECANCELED. */
 typedef struct gd_semaphore gd_semaphore;
-/* asyncio's BoundedSemaphore. At most max_waiting wait (0: no bound): beyond, gd_acquire is -EBUSY. */
+/* asyncio's BoundedSemaphore. At most max_waiting wait (0: no bound): beyond, gd_acquire is -EBUSY. What a request, a
+ * run of a background task or a module's start has acquired is released at its end, where nobody has done that before,
+ * and that is said in the log. */
 GD_PUBLIC gd_semaphore *gd_semaphore_new(unsigned permits, unsigned max_waiting);
-/* asyncio's plain Semaphore: more may be released than acquired. */
+/* asyncio's plain Semaphore, a count: more may be released than acquired, and nothing is released for anybody. */
 GD_PUBLIC gd_semaphore *gd_semaphore_new_unbounded(unsigned permits, unsigned max_waiting);
-/* One of the configuration's `semaphores`: exact over all workers. NULL: there is none of that name. What a request, or
- * a run of a background task, has not released at its end is released then, and said in the log. */
+/* One of the configuration's `semaphores`: exact over all workers. NULL: there is none of that name. Released at the
+ * end as that of gd_semaphore_new; by the calling task's own request alone, whoever has asked for the name. */
 GD_PUBLIC gd_semaphore *gd_semaphore_named(const char *name);
 GD_PUBLIC int gd_acquire(gd_semaphore *s, gd_deadline by) GD_MUST_CHECK;
 /* Returns 0, or -EPERM: it was not acquired. */
 GD_PUBLIC int gd_release(gd_semaphore *s);
 
-/* A task that ends with the lock held leaves it locked. */
+/* Where a task, or a run of a background task, ends with the lock held, cancelled or not, it is unlocked, and that is
+ * said in the log: what it guards is then as that one has left it. */
 typedef struct gd_mutex gd_mutex;
 GD_PUBLIC gd_mutex *gd_mutex_new(void);
 /* -EDEADLK: the caller holds it. */
@@ -255,11 +263,11 @@ GD_PUBLIC void gd_promise_resolve(gd_promise *p, int result);
 
 /* Suspends until fn(arg) has run on a thread of the executor, and returns its result (to_thread). It does not return
  * before, cancelled or not: arg may stand on the caller's stack. fn must not call gatherd's functions but those of "Any
- * thread.". -EBUSY: the executor's queue is full. */
+ * thread.". It is not begun where the executor's queue is full (-EBUSY), or the caller was cancelled before. */
 GD_PUBLIC int gd_run_blocking(int (*fn)(void *arg), void *arg);
 /* The same, but given up at `by` or when cancelled: arg is fn's from here on, and drop(arg) is called on that thread
- * when it is through. It is the caller's again only where 0 or more was returned, or the failure that fn returned:
- * *ran. */
+ * when it is through, or at once where fn does not run. It is the caller's again only where 0 or more was returned, or
+ * the failure that fn returned: *ran. */
 GD_PUBLIC int gd_run_blocking_until(int (*fn)(void *arg), void *arg, void (*drop)(void *arg), gd_deadline by,
 				    bool *ran) GD_MUST_CHECK;
 
@@ -281,7 +289,8 @@ GD_PUBLIC int gd_await_fd(int fd, int events, gd_deadline by) GD_MUST_CHECK;
  * one that returns 0 or more has ended. Cancelled and awaited when the daemon has answered its last request. From
  * gd_module_start, and the tasks that it has spawned. Returns 0, -EPERM (elsewhere) or -EAGAIN (no stack). */
 GD_PUBLIC int gd_background(const char *name, gd_task_fn *fn, void *arg);
-/* fn(arg) every period_ms, as a background task; a run that fails is logged, and the next tick comes. */
+/* fn(arg) every period_ms, first when one has passed, as a background task; a run that fails is logged, and the next
+ * tick comes. -EINVAL: period_ms is not above 0. */
 GD_PUBLIC int gd_every(const char *name, int64_t period_ms, gd_task_fn *fn, void *arg);
 
 /* --- values: what crosses between requests, SQL, BSON, JSON --- */
@@ -334,7 +343,7 @@ GD_PUBLIC gd_value *gd_parse(const char *json, size_t len);
 GD_PUBLIC gd_kind gd_kind_of(const gd_value *v);
 /* The way into it: "a.b[0]", "rows[*].id" (the list of that member), "a[\"any name\"]". */
 GD_PUBLIC gd_value *gd_get(const gd_value *v, const char *path);
-/* Of a list or document: how many; its i-th; the name of its i-th member. */
+/* Of a list or document: how many; its i-th; the name of its i-th member (NULL: none). */
 GD_PUBLIC size_t gd_count(const gd_value *v);
 GD_PUBLIC gd_value *gd_at(const gd_value *v, size_t i);
 GD_PUBLIC const char *gd_name_at(const gd_value *v, size_t i);
@@ -355,7 +364,7 @@ GD_PUBLIC const char *gd_to_json(const gd_value *v);
 
 /* --- errors --- */
 
-/* 0, or what went wrong: -errno; -EINPROGRESS: it is pending; -EINVAL: NULL. */
+/* 0, or what went wrong: -errno; -EINPROGRESS: it is pending; -EINVAL: NULL. Remembered as by gd_fail_with. */
 GD_PUBLIC int gd_failed(const gd_value *v);
 /* What went wrong, for a log; "" where nothing did. */
 GD_PUBLIC const char *gd_error_text(const gd_value *v);
@@ -365,21 +374,26 @@ GD_PUBLIC int gd_error_status(const gd_value *v);
 GD_PUBLIC const char *gd_error_code(const gd_value *v);
 /* A failure of one's own. detail is shown to the client. errnum is below 0. */
 GD_PUBLIC gd_value *gd_failure(int errnum, int status, const char *detail, ...) GD_PRINTF(3, 4);
-/* The same as what the calling task fails with: `return gd_fail(-ENOENT, 404, "No such customer.");`. Returns errnum.
- */
+/* The same as what the handler, or the background task's run, fails with, where it returns errnum: `return
+ * gd_fail(-ENOENT, 404, "No such customer.");`. Of several with one errnum the last; those of other tasks of the
+ * request count, too: a gather's failure keeps its words. Returns errnum. */
 GD_PUBLIC int gd_fail(int errnum, int status, const char *detail, ...) GD_PRINTF(3, 4);
-/* Pass a failure on: `return gd_fail_with(v)`. Returns gd_failed(v). */
+/* Pass a failure on, likewise: `return gd_fail_with(v);`. Returns gd_failed(v). */
 GD_PUBLIC int gd_fail_with(const gd_value *v);
+/* What would be told of r if the handler returned it: the failure behind a transaction's or a gather's -errno, to be
+ * asked for its code. r is 0 or more: null. */
+GD_PUBLIC gd_value *gd_failure_of(int r);
 
 /* --- clients ---
  *
  * g NULL: the call suspends and returns what it brought. Else it becomes a child of g and the value is pending until
  * gd_gather_wait or gd_gather_next: calls in one gather run at once. source is a name of the configuration. A call is
- * bounded by the source's `timeout` and by the calling task's deadline. Values from requests are data: as SQL they are
- * bound, in BSON they bring no operators. */
+ * bounded by the source's `timeout` and by the calling task's deadline at that moment: gd_deadline_push before, and
+ * gd_deadline_pop behind it, gives one of a gather a deadline of its own. Values from requests are data: as SQL they
+ * are bound, in BSON they bring no operators. */
 
 /* PostgreSQL. args: a list for $1, $2, …, or NULL. gd_pg_query, _row and _scalar read: the server refuses writes; short
- * ones share connections. */
+ * ones share connections. A result of more than 256 MiB fails (-EFBIG, 502): gd_pg_stream is for those. */
 GD_PUBLIC gd_value *gd_pg_query(gd_gather *g, const char *source, const char *sql, gd_value *args); /* a list of rows */
 GD_PUBLIC gd_value *gd_pg_row(gd_gather *g, const char *source, const char *sql,
 			      gd_value *args); /* or null; two: fails */
@@ -401,10 +415,13 @@ typedef struct {
  * (also when it was cancelled). Returns what fn returned, or the failure; -EIO with a broken connection at COMMIT: it
  * may or may not have happened. options NULL: read committed, once. */
 GD_PUBLIC int gd_pg_transaction(const char *source, const gd_pg_options *options, gd_pg_fn *fn, void *arg);
-/* Suspends. fn within a savepoint: what it did is undone where it fails, and the transaction goes on. */
+/* Suspends. fn within a savepoint: what it did is undone where it fails, and the transaction goes on; also where a
+ * statement timed out or its task was cancelled, provided that the server ends it within 2 s of being told. */
 GD_PUBLIC int gd_pg_savepoint(gd_pg *tx, gd_pg_fn *fn, void *arg);
 /* As those above, within tx, one after another; each may write where tx may. One that fails makes tx fail: what follows
- * fails at once (25P02) until the savepoint around it is rolled back. -EBUSY: another task is at it. Suspend. */
+ * fails at once (25P02) until the savepoint around it is rolled back. One that is not waited for to its end (a
+ * time-out, a task that is cancelled) is cancelled on the server; outside of savepoints tx is lost then. -EBUSY:
+ * another task is at it. Suspend. */
 GD_PUBLIC gd_value *gd_tx_query(gd_pg *tx, const char *sql, gd_value *args);
 GD_PUBLIC gd_value *gd_tx_row(gd_pg *tx, const char *sql, gd_value *args);
 GD_PUBLIC gd_value *gd_tx_scalar(gd_pg *tx, const char *sql, gd_value *args);
@@ -417,9 +434,9 @@ typedef struct gd_cursor gd_cursor;
 GD_PUBLIC gd_cursor *gd_pg_stream(const char *source, const char *sql, gd_value *args);
 GD_PUBLIC gd_cursor *gd_tx_stream(gd_pg *tx, const char *sql, gd_value *args);
 /* Suspends. The next one, valid until the next call; NULL: there are no more. A failure is the last one, but for
- * -ETIMEDOUT of gd_pg_listen and gd_mongo_watch. */
+ * -ETIMEDOUT of gd_pg_listen and gd_mongo_watch. One task at a time (-EBUSY). */
 GD_PUBLIC gd_value *gd_next(gd_cursor *c);
-/* Suspends (shielded). Before its end, too; else the scope's end does it. */
+/* Suspends (shielded). Before its end, too; else the scope's end does it. Nothing while another task is in gd_next. */
 GD_PUBLIC void gd_close(gd_cursor *c);
 
 /* Suspends until the server listens: what is sent to the channel from then on comes from gd_next as {channel, payload,
@@ -428,7 +445,8 @@ GD_PUBLIC void gd_close(gd_cursor *c);
  * gd_next waits for as long as the task's deadline allows, and may be called again after -ETIMEDOUT (but one that began
  * when its time was over is the last). It fails, and the handler listens again, where notifications may have been
  * missed: the connection broke (-EPIPE), or 1024 of them, or 4 MiB, were not read in time (-ENOBUFS). Through a pooler
- * only where that keeps sessions: in pgbouncer's transaction mode notifications get lost. Never NULL. */
+ * only where that keeps sessions; where nothing would be heard (pgbouncer's transaction mode) it fails (-EOPNOTSUPP).
+ * Never NULL. */
 GD_PUBLIC gd_cursor *gd_pg_listen(const char *source, const char *channel);
 /* Null. payload: text, or a document or list as JSON, of less than 8000 bytes; NULL: none. Within a transaction:
  * gd_tx_execute(tx, "select pg_notify($1, $2)", …), which is heard when it is committed. */
@@ -556,7 +574,7 @@ typedef struct {
 			    */
 	gd_value *body;    /* text and bytes as they are, everything else as JSON; NULL: none */
 } gd_http_request;
-/* The JSON of the answer; a status that is none of success fails. */
+/* The JSON of the answer; a status that is none of success fails (502): gd_http has it. */
 GD_PUBLIC gd_value *gd_http_get(gd_gather *g, const char *source, const char *path);
 /* {status, headers, body}, whatever the status: names of headers in lower case, several of one name joined by ", " (but
  * set-cookie is a list); body is JSON where its type says so, else text, else bytes, and null where there is none. */
@@ -626,14 +644,15 @@ GD_PUBLIC gd_value *gd_body_form(gd_request *req);
 
 /* --- replies: one a request; -EALREADY: there was one --- */
 
-/* Before the reply: a header on it. -EINVAL: CR, LF or NUL in it, or one that is gatherd's (Content-Length, …). */
+/* Before the reply: a header on it, unless it is a failure's (problem+json). -EINVAL: a control character in it, or one
+ * that is gatherd's (Content-Length, …). */
 GD_PUBLIC int gd_reply_header(gd_request *req, const char *name, const char *value);
 /* JSON. A failed value makes the reply that belongs to it, and is returned. */
 GD_PUBLIC int gd_reply(gd_request *req, int status, gd_value *v);
 /* printf as text/plain. */
 GD_PUBLIC int gd_reply_text(gd_request *req, int status, const char *format, ...) GD_PRINTF(3, 4);
 GD_PUBLIC int gd_reply_bytes(gd_request *req, int status, const char *content_type, const void *p, size_t len);
-/* 301, 302, 303, 307 or 308. */
+/* 301, 302, 303, 307 or 308. location goes out as it is: "//host", too, leads to another site. */
 GD_PUBLIC int gd_reply_redirect(gd_request *req, int status, const char *location);
 /* Suspends. A file of a source, with its type, ETag, ranges and conditions. */
 GD_PUBLIC int gd_reply_file(gd_request *req, const char *source, const char *path);
@@ -645,13 +664,14 @@ GD_PUBLIC int gd_reply_error(gd_request *req, int r);
  */
 GD_PUBLIC int gd_stream_begin(gd_request *req, int status, const char *content_type);
 /* Suspends while the client is slower than the handler: what is written before was sent. Returns 0 or -ECANCELED (it
- * left). */
+ * left), -ETIMEDOUT (a gd_deadline_push), -EINVAL (no stream was begun). */
 GD_PUBLIC int gd_stream_write(gd_request *req, const void *p, size_t len) GD_MUST_CHECK;
 GD_PUBLIC int gd_stream_printf(gd_request *req, const char *format, ...) GD_PRINTF(2, 3) GD_MUST_CHECK;
 /* Suspends. A handler that returns without it breaks the connection: the client sees that the body is not whole. */
 GD_PUBLIC int gd_stream_end(gd_request *req);
 /* Server-sent events: begin with gd_sse_begin, end with gd_stream_end. event and id may be NULL; data may have several
- * lines. keep_alive_ms: a comment is sent when nothing was for that long; 0: 15 s. */
+ * lines. -EINVAL: data is NULL, or event or id has a line break. keep_alive_ms: a comment is sent when nothing was for
+ * that long; 0: 15 s. */
 GD_PUBLIC int gd_sse_begin(gd_request *req, int64_t keep_alive_ms);
 GD_PUBLIC int gd_sse_send(gd_request *req, const char *event, const char *id, const char *data) GD_MUST_CHECK;
 
@@ -662,6 +682,11 @@ typedef enum { GD_LOG_ERROR, GD_LOG_WARN, GD_LOG_INFO, GD_LOG_DEBUG } gd_log_lev
 GD_PUBLIC void gd_log(gd_log_level level, const char *format, ...) GD_PRINTF(2, 3);
 GD_PUBLIC unsigned gd_worker(void);
 GD_PUBLIC bool gd_debug(void);
+/* Has the daemon been told to end? It takes no new requests then, and waits for those that run, for drain_timeout at
+ * most: what would go on for ever, as a feed does, ends by itself. */
+GD_PUBLIC bool gd_draining(void);
+/* Suspends until that is so. Returns 0, -ETIMEDOUT or -ECANCELED. */
+GD_PUBLIC int gd_drain_wait(gd_deadline by) GD_MUST_CHECK;
 
 #ifdef __cplusplus
 }

@@ -7,16 +7,20 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
 
 #include "async/call.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "handlers/module/internal.h"
 
 enum {
 	FIRST_PAUSE_MS = 100, /* behind a run that failed; it doubles */
 	LONGEST_PAUSE_MS = 30000,
 	LONG_RUN_MS = 60000,      /* a run that lasted so long begins the pauses anew */
 	START_TIMEOUT_MS = 60000, /* of one gd_module_start */
+	CANCEL_TIMEOUT_MS = 5000, /* of one that was cancelled */
 	STOP_TIMEOUT_MS = 5000,   /* of one gd_module_stop */
 };
 
@@ -25,7 +29,8 @@ struct module_run {
 	const struct module *module;
 	struct module_env *env;
 	struct gd_scope scope; /* its start */
-	struct list tasks;     /* of struct background_task */
+	struct list tasks;     /* of struct background_task: those that have not ended */
+	struct users running;  /* the same, counted */
 	bool opened, started;
 	struct error error;
 };
@@ -54,6 +59,7 @@ static int run_once(const struct background_task *b, struct error *e)
 	shield_note(&before);
 	scope_open(&s, b->run->env, NULL, NULL);
 	int r = b->fn(b->arg);
+	mutexes_release();
 	task_unshield(&before);
 	if (r < 0)
 		scope_error(&s, r, e);
@@ -104,6 +110,16 @@ static int run_every(void *arg)
 	return 0;
 }
 
+/* It is gone. */
+static void task_is_over(void *arg, int result)
+{
+	struct background_task *b = arg;
+	(void)result; /* a failure was logged, and begun again */
+	list_remove(&b->link);
+	users_leave(&b->run->running);
+	free(b);
+}
+
 static int add(const char *function, const char *name, int64_t period_us, gd_task_fn *fn, void *arg)
 {
 	struct gd_scope *s = scope_here(function);
@@ -113,17 +129,21 @@ static int add(const char *function, const char *name, int64_t period_us, gd_tas
 	if (!s->start || s->closing)
 		return -EPERM;
 	struct module_run *run = container_of(s, struct module_run, scope);
-	struct background_task *b = arena_alloc(s->arena, sizeof(*b));
+	struct background_task *b = mem_alloc(sizeof(*b));
 	*b = (struct background_task){
 		.run = run, .name = name ? name : "background", .fn = fn, .arg = arg, .period_us = period_us};
 	deadline_t before = task_deadline();
 	deadline_pop(DEADLINE_NEVER); /* the task inherits none */
 	int r = task_spawn(&b->task, period_us ? run_every : run_until_done, b,
-			   &(struct task_options){.name = b->name});
+			   &(struct task_options){.name = b->name, .ended = task_is_over, .ended_arg = b});
 	deadline_pop(before);
-	if (r == 0)
-		list_append(&run->tasks, &b->link);
-	return r;
+	if (r < 0) {
+		free(b);
+		return r;
+	}
+	list_append(&run->tasks, &b->link);
+	users_enter(&run->running);
+	return 0;
 }
 
 int gd_background(const char *name, gd_task_fn *fn, void *arg)
@@ -147,16 +167,29 @@ static int start_module(void *arg)
 	run->scope.start = true;
 	run->opened = true;
 	int r = run->module->start ? run->module->start(run->env->worker, run->env->workers) : 0;
+	mutexes_release();
 	if (r < 0)
 		scope_error(&run->scope, r, &run->error);
 	return r < 0 ? r : 0;
 }
 
-/* Suspends, for a while at most. A task of its own is cancelled when it takes too long; what it has spawned is not. */
+/* A start that does not look at its cancellation can't be left: what it uses would go under it. */
+static _Noreturn void give_up(const struct module_run *run)
+{
+	log_line(LOG_LINE_ERROR, "gd_module_start was cancelled and does not end", "module=%s worker=%u",
+		 run->module->config->path, run->env->worker);
+	log_stop();
+	_exit(EX_SOFTWARE);
+}
+
+/* Suspends, for a while at most. A task of its own is cancelled when it takes too long, or with the calling task; what
+ * it has spawned is not. */
 static int start_in_time(struct module_run *run)
 {
 	struct task *t;
-	int r = task_spawn(&t, start_module, run, &(struct task_options){.name = "gd_module_start"});
+	int r = task_check();
+	if (r == 0)
+		r = task_spawn(&t, start_module, run, &(struct task_options){.name = "gd_module_start"});
 	if (r < 0)
 		return r;
 	r = task_await(&t, deadline_in_ms(START_TIMEOUT_MS));
@@ -165,7 +198,9 @@ static int start_in_time(struct module_run *run)
 	task_cancel(t);
 	struct shield s;
 	shield_whole(&s);
-	int late = task_await(&t, DEADLINE_NEVER);
+	int late = task_await(&t, deadline_in_ms(CANCEL_TIMEOUT_MS));
+	if (t)
+		give_up(run);
 	task_unshield(&s);
 	return late < 0 ? r : late;
 }
@@ -194,15 +229,10 @@ int background_start(const struct modules *m, struct module_env *env, struct err
 
 static void end_tasks(struct module_run *run)
 {
-	struct list *node;
 	run->scope.start = false; /* whoever cleans up begins no other */
 	list_for_each (at, &run->tasks)
 		task_cancel(container_of(at, struct background_task, link)->task);
-	while ((node = list_shift(&run->tasks))) {
-		struct background_task *b = container_of(node, struct background_task, link);
-		if (task_await(&b->task, DEADLINE_NEVER) < 0)
-			log_line(LOG_LINE_ERROR, "a background task can't be awaited", "name=\"%s\"", b->name);
-	}
+	users_await(&run->running, DEADLINE_NEVER);
 }
 
 /* Suspends. What it waits for has an end. */
@@ -212,6 +242,7 @@ static void stop_module(const struct module_run *run)
 	shield_note(&before);
 	task_shield(&bounded, deadline_in_ms(STOP_TIMEOUT_MS));
 	run->module->stop(run->env->worker, run->env->workers);
+	mutexes_release();
 	task_unshield(&before);
 }
 

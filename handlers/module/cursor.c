@@ -17,10 +17,8 @@ static void end_cursor(struct thing *t)
 
 static void end_forgotten(struct thing *t)
 {
-	const struct gd_cursor *c = container_of(t, struct gd_cursor, thing);
-	while (c->reading && task_sleep_ms(1) == 0) {
-		/* A task of a scope around this one reads; the source's timeout bounds that. */
-	}
+	struct gd_cursor *c = container_of(t, struct gd_cursor, thing);
+	users_await(&c->users, DEADLINE_NEVER); /* of scopes around this one */
 	if (c->ops)
 		hold_left_open("cursor");
 	end_cursor(t);
@@ -46,12 +44,71 @@ struct gd_cursor *cursor_failed(struct gd_scope *s, const struct error *e)
 static void close_cursor(struct gd_cursor *c)
 {
 	struct shield whole;
-	c->reading = true; /* whoever ends its scope meanwhile waits for this, too */
+	users_enter(&c->users); /* whoever ends its scope meanwhile waits for this, too */
 	shield_whole(&whole);
 	end_cursor(&c->thing);
 	task_unshield(&whole);
 	scope_forget(&c->thing);
-	c->reading = false;
+	users_leave(&c->users);
+}
+
+/* --- reading --- */
+
+/* A reader that is of no scope within the cursor's, and so goes on when that ends. */
+struct visit {
+	struct thing thing;
+	struct task *task;
+	struct gd_cursor *cursor;
+	struct value *out;
+};
+
+static int run_visit(void *arg)
+{
+	const struct visit *v = arg;
+	return v->cursor->ops->next(v->cursor, v->out, &v->cursor->error);
+}
+
+static void cancel_visit(struct thing *t)
+{
+	struct visit *v = container_of(t, struct visit, thing);
+	if (v->task)
+		task_cancel(v->task);
+}
+
+static void end_visit(struct thing *t)
+{
+	(void)t; /* the cursor's own end waits for it */
+}
+
+/* `next` in a task of the cursor's scope, which ends with that. It has the caller's deadline. */
+static int next_from_outside(struct gd_cursor *c, struct value *out)
+{
+	struct visit v = {.cursor = c, .out = out};
+	int r = task_spawn(&v.task, run_visit, &v, &(struct task_options){.name = "gd_next"});
+	if (r < 0)
+		return r;
+	scope_add_task(c->scope, &v.thing, end_visit, cancel_visit);
+	deadline_t before = task_deadline();
+	deadline_pop(DEADLINE_NEVER);
+	r = task_await(&v.task, DEADLINE_NEVER);
+	deadline_pop(before);
+	if (v.task) { /* the caller was cancelled */
+		struct shield whole;
+		task_cancel(v.task);
+		shield_whole(&whole);
+		r = task_await(&v.task, DEADLINE_NEVER);
+		task_unshield(&whole);
+	}
+	scope_forget(&v.thing);
+	return r;
+}
+
+static int next(struct gd_cursor *c, struct value *out)
+{
+	users_enter(&c->users);
+	int r = scope_is_within(scope_try(), c->scope) ? c->ops->next(c, out, &c->error) : next_from_outside(c, out);
+	users_leave(&c->users);
+	return r;
 }
 
 /* The failure is told once: a loop over gd_next that does not look at it ends all the same. */
@@ -68,17 +125,17 @@ static gd_value *tell_failure(struct gd_cursor *c)
 gd_value *gd_next(gd_cursor *c)
 {
 	struct value v = VALUE_OF_NULL;
-	if (!scope_here(__func__) || !c)
-		return NULL;
+	struct gd_scope *here = c ? scope_of_worker(c->scope->env, __func__) : scope_here(__func__);
+	if (!here || !c)
+		return c && scope_try() ? value_fail(scope_try(), -EPERM, 500, NULL, "gd_next: another worker's cursor")
+					: NULL;
 	if (!c->ops)
 		return tell_failure(c);
-	if (c->reading)
+	if (c->users.count > 0)
 		return value_fail(c->scope, -EBUSY, 500, NULL, "gd_next: another task reads this cursor");
 	arena_reset(&c->row);
 	bool in_time = task_check() == 0;
-	c->reading = true;
-	int r = c->ops->next(c, &v, &c->error);
-	c->reading = false;
+	int r = next(c, &v);
 	if (r > 0) {
 		c->current = (struct gd_value){.v = v, .scope = c->scope, .state = VALUE_READY, .fleeting = &c->row};
 		return &c->current;
@@ -98,6 +155,6 @@ gd_value *gd_next(gd_cursor *c)
 
 void gd_close(gd_cursor *c)
 {
-	if (scope_here(__func__) && c && !c->reading)
+	if (c && scope_of_worker(c->scope->env, __func__) && c->users.count == 0)
 		close_cursor(c);
 }

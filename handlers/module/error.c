@@ -107,6 +107,19 @@ gd_value *gd_failure(int errnum, int status, const char *detail, ...)
 	return value_failed(s, &e);
 }
 
+gd_value *gd_failure_of(int r)
+{
+	struct gd_scope *s = scope_here(__func__);
+	struct error e;
+
+	if (!s)
+		return value_outside();
+	if (r >= 0)
+		return value_new(s, VALUE_OF_NULL);
+	scope_error(s, r, &e);
+	return value_failed(s, &e);
+}
+
 int gd_fail(int errnum, int status, const char *detail, ...)
 {
 	struct gd_scope *s = scope_here(__func__);

@@ -78,16 +78,14 @@ struct gd_file {
 	struct thing thing;
 	struct call call;       /* source, options, and what went wrong last */
 	struct open_file *file; /* NULL: it could not be opened, which call.error says */
-	unsigned users;         /* tasks in one of the functions below */
+	struct users users;     /* a task in one of the functions below */
 };
 
 static void end_file(struct thing *t)
 {
 	struct gd_file *f = container_of(t, struct gd_file, thing);
 
-	while (f->users > 0 && task_sleep_ms(1) == 0) {
-		/* Tasks of a scope around this one use it; the source's timeout bounds that. */
-	}
+	users_await(&f->users, DEADLINE_NEVER); /* of scopes around this one; the source's timeout bounds that */
 	open_file_free(f->file);
 }
 
@@ -151,11 +149,15 @@ static int begin(gd_file *f, const void *p, size_t len, const char *function)
 		return -EPERM;
 	if (!f || (!p && len))
 		return -EINVAL;
-	f->users++;
+	if (f->users.count > 0) {
+		struct error e;
+		return tell(error_set(&e, -EBUSY, 500, NULL, "%s: another task is using the file", function), &e);
+	}
+	users_enter(&f->users);
 	int r = f->file ? call_acquire(&f->call) : f->call.error.errnum;
 	if (r < 0) {
 		tell(r, &f->call.error);
-		f->users--;
+		users_leave(&f->users);
 	}
 	return r;
 }
@@ -163,7 +165,7 @@ static int begin(gd_file *f, const void *p, size_t len, const char *function)
 static int64_t finish(gd_file *f, int64_t r, const struct error *e)
 {
 	call_release(&f->call);
-	f->users--;
+	users_leave(&f->users);
 	return r < 0 ? tell((int)r, e) : r;
 }
 

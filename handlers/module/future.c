@@ -14,7 +14,7 @@
 #include "base/mem.h"
 #include "handlers/module/internal.h"
 
-enum { LAST_PROMISES_MS = 5000, LOOK_MS = 10 };
+enum { LAST_PROMISES_MS = 5000 };
 
 struct gd_future {
 	struct thing thing;
@@ -29,6 +29,7 @@ struct promises {
 	struct loop *loop; /* under lock; NULL: it is gone */
 	struct list open;  /* under lock */
 	unsigned count;    /* under lock; of open */
+	struct users kept; /* those that have not come to the loop yet; loop thread only */
 	struct promises *next_abandoned;
 };
 
@@ -91,8 +92,8 @@ static struct promises *promises_here(void)
 		here = mem_zalloc(sizeof(*here));
 		pthread_mutex_init(&here->lock, NULL);
 		list_init(&here->open);
+		here->loop = loop_current();
 	}
-	here->loop = loop_current();
 	return here;
 }
 
@@ -104,6 +105,7 @@ static void resolved(struct message *m)
 	list_remove(&p->link);
 	if (p->future)
 		future_resolve(&p->future->future, p->result);
+	users_leave(&p->among->kept);
 	free(p);
 }
 
@@ -115,6 +117,7 @@ gd_promise *gd_future_promise(gd_future *f)
 	gd_promise *p = mem_alloc(sizeof(*p));
 	*p = (struct gd_promise){.future = f, .among = among, .message.run = resolved};
 	list_append(&f->promises, &p->link);
+	users_enter(&among->kept);
 	loop_expect(loop_current(), 1);
 	pthread_mutex_lock(&among->lock);
 	list_append(&among->open, &p->open);
@@ -141,14 +144,6 @@ void gd_promise_resolve(gd_promise *p, int result)
 
 /* --- the end of a worker --- */
 
-static unsigned count_open(struct promises *among)
-{
-	pthread_mutex_lock(&among->lock);
-	unsigned count = among->count;
-	pthread_mutex_unlock(&among->lock);
-	return count;
-}
-
 void promises_end(void)
 {
 	static _Atomic(struct promises *) abandoned; /* so that they are not lost, but kept */
@@ -156,13 +151,14 @@ void promises_end(void)
 	deadline_t by = deadline_in_ms(LAST_PROMISES_MS);
 	if (!among)
 		return;
-	while (count_open(among) > 0 && !deadline_passed(by) && task_sleep_ms(LOOK_MS) == 0) {}
+	users_await(&among->kept, by);
 	pthread_mutex_lock(&among->lock);
 	unsigned left = among->count;
 	among->loop = NULL;
 	pthread_mutex_unlock(&among->lock);
 	here = NULL;
 	if (left == 0) {
+		users_await(&among->kept, DEADLINE_NEVER); /* what was resolved at the last moment is on its way */
 		pthread_mutex_destroy(&among->lock);
 		free(among);
 		return;

@@ -1,9 +1,11 @@
 /* Gathers of handlers: struct gather, and what those of its children brought that are calls of clients.
  *
- * A child that is added in a scope within the gather's own uses what that one holds, and ends with it. */
+ * A child uses what the scope holds in which it was added. Where that is one within the gather's own it ends with that;
+ * where it is one of another request, or of another run of a background task, it is refused. */
 #include <errno.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "handlers/module/internal.h"
 
 /* The children first to last - 1 were added in that scope. */
@@ -12,6 +14,15 @@ struct guest {
 	struct gd_gather *gather;
 	const struct gd_scope *scope;
 	int first, last;
+	struct users running; /* of these children */
+};
+
+/* What a child runs. */
+struct child {
+	gd_task_fn *fn;
+	void *arg;
+	gd_gather *gather;
+	struct guest *guest; /* that it is part of; NULL: none */
 };
 
 /* May the calling task wait in g? Followed by leave. */
@@ -21,15 +32,25 @@ static int enter(gd_gather *g, const char *function)
 		return scope_here(function) ? -EINVAL : -EPERM;
 	if (!scope_of_worker(g->scope->env, function))
 		return -EPERM;
-	if (g->waiting)
+	if (g->users.count > 0)
 		return -EBUSY;
-	g->waiting = true;
+	users_enter(&g->users);
 	return 0;
 }
 
+/* Suspends. A caller that can't wait any more goes on to its end, and takes along what its children were given: they
+ * end first. */
 static int leave(gd_gather *g, int r)
 {
-	g->waiting = false;
+	if (r < 0 && task_check() < 0) {
+		struct shield whole;
+		gather_cancel(&g->gather);
+		shield_whole(&whole);
+		int ended = gather_wait(&g->gather, DEADLINE_NEVER);
+		(void)ended; /* each has its own result */
+		task_unshield(&whole);
+	}
+	users_leave(&g->users);
 	return turn_over(r);
 }
 
@@ -38,15 +59,14 @@ static void cancel_children(struct thing *thing)
 	gather_cancel(&container_of(thing, struct gd_gather, thing)->gather);
 }
 
+/* Beside a task that waits in it, perhaps shielded, and that may come only now. */
 static void await_children(struct thing *thing)
 {
 	struct gd_gather *g = container_of(thing, struct gd_gather, thing);
-	while (g->waiting && task_sleep_ms(1) == 0) {
-		/* A task of the scope waits in it; it is cancelled, and leaves. */
+	while (g->running.count > 0 || g->users.count > 0) {
+		users_await(&g->running, DEADLINE_NEVER);
+		users_await(&g->users, DEADLINE_NEVER);
 	}
-	g->waiting = true;
-	int r = leave(g, gather_wait(&g->gather, DEADLINE_NEVER)); /* shielded: it returns when the last has ended */
-	(void)r;
 }
 
 static void free_children(struct thing *thing)
@@ -86,8 +106,9 @@ static void keep_value(gd_gather *g, size_t index, gd_value *value)
 static void cancel_guests(struct thing *thing)
 {
 	struct guest *guest = container_of(thing, struct guest, thing);
-	for (int i = guest->first; i < guest->last; i++) {
-		struct task *t = gather_task(&guest->gather->gather, (unsigned)i);
+	const struct gather *g = &guest->gather->gather; /* it has none any more where it went before this scope */
+	for (int i = guest->first; i < guest->last && (unsigned)i < g->count; i++) {
+		struct task *t = gather_task(g, (unsigned)i);
 		if (t)
 			task_cancel(t);
 	}
@@ -98,34 +119,38 @@ static void await_guests(struct thing *thing)
 {
 	struct guest *guest = container_of(thing, struct guest, thing);
 	struct gd_gather *g = guest->gather;
-	for (int i = guest->first; i < guest->last; i++) {
-		while (gather_task(&g->gather, (unsigned)i) && task_sleep_ms(1) == 0) {
-			/* It is cancelled, and leaves; a task may wait in the gather. */
-		}
+	users_await(&guest->running, DEADLINE_NEVER);
+	for (int i = guest->first; i < guest->last; i++)
 		g->values[i] = NULL;
-	}
 	if (g->newest == guest)
 		g->newest = NULL;
 }
 
-static void add_guest(gd_gather *g, struct gd_scope *s, int index)
+static struct guest *add_guest(gd_gather *g, struct gd_scope *s, int index)
 {
-	struct guest *newest = g->newest;
-	if (newest && newest->scope == s && newest->last == index) {
-		newest->last++;
-		return;
+	struct guest *guest = g->newest;
+	if (guest && guest->scope == s && guest->last == index) {
+		guest->last++;
+	} else {
+		guest = arena_zalloc(s->arena, sizeof(*guest));
+		*guest = (struct guest){.gather = g, .scope = s, .first = index, .last = index + 1};
+		g->newest = guest;
+		scope_add_task(s, &guest->thing, await_guests, cancel_guests);
 	}
-	struct guest *guest = arena_zalloc(s->arena, sizeof(*guest));
-	*guest = (struct guest){.gather = g, .scope = s, .first = index, .last = index + 1};
-	g->newest = guest;
-	scope_add_task(s, &guest->thing, await_guests, cancel_guests);
+	users_enter(&guest->running);
+	return guest;
 }
 
-static bool is_around(const struct gd_scope *outer, const struct gd_scope *s)
+/* Nothing suspends between the last of this and the child's end. */
+static int run_child(void *arg)
 {
-	while (s && s != outer)
-		s = s->outer;
-	return s;
+	const struct child *c = arg;
+	int r = c->fn(c->arg);
+	mutexes_release();
+	users_leave(&c->gather->running);
+	if (c->guest)
+		users_leave(&c->guest->running);
+	return r;
 }
 
 int gather_start(gd_gather *g, const char *name, gd_task_fn *fn, void *arg, gd_value *value)
@@ -133,12 +158,20 @@ int gather_start(gd_gather *g, const char *name, gd_task_fn *fn, void *arg, gd_v
 	struct gd_scope *s = scope_of_worker(g->scope->env, name);
 	if (!s)
 		return -EPERM;
-	int index = gather_add(&g->gather, name, fn, arg);
+	bool within = s != g->scope && scope_is_within(s, g->scope);
+	if (!within && !scope_is_within(g->scope, s)) {
+		log_line(LOG_LINE_WARNING, "a gather can't be added to from another request", "child=\"%s\"", name);
+		return -EPERM;
+	}
+	struct child *c = arena_alloc(s->arena, sizeof(*c));
+	*c = (struct child){.fn = fn, .arg = arg, .gather = g};
+	int index = gather_add(&g->gather, name, run_child, c);
 	if (index < 0)
 		return index;
+	users_enter(&g->running);
 	keep_value(g, (size_t)index, value);
-	if (s != g->scope && is_around(g->scope, s))
-		add_guest(g, s, index);
+	if (within)
+		c->guest = add_guest(g, s, index);
 	if (list_empty(&g->thing.link))
 		scope_add_task(g->scope, &g->thing, await_children, cancel_children);
 	else if (g->scope->closing)

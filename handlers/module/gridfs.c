@@ -12,7 +12,7 @@ struct gd_gridfs {
 	struct mongo_call *call; /* NULL: it never began */
 	struct gridfs_upload upload;
 	bool open;
-	bool writing;       /* a task is in it */
+	struct users users; /* a task that is in it */
 	struct error error; /* errnum below 0: why it is not to be had */
 };
 
@@ -24,10 +24,12 @@ static void close_upload(struct gd_gridfs *f)
 	if (!f->open)
 		return;
 	f->open = false;
-	scope_forget(&f->thing);
+	users_enter(&f->users); /* whoever ends its scope meanwhile waits for this, too */
 	shield_whole(&whole);
 	gridfs_upload_done(&f->upload);
 	task_unshield(&whole);
+	scope_forget(&f->thing);
+	users_leave(&f->users);
 }
 
 /* Of one that failed it was told already. */
@@ -35,10 +37,8 @@ static void end_forgotten(struct thing *t)
 {
 	struct gd_gridfs *f = container_of(t, struct gd_gridfs, thing);
 
-	while (f->writing && task_sleep_ms(1) == 0) {
-		/* A task of a scope around this one writes; the source's timeout bounds that. */
-	}
-	if (f->error.errnum >= 0)
+	users_await(&f->users, DEADLINE_NEVER); /* of scopes around this one; the source's timeout bounds that */
+	if (f->open && f->error.errnum >= 0)
 		hold_left_open("upload");
 	close_upload(f);
 }
@@ -75,9 +75,11 @@ static int enter(gd_gridfs *f, const char *function, struct error *e)
 {
 	if (!f)
 		return error_set(e, -EINVAL, 500, NULL, "%s: no file was given", function);
+	if (f->call && !scope_of_worker(f->call->call.scope->env, function))
+		return error_set(e, -EPERM, 500, NULL, "%s: the file is another worker's", function);
 	if (f->error.errnum < 0)
 		*e = f->error;
-	else if (f->writing)
+	else if (f->users.count > 0)
 		error_set(e, -EBUSY, 500, NULL, "%s: another task writes this file", function);
 	else if (!f->open)
 		error_set(e, -EINVAL, 500, NULL, "%s: the file is finished", function);
@@ -107,9 +109,9 @@ int gd_gridfs_write(gd_gridfs *f, const void *p, size_t len)
 	int r = enter(f, __func__, &e);
 	if (r < 0)
 		return scope_fail(s, &e);
-	f->writing = true;
+	users_enter(&f->users);
 	r = gridfs_write(&f->upload, p, len, &e);
-	f->writing = false;
+	users_leave(&f->users);
 	return note(f, r, &e);
 }
 
@@ -122,12 +124,12 @@ gd_value *gd_gridfs_finish(gd_gridfs *f)
 	if (!s)
 		return value_outside();
 	int r = enter(f, __func__, &e);
-	if (r == -EBUSY || (r < 0 && !(f && f->open)))
+	if (r == -EBUSY || r == -EPERM || (r < 0 && !(f && f->open)))
 		return value_failed(s, &e);
 	if (r == 0) {
-		f->writing = true;
+		users_enter(&f->users);
 		r = note(f, gridfs_finish(&f->upload, &out, &e), &e);
-		f->writing = false;
+		users_leave(&f->users);
 	}
 	close_upload(f);
 	return r < 0 ? value_failed(s, &e) : value_of_result(s, out);

@@ -43,6 +43,7 @@ static int call_handler(gd_request *req)
 {
 	scope_open(&req->scope, req->env, req, &req->exchange->arena);
 	int r = req->handler->fn(req);
+	mutexes_release();
 	if (!req->replied && (r != -ECANCELED || !task_cancelled()))
 		answer_instead(req, r);
 	else if (req->streaming && !task_cancelled())

@@ -1,5 +1,5 @@
-/* Leases that are never released: seen when the outermost scope ends. Nothing is given back, as the next one to take it
- * may count on what it guards. */
+/* Leases that are never released: seen when the outermost scope ends, so that nobody waits for ever for what a request
+ * that is over has forgotten. */
 #include "handlers/module/holds.h"
 
 #include "async/monitor.h"
@@ -7,61 +7,112 @@
 #include "handlers/module/internal.h"
 #include "handlers/module/request.h"
 
+/* What one outermost scope has of one thing. In the scope's arena. */
 struct hold {
-	struct thing thing;
-	struct hold *next;
-	const char *kind;
-	const void *what;
-	int count;
+	struct list in_scope; /* of its `holds`, or of its `spare_holds` */
+	struct list by;       /* of what is held */
+	struct list *spare;   /* the scope's `spare_holds` */
+	struct held *held;
+	unsigned count; /* above 0 */
 };
 
-static void say(const char *message, const char *kind, int count)
+static void say(const struct gd_scope *s, const char *message, const char *kind, unsigned count)
 {
-	const struct gd_scope *s = scope_try();
 	const struct gd_request *req = s ? s->request : NULL;
-	log_line(LOG_LINE_WARNING, message, "kind=%s count=%d endpoint=\"%s\" id=%s", kind, count,
-		 req ? req->endpoint->name : "", req ? req->exchange->id : "");
+	log_line(LOG_LINE_WARNING, message, "kind=%s count=%u task=\"%s\" endpoint=\"%s\" id=%s", kind, count,
+		 task_name(task_self()), req ? req->endpoint->name : "", req ? req->exchange->id : "");
 }
 
-static void report(struct thing *t)
+void hold_tell(const struct gd_scope *s, const char *kind, unsigned count)
 {
-	const struct hold *h = container_of(t, struct hold, thing);
-	if (h->count > 0)
-		say("taken and never released", h->kind, h->count);
+	say(s, "taken and never released", kind, count);
 }
 
 void hold_left_open(const char *kind)
 {
 	if (monitor_running())
-		say("left open", kind, 1);
+		say(scope_try(), "left open", kind, 1);
 }
 
-static struct hold *find(struct gd_scope *s, const void *what)
+void held_init(struct held *h, void (*take_back)(struct held *h))
 {
-	struct hold *h = s->holds;
-	while (h && h->what != what)
-		h = h->next;
-	return h;
+	list_init(&h->by);
+	h->take_back = take_back;
 }
 
-void hold_taken(struct gd_scope *scope, const char *kind, const void *what)
+static struct hold *hold_of(struct list *by)
 {
-	if (!monitor_running())
+	return container_of(by, struct hold, by);
+}
+
+/* What s has of h; NULL: nothing. */
+static struct hold *find(struct gd_scope *s, const struct held *h)
+{
+	list_for_each (node, &s->holds) {
+		struct hold *hold = container_of(node, struct hold, in_scope);
+		if (hold->held == h)
+			return hold;
+	}
+	return NULL;
+}
+
+static struct hold *hold_new(struct gd_scope *s, struct held *h)
+{
+	struct list *spare = list_shift(&s->spare_holds);
+	struct hold *hold = spare ? container_of(spare, struct hold, in_scope) : arena_alloc(s->arena, sizeof(*hold));
+	hold->held = h;
+	hold->count = 0;
+	hold->spare = &s->spare_holds;
+	list_append(&s->holds, &hold->in_scope);
+	list_append(&h->by, &hold->by);
+	return hold;
+}
+
+static void hold_drop(struct hold *hold)
+{
+	list_remove(&hold->in_scope);
+	list_remove(&hold->by);
+	list_append(hold->spare, &hold->in_scope);
+}
+
+void held_done(struct held *h)
+{
+	while (!list_empty(&h->by))
+		hold_drop(hold_of(h->by.next));
+}
+
+void hold_taken(struct gd_scope *scope, struct held *h)
+{
+	if (!h->take_back && !monitor_running())
 		return;
 	struct gd_scope *s = scope_outermost(scope);
-	struct hold *h = find(s, what);
-	if (!h) {
-		h = arena_zalloc(s->arena, sizeof(*h));
-		*h = (struct hold){.next = s->holds, .kind = kind, .what = what};
-		s->holds = h;
-		scope_add(s, &h->thing, report);
-	}
-	h->count++;
+	struct hold *hold = find(s, h);
+	if (!hold)
+		hold = hold_new(s, h);
+	hold->count++;
 }
 
-void hold_given(struct gd_scope *scope, const void *what)
+bool hold_given(struct gd_scope *scope, struct held *h)
 {
-	struct hold *h = find(scope_outermost(scope), what);
-	if (h)
-		h->count--;
+	struct hold *hold = find(scope_outermost(scope), h);
+	if (!hold && list_empty(&h->by))
+		return false;
+	if (!hold)
+		hold = hold_of(h->by.next);
+	if (--hold->count == 0)
+		hold_drop(hold);
+	return true;
+}
+
+void holds_end(struct gd_scope *s)
+{
+	while (!list_empty(&s->holds)) {
+		struct hold *hold = container_of(s->holds.next, struct hold, in_scope);
+		struct held *h = hold->held;
+		unsigned count = hold->count;
+		hold_drop(hold);
+		hold_tell(s, "semaphore", count);
+		for (; count > 0 && h->take_back; count--)
+			h->take_back(h);
+	}
 }

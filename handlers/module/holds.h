@@ -1,12 +1,29 @@
-/* What a request, a background task or a module's start has taken and not given back yet: semaphores and mutexes. In
- * debug mode only. */
+/* What a request, a run of a background task or a module's start has taken and not given back yet. */
 #pragma once
 
+#include "base/list.h"
 #include "handlers/module/scope.h"
 
-/* A permit of a semaphore, or a mutex, was taken; what is its address, kind "semaphore". */
-void hold_taken(struct gd_scope *s, const char *kind, const void *what);
-/* … and given back, by whoever has it: taking and giving back may be done by different tasks of one request. */
-void hold_given(struct gd_scope *s, const void *what);
-/* The scope's end has closed what was left open; kind: "cursor". */
+/* Something of which one takes some and gives it back: a semaphore. Embedded in it. */
+struct held {
+	struct list by; /* of struct hold: who has some, the first to take some first */
+	/* One that was never given back comes back. Does not suspend. NULL: it stays taken. */
+	void (*take_back)(struct held *h);
+};
+
+void held_init(struct held *h, void (*take_back)(struct held *h));
+/* It goes: nobody has any of it any more. */
+void held_done(struct held *h);
+
+/* A task of s has taken one of h. */
+void hold_taken(struct gd_scope *s, struct held *h);
+/* A task of s gives one back, which it, another task of its request or, where those have none, another request has
+ * taken. False: nobody has. */
+bool hold_given(struct gd_scope *s, struct held *h);
+/* s, an outermost one, has ended: what it still has is told in the log, and comes back. */
+void holds_end(struct gd_scope *s);
+
+/* In the log: so many of that kind were never given back by the calling task or those before it. s: its scope. */
+void hold_tell(const struct gd_scope *s, const char *kind, unsigned count);
+/* The scope's end has closed what was left open; kind: "cursor". In debug mode. */
 void hold_left_open(const char *kind);

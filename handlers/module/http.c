@@ -184,21 +184,26 @@ struct gd_http_stream {
 	struct error error; /* errnum below 0: what reads fail with */
 	struct gd_scope *scope;
 	bool open;
-	bool busy; /* a task reads it: it can't be closed */
+	struct users users; /* a task that reads it: it can't be closed */
 };
+
+static void close_stream(struct gd_http_stream *s)
+{
+	if (!s->open)
+		return;
+	s->open = false;
+	users_enter(&s->users); /* whoever ends its scope meanwhile waits for this, too */
+	http_reading_close(&s->reading);
+	call_release(&s->call);
+	users_leave(&s->users);
+}
 
 static void end_stream(struct thing *t)
 {
 	struct gd_http_stream *s = container_of(t, struct gd_http_stream, thing);
 
-	while (s->busy && task_sleep_ms(1) == 0) {
-		/* A task of a scope around this one reads; the source's timeout bounds that. */
-	}
-	if (!s->open)
-		return;
-	s->open = false;
-	http_reading_close(&s->reading);
-	call_release(&s->call);
+	users_await(&s->users, DEADLINE_NEVER); /* of scopes around this one; the source's timeout bounds that */
+	close_stream(s);
 }
 
 /* Suspends. */
@@ -272,19 +277,19 @@ int64_t gd_http_read(gd_http_stream *s, const void **p)
 		return -EINVAL;
 	if (s->error.errnum < 0)
 		return tell(here, &s->error);
-	if (!s->open || s->busy) {
+	if (!s->open || s->users.count > 0) {
 		error_set(&e, s->open ? -EBUSY : -EBADF, 500, NULL, "gd_http_read: %s",
 			  s->open ? "another task is reading it" : "it is closed");
 		return tell(here, &e);
 	}
-	s->busy = true;
+	users_enter(&s->users);
 	int64_t n = http_reading_next(&s->reading, p, &e);
-	s->busy = false;
+	users_leave(&s->users);
 	return n < 0 ? tell(here, &e) : n;
 }
 
 void gd_http_close(gd_http_stream *s)
 {
-	if (s && scope_of_worker(s->scope->env, __func__) && !s->busy)
-		end_stream(&s->thing);
+	if (s && scope_of_worker(s->scope->env, __func__) && s->users.count == 0)
+		close_stream(s);
 }

@@ -2,8 +2,8 @@
  *
  * DESIGN. Every function of the public header finds out where it is by a task-local value: the scope that the calling
  * task is in. A scope (scope.c) owns an arena and the things that must be ended before it goes (tasks, gathers,
- * results, cursors, files): they are ended in the opposite order of their making. A request's scope has the arena of
- * its exchange. Loop thread only. */
+ * results, cursors, files): first its tasks, then the scopes within it that were left open, then the rest, each in the
+ * opposite order of their making. A request's scope has the arena of its exchange. Loop thread only. */
 #pragma once
 
 #include <stdbool.h>
@@ -12,6 +12,7 @@
 #include "base/value.h"
 #include "handlers/exchange.h"
 #include "handlers/module/scope.h"
+#include "handlers/module/users.h"
 
 /* --- value.c --- */
 
@@ -101,12 +102,18 @@ struct gd_gather {
 	struct gather gather;
 	gd_value **values; /* what its children brought, by index; NULL: no client's call */
 	size_t room;
-	bool waiting;         /* a task waits in it */
+	struct users users;   /* a task that waits in it */
+	struct users running; /* its children */
 	struct guest *newest; /* of a scope within its own that has children in it; gather.c's */
 };
 
 /* gather_add of a child that brings `value` (NULL: none). */
 int gather_start(gd_gather *g, const char *name, gd_task_fn *fn, void *arg, gd_value *value);
+
+/* --- sync.c --- */
+
+/* The calling task's function has returned: mutexes that it still holds are unlocked, and that is told in the log. */
+void mutexes_release(void);
 
 /* --- cursor.c: gd_cursor, whatever it reads from --- */
 
@@ -124,7 +131,7 @@ struct gd_cursor {
 	struct gd_scope *scope;
 	const struct cursor_ops *ops; /* NULL: it failed, or is closed */
 	struct error error;           /* errnum below 0: why it failed */
-	bool reading;                 /* a task is in `next` */
+	struct users users;           /* a task that is in `next`, or closes it */
 	gd_value current;             /* fleeting: in `row` */
 	struct arena row;             /* what looking into `current` needs; forgotten when the cursor moves on */
 };

@@ -13,7 +13,7 @@ struct gd_copy {
 	struct pg_copy copy;
 	struct error error; /* errnum below 0: what every call fails with */
 	bool open;
-	bool busy; /* a task is in it: it can't be closed */
+	struct users users; /* a task that is in it: it can't be closed */
 };
 
 /* Suspends (shielded). */
@@ -24,18 +24,21 @@ static void close_copy(struct gd_copy *c)
 	if (!c->open)
 		return;
 	c->open = false;
-	scope_forget(&c->thing);
+	users_enter(&c->users); /* whoever ends its scope meanwhile waits for this, too */
 	shield_whole(&whole);
 	pg_copy_close(&c->copy);
 	if (c->call)
 		call_release(c->call);
 	task_unshield(&whole);
+	scope_forget(&c->thing);
+	users_leave(&c->users);
 }
 
 static void end_forgotten(struct thing *t)
 {
 	struct gd_copy *c = container_of(t, struct gd_copy, thing);
 
+	users_await(&c->users, DEADLINE_NEVER); /* of scopes around this one; the source's timeout bounds that */
 	if (c->open)
 		hold_left_open("copy");
 	close_copy(c);
@@ -129,19 +132,19 @@ static int enter(struct gd_copy *c, const char *function)
 	}
 	if (c->error.errnum < 0)
 		return tell(here, &c->error);
-	if (!c->open || c->busy) {
+	if (!c->open || c->users.count > 0) {
 		error_set(&e, c->open ? -EBUSY : -EBADF, 500, NULL, "%s: %s", function,
 			  c->open ? "another task is at work on the copy" : "the copy is closed");
 		return tell(here, &e);
 	}
-	c->busy = true;
+	users_enter(&c->users);
 	return 0;
 }
 
 /* What went wrong in it, e where r is below 0, is its last word, unless it was merely misused. */
 static int leave(struct gd_copy *c, int r, const struct error *e)
 {
-	c->busy = false;
+	users_leave(&c->users);
 	if (r >= 0)
 		return 0;
 	if (c->copy.tx && c->copy.tx->state != PG_TRANSACTION_OPEN)
@@ -215,6 +218,6 @@ gd_value *gd_copy_end(gd_copy *c)
 
 void gd_copy_close(gd_copy *c)
 {
-	if (scope_here(__func__) && c && !c->busy)
+	if (scope_here(__func__) && c && c->users.count == 0)
 		close_copy(c);
 }

@@ -83,6 +83,18 @@ unsigned gd_worker(void)
 	return s ? s->env->worker : 0;
 }
 
+bool gd_draining(void)
+{
+	const struct gd_scope *s = scope_here(__func__);
+	return s && event_is_set(s->env->drain);
+}
+
+int gd_drain_wait(gd_deadline by)
+{
+	const struct gd_scope *s = scope_here(__func__);
+	return s ? turn_over(event_wait(s->env->drain, deadline_of(by))) : -EPERM;
+}
+
 bool gd_debug(void)
 {
 	return monitor_running();

@@ -10,6 +10,7 @@
 #include "async/monitor.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "handlers/module/holds.h"
 #include "handlers/module/internal.h"
 
 static const struct task_local scope_key = {.name = "scope"};
@@ -64,6 +65,13 @@ struct gd_scope *scope_outermost(struct gd_scope *s)
 	return s;
 }
 
+bool scope_is_within(const struct gd_scope *s, const struct gd_scope *outer)
+{
+	while (s && s != outer)
+		s = s->outer;
+	return s;
+}
+
 /* --- beginning and end --- */
 
 static void scope_init(struct gd_scope *s, const struct module_env *env, struct gd_request *request)
@@ -73,6 +81,11 @@ static void scope_init(struct gd_scope *s, const struct module_env *env, struct 
 	list_init(&s->tasks);
 	list_init(&s->returned);
 	list_init(&s->permits);
+	list_init(&s->holds);
+	list_init(&s->spare_holds);
+	list_init(&s->locks);
+	list_init(&s->failures);
+	list_init(&s->scopes);
 	list_init(&s->thing.link);
 }
 
@@ -113,17 +126,34 @@ void shield_note(struct shield *s)
 	task_unshield(s);
 }
 
-/* Those that are spawned meanwhile, by others that clean up, are cancelled as they come. */
-static void end_tasks(struct gd_scope *s)
+/* Those of the scopes within s, too: tasks of s may be waiting for them. */
+static void cancel_tasks(struct gd_scope *s)
 {
-	struct list *node;
+	s->closing = true;
 	list_for_each (at, &s->tasks) {
 		struct thing *t = container_of(at, struct thing, link);
 		t->cancel(t);
 	}
-	while ((node = list_shift(&s->tasks))) {
-		struct thing *t = container_of(node, struct thing, link);
-		t->end(t);
+	list_for_each (at, &s->scopes)
+		cancel_tasks(container_of(at, struct gd_scope, thing.link));
+}
+
+static void end_thing(struct list *node)
+{
+	struct thing *t = container_of(node, struct thing, link);
+	t->end(t);
+}
+
+/* Then the scopes that they have left open, whose tasks may be using things of s, too. Tasks that are spawned
+ * meanwhile, by others that clean up, are cancelled as they come. */
+static void end_tasks(struct gd_scope *s)
+{
+	struct list *node;
+	while (!list_empty(&s->tasks) || !list_empty(&s->scopes)) {
+		while ((node = list_shift(&s->tasks)))
+			end_thing(node);
+		if ((node = list_shift(&s->scopes)))
+			end_thing(node);
 	}
 }
 
@@ -131,16 +161,19 @@ void scope_close(struct gd_scope *s)
 {
 	struct shield whole;
 	struct list *node;
+	bool inside = scope_is_within(scope_try(), s);
+	if (inside)
+		scope_enter(s); /* a scope within it that was left open goes first */
 	shield_whole(&whole);
-	s->closing = true;
+	cancel_tasks(s);
 	end_tasks(s);
 	while ((node = list_shift(&s->things))) {
-		struct thing *t = container_of(node, struct thing, link);
-		t->end(t);
+		end_thing(node);
 		end_tasks(s); /* that it has spawned */
 	}
+	holds_end(s);
 	task_unshield(&whole);
-	if (scope_try() == s)
+	if (inside)
 		scope_enter(s->outer);
 	arena_done(&s->own);
 }
@@ -170,19 +203,45 @@ void scope_forget(struct thing *t)
 
 /* --- what went wrong --- */
 
+struct failure {
+	struct list link;
+	struct error error;
+};
+
+static struct failure *find_failure(const struct gd_scope *outermost, int errnum)
+{
+	list_for_each (node, &outermost->failures) {
+		struct failure *f = container_of(node, struct failure, link);
+		if (f->error.errnum == errnum)
+			return f;
+	}
+	return NULL;
+}
+
 int scope_fail(struct gd_scope *s, const struct error *e)
 {
-	scope_outermost(s)->error = *e;
+	enum { MOST_FAILURES = 16 }; /* as many as a handler tells apart; the oldest goes */
+	struct gd_scope *outermost = scope_outermost(s);
+	struct failure *f = find_failure(outermost, e->errnum);
+	if (!f && outermost->failure_count == MOST_FAILURES)
+		f = container_of(outermost->failures.prev, struct failure, link);
+	if (f) {
+		list_remove(&f->link);
+	} else {
+		f = arena_alloc(outermost->arena, sizeof(*f));
+		outermost->failure_count++;
+	}
+	f->error = *e;
+	list_prepend(&outermost->failures, &f->link);
 	return e->errnum;
 }
 
 void scope_error(struct gd_scope *s, int r, struct error *e)
 {
-	*e = scope_outermost(s)->error;
-	if (e->errnum != r) {
-		*e = ERROR_INIT;
+	const struct failure *f = find_failure(scope_outermost(s), r);
+	*e = f ? f->error : ERROR_INIT;
+	if (!f)
 		error_of_errno(e, r);
-	}
 }
 
 /* --- of handlers --- */
@@ -205,7 +264,8 @@ gd_scope *gd_scope_begin(void)
 	s->arena = &s->own;
 	s->outer = outer;
 	s->opener = task_id(task_self());
-	scope_add(outer, &s->thing, inner_end);
+	s->thing.end = inner_end;
+	list_prepend(&outer->scopes, &s->thing.link);
 	scope_enter(s);
 	return s;
 }

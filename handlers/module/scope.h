@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #define GATHERD_DAEMON 1
+#include "async/event.h"
 #include "async/executor.h"
 #include "async/semaphore.h"
 #include "async/task.h"
@@ -27,6 +28,7 @@ struct module_env {
 	struct shared_semaphore *semaphores; /* one for each of config.semaphores */
 	struct executor *executor;
 	unsigned worker, workers;
+	struct event *drain;           /* set: the daemon is to end */
 	struct background *background; /* background.c's */
 };
 
@@ -50,14 +52,18 @@ struct gd_scope {
 	struct list returned;   /* of tasks whose stacks may be given back; task.c's */
 	bool closing;           /* what is spawned in it is cancelled at once */
 	bool start;             /* of the outermost: a module's start, gd_background is allowed */
-	struct thing thing;     /* of an inner one, in its outer scope */
+	struct list scopes;     /* within it that are open, the newest first: they end behind its tasks */
+	struct thing thing;     /* of an inner one, in its outer scope's `scopes` */
 	uint64_t opener;        /* of an inner one: the task that may end it */
 	const struct module_env *env;
 	struct gd_request *request;    /* NULL: not in a request */
 	struct list permits;           /* of the outermost: of sources' semaphores, held by its calls; call.c's */
-	struct hold *holds;            /* of the outermost, in debug mode: what was taken; holds.c's */
+	struct list holds;             /* of the outermost: permits that were taken; holds.c's */
+	struct list spare_holds;       /* the same, for the next ones */
+	struct list locks;             /* of the outermost: mutexes that its tasks hold; sync.c's */
 	struct gd_semaphore *borrowed; /* of the outermost: its handles of named semaphores */
-	struct error error;            /* of the outermost: what gd_fail and failed calls left, for the reply */
+	struct list failures;          /* of the outermost: what gd_fail and failed calls left, the newest first */
+	unsigned failure_count;
 };
 
 /* Make s the calling task's outermost scope. request and arena may be NULL: the scope has memory of its own then. */
@@ -81,10 +87,13 @@ void scope_add_task(struct gd_scope *s, struct thing *t, void (*end)(struct thin
 void scope_forget(struct thing *t);
 /* The outermost one around s. */
 struct gd_scope *scope_outermost(struct gd_scope *s);
-/* Remember e as what the scope's outermost one failed with; returns e->errnum. */
+/* Is s (NULL: no scope) the scope `outer`, or one within it? */
+bool scope_is_within(const struct gd_scope *s, const struct gd_scope *outer);
+/* Remember e as what the scope's outermost one failed with, beside others of another errnum: of several tasks that fail
+ * it is not the last that counts, but whose errnum is returned. Returns e->errnum. */
 int scope_fail(struct gd_scope *s, const struct error *e);
-/* What a scope's function that returned r failed with: what was remembered, where it is the same, else what is known of
- * r by itself. */
+/* What a scope's function that returned r failed with: what was remembered of that errnum last, else what is known of r
+ * by itself. */
 void scope_error(struct gd_scope *s, int r, struct error *e);
 
 /* As task_shield, without any deadline: not even that of a shield around it. */

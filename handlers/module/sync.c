@@ -17,7 +17,7 @@
 struct home {
 	struct thing thing;
 	const struct module_env *env; /* the worker's that made it */
-	unsigned waiting;             /* tasks that wait in it */
+	struct users users;           /* tasks that wait in it */
 	bool ended;                   /* with its scope: who still waits is told -ECANCELED */
 };
 
@@ -50,13 +50,13 @@ static int enter_wait(struct home *h, const char *function)
 {
 	int r = enter(h, function);
 	if (r == 0)
-		h->waiting++;
+		users_enter(&h->users);
 	return r;
 }
 
 static int leave(struct home *h, int r)
 {
-	h->waiting--;
+	users_leave(&h->users);
 	return turn_over(r);
 }
 
@@ -67,19 +67,13 @@ static void send_away(struct list *waiters)
 		task_wake(container_of(waiters->next, struct waiter, link), -ECANCELED);
 }
 
-/* Suspends. */
-static void await_leaving(const struct home *h)
-{
-	while (h->waiting > 0 && task_sleep_ms(1) == 0) {
-		/* they have been woken */
-	}
-}
-
 /* --- semaphores --- */
 
 struct gd_semaphore {
 	struct home home;
 	struct semaphore own;
+	struct held permits; /* of `own` */
+	bool bounded;
 	/* One of the configuration's; NULL: own. A request has one handle for each, and gives back with its scope what
 	 * it did not release: the permits are those of all workers. */
 	struct shared_semaphore *shared;
@@ -93,22 +87,33 @@ static void end_semaphore(struct thing *t)
 	struct gd_semaphore *s = container_of(t, struct gd_semaphore, home.thing);
 	s->home.ended = true;
 	send_away(&s->own.waiters);
-	await_leaving(&s->home);
+	users_await(&s->home.users, DEADLINE_NEVER);
+	held_done(&s->permits);
+}
+
+static void take_back(struct held *permits)
+{
+	semaphore_release(&container_of(permits, struct gd_semaphore, permits)->own);
 }
 
 gd_semaphore *gd_semaphore_new(unsigned permits, unsigned max_waiting)
 {
 	struct gd_semaphore *s = MAKE(struct gd_semaphore, end_semaphore);
-	if (s)
-		semaphore_init(&s->own, permits, max_waiting ? max_waiting : UINT_MAX);
+	if (!s)
+		return NULL;
+	semaphore_init(&s->own, permits, max_waiting ? max_waiting : UINT_MAX);
+	held_init(&s->permits, take_back);
+	s->bounded = true;
 	return s;
 }
 
 gd_semaphore *gd_semaphore_new_unbounded(unsigned permits, unsigned max_waiting)
 {
 	struct gd_semaphore *s = MAKE(struct gd_semaphore, end_semaphore);
-	if (s)
-		semaphore_init_unbounded(&s->own, permits, max_waiting ? max_waiting : UINT_MAX);
+	if (!s)
+		return NULL;
+	semaphore_init_unbounded(&s->own, permits, max_waiting ? max_waiting : UINT_MAX);
+	held_init(&s->permits, NULL);
 	return s;
 }
 
@@ -131,19 +136,14 @@ static struct shared_semaphore *find_shared(const struct module_env *env, const 
 	return NULL;
 }
 
-gd_semaphore *gd_semaphore_named(const char *name)
+/* The handle of that one that the outermost scope around `scope` has. */
+static gd_semaphore *handle_of(struct gd_scope *scope, struct shared_semaphore *shared, const char *name)
 {
-	struct gd_scope *scope = scope_here(__func__);
-	if (!scope || !name)
-		return NULL;
 	scope = scope_outermost(scope);
 	for (gd_semaphore *s = scope->borrowed; s; s = s->next) {
-		if (strcmp(s->name, name) == 0)
+		if (s->shared == shared)
 			return s;
 	}
-	struct shared_semaphore *shared = find_shared(scope->env, name);
-	if (!shared)
-		return NULL;
 	gd_semaphore *s = arena_zalloc(scope->arena, sizeof(*s));
 	s->home.env = scope->env;
 	s->shared = shared;
@@ -154,17 +154,46 @@ gd_semaphore *gd_semaphore_named(const char *name)
 	return s;
 }
 
+gd_semaphore *gd_semaphore_named(const char *name)
+{
+	struct gd_scope *scope = scope_here(__func__);
+	if (!scope || !name)
+		return NULL;
+	struct shared_semaphore *shared = find_shared(scope->env, name);
+	return shared ? handle_of(scope, shared, name) : NULL;
+}
+
+/* By the calling task's own handle, whoever asked for the name: what it takes is given back at the end of its request,
+ * not of the one that asked. */
+static int acquire_shared(gd_semaphore *s, deadline_t by)
+{
+	gd_semaphore *mine = handle_of(scope_try(), s->shared, s->name);
+	int r = shared_semaphore_acquire(mine->shared, by);
+	if (r == 0)
+		mine->held++;
+	return turn_over(r);
+}
+
+static int release_shared(const gd_semaphore *s)
+{
+	gd_semaphore *mine = handle_of(scope_try(), s->shared, s->name);
+	if (mine->held == 0)
+		return -EPERM;
+	mine->held--;
+	return shared_semaphore_release(mine->shared);
+}
+
 int gd_acquire(gd_semaphore *s, gd_deadline by)
 {
-	int r = enter_wait(s ? &s->home : NULL, __func__);
+	int r = enter(s ? &s->home : NULL, __func__);
 	if (r < 0)
 		return r;
-	r = s->shared ? shared_semaphore_acquire(s->shared, deadline_of(by))
-		      : semaphore_acquire(&s->own, deadline_of(by));
-	if (r == 0 && s->shared)
-		s->held++;
-	else if (r == 0)
-		hold_taken(scope_try(), "semaphore", s);
+	if (s->shared)
+		return acquire_shared(s, deadline_of(by));
+	users_enter(&s->home.users);
+	r = semaphore_acquire(&s->own, deadline_of(by));
+	if (r == 0)
+		hold_taken(scope_try(), &s->permits);
 	return leave(&s->home, r);
 }
 
@@ -173,14 +202,10 @@ int gd_release(gd_semaphore *s)
 	int r = enter(s ? &s->home : NULL, __func__);
 	if (r < 0)
 		return r;
-	if (!s->shared) {
-		hold_given(scope_try(), s);
-		return semaphore_release(&s->own);
-	}
-	if (s->held == 0)
-		return -EPERM;
-	s->held--;
-	return shared_semaphore_release(s->shared);
+	if (s->shared)
+		return release_shared(s);
+	bool given = hold_given(scope_try(), &s->permits);
+	return s->bounded && !given ? -EPERM : semaphore_release(&s->own);
 }
 
 /* --- mutexes --- */
@@ -188,21 +213,62 @@ int gd_release(gd_semaphore *s)
 struct gd_mutex {
 	struct home home;
 	struct mutex mutex;
+	struct list locked; /* while it is: of the outermost scope's `locks` of who holds it */
 };
+
+/* How many are locked on this worker: each task that ends asks. */
+static _Thread_local unsigned locked_here;
+
+/* The calling task has it now. */
+static void note_lock(gd_mutex *m)
+{
+	list_append(&scope_outermost(scope_try())->locks, &m->locked);
+	locked_here++;
+}
+
+/* Nobody has it, or somebody who notes it when it runs. */
+static void forget_lock(gd_mutex *m)
+{
+	if (list_empty(&m->locked))
+		return;
+	list_remove(&m->locked);
+	locked_here--;
+}
+
+void mutexes_release(void)
+{
+	struct gd_scope *s = locked_here > 0 ? scope_try() : NULL;
+	unsigned count = 0;
+	if (!s)
+		return;
+	list_for_each_safe (node, &scope_outermost(s)->locks) {
+		gd_mutex *m = container_of(node, gd_mutex, locked);
+		if (!mutex_held(&m->mutex))
+			continue;
+		forget_lock(m);
+		mutex_unlock(&m->mutex);
+		count++;
+	}
+	if (count > 0)
+		hold_tell(s, "mutex", count);
+}
 
 static void end_mutex(struct thing *t)
 {
 	struct gd_mutex *m = container_of(t, struct gd_mutex, home.thing);
 	m->home.ended = true;
 	send_away(&m->mutex.waiters);
-	await_leaving(&m->home);
+	users_await(&m->home.users, DEADLINE_NEVER);
+	forget_lock(m);
 }
 
 gd_mutex *gd_mutex_new(void)
 {
 	gd_mutex *m = MAKE(struct gd_mutex, end_mutex);
-	if (m)
-		mutex_init(&m->mutex);
+	if (!m)
+		return NULL;
+	mutex_init(&m->mutex);
+	list_init(&m->locked);
 	return m;
 }
 
@@ -213,7 +279,7 @@ int gd_lock(gd_mutex *m, gd_deadline by)
 		return r;
 	r = mutex_lock(&m->mutex, deadline_of(by));
 	if (r == 0)
-		hold_taken(scope_try(), "mutex", m);
+		note_lock(m);
 	return leave(&m->home, r);
 }
 
@@ -223,7 +289,7 @@ int gd_unlock(gd_mutex *m)
 	if (r == 0)
 		r = mutex_unlock(&m->mutex);
 	if (r == 0)
-		hold_given(scope_try(), m);
+		forget_lock(m);
 	return r;
 }
 
@@ -239,7 +305,7 @@ static void end_event(struct thing *t)
 	struct gd_event *e = container_of(t, struct gd_event, home.thing);
 	e->home.ended = true;
 	send_away(&e->event.waiters);
-	await_leaving(&e->home);
+	users_await(&e->home.users, DEADLINE_NEVER);
 }
 
 gd_event *gd_event_new(void)
@@ -291,7 +357,7 @@ static void end_condition(struct thing *t)
 	struct gd_condition *c = container_of(t, struct gd_condition, home.thing);
 	c->home.ended = true;
 	send_away(&c->condition.waiters);
-	await_leaving(&c->home);
+	users_await(&c->home.users, DEADLINE_NEVER);
 }
 
 gd_condition *gd_condition_new(gd_mutex *m)
@@ -309,10 +375,15 @@ int gd_condition_wait(gd_condition *c, gd_deadline by)
 	int r = enter_wait(c ? &c->home : NULL, __func__);
 	if (r < 0)
 		return r;
-	struct home *of_mutex = &c->mutex->home;
-	of_mutex->waiting++;
+	gd_mutex *m = c->mutex;
+	users_enter(&m->home.users);
+	if (mutex_held(&m->mutex))
+		forget_lock(m);
 	r = condition_wait(&c->condition, deadline_of(by));
-	return leave(of_mutex, leave(&c->home, r));
+	if (mutex_held(&m->mutex))
+		note_lock(m);
+	users_leave(&c->home.users);
+	return leave(&m->home, r);
 }
 
 int gd_condition_notify(gd_condition *c, unsigned n)
@@ -335,7 +406,7 @@ static void end_queue(struct thing *t)
 	send_away(&q->queue.getters);
 	send_away(&q->queue.putters);
 	send_away(&q->queue.joiners);
-	await_leaving(&q->home);
+	users_await(&q->home.users, DEADLINE_NEVER);
 	queue_done(&q->queue);
 }
 

@@ -21,8 +21,10 @@ struct gd_task {
 	void *arg;
 	int64_t delay_ms; /* of gd_call_later */
 	int result;
+	struct users users; /* its function, until that has returned, and who is in task_await on it */
+	struct list beside; /* who waits for it while its scope's end does */
+	bool ending;        /* that does */
 	bool has_returned;
-	bool awaited;   /* a task is in task_await on it */
 	bool asked;     /* somebody knows the result */
 	bool cancelled; /* by the scope's end */
 };
@@ -39,21 +41,24 @@ static int run_task(void *arg)
 	struct gd_task *t = arg;
 	int r = t->delay_ms > 0 ? task_sleep(deadline_of(gd_in_ms(t->delay_ms))) : 0;
 	t->result = r < 0 ? r : t->fn(t->arg);
+	mutexes_release();
 	t->has_returned = true;
 	list_append(&t->scope->returned, &t->returned);
+	/* It has ended before whom this wakes runs. */
+	while (!list_empty(&t->beside))
+		task_wake(container_of(t->beside.next, struct waiter, link), 0);
+	users_leave(&t->users);
 	return t->result;
 }
 
 /* Suspends where it has not ended. t->task is NULL afterwards, or -errno says why not. */
 static int await_task(struct gd_task *t, deadline_t by)
 {
-	bool first = !t->awaited;
-	t->awaited = true;
+	users_enter(&t->users);
 	int r = task_await(&t->task, by);
-	if (first)
-		t->awaited = false;
 	if (!t->task)
 		list_remove(&t->returned);
+	users_leave(&t->users);
 	return r;
 }
 
@@ -68,13 +73,14 @@ static void cancel_task(struct thing *thing)
 static void end_task(struct thing *thing)
 {
 	struct gd_task *t = container_of(thing, struct gd_task, thing);
-	while (t->task) {
-		/* Refused where a shielded task awaits it, too: that has an end. */
-		int r = t->awaited ? -EBUSY : await_task(t, DEADLINE_NEVER);
-		if (t->task)
-			r = task_sleep_ms(1);
-		(void)r;
-	}
+	t->ending = true;
+	if (t->task)
+		(void)await_task(t, DEADLINE_NEVER);
+	if (t->task) /* refused: another task awaits it, or it awaits, shielded, this one; both have an end */
+		users_await(&t->users, DEADLINE_NEVER);
+	if (t->task)
+		(void)await_task(t, DEADLINE_NEVER); /* it has ended */
+	users_await(&t->users, DEADLINE_NEVER);
 	if (t->asked || t->result >= 0 || (t->result == -ECANCELED && t->cancelled))
 		return;
 	log_line(LOG_LINE_WARNING, "a task failed and nobody asked", "name=\"%s\" result=%d error=\"%s\"", t->name,
@@ -87,7 +93,7 @@ static void free_returned(struct gd_scope *s)
 	struct list *node;
 	while ((node = list_shift(&s->returned))) {
 		struct gd_task *t = container_of(node, struct gd_task, returned);
-		if (t->task && !t->awaited)
+		if (t->task && t->users.count == 0)
 			(void)await_task(t, DEADLINE_NEVER); /* it has ended; the result is kept */
 	}
 }
@@ -98,6 +104,8 @@ static gd_task *spawn(struct gd_scope *s, const char *name, int64_t delay_ms, gd
 	struct gd_task *t = arena_zalloc(s->arena, sizeof(*t));
 	*t = (struct gd_task){.scope = s, .name = name ? name : "task", .fn = fn, .arg = arg, .delay_ms = delay_ms};
 	list_init(&t->returned);
+	list_init(&t->beside);
+	users_enter(&t->users);
 	if (task_spawn(&t->task, run_task, t, &(struct task_options){.name = t->name}) < 0)
 		return NULL;
 	scope_add_task(s, &t->thing, end_task, cancel_task);
@@ -118,15 +126,29 @@ gd_task *gd_call_later(const char *name, int64_t ms, gd_task_fn *fn, void *arg)
 
 /* --- its end --- */
 
+/* Suspends. While the scope's end awaits t, who cleans up and is shielded waits for it all the same. */
+static int await_beside(struct gd_task *t, deadline_t by)
+{
+	struct waiter w;
+	waiter_init(&w, NULL, "a task's end");
+	list_append(&t->beside, &w.link);
+	users_enter(&t->users);
+	int r = task_suspend(&w, by);
+	users_leave(&t->users);
+	return r;
+}
+
 int gd_await(gd_task *t, gd_deadline by)
 {
 	if (!t)
 		return scope_here(__func__) ? -EAGAIN : -EPERM;
 	if (!scope_of_worker(t->scope->env, __func__))
 		return -EPERM;
-	if (!t->has_returned || (t->task && !t->awaited)) {
+	if (!t->has_returned || (t->task && t->users.count == 0)) {
 		int r = await_task(t, deadline_of(by));
-		if (t->task)
+		if (r == -EBUSY && t->task && t->ending)
+			r = await_beside(t, deadline_of(by));
+		if (t->task && !t->has_returned)
 			return turn_over(r);
 	}
 	t->asked = true;
@@ -151,11 +173,25 @@ bool gd_cancelled(void)
 	return task_cancelled();
 }
 
+struct waited_for {
+	gd_task_fn *fn;
+	void *arg;
+};
+
+static int run_waited_for(void *arg)
+{
+	const struct waited_for *w = arg;
+	int r = w->fn(w->arg);
+	mutexes_release();
+	return r;
+}
+
 int gd_wait_for(const char *name, gd_task_fn *fn, void *arg, gd_deadline by)
 {
+	struct waited_for w = {fn, arg};
 	if (!scope_here(__func__))
 		return -EPERM;
-	return fn ? wait_for(name ? name : "wait_for", fn, arg, deadline_of(by)) : -EINVAL;
+	return fn ? wait_for(name ? name : "wait_for", run_waited_for, &w, deadline_of(by)) : -EINVAL;
 }
 
 /* --- deadlines and shields --- */

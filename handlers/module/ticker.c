@@ -2,12 +2,25 @@
 #include <errno.h>
 
 #include "async/call.h"
-#include "handlers/module/scope.h"
+#include "handlers/module/internal.h"
 
 struct gd_ticker {
+	struct thing thing;
 	const struct module_env *env; /* the worker's that made it */
 	struct ticker ticker;
+	struct list waiters;
+	struct users users; /* tasks that are in gd_ticker_wait */
+	bool ended;         /* with its scope: who still waits is told -ECANCELED */
 };
+
+static void end_ticker(struct thing *thing)
+{
+	struct gd_ticker *t = container_of(thing, struct gd_ticker, thing);
+	t->ended = true;
+	while (!list_empty(&t->waiters))
+		task_wake(container_of(t->waiters.next, struct waiter, link), -ECANCELED);
+	users_await(&t->users, DEADLINE_NEVER);
+}
 
 gd_ticker *gd_ticker_new(int64_t period_ms)
 {
@@ -16,7 +29,20 @@ gd_ticker *gd_ticker_new(int64_t period_ms)
 		return NULL;
 	gd_ticker *t = arena_zalloc(s->arena, sizeof(*t));
 	t->env = s->env;
-	return ticker_init(&t->ticker, period_ms * 1000) < 0 ? NULL : t;
+	list_init(&t->waiters);
+	if (ticker_init(&t->ticker, period_ms * 1000) < 0)
+		return NULL;
+	scope_add(s, &t->thing, end_ticker);
+	return t;
+}
+
+static int wait_for_tick(gd_ticker *t, deadline_t by)
+{
+	struct waiter w;
+	waiter_init(&w, NULL, "a tick");
+	list_append(&t->waiters, &w.link);
+	int r = task_suspend(&w, deadline_min(by, t->ticker.next));
+	return r == -ETIMEDOUT && !t->ended ? ticker_wait(&t->ticker, by) : r;
 }
 
 int gd_ticker_wait(gd_ticker *t, gd_deadline by)
@@ -25,5 +51,12 @@ int gd_ticker_wait(gd_ticker *t, gd_deadline by)
 		return -EPERM;
 	if (!t)
 		return -EINVAL;
-	return scope_of_worker(t->env, __func__) ? turn_over(ticker_wait(&t->ticker, (deadline_t){by.us})) : -EPERM;
+	if (!scope_of_worker(t->env, __func__))
+		return -EPERM;
+	if (t->ended)
+		return -ECANCELED;
+	users_enter(&t->users);
+	int r = wait_for_tick(t, deadline_of(by));
+	users_leave(&t->users);
+	return turn_over(r);
 }

@@ -430,7 +430,7 @@ struct shared {
 	gd_event *event;
 	gd_condition *condition;
 	gd_future *future;
-	int results[8];
+	gd_ticker *ticker;
 };
 
 #define WAITER(name, call)                                                                                             \
@@ -448,6 +448,7 @@ WAITER(acquire, gd_acquire(s->semaphore, GD_NEVER))
 WAITER(lock, gd_lock(s->mutex, GD_NEVER))
 WAITER(await_event, gd_event_wait(s->event, GD_NEVER))
 WAITER(await_future, gd_future_await(s->future, GD_NEVER))
+WAITER(await_tick, gd_ticker_wait(s->ticker, GD_NEVER))
 
 static int await_condition(void *arg)
 {
@@ -459,10 +460,11 @@ static int await_condition(void *arg)
 /* Tasks of an outer scope wait for what goes with an inner one. */
 int waiting_for_what_ends(gd_request *req)
 {
-	static gd_task_fn *const fns[] = {get, put, join, acquire, lock, await_event, await_future, await_condition};
+	static gd_task_fn *const fns[] = {get,         put,          join,       acquire,        lock,
+					  await_event, await_future, await_tick, await_condition};
 	struct shared *s = gd_alloc(sizeof(*s));
-	gd_task *tasks[8];
-	for (int i = 0; i < 8; i++)
+	gd_task *tasks[9];
+	for (int i = 0; i < 9; i++)
 		tasks[i] = gd_spawn("waits", fns[i], s);
 	gd_scope *inner = gd_scope_begin();
 	s->empty = gd_queue_new(1);
@@ -472,12 +474,13 @@ int waiting_for_what_ends(gd_request *req)
 	s->beside = gd_mutex_new();
 	s->event = gd_event_new();
 	s->future = gd_future_new();
+	s->ticker = gd_ticker_new(60000);
 	s->condition = gd_condition_new(s->beside);
 	int r = gd_queue_put_now(s->full, s) + gd_lock(s->mutex, GD_NEVER);
 	gd_sleep(5);
 	gd_scope_end(inner);
 	gd_value *out = gd_list(gd_int(r));
-	for (int i = 0; i < 8; i++)
+	for (int i = 0; i < 9; i++)
 		gd_append(out, gd_int(gd_await(tasks[i], gd_in_ms(20000))));
 	return gd_reply(req, 200, out);
 }
