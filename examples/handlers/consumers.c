@@ -24,16 +24,17 @@ static int consumer(void *arg)
 
 int consumers(gd_request *req)
 {
-	struct work w = {.queue = gd_queue_new(4)};
+	struct work *w = gd_alloc(sizeof(*w)); /* they may end after this function */
+	w->queue = gd_queue_new(4);
 	gd_task *tasks[3];
 	for (int i = 0; i < 3; i++)
-		tasks[i] = gd_spawn("consumer", consumer, &w);
+		tasks[i] = gd_spawn("consumer", consumer, w);
 
 	int r = 0;
 	for (int n = 0; n < ITEMS && r == 0; n++)
-		r = gd_queue_put(w.queue, &w.results[n], GD_NEVER);
+		r = gd_queue_put(w->queue, &w->results[n], GD_NEVER);
 	if (r == 0)
-		r = gd_queue_join(w.queue, GD_NEVER);
+		r = gd_queue_join(w->queue, GD_NEVER);
 	for (int i = 0; i < 3; i++) {
 		gd_cancel(tasks[i]);
 		gd_await(tasks[i], GD_NEVER);
@@ -42,6 +43,6 @@ int consumers(gd_request *req)
 		return r;
 	gd_value *squares = gd_list();
 	for (int n = 0; n < ITEMS; n++)
-		gd_append(squares, gd_int(w.results[n]));
+		gd_append(squares, gd_int(w->results[n]));
 	return gd_reply(req, 200, squares);
 }

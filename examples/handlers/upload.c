@@ -10,7 +10,7 @@ int upload(gd_request *req)
 		return gd_fail_with(form);
 	gd_value *paper = gd_get(form, "paper");
 	const char *name = gd_to_text(gd_get(paper, "filename"));
-	if (!name)
+	if (!name || !*name) /* no such field, or no file was chosen */
 		return gd_fail(-EINVAL, 400, "There is no file 'paper' in the form.");
 	gd_value *written = gd_write_file(NULL, "papers", name, gd_get(paper, "content"));
 	if (gd_failed(written))

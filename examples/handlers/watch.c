@@ -22,7 +22,7 @@ static int say_hello(void *writing)
 
 int watch(gd_request *req)
 {
-	int pipes[2];
+	int *pipes = gd_alloc(2 * sizeof(*pipes)); /* those that write may run after this function */
 	if (pipe2(pipes, O_CLOEXEC | O_NONBLOCK) < 0)
 		return -errno;
 	gd_value *said = gd_list();
@@ -37,5 +37,6 @@ int watch(gd_request *req)
 		gd_append(said, gd_string_n(text, (size_t)n));
 	close(pipes[0]);
 	close(pipes[1]);
+	pipes[1] = -1;
 	return r < 0 ? r : gd_reply(req, 200, said);
 }
