@@ -162,7 +162,7 @@ static const struct key postgres_keys[] = {
 	{"pool", KEY_SECTION, .section = &section_postgres_pool, .offset = offsetof(struct config_source, pool),
 	 .help = "The connections."},
 	{"prepare", KEY_BOOL, INTO(struct config_source, prepare), .initial = "true",
-	 .help = "Use prepared statements; false behind pgbouncer's transaction mode."},
+	 .help = "Use prepared statements; false behind a pooler such as pgbouncer."},
 };
 const struct section section_postgres = {.name = "postgres",
 					 .what = "a postgres source",

@@ -10,6 +10,9 @@
 
 struct result;
 
+/* Of one result, in memory: more is a mistake of who asked. */
+#define RESULT_MAX_BYTES ((size_t)256 << 20)
+
 struct result_ops {
 	/* The whole result as JSON. Does not fail, does not suspend, does not recurse without bound. */
 	void (*render)(const struct result *r, struct buf *out);

@@ -34,11 +34,13 @@ struct pg_call *pg_call_new(struct pg_client *c, struct pg_statement *st)
 	pg_text_keep(st);
 	call->connection = NULL;
 	call->waiter = NULL;
+	call->rows = NULL;
 	call->result = NULL;
 	call->state = PG_CALL_NEW;
 	call->outcome = PG_ANSWERED;
 	call->alone = call->rerun = call->begun = call->abandoned = call->counted = call->aborted = false;
 	call->unparsed = call->unfreed = call->transaction = false;
+	call->unwanted = call->fetching = call->too_large = false;
 	call->pending = 0;
 	return call;
 }
@@ -82,11 +84,26 @@ static void leave_connection(struct pg_call *call)
 		recycle(call);
 		return;
 	}
-	call->abandoned = true;
+	call->abandoned = call->unwanted = true;
+	call->rows = NULL;
 	call->abandoned_us = loop_now_us(call->client->loop);
 	conn->abandoned++;
 	conn->paused = false;
 	pg_cancel_consider(conn);
+}
+
+void pg_call_give_up(struct pg_call *lease)
+{
+	struct pg_connection *conn = lease->connection;
+
+	lease->unwanted = true;
+	lease->fetching = false;
+	if (lease->rows)
+		lease->rows->given_up = true;
+	lease->rows = NULL;
+	conn->paused = false;
+	loop_defer(lease->client->loop, &conn->flush);
+	pg_cancel_soon(conn);
 }
 
 void pg_call_leave(struct pg_call *call)
@@ -249,8 +266,24 @@ void pg_call_answered(struct pg_call *call)
 	pg_call_end(call, PG_ANSWERED);
 }
 
+void pg_call_overflow(struct pg_call *call)
+{
+	const struct pg_client *c = call->client;
+	bool writes = call->statement && !call->statement->action->read_only;
+
+	call->too_large = true;
+	error_set(&call->error, -EFBIG, 502,
+		  writes ? "It is not known whether the change was made." : "The result is too large.",
+		  "source %s: the result is larger than %zu MiB%s", c->source->config->name, c->result_max >> 20,
+		  writes ? "; the change may or may not have happened" : "");
+}
+
 void pg_call_broken(struct pg_call *call, const char *why)
 {
+	if (call->too_large) {
+		pg_call_end(call, PG_REFUSED);
+		return;
+	}
 	if (run_again(call, PG_QUEUE_FRESH))
 		return;
 	if (pg_failed(call->result) && *pg_sqlstate(call->result)) {

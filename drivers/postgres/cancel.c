@@ -70,13 +70,13 @@ static void again_in(struct pg_connection *conn, int64_t us)
 }
 
 /* The server holds its answers back until the Sync: any statement of the group at the head may be the one that runs. */
-static const struct pg_call *abandoned_in_head_group(const struct pg_connection *conn)
+static const struct pg_call *unwanted_in_head_group(const struct pg_connection *conn)
 {
 	for (unsigned i = 0; i < conn->entries; i++) {
 		const struct pg_entry *entry = &conn->ring[(conn->first + i) & (conn->ring_size - 1)];
 		if (entry->role == PG_SYNC)
 			break;
-		if (entry->call && entry->call->abandoned)
+		if (entry->call && entry->call->unwanted)
 			return entry->call;
 	}
 	return NULL;
@@ -115,11 +115,16 @@ void pg_cancel_fire(struct timer *t)
 	if (quarantined && loop_now_us(c->loop) - conn->quarantined_us >= GIVE_UP_US) {
 		pg_connection_close(conn, "a statement did not end after it was cancelled");
 		pg_pool_serve(c);
-	} else if (abandoned_in_head_group(conn) && !conn->cancelling && !pg_cancel_request(conn)) {
+	} else if (unwanted_in_head_group(conn) && !conn->cancelling && !pg_cancel_request(conn)) {
 		again_in(conn, AGAIN_US);
 	} else if (quarantined) {
 		again_in(conn, GRACE_US);
 	}
+}
+
+void pg_cancel_soon(struct pg_connection *conn)
+{
+	again_in(conn, 0);
 }
 
 void pg_cancel_consider(struct pg_connection *conn)
@@ -128,7 +133,7 @@ void pg_cancel_consider(struct pg_connection *conn)
 
 	if (conn->state != PG_BUSY && conn->state != PG_SHARED)
 		return;
-	const struct pg_call *call = abandoned_in_head_group(conn);
+	const struct pg_call *call = unwanted_in_head_group(conn);
 	if (!call)
 		timer_stop(&conn->cancel_timer, loop_timers(l));
 	else if (!timer_running(&conn->cancel_timer))

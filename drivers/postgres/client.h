@@ -53,6 +53,7 @@ struct pg_client {
 	struct loop *loop;
 	struct budget_member member;
 	struct pg_types types;
+	size_t result_max; /* bytes, of what one statement brings: RESULT_MAX_BYTES, but in tests */
 
 	struct list connections[PG_STATES]; /* of each state; idle: the last one used first */
 	unsigned count[PG_STATES];

@@ -315,12 +315,9 @@ static int poll_until_connected(struct pg_connection *conn, PGconn *pg, deadline
 	return 0;
 }
 
-/* Suspends. Run a command before the connection becomes a pipe. */
-static int command(struct pg_connection *conn, PGconn *pg, const char *sql, deadline_t by, struct error *e)
+/* Suspends. Send something before the connection becomes a pipe, until its results are there. */
+static int send_and_wait(struct pg_connection *conn, PGconn *pg, const char *sql, deadline_t by, struct error *e)
 {
-	PGresult *result;
-	bool fine = true;
-
 	if (PQsetnonblocking(pg, 1) != 0 || !PQsendQuery(pg, sql))
 		return failed(conn, e, -ECONNREFUSED, PQerrorMessage(pg));
 	while (PQflush(pg) > 0 || PQisBusy(pg)) {
@@ -330,6 +327,18 @@ static int command(struct pg_connection *conn, PGconn *pg, const char *sql, dead
 		if (!PQconsumeInput(pg))
 			return failed(conn, e, -ECONNREFUSED, PQerrorMessage(pg));
 	}
+	return 0;
+}
+
+/* Suspends. */
+static int command(struct pg_connection *conn, PGconn *pg, const char *sql, deadline_t by, struct error *e)
+{
+	PGresult *result;
+	bool fine = true;
+
+	int r = send_and_wait(conn, pg, sql, by, e);
+	if (r < 0)
+		return r;
 	while ((result = PQgetResult(pg))) {
 		fine = fine && PQresultStatus(result) == PGRES_COMMAND_OK;
 		PQclear(result);
@@ -337,13 +346,45 @@ static int command(struct pg_connection *conn, PGconn *pg, const char *sql, dead
 	return fine ? 0 : failed(conn, e, -ECONNREFUSED, PQerrorMessage(pg));
 }
 
+/* Servers before 14 do not say it by themselves. */
+static int ask_read_only(struct pg_connection *conn, PGconn *pg, deadline_t by, bool *on, struct error *e)
+{
+	PGresult *result;
+
+	int r = send_and_wait(conn, pg, "show default_transaction_read_only", by, e);
+	while (r == 0 && (result = PQgetResult(pg))) {
+		*on |= PQntuples(result) == 1 && strcmp(PQgetvalue(result, 0, 0), "on") == 0;
+		PQclear(result);
+	}
+	return r;
+}
+
+/* That sessions only read is what keeps a GET from writing: a pooler may be told to ignore what we ask for. */
+static int check_options(struct pg_connection *conn, PGconn *pg, deadline_t by, struct error *e)
+{
+	const char *read_only = PQparameterStatus(pg, "default_transaction_read_only");
+	bool on = read_only && strcmp(read_only, "on") == 0;
+	int r = 0;
+
+	if (!read_only)
+		r = ask_read_only(conn, pg, by, &on, e);
+	if (r == 0 && !on)
+		r = failed(conn, e, -EPROTO,
+			   "a pooler ignores the options of the session, default_transaction_read_only among them: the "
+			   "source needs `prepare: false`");
+	return r;
+}
+
 /* JSON has ISO dates, whatever style the URL asks for: that is how to_json does it. */
 static int begin_session(struct pg_connection *conn, PGconn *pg, deadline_t by, struct error *e)
 {
 	const char *style = PQparameterStatus(pg, "DateStyle");
 
-	if (!conn->client->source->config->prepare || !style || strncmp(style, "ISO", 3) == 0)
+	if (!conn->client->source->config->prepare)
 		return 0;
+	int r = check_options(conn, pg, by, e);
+	if (r < 0 || !style || strncmp(style, "ISO", 3) == 0)
+		return r;
 	return command(conn, pg, "set DateStyle = ISO", by, e);
 }
 

@@ -12,6 +12,7 @@
 #include "drivers/postgres/listen.h"
 #include "drivers/postgres/pipeline.h"
 #include "drivers/postgres/pool.h"
+#include "drivers/postgres/received.h"
 #include "drivers/postgres/sqlstate.h"
 #include "drivers/postgres/statement.h"
 
@@ -24,7 +25,7 @@ static const uint8_t allowed[PG_STATES] = {
 	[PG_IDLE] = BIT(PG_BUSY) | BIT(PG_SHARED) | BIT(PG_CLOSED),
 	[PG_BUSY] = BIT(PG_IDLE) | BIT(PG_QUARANTINED) | BIT(PG_CLOSED),
 	[PG_SHARED] = BIT(PG_IDLE) | BIT(PG_QUARANTINED) | BIT(PG_CLOSED),
-	[PG_QUARANTINED] = BIT(PG_IDLE) | BIT(PG_CLOSED),
+	[PG_QUARANTINED] = BIT(PG_IDLE) | BIT(PG_BUSY) | BIT(PG_CLOSED),
 };
 
 static void ready(struct watch *w, uint32_t events);
@@ -72,6 +73,7 @@ static void take_notice(void *arg, const PGresult *result)
 	struct pg_connection *conn = arg;
 	conn->ending |= pg_sqlstate_ends_connection(result);
 	conn->said_us = 0;
+	conn->unfinished = 0;
 }
 
 /* Connections that were opened together shall not be closed together. */
@@ -147,13 +149,27 @@ void pg_connections_bury(struct pg_client *c)
 	}
 }
 
+/* A lease goes on. */
+static void leave_quarantine(struct pg_connection *conn)
+{
+	timer_stop(&conn->cancel_timer, loop_timers(conn->client->loop));
+	pg_connection_move(conn, PG_BUSY);
+	if (conn->lease->waiter)
+		task_wake(conn->lease->waiter, 0);
+}
+
 void pg_connection_settle(struct pg_connection *conn)
 {
 	struct pg_client *c = conn->client;
 	int64_t now = loop_now_us(c->loop);
 
-	if (conn->state <= PG_IDLE || conn->state == PG_CLOSED || conn->entries > 0 || conn->lease || conn->cancelling)
+	if (conn->state <= PG_IDLE || conn->state == PG_CLOSED || conn->entries > 0 || conn->cancelling)
 		return;
+	if (conn->lease) {
+		if (conn->state == PG_QUARANTINED)
+			leave_quarantine(conn);
+		return;
+	}
 	timer_stop(&conn->cancel_timer, loop_timers(c->loop));
 	bool wanted_elsewhere = pg_client_waiting(c) == 0 && pg_client_live(c) > 1 && budget_wanted(&c->member);
 	conn->idle_since_us = now;
@@ -172,12 +188,13 @@ static void pause_copy(struct pg_connection *conn)
 		task_wake(conn->lease->waiter, 0);
 }
 
-/* What was sent in this turn has left, or there is room for more of a COPY in; its end may have been read already. */
-static void go_on_copying(struct pg_connection *conn)
+/* What was sent in this turn has left, or there is room for more of a COPY in, or for more rows; the end may have been
+ * read already. */
+static void go_on(struct pg_connection *conn)
 {
 	const struct pg_entry *head = pg_connection_head(conn);
 
-	if (!head || head->role != PG_COPY || conn->broken)
+	if (!head || (head->role != PG_COPY && head->role != PG_FETCH) || conn->broken)
 		return;
 	if (!pg_pipeline_drain(conn))
 		conn->broken = true;
@@ -186,18 +203,45 @@ static void go_on_copying(struct pg_connection *conn)
 		task_wake(conn->lease->waiter, 0);
 }
 
+/* Is what has come for the result at the head more than one may have? */
+static bool is_too_large(const struct pg_connection *conn)
+{
+	int64_t most = (int64_t)conn->client->result_max;
+	return conn->unfinished > 0 && pg_received(PQsocket(conn->pg), false) - conn->received > most;
+}
+
+/* Take in what has come. It is counted from the first read on that finished no result: few results take a third. */
+static bool take_in(struct pg_connection *conn)
+{
+	if (is_too_large(conn)) {
+		pg_pipeline_overflow(conn);
+		return false;
+	}
+	conn->unfinished++;
+	bool alive = pg_pipeline_drain(conn);
+	if (conn->entries == 0 || conn->copying || conn->paused)
+		conn->unfinished = 0;
+	if (alive && conn->unfinished == 1)
+		conn->received = pg_received(PQsocket(conn->pg), true);
+	return alive;
+}
+
 /* Answers came, there is room to send, or the server went away. */
 static void ready(struct watch *w, uint32_t events)
 {
 	struct pg_connection *conn = container_of(w, struct pg_connection, watch);
 	struct pg_client *c = conn->client;
+	bool was_paused = conn->paused;
 	int consumed = PQconsumeInput(conn->pg);
 	if (conn->copying == PG_COPYING_IN && events & EPOLLIN && !conn->said_us)
 		conn->said_us = loop_now_us(c->loop);
 	/* What comes on an idle connection is read by PQisBusy. */
 	bool idle = conn->entries == 0 && !PQisBusy(conn->pg) && conn->state == PG_IDLE;
-	bool alive = pg_pipeline_drain(conn);
+	bool alive = take_in(conn);
 
+	/* Not at once: who is to take the rows may be about to. */
+	if (was_paused)
+		loop_defer(c->loop, &conn->flush);
 	pg_listen_take(conn);
 	if (!consumed || !alive || (idle && conn->ending)) {
 		pg_connection_close(conn, PQerrorMessage(conn->pg));
@@ -206,7 +250,7 @@ static void ready(struct watch *w, uint32_t events)
 			loop_defer(c->loop, &conn->flush);
 		if (conn->abandoned > 0)
 			pg_cancel_consider(conn);
-		if (conn->copying == PG_COPYING_OUT && conn->lease)
+		if (conn->copying == PG_COPYING_OUT && conn->lease && !conn->lease->unwanted)
 			pause_copy(conn);
 		pg_connection_settle(conn);
 	}
@@ -220,7 +264,7 @@ static void end_of_turn(struct deferred *d)
 	struct pg_client *c = conn->client;
 
 	pg_pipeline_flush(conn);
-	go_on_copying(conn);
+	go_on(conn);
 	if (conn->broken)
 		pg_connection_close(conn, PQerrorMessage(conn->pg));
 	else

@@ -4,8 +4,9 @@
  *   IDLE         nothing is on its way
  *   BUSY         one call has it alone, or a lease holds it
  *   SHARED       short reads of several tasks are on their way
- *   QUARANTINED  a cancel request is under way: no call may come in before both the request and the statement have
- * ended CLOSED       freed at the end of the turn
+ *   QUARANTINED  a cancel request is under way: no call may come in, and a lease goes on (BUSY), only when both the
+ *                request and the statement have ended
+ *   CLOSED       freed at the end of the turn
  *
  * Loop thread only. */
 #pragma once
@@ -15,7 +16,7 @@
 #include "drivers/postgres/client.h"
 
 /* What an entry of the pipe is an answer to. */
-enum pg_role { PG_OTHER, PG_PREPARE, PG_DEALLOCATE, PG_DESCRIBE, PG_EXECUTE, PG_COPY, PG_SYNC };
+enum pg_role { PG_OTHER, PG_PREPARE, PG_DEALLOCATE, PG_DESCRIBE, PG_EXECUTE, PG_FETCH, PG_COPY, PG_SYNC };
 
 /* Which way the data of the COPY goes that is at the head of the pipe. */
 enum pg_copying { PG_COPYING_NOT, PG_COPYING_IN, PG_COPYING_OUT };
@@ -49,9 +50,12 @@ struct pg_connection {
 	bool ending;            /* the server has said that it ends it */
 	bool cancelling;        /* the request is under way */
 	uint8_t copying;        /* enum pg_copying */
-	bool paused;            /* PG_COPYING_OUT: what has come is not read yet, and nothing more is taken in */
+	bool paused;            /* PG_COPYING_OUT, PG_FETCH: what has come is not read yet, and no more is taken in */
 	int64_t said_us; /* PG_COPYING_IN: since when there is something from the server that is no notice; 0: nothing
 			  */
+
+	unsigned unfinished; /* reads, one after another, that finished no result */
+	int64_t received;    /* bytes, when that began to be counted */
 
 	struct pg_call *lease;
 	uint32_t *prepared; /* by statement: the generation that was prepared here; 0: none */
@@ -70,7 +74,8 @@ void pg_connection_established(struct pg_connection *conn, PGconn *pg);
 void pg_connection_move(struct pg_connection *conn, enum pg_state state);
 /* Close it, whatever its state; calls that are on it are run again or fail with `why`. */
 void pg_connection_close(struct pg_connection *conn, const char *why);
-/* Nothing is in the pipe and nobody holds it: back to idle, or closed where its time has come. */
+/* Nothing is in the pipe and nobody holds it: back to idle, or closed where its time has come. Who holds it still goes
+ * on after a cancel request. */
 void pg_connection_settle(struct pg_connection *conn);
 /* Free those that were closed. Outside their callbacks. */
 void pg_connections_bury(struct pg_client *c);

@@ -96,18 +96,16 @@ static int take_answer(struct pg_copy *c, int64_t *rows, struct error *e)
 
 /* --- the beginning --- */
 
-/* Suspends. A COPY may last longer than any statement: what bounds it is the task's own deadline. */
+/* Suspends. A COPY may last longer than any statement. */
 static int lift_timeout(struct pg_copy *c, struct error *e)
 {
-	int64_t left_us = deadline_left_us(task_deadline());
-	int64_t ms = task_deadline().us == DEADLINE_NEVER.us ? 0 : left_us / 1000 + 1000;
 	PGresult *result;
 	char sql[80];
 
 	int r = pg_transaction_begin(c->tx, e);
 	if (r < 0)
 		return r;
-	snprintf(sql, sizeof(sql), "set local statement_timeout = %lld", (long long)(ms > INT32_MAX ? 0 : ms));
+	pg_transaction_untimed(sql, sizeof(sql));
 	r = pg_transaction_send(c->tx, sql, e);
 	if (r == 0)
 		r = pg_transaction_exchange(c->tx, &result, e);

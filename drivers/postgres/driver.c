@@ -95,6 +95,7 @@ static int client_open(struct client **out, struct source *source, struct error 
 	(void)e;
 	c->source = (struct pg_source *)source;
 	c->loop = loop_current();
+	c->result_max = RESULT_MAX_BYTES;
 	list_init(&c->free_calls);
 	pg_pool_init(c);
 	*out = (struct client *)c;

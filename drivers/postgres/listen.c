@@ -2,6 +2,7 @@
 #include "drivers/postgres/listen.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,11 +11,13 @@
 #include "drivers/postgres/connection.h"
 #include "drivers/postgres/pipeline.h"
 #include "drivers/postgres/pool.h"
+#include "drivers/postgres/query.h"
 #include "drivers/postgres/sqlstate.h"
 #include "drivers/postgres/transaction.h"
 
 #define PROBE_US    30000000
 #define PATIENCE_US 10000000 /* with an answer */
+#define PROOF_US    2000000  /* with a notification of our own */
 
 struct pg_hub {
 	struct pg_client *client;
@@ -24,6 +27,8 @@ struct pg_hub {
 	bool running;          /* the task */
 	int64_t probe_us, patience_us;
 	int64_t heard_us; /* when something last came */
+	char proof[32];   /* a channel of our own; "": none */
+	bool proven;      /* what was sent to it was heard */
 };
 
 struct pg_channel {
@@ -117,6 +122,10 @@ static void deliver(struct pg_hub *hub, const PGnotify *heard)
 	struct pg_channel *ch = find(hub, heard->relname);
 	size_t len = strlen(heard->extra);
 
+	if (!ch && *hub->proof && strcmp(heard->relname, hub->proof) == 0) {
+		hub->proven = true;
+		poke(hub);
+	}
 	if (!ch || list_empty(&ch->listeners))
 		return;
 	struct pg_notification *n = mem_zalloc(sizeof(*n) + len + 1);
@@ -176,6 +185,95 @@ static int exchange(struct pg_hub *hub, PGresult **result, struct error *e)
 	*result = lease->result;
 	lease->result = NULL;
 	return r;
+}
+
+/* Suspends. A command of which nothing but success is of interest. */
+static int command(struct pg_hub *hub, const char *sql, struct error *e)
+{
+	struct pg_place place = {.source = hub->client->source->config->name, .call = "gd_pg_listen"};
+	PGresult *failure;
+
+	pg_pipeline_command(hub->lease->connection, hub->lease, sql);
+	int r = exchange(hub, &failure, e);
+	if (r == 0 && pg_failed(failure))
+		r = pg_error_from_result(e, failure, &place);
+	PQclear(failure);
+	return r;
+}
+
+/* Suspends. Is it the server's own process that we are connected to? The cancel key of a pooler names another one. */
+static int is_direct(struct pg_hub *hub, bool *direct, struct error *e)
+{
+	struct pg_connection *conn = hub->lease->connection;
+	PGresult *rows;
+
+	pg_pipeline_query(conn, hub->lease, "select pg_catalog.pg_backend_pid()", 0, NULL);
+	int r = exchange(hub, &rows, e);
+	*direct = r == 0 && PQntuples(rows) == 1 && atoi(PQgetvalue(rows, 0, 0)) == PQbackendPID(conn->pg);
+	PQclear(rows);
+	return r;
+}
+
+/* Suspends. Send something to our own channel over another connection, and wait until it is heard. */
+static int hear_oneself(struct pg_hub *hub, struct error *e)
+{
+	static const char sql[] = "select pg_catalog.pg_notify($1, '')";
+	const struct value channel = value_string(hub->proof, strlen(hub->proof));
+	const struct pg_ask ask = {
+		.call = "gd_pg_listen",
+		.sql = sql,
+		.len = sizeof(sql) - 1,
+		.args = &channel,
+		.count = 1,
+		.expect = EXPECT_MANY,
+		.writes = true,
+		.timeout_us = PROOF_US,
+	};
+	struct pg_answer answer;
+	struct pg_call *lease = hub->lease;
+	PGresult *failure;
+
+	int r = pg_query(hub->client, &ask, &answer, e);
+	result_free(answer.result);
+	if (r < 0)
+		return r;
+	deadline_t by = deadline_in_us(PROOF_US);
+	while (r == 0 && !hub->proven && lease->state == PG_CALL_PLACED) {
+		struct waiter w;
+		waiter_init(&w, NULL, "a notification of its own from PostgreSQL");
+		lease->waiter = &w;
+		r = task_suspend(&w, by);
+		lease->waiter = NULL;
+	}
+	if (lease->state == PG_CALL_ENDED)
+		return exchange(hub, &failure, e);
+	if (!hub->proven)
+		return error_set(e, -EOPNOTSUPP, 500, NULL,
+				 "gd_pg_listen, source %s: a pooler that does not keep sessions (pgbouncer in "
+				 "transaction mode?) stands before the server, and no notification comes through it: "
+				 "listen on a source that connects to the server itself",
+				 hub->client->source->config->name);
+	return 0;
+}
+
+/* Suspends. Through a pooler LISTEN may be taken without anything being heard, ever: that is found out. */
+static int prove(struct pg_hub *hub, struct error *e)
+{
+	char sql[64];
+	bool direct;
+
+	int r = is_direct(hub, &direct, e);
+	if (r < 0 || direct)
+		return r;
+	hub->proven = false;
+	snprintf(hub->proof, sizeof(hub->proof), "gatherd_%08x%08x", arc4random(), arc4random());
+	snprintf(sql, sizeof(sql), "listen %s", hub->proof);
+	r = command(hub, sql, e);
+	if (r == 0)
+		r = hear_oneself(hub, e);
+	snprintf(sql, sizeof(sql), "unlisten %s", hub->proof);
+	*hub->proof = '\0';
+	return r == 0 ? command(hub, sql, e) : r;
 }
 
 /* Suspends. Tell the server that there is somebody to hear the channel, or nobody any more. */
@@ -256,9 +354,8 @@ static void tell_listeners(const struct pg_channel *ch)
 /* Suspends until nobody listens. */
 static int attend(struct pg_hub *hub, struct error *e)
 {
-	int r = 0;
-
 	hub->heard_us = loop_now_us(hub->client->loop);
+	int r = prove(hub, e);
 	while (r == 0) {
 		struct pg_channel *ch = next_change(hub);
 		if (!ch && list_empty(&hub->channels))

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "drivers/postgres/sqlstate.h"
@@ -60,6 +61,28 @@ void pg_pipeline_query(struct pg_connection *conn, struct pg_call *lease, const 
 		       const char *const *values)
 {
 	pushed(conn, lease, PG_EXECUTE, PQsendQueryParams(conn->pg, sql, (int)parameters, NULL, values, NULL, NULL, 0));
+}
+
+/* Where a FETCH is at the head now, its rows come one by one. libpq refuses that only where none come: the group was
+ * aborted before it. */
+static void ask_for_rows(struct pg_connection *conn)
+{
+	const struct pg_entry *head = pg_connection_head(conn);
+
+	if (head && head->role == PG_FETCH)
+		(void)PQsetSingleRowMode(conn->pg);
+}
+
+void pg_pipeline_fetch(struct pg_connection *conn, struct pg_call *lease, const char *sql, struct pg_rows *rows)
+{
+	rows->came = 0;
+	rows->came_bytes = 0;
+	rows->all = false;
+	lease->rows = rows;
+	lease->fetching = true;
+	pushed(conn, lease, PG_FETCH, PQsendQueryParams(conn->pg, sql, 0, NULL, NULL, NULL, NULL, 0));
+	if (conn->entries == 1)
+		ask_for_rows(conn);
 }
 
 void pg_pipeline_deallocate(struct pg_connection *conn, struct pg_call *call, const struct pg_statement *st)
@@ -116,7 +139,7 @@ static bool copy_goes_on(struct pg_connection *conn)
 	char *data;
 	int n;
 
-	if (!pg_connection_head(conn)->call->abandoned)
+	if (!pg_connection_head(conn)->call->unwanted)
 		return true;
 	if (conn->copying == PG_COPYING_IN) {
 		pg_pipeline_copy_end(conn, "given up");
@@ -247,13 +270,57 @@ static void executed(struct pg_connection *conn, const struct pg_call *call)
 		pg_statement_took(call->statement, conn->group_share_us);
 }
 
+void pg_pipeline_overflow(struct pg_connection *conn)
+{
+	const struct pg_entry *head = pg_connection_head(conn);
+
+	if (head && head->call)
+		pg_call_overflow(head->call);
+	conn->broken = true;
+}
+
+static void append(struct pg_rows *rows, PGresult *row, size_t bytes)
+{
+	if (rows->first > 0 && rows->first + rows->count == rows->capacity) {
+		memmove(rows->items, rows->items + rows->first, rows->count * sizeof(*rows->items));
+		rows->first = 0;
+	}
+	if (rows->count == rows->capacity) {
+		rows->capacity = rows->capacity ? 2 * rows->capacity : 64;
+		rows->items = mem_realloc_array(rows->items, rows->capacity, sizeof(*rows->items));
+	}
+	rows->items[rows->first + rows->count++] = row;
+	rows->bytes += bytes;
+	rows->came++;
+	rows->came_bytes += bytes;
+}
+
+static void take_row(struct pg_connection *conn, struct pg_call *call, PGresult *row)
+{
+	struct pg_rows *rows = call->unwanted ? NULL : call->rows;
+	size_t bytes = PQresultMemorySize(row);
+	bool too_large = rows && rows->bytes + bytes > conn->client->result_max;
+
+	if (too_large)
+		pg_pipeline_overflow(conn);
+	if (!rows || too_large) {
+		PQclear(row);
+		return;
+	}
+	append(rows, row, bytes);
+	conn->paused = !rows->all && rows->bytes >= PG_ROWS_BYTES;
+	if (call->waiter)
+		task_wake(call->waiter, 0);
+}
+
 /* The first failure counts; without one, what the statement or the description brought. */
 static void take_result(struct pg_connection *conn, struct pg_entry *entry, PGresult *result)
 {
 	struct pg_call *call = entry->call;
 	ExecStatusType status = PQresultStatus(result);
 	bool failed = pg_failed(result);
-	bool wanted = failed || entry->role == PG_EXECUTE || entry->role == PG_DESCRIBE || entry->role == PG_COPY;
+	bool wanted = failed || entry->role == PG_EXECUTE || entry->role == PG_DESCRIBE || entry->role == PG_COPY ||
+		      entry->role == PG_FETCH;
 	bool data = status == PGRES_COPY_IN || status == PGRES_COPY_OUT;
 
 	if (data && entry->role == PG_COPY) {
@@ -262,9 +329,14 @@ static void take_result(struct pg_connection *conn, struct pg_entry *entry, PGre
 		return;
 	}
 	conn->broken |= data || status == PGRES_COPY_BOTH; /* it would come for ever */
+	conn->broken |= entry->role == PG_FETCH && PQntuples(result) > 0 && status != PGRES_SINGLE_TUPLE;
 	if (!call) {
 		conn->broken |= failed;
 		PQclear(result);
+		return;
+	}
+	if (status == PGRES_SINGLE_TUPLE) {
+		take_row(conn, call, result);
 		return;
 	}
 	if (entry->role == PG_OTHER && status == PGRES_COMMAND_OK)
@@ -281,7 +353,12 @@ static void take_result(struct pg_connection *conn, struct pg_entry *entry, PGre
 	}
 	if (status == PGRES_PIPELINE_ABORTED)
 		call->aborted = true;
-	if (status == PGRES_PIPELINE_ABORTED || !wanted || call->abandoned || pg_failed(call->result)) {
+	if (status == PGRES_PIPELINE_ABORTED || !wanted || call->unwanted || pg_failed(call->result)) {
+		PQclear(result);
+		return;
+	}
+	if (PQresultMemorySize(result) > conn->client->result_max) {
+		pg_pipeline_overflow(conn);
 		PQclear(result);
 		return;
 	}
@@ -297,6 +374,7 @@ static void pop(struct pg_connection *conn)
 		executed(conn, entry.call);
 	conn->first++;
 	conn->entries--;
+	ask_for_rows(conn);
 	if (entry.call && --entry.call->pending == 0)
 		pg_call_answered(entry.call);
 }
@@ -315,7 +393,7 @@ bool pg_pipeline_drain(struct pg_connection *conn)
 {
 	unsigned before = conn->entries;
 
-	while (conn->entries > 0 && !conn->broken && !PQisBusy(conn->pg)) {
+	while (conn->entries > 0 && !conn->broken && !conn->paused && !PQisBusy(conn->pg)) {
 		struct pg_entry *head = pg_connection_head(conn);
 		if (conn->copying) {
 			if (copy_goes_on(conn))
@@ -331,6 +409,7 @@ bool pg_pipeline_drain(struct pg_connection *conn)
 				pg_pipeline_end_transaction(conn);
 			pop(conn);
 		} else if (result) {
+			conn->unfinished = 0;
 			take_result(conn, head, result);
 		} else if (PQstatus(conn->pg) == CONNECTION_BAD || head->role == PG_SYNC) {
 			return false;

@@ -16,6 +16,8 @@ void pg_pipeline_describe(struct pg_connection *conn, struct pg_call *lease, con
 void pg_pipeline_query(struct pg_connection *conn, struct pg_call *lease, const char *sql, unsigned parameters,
 		       const char *const *values);
 void pg_pipeline_command(struct pg_connection *conn, struct pg_call *call, const char *sql);
+/* FETCH: its rows go to rows. */
+void pg_pipeline_fetch(struct pg_connection *conn, struct pg_call *lease, const char *sql, struct pg_rows *rows);
 /* Its statement (lease->running) with its parameters, prepared before where conn does not know it yet. */
 void pg_pipeline_run(struct pg_connection *conn, struct pg_call *lease);
 /* sql instead of it, with the same parameters. */
@@ -33,5 +35,7 @@ void pg_pipeline_copied(struct pg_connection *conn);
 void pg_pipeline_flush(struct pg_connection *conn);
 /* A transaction that is still open must not meet the next call: roll it back. Everything was answered. */
 void pg_pipeline_end_transaction(struct pg_connection *conn);
-/* Take in what has come. False: the connection is gone (and not closed yet). */
+/* More comes for the command at the head than may be held: the connection is to be closed. */
+void pg_pipeline_overflow(struct pg_connection *conn);
+/* Take in what has come, unless conn is paused, or until it is. False: the connection is gone (and not closed yet). */
 bool pg_pipeline_drain(struct pg_connection *conn);

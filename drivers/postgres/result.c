@@ -424,7 +424,8 @@ static const struct result_ops ops = {.render = render_result, .get = get, .free
 struct result *pg_result_new(PGresult *rows, struct pg_layout *layout, enum expect expect)
 {
 	struct pg_result *r = mem_zalloc(sizeof(*r));
-	bool has_rows = PQresultStatus(rows) == PGRES_TUPLES_OK;
+	ExecStatusType status = PQresultStatus(rows);
+	bool has_rows = status == PGRES_TUPLES_OK || status == PGRES_SINGLE_TUPLE;
 
 	r->base.ops = &ops;
 	r->base.rows = has_rows ? (size_t)PQntuples(rows) : strtoul(PQcmdTuples(rows), NULL, 10);

@@ -152,17 +152,29 @@ static void copy(struct lexer *l, const char *to, const char *in)
 	l->p = to;
 }
 
-/* 'it''s', "a ""name""", E'it\'s'. `from` is where the quote stands. */
+/* Where a string goes on that was closed before p: behind a blank with a newline in it; NULL: it does not. */
+static const char *continuation(const struct lexer *l, const char *p)
+{
+	bool newline = false;
+
+	for (; p < l->end && is_space(*p); p++)
+		newline |= *p == '\n' || *p == '\r';
+	return newline && p < l->end && *p == '\'' ? p : NULL;
+}
+
+/* 'it''s', "a ""name""", E'it\'s', E'a' on a line, with 'it\'s' on the next. `from` is where the quote stands. */
 static void quoted(struct lexer *l, const char *from, bool escapes)
 {
 	char quote = *from;
-	const char *q = from + 1;
+	const char *q = from + 1, *next;
 
 	for (; q < l->end; q++) {
 		if (escapes && *q == '\\' && q + 1 < l->end)
 			q++;
 		else if (*q == quote && q + 1 < l->end && q[1] == quote)
 			q++;
+		else if (*q == quote && escapes && (next = continuation(l, q + 1)))
+			q = next;
 		else if (*q == quote)
 			break;
 	}
@@ -240,8 +252,11 @@ static void block_comment(struct lexer *l)
 
 static void line_comment(struct lexer *l)
 {
-	const char *newline = memchr(l->p, '\n', (size_t)(l->end - l->p));
-	copy(l, newline ? newline : l->end, "a comment");
+	const char *q = l->p;
+
+	while (q < l->end && *q != '\n' && *q != '\r')
+		q++;
+	copy(l, q, "a comment");
 }
 
 /* The number of the parameter that `slot` is bound to: a new one, or the one that it has already. */

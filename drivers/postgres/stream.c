@@ -1,70 +1,121 @@
 /* DECLARE and the first FETCH leave together. Each batch says how wide rows are now, and so how many the next one may
- * have; it grows slowly, since wide rows may follow narrow ones. */
+ * have. Its rows come one by one (pg_rows), and only a few at a time: where wide ones follow narrow ones, what is too
+ * much waits in the socket. */
 #include "drivers/postgres/stream.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/buf.h"
 #include "drivers/postgres/call.h"
 #include "drivers/postgres/pipeline.h"
 #include "drivers/postgres/result.h"
 
-#define BATCH_BYTES       (256 << 10)
 #define FIRST_BATCH       16 /* rows */
-#define LARGEST_BATCH     128
 #define CLOSE_PATIENCE_US 2000000
 
-static int send_fetch(struct pg_stream *s, struct error *e)
+/* At most so much in a batch. That of a stream within a transaction may have to come whole, where something else is
+ * asked. */
+static const struct most {
+	unsigned rows;
+	size_t bytes;
+} most_alone = {1024, 4 << 20}, most_within = {128, 512 << 10};
+
+/* --- rows that have come --- */
+
+static void free_rows(struct pg_rows *rows)
 {
+	while (rows->count > 0)
+		PQclear(rows->items[rows->first + --rows->count]);
+	free(rows->items);
+	*rows = (struct pg_rows){0};
+}
+
+static PGresult *take_row(struct pg_rows *rows)
+{
+	PGresult *row = rows->items[rows->first++];
+
+	rows->bytes -= PQresultMemorySize(row);
+	if (--rows->count == 0)
+		rows->first = 0;
+	return row;
+}
+
+/* --- batches --- */
+
+static bool is_under_way(const struct pg_stream *s)
+{
+	const struct pg_call *lease = s->tx->lease;
+	return lease && lease->fetching && lease->rows == &s->rows;
+}
+
+static void send_fetch(struct pg_stream *s)
+{
+	struct pg_call *lease = s->tx->lease;
 	char sql[80];
 
 	snprintf(sql, sizeof(sql), "fetch forward %u from gatherd_cursor_%u", s->wanted, s->number);
-	return pg_transaction_send(s->tx, sql, e);
+	pg_pipeline_fetch(lease->connection, lease, sql, &s->rows);
+	s->fetched = true;
+	s->checked = false;
 }
 
 static void send_declare(struct pg_stream *s)
 {
 	struct pg_call *lease = s->tx->lease;
 	struct buf sql = BUF_INIT;
+	char untimed[80];
 
+	if (s->tx == &s->own) {
+		/* A statement lasts as long as it takes to read its rows. */
+		pg_transaction_untimed(untimed, sizeof(untimed));
+		pg_pipeline_command(lease->connection, lease, untimed);
+	}
 	buf_printf(&sql, "declare gatherd_cursor_%u no scroll cursor for ", s->number);
 	buf_str(&sql, lease->running->sql);
 	pg_pipeline_bound(lease->connection, lease, buf_cstr(&sql));
 	buf_done(&sql);
 }
 
-/* How many rows the next batch has, by what these took. */
-static unsigned next_batch(const struct pg_stream *s, const PGresult *rows)
+/* How many rows the next batch has, by what the last one took. */
+static unsigned next_batch(const struct pg_stream *s)
 {
-	size_t bytes_a_row = PQresultMemorySize(rows) / (size_t)PQntuples(rows) + 1;
-	size_t fitting = BATCH_BYTES / bytes_a_row;
-	unsigned most = 2 * s->wanted < LARGEST_BATCH ? 2 * s->wanted : LARGEST_BATCH;
+	const struct most *most = s->tx == &s->own ? &most_alone : &most_within;
+	size_t fitting = most->bytes / (s->rows.came_bytes / s->rows.came + 1);
+	unsigned next = 2 * s->wanted < most->rows ? 2 * s->wanted : most->rows;
 
 	if (fitting == 0)
 		return 1;
-	return fitting < most ? (unsigned)fitting : most;
+	return fitting < next ? (unsigned)fitting : next;
 }
 
-/* Suspends. Take in a batch that is on its way. */
-static int take_batch(struct pg_stream *s, struct error *e)
+/* The batch that was under way has ended, whoever has seen that. */
+static void end_batch(struct pg_stream *s)
 {
-	PGresult *rows;
+	s->fetched = false;
+	s->last = s->rows.came < s->wanted;
+	if (!s->last)
+		s->wanted = next_batch(s);
+}
 
-	int r = pg_transaction_exchange(s->tx, &rows, e);
-	if (r < 0)
-		return r;
-	if (!s->layout || !pg_layout_fits(s->layout, rows)) {
-		pg_layout_drop(s->layout);
-		s->layout = pg_layout_new(rows, &s->tx->client->types);
+/* Suspends. In the transaction, until there is a row or there are no more. */
+static int await_row(struct pg_stream *s, struct error *e)
+{
+	int r = 0;
+
+	while (r >= 0 && s->rows.count == 0 && !s->last) {
+		if (!s->fetched) {
+			r = pg_transaction_begin(s->tx, e);
+			if (r == 0)
+				send_fetch(s);
+		}
+		if (r >= 0)
+			r = pg_transaction_rows(s->tx, false, e);
+		if (r == 0)
+			end_batch(s);
 	}
-	s->row = 0;
-	s->rows = (size_t)PQntuples(rows);
-	s->last = s->rows < s->wanted;
-	if (s->rows > 0)
-		s->wanted = next_batch(s, rows);
-	s->batch = pg_result_new(rows, s->layout, EXPECT_MANY);
-	return 0;
+	return r < 0 ? r : 0;
 }
 
 /* Suspends. In the transaction. */
@@ -80,8 +131,8 @@ static int declare(struct pg_stream *s, const struct pg_ask *ask, struct error *
 	s->layout = pg_layout_keep(tx->lease->running->layout);
 	pg_transaction_hold(tx, &s->held);
 	send_declare(s);
-	r = send_fetch(s, e);
-	return r < 0 ? r : take_batch(s, e);
+	send_fetch(s);
+	return await_row(s, e);
 }
 
 int pg_stream_open_within(struct pg_stream *s, struct pg_transaction *tx, const struct pg_ask *ask, struct error *e)
@@ -128,14 +179,23 @@ static int fetch(struct pg_stream *s, struct error *e)
 	int r = pg_transaction_enter(s->tx, s->call, e);
 	if (r < 0)
 		return r;
-	result_free(s->batch);
-	s->batch = NULL;
-	s->row = s->rows = 0;
-	r = send_fetch(s, e);
-	if (r == 0)
-		r = take_batch(s, e);
+	r = await_row(s, e);
 	pg_transaction_leave(s->tx, r, e);
 	return r;
+}
+
+/* A row that has come is the current one. */
+static void advance(struct pg_stream *s)
+{
+	PGresult *row = take_row(&s->rows);
+
+	if (!s->checked && !pg_layout_fits(s->layout, row)) {
+		pg_layout_drop(s->layout);
+		s->layout = pg_layout_new(row, &s->tx->client->types);
+	}
+	s->checked = true;
+	result_free(s->current);
+	s->current = pg_result_new(row, s->layout, EXPECT_MANY);
 }
 
 int pg_stream_next(struct pg_stream *s, struct value *out, struct error *e)
@@ -148,16 +208,20 @@ int pg_stream_next(struct pg_stream *s, struct value *out, struct error *e)
 		return error_set(e, -EINVAL, 500, NULL,
 				 "%s, source %s: the stream's transaction or savepoint has ended", s->call,
 				 s->tx->place.source);
-	if (s->row == s->rows && s->last)
-		return 0;
-	if (s->row == s->rows) {
+	if (s->rows.given_up && ended)
+		return error_set(e, -EIO, 502, NULL, "%s, source %s: a batch of its rows was given up", s->call,
+				 s->tx->place.source);
+	if (s->fetched && !is_under_way(s) && s->tx->state == PG_TRANSACTION_OPEN)
+		end_batch(s);
+	if (s->rows.count == 0 && !s->last) {
 		int r = fetch(s, e);
 		if (r < 0)
 			return r;
-		if (s->rows == 0)
-			return 0;
 	}
-	*out = pg_result_row(s->batch, s->row++);
+	if (s->rows.count == 0)
+		return 0;
+	advance(s);
+	*out = pg_result_row(s->current, 0);
 	return 1;
 }
 
@@ -188,10 +252,13 @@ void pg_stream_close(struct pg_stream *s)
 
 	if (!tx)
 		return;
-	result_free(s->batch);
+	result_free(s->current);
 	pg_layout_drop(s->layout);
-	s->batch = NULL;
+	s->current = NULL;
 	s->layout = NULL;
+	if (is_under_way(s))
+		tx->lease->rows = NULL;
+	free_rows(&s->rows);
 	if (tx == &s->own)
 		pg_transaction_close(tx);
 	else if (!s->held.gone && tx->state == PG_TRANSACTION_OPEN)

@@ -1,6 +1,7 @@
 /* Rows one by one, however many there are: a cursor on the server, from which batches are fetched that are about as
- * large in bytes, whatever the rows are. In a read-only transaction of its own, or within one. Loop thread only; one
- * task at a time. */
+ * large in bytes, whatever the rows are; of one that is larger no more than PG_ROWS_BYTES, a row and what libpq reads
+ * at once are in memory, unless something else is asked in the transaction meanwhile: then all of it, up to
+ * RESULT_MAX_BYTES. In a read-only transaction of its own, or within one. Loop thread only; one task at a time. */
 #pragma once
 
 #include "drivers/postgres/transaction.h"
@@ -11,11 +12,13 @@ struct pg_stream {
 	struct pg_transaction own; /* where it is not within another */
 	const char *call;          /* the public function, for messages: static */
 	struct pg_layout *layout;
-	struct result *batch;
-	size_t row, rows; /* of the batch */
-	unsigned number;  /* of the cursor */
-	unsigned wanted;  /* rows in the next batch */
-	bool last;        /* there is no other batch */
+	struct result *current; /* the row that was handed out last */
+	struct pg_rows rows;    /* that have come */
+	unsigned number;        /* of the cursor */
+	unsigned wanted;        /* rows, in the batch that is under way, or in the next one */
+	bool fetched;           /* a batch was asked for, and its end was not seen yet */
+	bool checked;           /* layout is that of the batch's rows */
+	bool last;              /* there is no other batch */
 };
 
 /* Suspends. Begin to read on a connection of the stream's own. Returns 0, or -errno with e filled: it is closed then.

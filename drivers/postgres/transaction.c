@@ -14,6 +14,7 @@
 #include "drivers/postgres/text.h"
 
 #define END_PATIENCE_US    5000000 /* with COMMIT and with the way back to a savepoint: nothing interrupts them */
+#define SETTLE_PATIENCE_US 2000000 /* with a statement that was cancelled */
 #define BACKOFF_FIRST_US   10000
 #define BACKOFF_LONGEST_US 1000000
 
@@ -142,10 +143,18 @@ int pg_transaction_enter(struct pg_transaction *tx, const char *call, struct err
 	return pg_transaction_enter_copy(tx, call, e);
 }
 
-/* The failure says where the transaction stands. What the lease waits for must not be met by the next command. */
+static void lose(struct pg_transaction *tx)
+{
+	tx->state = PG_TRANSACTION_LOST;
+	tx->broken = tx->lease->state == PG_CALL_ENDED && tx->lease->outcome != PG_REFUSED;
+	give_up_lease(tx);
+}
+
+/* The failure says where the transaction stands. What the lease waits for must not be met by the next command: within a
+ * savepoint it is cancelled, and the savepoint's end waits for that. */
 static void fail(struct pg_transaction *tx, const struct error *e)
 {
-	const struct pg_call *lease = tx->lease;
+	struct pg_call *lease = tx->lease;
 
 	if (tx->state != PG_TRANSACTION_OPEN || !lease)
 		return;
@@ -153,9 +162,10 @@ static void fail(struct pg_transaction *tx, const struct error *e)
 	tx->state = PG_TRANSACTION_FAILED;
 	if (lease->state == PG_CALL_PLACED && lease->pending == 0)
 		return;
-	tx->state = PG_TRANSACTION_LOST;
-	tx->broken = lease->state == PG_CALL_ENDED;
-	give_up_lease(tx);
+	if (lease->state == PG_CALL_PLACED && tx->depth > 0)
+		pg_call_give_up(lease);
+	else
+		lose(tx);
 }
 
 void pg_transaction_leave(struct pg_transaction *tx, int r, const struct error *e)
@@ -212,19 +222,15 @@ static int answer_failed(struct pg_transaction *tx, PGresult **out, struct error
 	return r;
 }
 
-int pg_transaction_exchange(struct pg_transaction *tx, PGresult **out, struct error *e)
+/* The lease was answered, or has ended. */
+static int take_answer(struct pg_transaction *tx, PGresult **out, struct error *e)
 {
-	int64_t timeout_us = tx->options.timeout_us;
-	struct pg_limit limit = {.timeout_us = timeout_us, .by = DEADLINE_NEVER};
 	struct pg_call *lease = tx->lease;
 
-	*out = NULL;
-	if (timeout_us)
-		limit.by = deadline_in_us(timeout_us);
-	lease->aborted = lease->unparsed = false;
-	int r = pg_call_wait(lease, &limit, e);
-	if (r < 0)
+	if (lease->outcome == PG_REFUSED) {
+		*e = lease->error;
 		return pg_error_called(e, &tx->place);
+	}
 	if (lease->outcome == PG_BROKEN)
 		return pg_error_broken(e, &tx->place, lease->error.what);
 	*out = lease->result;
@@ -237,6 +243,76 @@ int pg_transaction_exchange(struct pg_transaction *tx, PGresult **out, struct er
 		return pg_error_broken(e, &tx->place, "the connection was lost");
 	}
 	return 0;
+}
+
+int pg_transaction_exchange(struct pg_transaction *tx, PGresult **out, struct error *e)
+{
+	int64_t timeout_us = tx->options.timeout_us;
+	struct pg_limit limit = {.timeout_us = timeout_us, .by = DEADLINE_NEVER};
+	struct pg_call *lease = tx->lease;
+
+	*out = NULL;
+	if (timeout_us)
+		limit.by = deadline_in_us(timeout_us);
+	lease->aborted = lease->unparsed = false;
+	int r = pg_call_wait(lease, &limit, e);
+	return r < 0 ? pg_error_called(e, &tx->place) : take_answer(tx, out, e);
+}
+
+/* Are there rows that somebody may take, or will there be none? */
+static bool has_rows(const struct pg_call *lease, bool all)
+{
+	if (lease->state != PG_CALL_PLACED || lease->pending == 0)
+		return true;
+	return !all && lease->rows && lease->rows->count > 0;
+}
+
+/* Take in what was left with libpq. False: nothing was. */
+static bool go_on(const struct pg_call *lease)
+{
+	struct pg_connection *conn = lease->connection;
+
+	if (!conn->paused)
+		return false;
+	conn->paused = false;
+	if (!pg_pipeline_drain(conn))
+		conn->broken = true;
+	loop_defer(lease->client->loop, &conn->flush);
+	return true;
+}
+
+int pg_transaction_rows(struct pg_transaction *tx, bool all, struct error *e)
+{
+	int64_t timeout_us = tx->options.timeout_us;
+	deadline_t by = timeout_us ? deadline_in_us(timeout_us) : DEADLINE_NEVER;
+	struct pg_call *lease = tx->lease;
+	PGresult *end = NULL;
+
+	if (lease->rows)
+		lease->rows->all |= all;
+	while (!has_rows(lease, all)) {
+		struct waiter w;
+		if (go_on(lease))
+			continue;
+		waiter_init(&w, NULL, "rows from PostgreSQL");
+		lease->waiter = &w;
+		int r = task_suspend(&w, by);
+		lease->waiter = NULL;
+		if (r < 0 && !has_rows(lease, all))
+			return pg_error_at(e, r, r == -ETIMEDOUT ? 504 : 503,
+					   r == -ETIMEDOUT ? "The data source took too long." : NULL, &tx->place,
+					   r == -ETIMEDOUT ? "the deadline passed while waiting for rows"
+							   : "cancelled while waiting for rows");
+	}
+	if (lease->state == PG_CALL_PLACED && lease->pending > 0)
+		return 1;
+	int r = take_answer(tx, &end, e);
+	PQclear(end);
+	if (lease->rows)
+		lease->rows->given_up = r < 0;
+	lease->rows = NULL;
+	lease->fetching = false;
+	return r;
 }
 
 /* What has to come before the next statement. */
@@ -259,14 +335,23 @@ static void send_prefix(struct pg_transaction *tx)
 	}
 }
 
-/* Has the connection gone since the last statement? */
-static int check_lease(struct pg_transaction *tx, struct error *e)
+int pg_transaction_ready(struct pg_transaction *tx, struct error *e)
 {
 	struct pg_call *lease = tx->lease;
 
+	if (lease->fetching)
+		return pg_transaction_rows(tx, true, e);
 	if (lease->state != PG_CALL_ENDED)
 		return 0;
 	return pg_error_broken(e, &tx->place, lease->outcome == PG_BROKEN ? lease->error.what : "the server ended it");
+}
+
+void pg_transaction_untimed(char *sql, size_t size)
+{
+	int64_t left_us = deadline_left_us(task_deadline());
+	int64_t ms = task_deadline().us == DEADLINE_NEVER.us ? 0 : left_us / 1000 + 1000;
+
+	snprintf(sql, size, "set local statement_timeout = %lld", (long long)(ms > INT32_MAX ? 0 : ms));
 }
 
 /* Suspends where st is not known yet: it is learned on the transaction's own connection. Waiting for another one while
@@ -290,7 +375,7 @@ static int learn(struct pg_transaction *tx, struct pg_statement **st, struct err
 
 int pg_transaction_begin(struct pg_transaction *tx, struct error *e)
 {
-	int r = check_lease(tx, e);
+	int r = pg_transaction_ready(tx, e);
 
 	if (r < 0)
 		return r;
@@ -303,7 +388,7 @@ int pg_transaction_prepare(struct pg_transaction *tx, const struct pg_ask *ask, 
 {
 	struct pg_statement *st = NULL;
 
-	int r = check_lease(tx, e);
+	int r = pg_transaction_ready(tx, e);
 	if (r == 0)
 		r = pg_ask_statement(tx->client, ask, &tx->place, &st, e);
 	if (!st)
@@ -359,7 +444,7 @@ int pg_transaction_query(struct pg_transaction *tx, const struct pg_ask *ask, st
 
 int pg_transaction_send(struct pg_transaction *tx, const char *sql, struct error *e)
 {
-	int r = check_lease(tx, e);
+	int r = pg_transaction_ready(tx, e);
 
 	if (r == 0)
 		pg_pipeline_query(tx->lease->connection, tx->lease, sql, 0, NULL);
@@ -373,13 +458,49 @@ static int command(struct pg_transaction *tx, const char *sql, PGresult **out, s
 {
 	struct shield shield;
 
-	int r = pg_transaction_send(tx, sql, e);
-	if (r < 0)
-		return r;
 	pg_shield_until(&shield, deadline_in_us(END_PATIENCE_US));
-	r = pg_transaction_exchange(tx, out, e);
+	int r = pg_transaction_send(tx, sql, e);
+	if (r == 0)
+		r = pg_transaction_exchange(tx, out, e);
 	task_unshield(&shield);
 	return r;
+}
+
+/* Is there still something of a statement that was given up? */
+static bool is_settling(const struct pg_call *lease)
+{
+	return lease->state == PG_CALL_PLACED && (lease->pending > 0 || lease->connection->state != PG_BUSY);
+}
+
+/* Suspends, shielded. A statement that was given up has ended, and no cancel request can hit the next one; else the
+ * connection is given up. */
+static int settle(struct pg_transaction *tx, struct error *e)
+{
+	deadline_t by = deadline_in_us(SETTLE_PATIENCE_US);
+	struct pg_call *lease = tx->lease;
+	struct shield shield;
+
+	if (!lease->unwanted)
+		return 0;
+	pg_shield_until(&shield, by);
+	while (is_settling(lease) && !deadline_passed(by)) {
+		struct waiter w;
+		waiter_init(&w, NULL, "the end of a statement that was cancelled");
+		lease->waiter = &w;
+		int r = task_suspend(&w, by);
+		(void)r;
+		lease->waiter = NULL;
+	}
+	task_unshield(&shield);
+	if (is_settling(lease)) {
+		lose(tx);
+		return pg_error_at(e, -ETIMEDOUT, 504, NULL, &tx->place,
+				   "a statement did not end after it was cancelled: the transaction is lost");
+	}
+	lease->unwanted = false;
+	PQclear(lease->result);
+	lease->result = NULL;
+	return 0;
 }
 
 /* Suspends. What came in the savepoint stays, or is undone. */
@@ -396,8 +517,10 @@ static int end_savepoint(struct pg_transaction *tx, unsigned depth, bool stays, 
 		h->depth = h->depth < depth ? h->depth : depth - 1;
 	}
 	tx->busy = true;
-	tx->state = PG_TRANSACTION_OPEN;
-	if (!stays && tx->depth_sent >= depth) {
+	r = settle(tx, e);
+	if (r == 0)
+		tx->state = PG_TRANSACTION_OPEN;
+	if (r == 0 && !stays && tx->depth_sent >= depth) {
 		snprintf(sql, sizeof(sql), "rollback to savepoint gatherd_%u", depth);
 		r = command(tx, sql, &result, e);
 		PQclear(result);
@@ -463,7 +586,8 @@ static int commit(struct pg_transaction *tx, struct error *e)
 
 	if (!tx->begun)
 		return 0;
-	int r = check_lease(tx, e);
+	tx->lease->rows = NULL;
+	int r = pg_transaction_ready(tx, e);
 	if (r < 0)
 		return r;
 	r = command(tx, "commit", &result, &failure);

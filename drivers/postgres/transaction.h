@@ -5,8 +5,10 @@
  * pool; what still runs on it is cancelled first. BEGIN and SAVEPOINT leave with the first statement that needs them.
  *
  *   OPEN     statements run
- *   FAILED   one has failed: the others fail at once, until the savepoint around it is rolled back
- *   LOST     the connection broke, or a wait for it ended: it was given up, and nothing brings it back
+ *   FAILED   one has failed: the others fail at once, until the savepoint around it is rolled back. What was not waited
+ *            for to its end (a time-out, a task that was cancelled) is cancelled on the server meanwhile
+ *   LOST     the connection broke, or a wait for it ended outside of all savepoints, or what was cancelled did not end:
+ *            it was given up, and nothing brings it back
  *   ENDED    committed or rolled back
  *
  * Loop thread only. One task at a time: where another one is at it, calls fail with -EBUSY. */
@@ -71,7 +73,9 @@ typedef int pg_transaction_fn(struct pg_transaction *tx, void *arg);
 int pg_transact(struct pg_client *c, struct arena *a, const struct pg_transaction_options *options,
 		pg_transaction_fn *fn, void *arg, struct error *e) must_check;
 /* Suspends. fn within a savepoint: what it did is undone where it, or something in it, fails; then the transaction goes
- * on. Returns as pg_transact. */
+ * on. What timed out in it, or whose task was cancelled, is cancelled on the server: the end waits for that for up to
+ * 2 s, whatever the task's deadline, and fails with -ETIMEDOUT where it is in vain; the transaction is lost then.
+ * Returns as pg_transact. */
 int pg_transaction_savepoint(struct pg_transaction *tx, pg_transaction_fn *fn, void *arg, struct error *e) must_check;
 /* Suspends. As pg_query; ask->timeout_us is not used, and a statement may write wherever the transaction may. What
  * fails makes the transaction fail. -EBUSY: another task is at it; -EINVAL: it has ended. */
@@ -102,17 +106,28 @@ int pg_transaction_enter(struct pg_transaction *tx, const char *call, struct err
 void pg_transaction_leave(struct pg_transaction *tx, int r, const struct error *e);
 /* As pg_transaction_enter, for tx->copy itself. */
 int pg_transaction_enter_copy(struct pg_transaction *tx, const char *call, struct error *e) must_check;
-/* What is sent next is no statement that the client knows; BEGIN and the savepoints are on their way. Returns 0, or
- * -EIO with e filled. */
+/* Suspends where the rest of a stream's batch is still to come: it is taken in. Something may be put on the lease then.
+ * Returns 0, or -errno with e filled. */
+int pg_transaction_ready(struct pg_transaction *tx, struct error *e) must_check;
+/* Suspends as pg_transaction_ready. What is sent next is no statement that the client knows; BEGIN and the savepoints
+ * are on their way. Returns 0, or -errno with e filled. */
 int pg_transaction_begin(struct pg_transaction *tx, struct error *e) must_check;
 /* Suspends (shielded). Commit one that is nobody's function's. Returns 0, or -errno with e filled. */
 int pg_transaction_commit(struct pg_transaction *tx, struct error *e) must_check;
 /* Suspends. What is asked becomes what the lease runs: known, its arguments bound; BEGIN and the savepoints are on
  * their way. The statement stays until the next one. */
 int pg_transaction_prepare(struct pg_transaction *tx, const struct pg_ask *ask, struct error *e) must_check;
-/* Put a command without parameters on the lease. Returns 0, or -EIO with e filled: the connection has gone. */
+/* Suspends as pg_transaction_ready. Put a command without parameters on the lease. Returns 0, or -errno with e filled.
+ */
 int pg_transaction_send(struct pg_transaction *tx, const char *sql, struct error *e) must_check;
 /* Suspends. Wait for what was put on the lease. *out takes what came; it may be NULL. */
 int pg_transaction_exchange(struct pg_transaction *tx, PGresult **out, struct error *e) must_check;
+/* Suspends. Wait for rows of the FETCH that is on its way; all: for all of them, however many that are. Returns 1:
+ * there are some, and more may come; 0: all have come; or -errno with e filled. Each wait has the transaction's
+ * time-out. */
+int pg_transaction_rows(struct pg_transaction *tx, bool all, struct error *e) must_check;
+/* SQL that replaces the time-out of the session until the end of the transaction: what lasts longer than a statement is
+ * bounded by the calling task's deadline. */
+void pg_transaction_untimed(char *sql, size_t size);
 /* h goes with the current savepoint, or with the transaction. */
 void pg_transaction_hold(struct pg_transaction *tx, struct pg_held *h);

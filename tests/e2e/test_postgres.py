@@ -789,3 +789,18 @@ def test_a_cancel_hits_only_what_it_is_meant_for(gatherd: Callable[..., Gatherd]
         one.result()
     wait_for(lambda: running_statements(postgres, "'cancel-me'") == 0, 10)
     assert good(daemon.get("/item/5"))["item"]["id"] == 5
+
+
+def test_a_result_has_a_bound(gatherd: Callable[..., Gatherd]) -> None:
+    daemon = gatherd("""
+        sources: { pg: { postgres: "${PG}", pool: { size: 2 } } }
+        endpoints:
+          "GET /large":
+            gather:
+              rows: { from: pg, sql: "select repeat('x', 1000000) as x from generate_series(1, 2000)" }
+              item: { from: pg, sql: "select id from items where id = 5", expect: value }
+        """)
+    for _ in range(2):
+        problem(daemon.get("/large"), 502, step="rows")
+        assert "the result is larger than 256 MiB" in request_line(daemon, path="/large")["error"]
+    assert daemon.rss_kib < 2_000_000
