@@ -65,7 +65,9 @@ void timers_done(struct timers *h)
 
 deadline_t timers_next(const struct timers *h)
 {
-	return h->count ? (deadline_t){h->heap[1].at_us} : DEADLINE_NEVER;
+	if (h->count == 0)
+		return DEADLINE_NEVER;
+	return (deadline_t){h->heap[1].at_us};
 }
 
 bool timers_expire(struct timers *h, int64_t now_us)
