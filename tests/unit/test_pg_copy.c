@@ -615,7 +615,7 @@ static void sweep(struct fixture *f, task_fn fn, unsigned all)
 	bool finished = false;
 
 	/* As often as it takes: how many there are in one sweep depends on how much comes at once. */
-	for (unsigned n = 0, sweeps = 0; sweeps == 0 || (cancelled < 5 && sweeps < 20);
+	for (unsigned n = 0, sweeps = 0; sweeps == 0 || (cancelled < 5 && sweeps < 100);
 	     n = finished ? 0 : n + 1 + n / 25) {
 		struct story s = {.f = f, .tell = copy_within};
 		int r;

@@ -415,7 +415,7 @@ PG_TEST(many_at_once)
 static int new_statements(struct story *s, struct pg_transaction *tx)
 {
 	s->waiting = true;
-	const char *got = in_tx(s->f, tx, arena_printf(&s->f->arena, "select row(%u)", s->n));
+	const char *got = in_tx(s->f, tx, arena_printf(&s->f->arena, "select row(%u) from pg_sleep(0.003)", s->n));
 	if (got[0] != '!')
 		got = in_tx(s->f, tx, "insert into t values (2)");
 	s->waiting = false;
@@ -427,7 +427,7 @@ PG_TEST(time_out_at_each_suspension)
 	unsigned timed_out = 0;
 	bool finished = false;
 
-	for (unsigned n = 0, sweeps = 0; sweeps == 0 || (timed_out < 10 && sweeps < 20);
+	for (unsigned n = 0, sweeps = 0; sweeps == 0 || (timed_out < 10 && sweeps < 100);
 	     n = finished ? 0 : n + 1 + n / 25) {
 		struct story s = {.f = f, .within = new_statements, .n = n};
 		struct task *t = spawn(transact, &s);

@@ -619,7 +619,7 @@ static void sweep(struct fixture *f, bool fresh, bool deadline)
 	bool finished = false;
 
 	/* As often as it takes: how many there are in one sweep depends on how much comes at once. */
-	for (unsigned n = 0, sweeps = 0; sweeps == 0 || (ended < 10 && sweeps < 20);
+	for (unsigned n = 0, sweeps = 0; sweeps == 0 || (ended < 10 && sweeps < 100);
 	     n = finished ? 0 : n + 1 + n / 25) {
 		struct story s = {.f = f, .tell = all_of_it};
 		s.seen = arena_printf(&f->arena, "insert into t values (1) returning x, %u as n", fresh ? n : 0);
