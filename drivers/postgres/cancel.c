@@ -122,9 +122,13 @@ void pg_cancel_fire(struct timer *t)
 	}
 }
 
+/* Where BEGIN or SAVEPOINT lead the group, they must not be what is hit: without them there is no way back. They take
+ * no time. */
 void pg_cancel_soon(struct pg_connection *conn)
 {
-	again_in(conn, 0);
+	const struct pg_entry *head = pg_connection_head(conn);
+
+	again_in(conn, head && head->role == PG_OTHER ? GRACE_US : 0);
 }
 
 void pg_cancel_consider(struct pg_connection *conn)
