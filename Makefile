@@ -14,18 +14,17 @@ B        := build$(if $(SANITIZE),/$(subst $(comma),-,$(SANITIZE)))
 PREFIX   ?= /usr/local
 VERSION  := 0.1.0
 
-MODULES  := base async config drivers drivers/postgres drivers/mongo drivers/http drivers/files handlers handlers/gather handlers/module daemon
-SOURCES  := $(sort $(wildcard $(addsuffix /*.c,$(MODULES))))
+ROOMS    := base async config drivers handlers daemon
+SOURCES  := $(sort $(shell find $(ROOMS) -name '*.c'))
 OBJECTS  := $(SOURCES:%.c=$B/obj/%.o)
 LIBRARY  := $(filter-out $B/obj/daemon/main.o,$(OBJECTS))
-UNITS    := $(sort $(wildcard tests/unit/test_*.c))
+UNITS    := $(sort $(shell find tests/unit -name 'test_*.c'))
 # Under ThreadSanitizer: what threads share, which is the task core; the rest belongs to one worker each.
 ifeq ($(SANITIZE),thread)
 LIBRARY  := $(filter $B/obj/base/% $B/obj/async/% $B/obj/drivers/budget.o,$(OBJECTS))
-UNITS    := $(patsubst %,tests/unit/test_%.c,async_sweep budget call executor future gather local log loop monitor queue \
-            semaphore stack sync task task_table timer)
+UNITS    := $(filter tests/unit/async/% tests/unit/base/test_log.c tests/unit/drivers/test_budget.c,$(UNITS))
 endif
-UNIT_BIN := $(UNITS:tests/unit/%.c=$B/tests/%)
+UNIT_BIN := $(addprefix $B/tests/,$(notdir $(UNITS:.c=)))
 
 PACKAGES := libh2o-evloop libpq libmongoc-1.0 libcurl yaml-0.1 libpcre2-8 openssl zlib libdw
 PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES))
@@ -63,10 +62,12 @@ $B/libgatherd.a: $(LIBRARY)
 	@rm -f $@
 	@ar rcs $@ $^
 
-$B/tests/%: $B/obj/tests/unit/%.o $B/libgatherd.a
+# A unit test's program is named after its source, whatever room that is in.
+$(foreach unit,$(UNITS),$(eval $B/tests/$(notdir $(unit:.c=)): $B/obj/$(unit:.c=.o)))
+$(UNIT_BIN): $B/libgatherd.a
 	@mkdir -p $(@D)
 	@echo "  LD  $@"
-	@$(CC) $(LDFLAGS) -o $@ $< $B/libgatherd.a $(PKG_LIBS) $(shell pkg-config --libs check)
+	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $B/libgatherd.a $(PKG_LIBS) $(shell pkg-config --libs check)
 
 $B/bench/tasks: $B/obj/bench/tasks.o $B/libgatherd.a
 	@mkdir -p $(@D)

@@ -17,7 +17,7 @@
 #include "base/mem.h"
 #include "daemon/chunks.h"
 #include "daemon/head.h"
-#include "handlers/request_log.h"
+#include "handlers/web/request_log.h"
 
 enum {
 	SWEEP_MS = 1000,

@@ -20,8 +20,8 @@
 #include <sys/socket.h>
 
 #include "async/loop.h"
-#include "handlers/exchange_server.h"
 #include "handlers/service.h"
+#include "handlers/web/exchange_server.h"
 
 struct st_h2o_accept_ctx_t; /* h2o_accept_ctx_t */
 struct st_h2o_req_t;        /* h2o_req_t */

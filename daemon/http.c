@@ -3,7 +3,7 @@
 
 #include "async/loop.h"
 #include "daemon/connection.h"
-#include "handlers/problem.h"
+#include "handlers/web/problem.h"
 
 enum {
 	/* Ours are shorter (connection.c); h2o's follow the wall clock, and a step of it shall harm nobody. */

@@ -1,7 +1,7 @@
 /* h2o as a worker uses it: one host, one catch-all handler, HTTP/1.1 only.
  *
- * Routing is ours (handlers/router.h): an h2o connection holds the configuration that it was accepted with for as long
- * as it lives, so nothing that a new configuration could change may stand in it. */
+ * Routing is ours (handlers/web/router.h): an h2o connection holds the configuration that it was accepted with for as
+ * long as it lives, so nothing that a new configuration could change may stand in it. */
 #pragma once
 
 #include <h2o.h>

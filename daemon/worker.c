@@ -18,7 +18,7 @@
 #include "daemon/connection.h"
 #include "daemon/http.h"
 #include "daemon/lifecycle.h"
-#include "handlers/tasks.h"
+#include "handlers/admin/tasks.h"
 
 enum {
 	TICK_MS = 10,           /* how often a worker that drains looks whether it is through */

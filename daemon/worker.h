@@ -11,8 +11,8 @@
 #include "base/error.h"
 #include "config/config.h"
 #include "daemon/listener.h"
-#include "handlers/exchange_server.h"
 #include "handlers/service.h"
+#include "handlers/web/exchange_server.h"
 
 struct worker;
 

@@ -7,19 +7,19 @@
 
 #include "async/semaphore.h"
 #include "base/mem.h"
-#include "handlers/admin.h"
-#include "handlers/cache.h"
-#include "handlers/client_address.h"
+#include "handlers/admin/admin.h"
+#include "handlers/admin/metrics.h"
 #include "handlers/gather/plan.h"
 #include "handlers/gather/run.h"
-#include "handlers/metrics.h"
 #include "handlers/module/background.h"
 #include "handlers/module/handle.h"
 #include "handlers/module/module.h"
 #include "handlers/module/scope.h"
-#include "handlers/rate.h"
-#include "handlers/router.h"
 #include "handlers/source_check.h"
+#include "handlers/web/cache.h"
+#include "handlers/web/client_address.h"
+#include "handlers/web/rate.h"
+#include "handlers/web/router.h"
 
 struct app {
 	const struct config *config;

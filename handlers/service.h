@@ -7,7 +7,7 @@
 #include "async/executor.h"
 #include "base/buf.h"
 #include "config/config.h"
-#include "handlers/exchange.h"
+#include "handlers/web/exchange.h"
 
 struct app;
 struct service;

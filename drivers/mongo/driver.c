@@ -9,11 +9,11 @@
 #include "base/mem.h"
 #include "drivers/budget.h"
 #include "drivers/driver.h"
-#include "drivers/mongo/action.h"
-#include "drivers/mongo/attempt.h"
-#include "drivers/mongo/run.h"
-#include "drivers/mongo/tls.h"
-#include "drivers/mongo/url.h"
+#include "drivers/mongo/calls/action.h"
+#include "drivers/mongo/calls/attempt.h"
+#include "drivers/mongo/calls/run.h"
+#include "drivers/mongo/wire/tls.h"
+#include "drivers/mongo/wire/url.h"
 
 struct mongo_source {
 	const struct config_source *config;

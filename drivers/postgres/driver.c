@@ -7,16 +7,16 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "drivers/postgres/action.h"
-#include "drivers/postgres/call.h"
-#include "drivers/postgres/cancel.h"
-#include "drivers/postgres/check.h"
-#include "drivers/postgres/connect.h"
-#include "drivers/postgres/listen.h"
-#include "drivers/postgres/pool.h"
-#include "drivers/postgres/query.h"
-#include "drivers/postgres/statement.h"
-#include "drivers/postgres/text.h"
+#include "drivers/postgres/calls/listen.h"
+#include "drivers/postgres/calls/query.h"
+#include "drivers/postgres/statements/action.h"
+#include "drivers/postgres/statements/check.h"
+#include "drivers/postgres/statements/text.h"
+#include "drivers/postgres/wire/call.h"
+#include "drivers/postgres/wire/cancel.h"
+#include "drivers/postgres/wire/connect.h"
+#include "drivers/postgres/wire/pool.h"
+#include "drivers/postgres/wire/statement.h"
 
 #define PATIENCE_US 2000000 /* with statements that were cancelled by closing */
 

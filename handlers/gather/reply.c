@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "handlers/conditions.h"
 #include "handlers/gather/internal.h"
+#include "handlers/web/conditions.h"
 
 static bool replaced(enum outcome_kind kind)
 {

@@ -3,11 +3,11 @@
 
 #include "async/semaphore.h"
 #include "drivers/driver.h"
-#include "handlers/cache.h"
-#include "handlers/exchange.h"
 #include "handlers/gather/plan.h"
-#include "handlers/rate.h"
-#include "handlers/router.h"
+#include "handlers/web/cache.h"
+#include "handlers/web/exchange.h"
+#include "handlers/web/rate.h"
+#include "handlers/web/router.h"
 
 /* What this worker's plans run with. */
 struct gather_env {

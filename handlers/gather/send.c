@@ -2,8 +2,8 @@
 #include <errno.h>
 
 #include "async/loop.h"
-#include "handlers/file_reply.h"
 #include "handlers/gather/internal.h"
+#include "handlers/web/file_reply.h"
 
 struct sending {
 	struct run *run;

@@ -8,8 +8,8 @@
 #include "config/config.h"
 #include "config/reference.h"
 #include "drivers/result.h"
-#include "handlers/exchange.h"
-#include "handlers/parameters.h"
+#include "handlers/web/exchange.h"
+#include "handlers/web/parameters.h"
 
 enum { PLAN_MAX_STEPS = 64, PLAN_MAX_HEADERS = 32 };
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "drivers/result.h"
-#include "handlers/cache.h"
+#include "handlers/web/cache.h"
 
 /* Takes v over. */
 struct result *text_result_new(struct cached *v);

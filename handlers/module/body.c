@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "handlers/form.h"
 #include "handlers/module/internal.h"
 #include "handlers/module/request.h"
+#include "handlers/web/form.h"
 
 /* h2o's memory goes with the reply: what a handler keeps is a copy. */
 static struct span body_of(gd_request *req)

@@ -3,9 +3,9 @@
 #include <stdlib.h>
 
 #include "drivers/files/file.h"
-#include "handlers/file_reply.h"
 #include "handlers/module/internal.h"
 #include "handlers/module/request.h"
+#include "handlers/web/file_reply.h"
 
 struct file_call {
 	struct call call;

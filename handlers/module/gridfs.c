@@ -1,7 +1,7 @@
 /* Files in MongoDB for handlers. */
 #include <errno.h>
 
-#include "drivers/mongo/gridfs.h"
+#include "drivers/mongo/calls/gridfs.h"
 #include "handlers/module/holds.h"
 #include "handlers/module/mongo.h"
 

@@ -1,9 +1,9 @@
 /* Answering a request by a handler in C. */
 #pragma once
 
-#include "handlers/exchange.h"
-#include "handlers/rate.h"
-#include "handlers/router.h"
+#include "handlers/web/exchange.h"
+#include "handlers/web/rate.h"
+#include "handlers/web/router.h"
 
 struct handler;
 struct module_env;

@@ -10,9 +10,9 @@
 
 #include "async/gather.h"
 #include "base/value.h"
-#include "handlers/exchange.h"
 #include "handlers/module/scope.h"
 #include "handlers/module/users.h"
+#include "handlers/web/exchange.h"
 
 /* --- value.c --- */
 

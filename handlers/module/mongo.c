@@ -1,9 +1,9 @@
 /* MongoDB for handlers: arguments are taken here, drivers/mongo does the rest. */
 #include <errno.h>
 
-#include "drivers/mongo/cursor.h"
-#include "drivers/mongo/follow.h"
-#include "drivers/mongo/writes.h"
+#include "drivers/mongo/bson/follow.h"
+#include "drivers/mongo/calls/cursor.h"
+#include "drivers/mongo/calls/writes.h"
 #include "handlers/module/mongo.h"
 
 /* An argument before it is taken. */

@@ -1,8 +1,8 @@
 /* What the functions of gatherd.h about MongoDB share. */
 #pragma once
 
-#include "drivers/mongo/run.h"
-#include "drivers/mongo/transaction.h"
+#include "drivers/mongo/calls/run.h"
+#include "drivers/mongo/calls/transaction.h"
 #include "handlers/module/internal.h"
 
 /* One of the functions, with what it was called with. Which values there are says the function. */

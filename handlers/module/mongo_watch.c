@@ -1,6 +1,6 @@
 /* Change streams of MongoDB for handlers. */
-#include "drivers/mongo/follow.h"
-#include "drivers/mongo/watch.h"
+#include "drivers/mongo/bson/follow.h"
+#include "drivers/mongo/calls/watch.h"
 #include "handlers/module/mongo.h"
 
 struct watching {

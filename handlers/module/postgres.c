@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "drivers/postgres/stream.h"
+#include "drivers/postgres/calls/stream.h"
 #include "handlers/module/postgres.h"
 
 /* What may be asked: what comes back of it, and whether it may write. */

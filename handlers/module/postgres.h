@@ -1,7 +1,7 @@
 /* What the files of PostgreSQL for handlers share. */
 #pragma once
 
-#include "drivers/postgres/transaction.h"
+#include "drivers/postgres/calls/transaction.h"
 #include "handlers/module/internal.h"
 
 /* A transaction as its function sees it; each attempt has its own. */

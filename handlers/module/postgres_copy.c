@@ -1,8 +1,8 @@
-/* COPY for handlers; drivers/postgres/copy.c does the rest. */
+/* COPY for handlers; drivers/postgres/calls/copy.c does the rest. */
 #include <errno.h>
 #include <string.h>
 
-#include "drivers/postgres/copy.h"
+#include "drivers/postgres/calls/copy.h"
 #include "handlers/module/holds.h"
 #include "handlers/module/postgres.h"
 

@@ -1,9 +1,9 @@
-/* NOTIFY and LISTEN for handlers; drivers/postgres/listen.c does the rest. */
+/* NOTIFY and LISTEN for handlers; drivers/postgres/calls/listen.c does the rest. */
 #include <errno.h>
 #include <string.h>
 
-#include "drivers/postgres/listen.h"
-#include "drivers/postgres/query.h"
+#include "drivers/postgres/calls/listen.h"
+#include "drivers/postgres/calls/query.h"
 #include "handlers/module/internal.h"
 
 /* --- listening --- */

@@ -3,9 +3,9 @@
 
 #include <stdbool.h>
 
-#include "handlers/exchange.h"
 #include "handlers/module/scope.h"
-#include "handlers/parameters.h"
+#include "handlers/web/exchange.h"
+#include "handlers/web/parameters.h"
 
 struct handler;
 

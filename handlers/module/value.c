@@ -11,7 +11,7 @@
 
 #include "base/json_out.h"
 #include "base/utf8.h"
-#include "drivers/mongo/bson.h"
+#include "drivers/mongo/bson/bson.h"
 #include "handlers/module/internal.h"
 #include "handlers/module/parts.h"
 

@@ -1,0 +1,246 @@
+/* The layout of BSON (bsonspec.org), read and written. */
+#include "drivers/mongo/bson/bson.h"
+
+#include <assert.h>
+
+/* --- reading --- */
+
+double bson_read_double(const uint8_t *p)
+{
+	int64_t bits = bson_read_int64(p);
+	double d;
+
+	memcpy(&d, &bits, sizeof(d));
+	return d;
+}
+
+bson_decimal128_t bson_read_decimal(const uint8_t *p)
+{
+	return (bson_decimal128_t){.low = (uint64_t)bson_read_int64(p), .high = (uint64_t)bson_read_int64(p + 8)};
+}
+
+const char *bson_read_text(const struct element *e, size_t *len)
+{
+	*len = e->len - 5;
+	return (const char *)e->value + 4;
+}
+
+bool element_iter_init(struct element_iter *i, const uint8_t *document, size_t len)
+{
+	*i = (struct element_iter){0};
+	if (len < 5)
+		return false;
+	int64_t stated = bson_read_int32(document);
+	if (stated < 5 || (uint64_t)stated > len || document[stated - 1] != 0)
+		return false;
+	i->at = document + 4;
+	i->end = document + stated - 1;
+	return true;
+}
+
+/* A length of 4 bytes and as much more, `extra` bytes not counted in it. */
+static bool counted(const uint8_t *p, size_t room, size_t least, size_t extra, size_t *len)
+{
+	if (room < 4)
+		return false;
+	int64_t n = bson_read_int32(p);
+	if (n < (int64_t)least || (uint64_t)n + extra > room)
+		return false;
+	*len = (size_t)n + extra;
+	return true;
+}
+
+static bool text_len(const uint8_t *p, size_t room, size_t *len)
+{
+	return counted(p, room, 1, 4, len) && p[*len - 1] == 0;
+}
+
+static bool regex_len(const uint8_t *p, size_t room, size_t *len)
+{
+	const uint8_t *pattern_end = memchr(p, 0, room);
+	if (!pattern_end)
+		return false;
+	const uint8_t *options_end = memchr(pattern_end + 1, 0, room - (size_t)(pattern_end + 1 - p));
+	if (!options_end)
+		return false;
+	*len = (size_t)(options_end + 1 - p);
+	return true;
+}
+
+/* How long is a value of that type at p? */
+static bool value_len(uint8_t type, const uint8_t *p, size_t room, size_t *len)
+{
+	static const int8_t fixed[] = {
+		[BSON_TYPE_DOUBLE] = 8, [BSON_TYPE_OID] = 12,      [BSON_TYPE_BOOL] = 1,  [BSON_TYPE_DATE_TIME] = 8,
+		[BSON_TYPE_INT32] = 4,  [BSON_TYPE_TIMESTAMP] = 8, [BSON_TYPE_INT64] = 8, [BSON_TYPE_DECIMAL128] = 16,
+	};
+
+	switch (type) {
+	case BSON_TYPE_UTF8:
+	case BSON_TYPE_CODE:
+	case BSON_TYPE_SYMBOL:
+		return text_len(p, room, len);
+	case BSON_TYPE_DOCUMENT:
+	case BSON_TYPE_ARRAY:
+		return counted(p, room, 5, 0, len) && p[*len - 1] == 0;
+	case BSON_TYPE_CODEWSCOPE:
+		return counted(p, room, 14, 0, len);
+	case BSON_TYPE_BINARY:
+		return counted(p, room, 0, 5, len);
+	case BSON_TYPE_REGEX:
+		return regex_len(p, room, len);
+	case BSON_TYPE_DBPOINTER:
+		return text_len(p, room, len) && (*len += 12) <= room;
+	case BSON_TYPE_UNDEFINED:
+	case BSON_TYPE_NULL:
+	case BSON_TYPE_MAXKEY:
+	case BSON_TYPE_MINKEY:
+		*len = 0;
+		return true;
+	default:
+		*len = type < sizeof(fixed) ? (size_t)fixed[type] : 0;
+		return *len > 0 && *len <= room;
+	}
+}
+
+bool element_next(struct element_iter *i, struct element *out)
+{
+	*out = (struct element){0};
+	if (i->at >= i->end)
+		return false;
+	const uint8_t *key = i->at + 1;
+	const uint8_t *key_end = memchr(key, 0, (size_t)(i->end - key));
+	size_t len;
+	if (!key_end || !value_len(*i->at, key_end + 1, (size_t)(i->end - key_end - 1), &len)) {
+		i->at = i->end;
+		return false;
+	}
+	*out = (struct element){.type = *i->at,
+				.key = (const char *)key,
+				.key_len = (size_t)(key_end - key),
+				.value = key_end + 1,
+				.len = len};
+	i->at = key_end + 1 + len;
+	return true;
+}
+
+struct element element_find(const uint8_t *document, size_t len, const char *key, size_t key_len)
+{
+	struct element_iter i;
+	struct element e = {0};
+
+	element_iter_init(&i, document, len);
+	while (element_next(&i, &e)) {
+		if (e.key_len == key_len && memcmp(e.key, key, key_len) == 0)
+			return e;
+	}
+	return (struct element){0};
+}
+
+struct element element_at(const uint8_t *document, size_t len, size_t n)
+{
+	struct element_iter i;
+	struct element e = {0};
+
+	element_iter_init(&i, document, len);
+	while (element_next(&i, &e) && n-- > 0)
+		;
+	return e;
+}
+
+/* --- writing --- */
+
+void bson_out_init(struct bson_out *o, struct buf *bytes)
+{
+	o->bytes = bytes;
+	o->depth = 0;
+}
+
+static void begin(struct bson_out *o)
+{
+	o->begins[o->depth++] = o->bytes->len;
+	buf_append(o->bytes, "\0\0\0\0", 4);
+}
+
+void bson_out_document(struct bson_out *o)
+{
+	assert(o->depth == 0);
+	begin(o);
+}
+
+void bson_out_key(struct bson_out *o, uint8_t type, const char *key, size_t key_len)
+{
+	buf_char(o->bytes, (char)type);
+	buf_append(o->bytes, key, key_len);
+	buf_char(o->bytes, '\0');
+}
+
+bool bson_out_begin(struct bson_out *o, uint8_t type, const char *key, size_t key_len)
+{
+	if (o->depth == BSON_WRITE_DEPTH_MAX)
+		return false;
+	bson_out_key(o, type, key, key_len);
+	begin(o);
+	return true;
+}
+
+void bson_out_end(struct bson_out *o)
+{
+	buf_char(o->bytes, '\0');
+	size_t at = o->begins[--o->depth];
+	uint32_t len = BSON_UINT32_TO_LE((uint32_t)(o->bytes->len - at));
+	memcpy(o->bytes->data + at, &len, sizeof(len));
+}
+
+void bson_out_raw(struct bson_out *o, uint8_t type, const char *key, size_t key_len, const void *value, size_t len)
+{
+	bson_out_key(o, type, key, key_len);
+	buf_append(o->bytes, value, len);
+}
+
+void bson_out_int32(struct bson_out *o, const char *key, size_t key_len, int32_t n)
+{
+	uint32_t le = BSON_UINT32_TO_LE((uint32_t)n);
+	bson_out_raw(o, BSON_TYPE_INT32, key, key_len, &le, sizeof(le));
+}
+
+void bson_out_int64(struct bson_out *o, const char *key, size_t key_len, int64_t n)
+{
+	uint64_t le = BSON_UINT64_TO_LE((uint64_t)n);
+	bson_out_raw(o, BSON_TYPE_INT64, key, key_len, &le, sizeof(le));
+}
+
+void bson_out_int(struct bson_out *o, const char *key, size_t key_len, int64_t n)
+{
+	if (n >= INT32_MIN && n <= INT32_MAX)
+		bson_out_int32(o, key, key_len, (int32_t)n);
+	else
+		bson_out_int64(o, key, key_len, n);
+}
+
+void bson_out_double(struct bson_out *o, const char *key, size_t key_len, double d)
+{
+	uint64_t bits;
+	memcpy(&bits, &d, sizeof(bits));
+	bits = BSON_UINT64_TO_LE(bits);
+	bson_out_raw(o, BSON_TYPE_DOUBLE, key, key_len, &bits, sizeof(bits));
+}
+
+void bson_out_bool(struct bson_out *o, const char *key, size_t key_len, bool b)
+{
+	uint8_t byte = b;
+	bson_out_raw(o, BSON_TYPE_BOOL, key, key_len, &byte, 1);
+}
+
+void bson_out_null(struct bson_out *o, const char *key, size_t key_len)
+{
+	bson_out_key(o, BSON_TYPE_NULL, key, key_len);
+}
+
+void bson_out_text(struct bson_out *o, const char *key, size_t key_len, const char *s, size_t len)
+{
+	uint32_t le = BSON_UINT32_TO_LE((uint32_t)len + 1);
+	bson_out_raw(o, BSON_TYPE_UTF8, key, key_len, &le, sizeof(le));
+	buf_append(o->bytes, s, len);
+	buf_char(o->bytes, '\0');
+}

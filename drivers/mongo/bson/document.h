@@ -1,0 +1,47 @@
+/* Documents that a handler built, as BSON: filters, updates, pipelines, what is to be stored.
+ *
+ * What a handler made itself (VALUE_DOCUMENT, VALUE_LIST) is trusted: its names may be operators. Everything in it that
+ * a request, a database or a JSON text brought is data: it brings no operators at any depth, names no field where
+ * MongoDB expects an expression, and never runs as JavaScript; a request's objects and arrays are refused unless they
+ * were declared as such. Loop thread; nothing here suspends. */
+#pragma once
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/value.h"
+#include "drivers/mongo/bson/bson.h"
+
+enum document_use {
+	DOCUMENT_STORED,     /* inserted, or put in place of another: no operators */
+	DOCUMENT_FILTER,     /* texts are texts */
+	DOCUMENT_UPDATE,     /* {"$set": …}, or a pipeline */
+	DOCUMENT_EXPRESSION, /* a text that begins with "$" names a field: projection, sort */
+	DOCUMENT_PIPELINE,   /* a list of stages */
+};
+
+struct document_level;
+
+struct document_maker {
+	struct bson_out out;
+	struct buf *bytes;
+	struct arena scratch; /* of one document */
+	struct document_level *levels;
+	const char *what;  /* that is being written: "the filter" */
+	bool from_request; /* a value of the request was written */
+	bool writes;       /* a pipeline with $out or $merge was written */
+	struct error *error;
+};
+
+/* Begin to write to bytes. */
+void document_maker_init(struct document_maker *m, struct buf *bytes, struct error *e);
+void document_maker_done(struct document_maker *m);
+
+/* Append v under that name. NULL and null are refused: no filter at all would be every document. what is static: "the
+ * filter". Returns 0; or -EINVAL with the error filled: 400 where a value of the request is wrong, 500 where the
+ * handler's own is. */
+int document_put(struct document_maker *m, const char *name, const struct value *v, enum document_use use,
+		 const char *what) must_check;
+/* The same for any value, which is data. */
+int document_put_value(struct document_maker *m, const char *name, const struct value *v, const char *what) must_check;
+/* The failure of the document that is being written; theirs: a request's value is wrong. Returns -EINVAL. */
+int document_refuse(struct document_maker *m, bool theirs, const char *format, ...) printf_like(3, 4);

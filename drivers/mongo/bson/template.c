@@ -1,0 +1,659 @@
+/* Compiling and filling documents. Compiling recurses over the configuration, whose depth is bounded here; filling is a
+ * loop over the parts. */
+#include "drivers/mongo/bson/template.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/decimal.h"
+#include "drivers/mongo/bson/place.h"
+
+#define NESTING_MAX 64
+
+enum part_kind { PART_BYTES, PART_BEGIN, PART_END, PART_VALUE };
+
+struct piece {
+	const char *text; /* NULL: the reference's value */
+	size_t len;
+	int slot;
+};
+
+struct template_part {
+	enum part_kind kind;
+	uint8_t type; /* PART_BEGIN */
+	const char *key;
+	size_t key_len;
+	const char *bytes; /* PART_BYTES */
+	size_t len;
+	/* PART_VALUE */
+	enum conversion as;
+	const char *detail;
+	const struct piece *pieces; /* one without text: the value itself, else they are joined to a text */
+	size_t piece_count;
+	const char *reference; /* as it was written, for messages */
+	bool expression;
+};
+
+struct part_list {
+	struct template_part *items;
+	size_t count, capacity;
+};
+
+struct compiler {
+	struct action_env *env;
+	struct arena *arena;
+	struct part_list parts;
+	unsigned depth; /* of the documents around */
+	bool pipeline;
+	bool writes;
+	bool wrong;
+};
+
+struct key {
+	const char *text;
+	size_t len;
+};
+
+static void complain(struct compiler *c, const struct node *n, const char *format, ...) printf_like(3, 4);
+static void complain(struct compiler *c, const struct node *n, const char *format, ...)
+{
+	struct buf text = BUF_INIT;
+	va_list ap;
+
+	va_start(ap, format);
+	buf_vprintf(&text, format, ap);
+	va_end(ap);
+	diagnostics_error(c->env->diagnostics, n->at, "%s", buf_cstr(&text));
+	buf_done(&text);
+	c->wrong = true;
+}
+
+static struct template_part *add_part(struct compiler *c, enum part_kind kind, struct key key)
+{
+	struct part_list *l = &c->parts;
+
+	if (l->count == l->capacity) {
+		size_t capacity = l->capacity ? l->capacity * 2 : 8;
+		struct template_part *items = arena_array(c->arena, capacity, sizeof(*items));
+		if (l->count)
+			memcpy(items, l->items, l->count * sizeof(*items));
+		l->items = items;
+		l->capacity = capacity;
+	}
+	l->items[l->count] = (struct template_part){.kind = kind, .key = key.text, .key_len = key.len};
+	return &l->items[l->count++];
+}
+
+/* Elements that are finished already; a run of them is one part. */
+static void add_bytes(struct compiler *c, const struct buf *bytes)
+{
+	struct part_list *l = &c->parts;
+	struct template_part *last = l->count ? &l->items[l->count - 1] : NULL;
+
+	if (last && last->kind == PART_BYTES) {
+		char *joined = arena_alloc(c->arena, last->len + bytes->len);
+		memcpy(joined, last->bytes, last->len);
+		memcpy(joined + last->len, bytes->data, bytes->len);
+		last->bytes = joined;
+		last->len += bytes->len;
+		return;
+	}
+	struct template_part *p = add_part(c, PART_BYTES, (struct key){"", 0});
+	p->bytes = arena_strndup(c->arena, bytes->data, bytes->len);
+	p->len = bytes->len;
+}
+
+/* --- scalars --- */
+
+/* A value that is known now, as if it came from a reference: so the same checks hold for both. */
+static void add_literal(struct compiler *c, const struct node *n, struct key key, const struct value *v,
+			enum conversion as, const char *detail)
+{
+	struct buf bytes = BUF_INIT;
+	struct bson_out out;
+	struct converter converter = {.out = &out, .arena = c->arena};
+
+	bson_out_init(&out, &bytes);
+	if (convert_value(&converter, key.text, key.len, v, as, detail) < 0)
+		complain(c, n, "this %s", converter.why);
+	else
+		add_bytes(c, &bytes);
+	buf_done(&bytes);
+}
+
+static struct value scalar_value(const struct node *n)
+{
+	switch (n->kind) {
+	case NODE_BOOL:
+		return value_bool(n->boolean);
+	case NODE_INT:
+		return value_int(n->integer);
+	case NODE_FLOAT:
+		return (struct value){.kind = VALUE_NUMBER, .text = n->text, .len = n->len};
+	case NODE_STRING:
+		return value_string(n->text, n->len);
+	default:
+		return VALUE_OF_NULL;
+	}
+}
+
+static const char *joined_literal(struct compiler *c, const struct template *t, size_t *len)
+{
+	struct buf text = BUF_INIT;
+
+	for (size_t i = 0; i < t->count; i++)
+		buf_append(&text, t->pieces[i].text, t->pieces[i].len);
+	*len = text.len;
+	const char *copy = arena_strndup(c->arena, text.data ? text.data : "", text.len);
+	buf_done(&text);
+	return copy;
+}
+
+/* May a text with references stand here? */
+static bool references_allowed(struct compiler *c, const struct node *n, const struct template *t,
+			       const struct place *place)
+{
+	if (place->javascript)
+		complain(c, n, "no reference may stand below %s: it would run as JavaScript", place->javascript);
+	else if (place->expression && t->pieces[0].text && t->pieces[0].len && t->pieces[0].text[0] == '$')
+		complain(c, n, "a text that begins with \"$\" names a field here: no reference may stand in it");
+	else
+		return true;
+	return false;
+}
+
+static void add_reference(struct compiler *c, const struct node *n, struct key key, const struct template *t,
+			  enum conversion as, const char *detail, const struct place *place)
+{
+	struct piece *pieces = arena_array(c->arena, t->count, sizeof(*pieces));
+	const char *reference = NULL;
+
+	if (!references_allowed(c, n, t, place))
+		return;
+	for (size_t i = 0; i < t->count; i++) {
+		const struct template_piece *from = &t->pieces[i];
+		pieces[i] = (struct piece){.text = from->text, .len = from->len, .slot = -1};
+		if (from->text)
+			continue;
+		pieces[i].slot = c->env->references->add(c->env->references, &from->reference);
+		c->wrong |= pieces[i].slot < 0;
+		reference = reference ? reference : from->reference.text;
+	}
+	struct template_part *p = add_part(c, PART_VALUE, key);
+	p->as = as;
+	p->detail = detail;
+	p->pieces = pieces;
+	p->piece_count = t->count;
+	p->reference = reference;
+	p->expression = place->expression && as == AS_IS;
+}
+
+static void add_scalar(struct compiler *c, const struct node *n, struct key key, enum conversion as, const char *detail,
+		       const struct place *place)
+{
+	struct value v = scalar_value(n);
+	struct template t;
+
+	if (n->kind == NODE_STRING) {
+		if (!template_parse(&t, c->arena, n, c->env->diagnostics)) {
+			c->wrong = true;
+			return;
+		}
+		if (!template_is_literal(&t)) {
+			add_reference(c, n, key, &t, as, detail, place);
+			return;
+		}
+		v.text = joined_literal(c, &t, &v.len);
+	}
+	if (as != AS_IS && n->kind == NODE_NULL)
+		complain(c, n, "null can't be converted; write null without the form around it");
+	else
+		add_literal(c, n, key, &v, as, detail);
+}
+
+/* --- extended forms: { $oid: … } --- */
+
+struct form {
+	const char *name;
+	enum conversion as;
+};
+
+static const struct form forms[] = {
+	{"$oid", AS_OBJECTID},     {"$date", AS_DATE},       {"$numberDecimal", AS_DECIMAL},
+	{"$numberLong", AS_INT64}, {"$numberInt", AS_INT32}, {"$numberDouble", AS_DOUBLE},
+	{"$binary", AS_BINARY},    {"$uuid", AS_UUID},       {"$regularExpression", AS_REGEX},
+};
+
+static bool is_named(const struct node *key, const char *name)
+{
+	return strlen(name) == key->len && memcmp(key->text, name, key->len) == 0;
+}
+
+static const struct form *form_of(const struct node *n)
+{
+	for (size_t i = 0; n->count == 1 && i < ARRAY_SIZE(forms); i++) {
+		if (is_named(n->members[0].key, forms[i].name))
+			return &forms[i];
+	}
+	return NULL;
+}
+
+/* The two texts of { $binary: { base64, subType } } or { $regularExpression: { pattern, options } }; the second is
+ * fixed. */
+static const struct node *two_parts(struct compiler *c, const struct node *n, const char *first, const char *second,
+				    const struct node **detail)
+{
+	const struct node *value = node_member(n, first);
+
+	*detail = node_member(n, second);
+	if (!value || !node_is_scalar(value) || n->count > 2 || (n->count == 2 && !*detail) ||
+	    (*detail && ((*detail)->kind == NODE_SEQUENCE || (*detail)->kind == NODE_MAPPING))) {
+		complain(c, n, "expected { %s: …, %s: … }", first, second);
+		return NULL;
+	}
+	return value;
+}
+
+static int hex_pair(const char *text, size_t len)
+{
+	unsigned n = 0;
+
+	if (len < 1 || len > 2)
+		return -1;
+	for (size_t i = 0; i < len; i++) {
+		static const char digits[] = "0123456789abcdef";
+		const char *at = strchr(digits, text[i] | (text[i] >= 'A' ? 0x20 : 0));
+		if (!at || !*at)
+			return -1;
+		n = n * 16 + (unsigned)(at - digits);
+	}
+	return (int)n;
+}
+
+static void add_binary(struct compiler *c, const struct node *n, struct key key, const struct place *place)
+{
+	const struct node *type;
+	const struct node *value = two_parts(c, n, "base64", "subType", &type);
+
+	if (!value)
+		return;
+	char *detail = arena_zalloc(c->arena, 2);
+	int subtype = type ? hex_pair(type->text, type->len) : 0;
+	if (subtype < 0) {
+		complain(c, type, "subType is two hexadecimal digits in quotes: \"04\"");
+		return;
+	}
+	detail[0] = (char)subtype;
+	add_scalar(c, value, key, AS_BINARY, detail, place);
+}
+
+static void add_regex(struct compiler *c, const struct node *n, struct key key, const struct place *place)
+{
+	const struct node *options;
+	const struct node *value = two_parts(c, n, "pattern", "options", &options);
+
+	if (!value)
+		return;
+	for (size_t i = 0; options && i < options->len; i++) {
+		if (!strchr("ilmsux", options->text[i]) || (i && options->text[i] <= options->text[i - 1])) {
+			complain(c, options, "options are some of i, l, m, s, u, x, in this order");
+			return;
+		}
+	}
+	add_scalar(c, value, key, AS_REGEX, options ? options->text : NULL, place);
+}
+
+static void add_form(struct compiler *c, const struct form *f, const struct node *n, struct key key,
+		     const struct place *place)
+{
+	const struct node *value = n->members[0].value;
+	bool mapping = value->kind == NODE_MAPPING;
+
+	if (f->as == AS_REGEX && mapping)
+		add_regex(c, value, key, place);
+	else if (f->as == AS_BINARY && mapping)
+		add_binary(c, value, key, place);
+	else if (f->as == AS_DATE && mapping && value->count == 1 && is_named(value->members[0].key, "$numberLong"))
+		add_scalar(c, value->members[0].value, key, AS_DATE, NULL, place);
+	else if (f->as == AS_REGEX || !node_is_scalar(value))
+		complain(c, value, "%s: unexpected %s", f->name, node_kind_name(value));
+	else
+		add_scalar(c, value, key, f->as, NULL, place);
+}
+
+/* { $timestamp: { t, i } }, { $minKey: 1 }, { $maxKey: 1 }: fixed ones only. Returns whether n is one of them. */
+static bool add_fixed_form(struct compiler *c, const struct node *n, struct key key)
+{
+	const struct node *name = n->count == 1 ? n->members[0].key : NULL;
+	struct buf bytes = BUF_INIT;
+	struct bson_out out;
+
+	bson_out_init(&out, &bytes);
+	if (name && is_named(name, "$minKey")) {
+		bson_out_key(&out, BSON_TYPE_MINKEY, key.text, key.len);
+	} else if (name && is_named(name, "$maxKey")) {
+		bson_out_key(&out, BSON_TYPE_MAXKEY, key.text, key.len);
+	} else if (name && is_named(name, "$timestamp") && n->members[0].value->kind == NODE_MAPPING) {
+		const struct node *t = node_member(n->members[0].value, "t");
+		const struct node *i = node_member(n->members[0].value, "i");
+		if (!t || !i || t->kind != NODE_INT || i->kind != NODE_INT || t->integer < 0 || i->integer < 0 ||
+		    t->integer > UINT32_MAX || i->integer > UINT32_MAX) {
+			complain(c, n, "expected { $timestamp: { t: seconds, i: ordinal } }");
+		} else {
+			uint64_t le = BSON_UINT64_TO_LE((uint64_t)t->integer << 32 | (uint64_t)i->integer);
+			bson_out_raw(&out, BSON_TYPE_TIMESTAMP, key.text, key.len, &le, sizeof(le));
+		}
+	} else {
+		return false;
+	}
+	if (bytes.len)
+		add_bytes(c, &bytes);
+	buf_done(&bytes);
+	return true;
+}
+
+/* --- documents --- */
+
+static void add_node(struct compiler *c, const struct node *n, struct key key, const struct place *place);
+
+/* The member's name, with {{ and }} replaced. */
+static bool read_key(struct compiler *c, const struct node *n, struct key *key)
+{
+	struct template t;
+
+	if (!template_parse(&t, c->arena, n, c->env->diagnostics)) {
+		c->wrong = true;
+		return false;
+	}
+	if (!template_is_literal(&t)) {
+		complain(c, n, "a reference stands for a value, never for a key");
+		return false;
+	}
+	key->text = joined_literal(c, &t, &key->len);
+	if (memchr(key->text, 0, key->len)) {
+		complain(c, n, "a key can't hold a NUL character");
+		return false;
+	}
+	return true;
+}
+
+/* $out and $merge write. */
+static void note_stage(struct compiler *c, const struct node *n, const struct key *key)
+{
+	if (!c->pipeline || !place_is_writing_stage(key->text))
+		return;
+	c->writes = true;
+	if (c->env->read_only)
+		complain(c, n, "%s writes: not in a GET or HEAD endpoint, unless the step says write: true", key->text);
+}
+
+static void add_members(struct compiler *c, const struct node *n, const struct place *place)
+{
+	for (size_t i = 0; i < n->count; i++) {
+		struct key key;
+		if (!read_key(c, n->members[i].key, &key))
+			continue;
+		note_stage(c, n->members[i].key, &key);
+		struct place below = place_below(place, key.text, c->pipeline);
+		add_node(c, n->members[i].value, key, &below);
+	}
+}
+
+static void add_items(struct compiler *c, const struct node *n, const struct place *place)
+{
+	for (size_t i = 0; i < n->count; i++) {
+		const char *digits = arena_printf(c->arena, "%zu", i);
+		add_node(c, n->items[i], (struct key){digits, strlen(digits)}, place);
+	}
+}
+
+/* Where nothing in the document depends on the request, it is encoded here and becomes one piece of bytes. */
+static void fold(struct compiler *c, size_t begin, struct key key, uint8_t type)
+{
+	struct part_list *l = &c->parts;
+	bool fixed = l->count == begin + 1 || (l->count == begin + 2 && l->items[begin + 1].kind == PART_BYTES);
+	struct buf bytes = BUF_INIT;
+	struct bson_out out;
+
+	if (!fixed) {
+		add_part(c, PART_END, (struct key){"", 0});
+		return;
+	}
+	bson_out_init(&out, &bytes);
+	bson_out_begin(&out, type, key.text, key.len);
+	if (l->count == begin + 2)
+		buf_append(&bytes, l->items[begin + 1].bytes, l->items[begin + 1].len);
+	bson_out_end(&out);
+	l->count = begin;
+	add_bytes(c, &bytes);
+	buf_done(&bytes);
+}
+
+static void add_compound(struct compiler *c, const struct node *n, struct key key, const struct place *place)
+{
+	uint8_t type = n->kind == NODE_SEQUENCE ? BSON_TYPE_ARRAY : BSON_TYPE_DOCUMENT;
+	size_t begin = c->parts.count;
+
+	if (c->depth == NESTING_MAX) {
+		complain(c, n, "nested too deeply");
+		return;
+	}
+	c->depth++;
+	add_part(c, PART_BEGIN, key)->type = type;
+	if (type == BSON_TYPE_ARRAY)
+		add_items(c, n, place);
+	else
+		add_members(c, n, place);
+	c->depth--;
+	fold(c, begin, key, type);
+}
+
+static void add_node(struct compiler *c, const struct node *n, struct key key, const struct place *place)
+{
+	const struct form *f = n->kind == NODE_MAPPING ? form_of(n) : NULL;
+
+	if (f)
+		add_form(c, f, n, key, place);
+	else if (n->kind == NODE_MAPPING && add_fixed_form(c, n, key))
+		return;
+	else if (node_is_scalar(n))
+		add_scalar(c, n, key, AS_IS, NULL, place);
+	else
+		add_compound(c, n, key, place);
+}
+
+static void check_stages(struct compiler *c, const struct node *n)
+{
+	for (size_t i = 0; i < n->count; i++) {
+		const struct node *stage = n->items[i];
+		if (stage->kind != NODE_MAPPING || stage->count != 1 || stage->members[0].key->text[0] != '$')
+			complain(c, stage, "a stage of a pipeline is a mapping with one key: { $match: … }");
+	}
+}
+
+bool template_compile(struct document_template *out, const struct node *n, enum template_use use,
+		      struct action_env *env)
+{
+	struct compiler c = {.env = env, .arena = env->arena, .pipeline = use == TEMPLATE_PIPELINE};
+	struct place top = {.expression = use != TEMPLATE_FILTER, .around = ""};
+	enum node_kind expected = use == TEMPLATE_PIPELINE ? NODE_SEQUENCE : NODE_MAPPING;
+
+	*out = (struct document_template){0};
+	if (n->kind != expected) {
+		complain(&c, n, "expected %s, not %s", expected == NODE_SEQUENCE ? "a sequence of stages" : "a mapping",
+			 node_kind_name(n));
+		return false;
+	}
+	if (use == TEMPLATE_PIPELINE) {
+		check_stages(&c, n);
+		add_items(&c, n, &top);
+	} else {
+		add_members(&c, n, &top);
+	}
+	*out = (struct document_template){.parts = c.parts.items, .count = c.parts.count, .writes = c.writes};
+	return !c.wrong;
+}
+
+/* --- filling --- */
+
+static bool any_from_request(const struct template_part *p, const struct value *args)
+{
+	for (size_t i = 0; i < p->piece_count; i++) {
+		if (!p->pieces[i].text && args[p->pieces[i].slot].from_request)
+			return true;
+	}
+	return false;
+}
+
+static struct value joined_text(const struct template_part *p, const struct value *args, struct arena *scratch)
+{
+	struct buf text = BUF_INIT;
+
+	for (size_t i = 0; i < p->piece_count; i++) {
+		if (p->pieces[i].text)
+			buf_append(&text, p->pieces[i].text, p->pieces[i].len);
+		else
+			value_text(&args[p->pieces[i].slot], &text);
+	}
+	struct value v = value_string(arena_strndup(scratch, text.data ? text.data : "", text.len), text.len);
+	v.from_request = any_from_request(p, args);
+	buf_done(&text);
+	return v;
+}
+
+static int refused(const struct template_part *p, const struct value *args, const char *why, struct error *e)
+{
+	char text[160];
+	bool theirs = any_from_request(p, args);
+
+	snprintf(text, sizeof(text), "%.60s %.90s", p->reference, why);
+	return error_set(e, -EINVAL, theirs ? 400 : 500, theirs ? text : NULL, "the value of %s", text);
+}
+
+static int fill_value(const struct template_part *p, const struct value *args, struct bson_out *out,
+		      struct arena *scratch, struct error *e)
+{
+	struct converter c = {.out = out, .arena = scratch};
+	size_t bytes = out->bytes->len;
+	unsigned depth = out->depth;
+	bool whole = p->piece_count == 1 && !p->pieces[0].text;
+	struct value v = whole ? args[p->pieces[0].slot] : joined_text(p, args, scratch);
+	int r = convert_value(&c, p->key, p->key_len, &v, p->as, p->detail);
+
+	if (r == 0 && p->expression && c.dollar) {
+		/* Again, so that it is read as a value. */
+		out->bytes->len = bytes;
+		out->depth = depth;
+		r = bson_out_begin(out, BSON_TYPE_DOCUMENT, p->key, p->key_len) ? 0 : -EINVAL;
+		if (r == 0)
+			r = convert_value(&c, "$literal", strlen("$literal"), &v, p->as, p->detail);
+		if (r == 0)
+			bson_out_end(out);
+	}
+	return r < 0 ? refused(p, args, c.why ? c.why : "is nested too deeply", e) : 0;
+}
+
+int template_fill(const struct document_template *t, const struct value *args, struct arena *scratch, struct buf *bytes,
+		  struct error *e)
+{
+	struct bson_out out;
+
+	bson_out_init(&out, bytes);
+	bson_out_document(&out);
+	for (size_t i = 0; i < t->count; i++) {
+		const struct template_part *p = &t->parts[i];
+		int r = 0;
+		switch (p->kind) {
+		case PART_BYTES:
+			buf_append(bytes, p->bytes, p->len);
+			break;
+		case PART_BEGIN:
+			bson_out_begin(&out, p->type, p->key, p->key_len);
+			break;
+		case PART_END:
+			bson_out_end(&out);
+			break;
+		case PART_VALUE:
+			r = fill_value(p, args, &out, scratch, e);
+			break;
+		}
+		if (r < 0)
+			return r;
+	}
+	bson_out_end(&out);
+	return 0;
+}
+
+/* --- numbers and names --- */
+
+bool number_compile(struct number_template *out, const struct node *n, const char *name, struct action_env *env)
+{
+	struct template t;
+
+	*out = (struct number_template){.slot = -1};
+	if (!n || n->kind == NODE_NULL)
+		return true;
+	out->present = true;
+	if (n->kind == NODE_INT) {
+		out->fixed = n->integer;
+		return n->integer >= 0;
+	}
+	if (n->kind == NODE_STRING) {
+		if (!template_parse(&t, env->arena, n, env->diagnostics))
+			return false;
+		if (template_is_reference(&t)) {
+			out->slot = env->references->add(env->references, &t.pieces[0].reference);
+			out->reference = t.pieces[0].reference.text;
+			return out->slot >= 0;
+		}
+	}
+	diagnostics_error(env->diagnostics, n->at, "%s: expected an integer or one reference, not %s", name,
+			  node_kind_name(n));
+	return false;
+}
+
+int number_fill(const struct number_template *t, const struct value *args, int64_t *out, struct error *e)
+{
+	const struct value *v = t->slot < 0 ? NULL : &args[t->slot];
+	char text[128];
+
+	*out = -1;
+	if (!t->present || (v && v->kind == VALUE_NULL))
+		return 0;
+	if (!v) {
+		*out = t->fixed;
+		return 0;
+	}
+	bool digits = (v->kind == VALUE_NUMBER || v->kind == VALUE_STRING) && json_is_number(v->text, v->len);
+	if (v->kind == VALUE_INT)
+		*out = v->integer;
+	else if (!digits || !decimal_to_int64(v->text, v->len, out))
+		*out = -1;
+	if (*out >= 0)
+		return 0;
+	snprintf(text, sizeof(text), "%.60s is not an integer of 0 or more", t->reference);
+	return error_set(e, -EINVAL, v->from_request ? 400 : 500, v->from_request ? text : NULL, "the value of %s",
+			 text);
+}
+
+const char *name_compile(const struct node *n, const char *what, struct action_env *env)
+{
+	struct template t;
+
+	if (!n || n->kind != NODE_STRING || n->len == 0) {
+		if (n)
+			diagnostics_error(env->diagnostics, n->at, "expected %s", what);
+		return NULL;
+	}
+	if (!template_parse(&t, env->arena, n, env->diagnostics))
+		return NULL;
+	if (!template_is_literal(&t)) {
+		diagnostics_error(env->diagnostics, n->at, "%s is fixed: no reference may stand in it", what);
+		return NULL;
+	}
+	if (memchr(n->text, 0, n->len)) {
+		diagnostics_error(env->diagnostics, n->at, "%s can't hold a NUL character", what);
+		return NULL;
+	}
+	return n->text;
+}

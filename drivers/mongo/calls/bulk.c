@@ -1,0 +1,136 @@
+/* A list of operations of all kinds, as statements. */
+#include <errno.h>
+#include <string.h>
+
+#include "config/diagnostics.h"
+#include "drivers/mongo/calls/statements.h"
+#include "drivers/mongo/calls/writes.h"
+
+#define KEY(s) s, sizeof(s) - 1
+
+/* One row a kind of operation: what it is made of, and which options it may have beside that. */
+static const struct operation {
+	const char *name;
+	enum statement_kind kind;
+	const char *const parts[3]; /* the filter or the document, then the change */
+	enum document_use use;
+	bool many;
+	enum option_set set;
+} operations[] = {
+	{"insert_one", STATEMENT_INSERT, {"document"}, DOCUMENT_STORED, false, 0},
+	{"update_one", STATEMENT_UPDATE, {"filter", "update"}, DOCUMENT_UPDATE, false, OPTIONS_BULK_UPDATE},
+	{"update_many", STATEMENT_UPDATE, {"filter", "update"}, DOCUMENT_UPDATE, true, OPTIONS_BULK_UPDATE},
+	{"replace_one", STATEMENT_UPDATE, {"filter", "replacement"}, DOCUMENT_STORED, false, OPTIONS_BULK_REPLACE},
+	{"delete_one", STATEMENT_DELETE, {"filter"}, DOCUMENT_FILTER, false, OPTIONS_BULK_DELETE},
+	{"delete_many", STATEMENT_DELETE, {"filter"}, DOCUMENT_FILTER, true, OPTIONS_BULK_DELETE},
+};
+
+static int unknown(struct document_maker *m, const char *name)
+{
+	const char *names[ARRAY_SIZE(operations)];
+
+	for (size_t i = 0; i < ARRAY_SIZE(operations); i++)
+		names[i] = operations[i].name;
+	const char *nearest = nearest_name(name, names, ARRAY_SIZE(names));
+	if (nearest)
+		return document_refuse(m, false, "there is no \"%.40s\"; did you mean \"%s\"?", name, nearest);
+	return document_refuse(m, false,
+			       "there is no \"%.40s\", only insert_one, update_one, update_many, replace_one, "
+			       "delete_one and delete_many",
+			       name);
+}
+
+static const struct value *part(const struct value *of, const char *name)
+{
+	for (uint32_t i = 0; name && i < of->count; i++) {
+		if (strcmp(of->members[i].name, name) == 0)
+			return &of->members[i].value;
+	}
+	return NULL;
+}
+
+static int add_as(struct statements *s, const struct operation *o, const struct value *v)
+{
+	struct statement_change c = {.filter = part(v, o->parts[0]),
+				     .change = part(v, o->parts[1]),
+				     .use = o->use,
+				     .many = o->many,
+				     .options = v,
+				     .set = o->set,
+				     .besides = o->parts};
+
+	switch (o->kind) {
+	case STATEMENT_INSERT:
+		if (v->count != 1 || !c.filter)
+			return document_refuse(&s->maker, false, "insert_one is {document}");
+		return statements_insert(s, c.filter);
+	case STATEMENT_UPDATE:
+		return statements_update(s, &c);
+	default:
+		return statements_delete(s, &c);
+	}
+}
+
+/* A document that the handler wrote. */
+static bool is_made(const struct value *v)
+{
+	return v->kind == VALUE_DOCUMENT && !v->from_request;
+}
+
+static int add_one(struct statements *s, const struct value *v)
+{
+	s->maker.what = "an operation";
+	if (!is_made(v) || v->count != 1 || !is_made(&v->members[0].value))
+		return document_refuse(&s->maker, false, "it is no {insert_one: {...}} that gd_doc or gd_build made");
+	for (size_t i = 0; i < ARRAY_SIZE(operations); i++) {
+		if (strcmp(operations[i].name, v->members[0].name) == 0)
+			return add_as(s, &operations[i], &v->members[0].value);
+	}
+	return unknown(&s->maker, v->members[0].name);
+}
+
+static int add_all(struct statements *s, const struct value *list, const struct value *options)
+{
+	int r = statements_options(s, options, OPTIONS_BULK);
+
+	s->maker.what = "the operations";
+	if (r == 0 && (!list || list->kind != VALUE_LIST || list->from_request))
+		return document_refuse(&s->maker, false, "they are no list that gd_list or gd_build made");
+	for (uint32_t i = 0; r == 0 && i < list->count; i++)
+		r = add_one(s, &list->list[i]);
+	return r;
+}
+
+static void tell(const struct statements *s, struct mongo_result *result)
+{
+	struct bson_out o;
+
+	mongo_result_begin(result, &o);
+	bson_out_int(&o, KEY("inserted_count"), s->inserted);
+	bson_out_int(&o, KEY("matched_count"), s->matched);
+	bson_out_int(&o, KEY("modified_count"), s->modified);
+	bson_out_int(&o, KEY("deleted_count"), s->deleted);
+	bson_out_raw(&o, BSON_TYPE_ARRAY, KEY("upserted_ids"), s->upserted_bytes.data, s->upserted_bytes.len);
+	mongo_result_end(result, &o);
+}
+
+int mongo_bulk(const struct mongo_target *t, const struct value *list, const struct value *options, struct result **out,
+	       struct error *e)
+{
+	struct statements s;
+
+	statements_init(&s, e);
+	int r = add_all(&s, list, options);
+	if (r == 0)
+		r = mongo_name_check(t->collection, "the collection", e);
+	if (r == 0)
+		r = statements_run(&s, t, e);
+	if (r == 0) {
+		struct mongo_result *result = mongo_result_new(mongo_client_mode(t->client));
+		bson_out_end(&s.upserted);
+		tell(&s, result);
+		*out = &result->base;
+	}
+	statements_done(&s);
+	return r;
+}

@@ -1,0 +1,75 @@
+/* One client of libmongoc: a connection to whichever servers the URL names. Used by one task at a time. */
+#pragma once
+
+#include "async/task.h"
+#include "base/error.h"
+#include "drivers/mongo/wire/session.h"
+#include "drivers/mongo/wire/stream.h"
+
+struct mongo_pool;
+
+enum connection_state {
+	CONNECTION_OPENING,
+	CONNECTION_IDLE,
+	CONNECTION_BUSY,
+	CONNECTION_LEAVING, /* sound: it says good-bye */
+	CONNECTION_BROKEN,  /* its sockets are closed; what is left of it waits to be destroyed */
+	CONNECTION_STATES
+};
+
+/* What the server says of an error beside its code. */
+enum error_label {
+	LABEL_TRANSIENT = 1,      /* TransientTransactionError */
+	LABEL_UNKNOWN_COMMIT = 2, /* UnknownTransactionCommitResult */
+	LABEL_RESUMABLE = 4,      /* ResumableChangeStreamError */
+};
+
+/* What its server takes. */
+struct connection_limits {
+	bool writable;         /* it is no secondary */
+	bool transactions;     /* it is part of a replica set, or leads to a sharded cluster, and not too old */
+	bool starts_at_times;  /* change streams, not only behind tokens */
+	size_t document_bytes; /* of one document */
+	size_t statements;     /* documents, updates or deletes in one command */
+};
+
+struct connection {
+	struct list link; /* in pool->in[state] */
+	enum connection_state state;
+	struct mongo_pool *pool;
+	mongoc_client_t *client;
+	uint32_t server; /* the one that was chosen when it was opened */
+	bson_t *options; /* {serverId}: every command goes there */
+	struct connection_limits limits;
+	struct stream_set streams;
+	struct session session; /* while it is open, commands are part of its transaction */
+	unsigned labels;        /* enum error_label: of the last answer */
+	struct task *task;      /* CONNECTION_OPENING: who opens it */
+	unsigned generation;    /* the pool's when it was opened */
+	bool disturbed;         /* a connection of its was closed meanwhile */
+	bool lost;              /* libmongoc has forgotten the server: no more commands */
+	int64_t opened_us, idle_since_us;
+};
+
+/* Make a client and see that a server answers it and lets it in. Suspends. Returns 0, or -errno with e filled: then the
+ * client is there all the same, to be destroyed. */
+int mongo_connection_open(struct connection *c, const mongoc_uri_t *uri, const char *database,
+			  const struct stream_settings *settings, void (*disturbed)(struct stream_set *set),
+			  struct error *e) must_check;
+/* Run a command, with the URL's read preference, and its read concern where the command takes one. Suspends, until the
+ * task's deadline. Returns whether the server did it; *reply is to be destroyed either way. On a lost one it fails at
+ * once. */
+bool mongo_connection_command(struct connection *c, const char *database, const bson_t *command, bson_t *reply,
+			      bson_error_t *error);
+/* The same for a command that writes, with the URL's write concern. An answer with a writeConcernError counts as done.
+ */
+bool mongo_connection_write(struct connection *c, const char *database, const bson_t *command, bson_t *reply,
+			    bson_error_t *error);
+/* A write is refused because its server was a secondary when the connection was opened. Returns what follows for the
+ * connection (errors.h): where the URL leads to that server whatever it is, one of some age is replaced, since the
+ * server may have become the primary. */
+unsigned mongo_connection_unwritable(const struct connection *c);
+/* From when on may a broken one be destroyed? Before, libmongoc could put the thread to sleep. */
+deadline_t mongo_connection_rest(const struct connection *c);
+/* Suspends: tells the server, where that is still possible by `by`. Not cancelled by the task's cancellation. */
+void mongo_connection_destroy(struct connection *c, deadline_t by);

@@ -1,0 +1,541 @@
+/* Acquiring, opening, giving back and closing connections. Whatever changes asks for `pool_work`, which runs once at
+ * the end of the turn, outside tasks, and starts what has become necessary. */
+#include "drivers/mongo/wire/pool.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "drivers/mongo/wire/errors.h"
+
+#define PAUSE_FIRST_US 4000
+#define PAUSE_MOST_US  5000000
+#define LOOK_MS        2       /* how often a check looks whether there is an answer */
+#define GOODBYE_US     1000000 /* to tell the server that a connection ends */
+
+#define ENDS           (BIT(CONNECTION_LEAVING) | BIT(CONNECTION_BROKEN))
+
+static const uint8_t allowed[CONNECTION_STATES] = {
+	[CONNECTION_OPENING] = BIT(CONNECTION_IDLE) | ENDS,
+	[CONNECTION_IDLE] = BIT(CONNECTION_BUSY) | ENDS,
+	[CONNECTION_BUSY] = BIT(CONNECTION_IDLE) | ENDS,
+	[CONNECTION_LEAVING] = 0,
+	[CONNECTION_BROKEN] = 0,
+};
+
+struct acquire_wait {
+	struct waiter waiter;
+	struct mongo_pool *pool;
+	struct connection *found;
+};
+
+static void more_work(struct mongo_pool *p)
+{
+	loop_defer(p->loop, &p->work);
+}
+
+/* The most recently used idle connection stands first. */
+static void move(struct connection *c, enum connection_state to)
+{
+	struct mongo_pool *p = c->pool;
+
+	assert(allowed[c->state] & BIT(to));
+	list_remove(&c->link);
+	p->count[c->state]--;
+	c->state = to;
+	p->count[to]++;
+	if (to == CONNECTION_IDLE)
+		list_prepend(&p->in[to], &c->link);
+	else
+		list_append(&p->in[to], &c->link);
+}
+
+static struct connection *first_of(const struct mongo_pool *p, enum connection_state state)
+{
+	const struct list *l = &p->in[state];
+
+	return list_empty(l) ? NULL : container_of(l->next, struct connection, link);
+}
+
+static unsigned usable(const struct mongo_pool *p)
+{
+	return p->count[CONNECTION_IDLE] + p->count[CONNECTION_BUSY];
+}
+
+/* A sound one says good-bye first; a broken one (fault is not 0) is closed at once, and another may take its place. */
+static void discard(struct connection *c, int fault)
+{
+	struct mongo_pool *p = c->pool;
+
+	if (fault)
+		stream_set_fail(&c->streams, fault);
+	move(c, fault ? CONNECTION_BROKEN : CONNECTION_LEAVING);
+	if (fault)
+		budget_give(&p->member);
+	if (p->destroyer)
+		task_wake(p->destroyer, 0);
+	more_work(p);
+}
+
+/* --- giving connections to who waits --- */
+
+static struct acquire_wait *next_waiter(struct mongo_pool *p)
+{
+	struct list *link = list_shift(&p->waiters);
+
+	if (!link)
+		return NULL;
+	p->waiting--;
+	return container_of(container_of(link, struct waiter, link), struct acquire_wait, waiter);
+}
+
+static bool outlived(const struct connection *c)
+{
+	return loop_now_us(c->pool->loop) - c->opened_us >= c->pool->settings->limits.lifetime_us;
+}
+
+static void janitor_start(struct mongo_pool *p)
+{
+	const struct config_pool *limits = &p->settings->limits;
+	int64_t every = limits->idle_timeout_us < limits->lifetime_us ? limits->idle_timeout_us : limits->lifetime_us;
+
+	if (!timer_running(&p->janitor))
+		timer_start(&p->janitor, loop_timers(p->loop), (deadline_t){loop_now_us(p->loop) + every / 2 + 1000});
+}
+
+/* c is free and sound. */
+static void offer(struct connection *c)
+{
+	struct mongo_pool *p = c->pool;
+	struct acquire_wait *w = next_waiter(p);
+
+	p->down_since_us = 0;
+	if (w) {
+		if (c->state != CONNECTION_BUSY) {
+			if (c->state == CONNECTION_OPENING)
+				move(c, CONNECTION_IDLE);
+			move(c, CONNECTION_BUSY);
+		}
+		w->found = c;
+		task_wake(&w->waiter, 0);
+		return;
+	}
+	c->idle_since_us = loop_now_us(p->loop);
+	move(c, CONNECTION_IDLE);
+	janitor_start(p);
+}
+
+/* --- opening --- */
+
+/* With jitter, so that the workers of many processes don't come back in step. */
+static void pause_attempts(struct mongo_pool *p)
+{
+	uint64_t spread = (uint64_t)monotonic_us() * 0x9e3779b97f4a7c15u >> 16;
+	int64_t half = p->pause_us / 2, pause = half + (int64_t)(spread % (uint64_t)(half + 1));
+
+	p->pause_us = p->pause_us * 2 < PAUSE_MOST_US ? p->pause_us * 2 : PAUSE_MOST_US;
+	timer_start(&p->retry, loop_timers(p->loop), (deadline_t){loop_now_us(p->loop) + pause});
+}
+
+static void opening_failed(struct mongo_pool *p, struct connection *c, int r, const struct error *e)
+{
+	discard(c, r == -ECANCELED ? r : -ECONNRESET);
+	if (p->closing)
+		return;
+	p->failure = *e;
+	p->proven = false;
+	if (!p->down_since_us && usable(p) == 0)
+		p->down_since_us = loop_now_us(p->loop);
+	pause_attempts(p);
+}
+
+static void opening_succeeded(struct mongo_pool *p, struct connection *c)
+{
+	p->proven = true;
+	p->pause_us = PAUSE_FIRST_US;
+	timer_stop(&p->retry, loop_timers(p->loop));
+	c->opened_us = loop_now_us(p->loop);
+	c->task = NULL;
+	if (p->closing || c->disturbed)
+		discard(c, p->closing ? 0 : -ECONNRESET);
+	else
+		offer(c);
+	more_work(p);
+}
+
+static void disturbed(struct stream_set *set);
+
+static int open_task(void *arg)
+{
+	struct connection *c = arg;
+	struct mongo_pool *p = c->pool;
+	struct error e = ERROR_INIT;
+	int r = mongo_connection_open(c, p->settings->uri, p->settings->database, &p->settings->streams, disturbed, &e);
+
+	if (r < 0)
+		opening_failed(p, c, r, &e);
+	else
+		opening_succeeded(p, c);
+	return 0;
+}
+
+/* The budget for it is the caller's to have. Returns 0 or -EAGAIN: no stack. */
+static int start_opening(struct mongo_pool *p)
+{
+	static const struct task_options options = {.name = "mongo: connect", .detached = true};
+	struct connection *c = mem_zalloc(sizeof(*c));
+
+	c->pool = p;
+	c->generation = p->generation;
+	c->state = CONNECTION_OPENING;
+	stream_set_init(&c->streams, &p->settings->streams, disturbed);
+	int r = task_spawn(&c->task, open_task, c, &options);
+	if (r < 0) {
+		free(c);
+		return r;
+	}
+	list_append(&p->in[CONNECTION_OPENING], &c->link);
+	p->count[CONNECTION_OPENING]++;
+	return 0;
+}
+
+/* How many connections should be opened now. */
+static unsigned wanted(const struct mongo_pool *p)
+{
+	unsigned opening = p->count[CONNECTION_OPENING];
+	unsigned more = p->waiting > opening ? p->waiting - opening : 0;
+
+	if (usable(p) + opening == 0 && more == 0)
+		more = 1;
+	if (p->closing || timer_running(&p->retry))
+		return 0;
+	/* One attempt at a time while the server is not known to be there. */
+	if (!p->proven)
+		return opening == 0 && more ? 1 : 0;
+	return more;
+}
+
+static void open_wanted(struct mongo_pool *p)
+{
+	for (unsigned n = wanted(p); n > 0; n--) {
+		if (p->granted > 0)
+			p->granted--;
+		else if (!budget_take(&p->member))
+			break;
+		if (start_opening(p) < 0) {
+			budget_give(&p->member);
+			pause_attempts(p);
+			break;
+		}
+	}
+	for (; p->granted > 0; p->granted--)
+		budget_give(&p->member);
+	if (p->waiting == 0)
+		budget_withdraw(&p->member);
+}
+
+/* --- destroying --- */
+
+static void destroy(struct mongo_pool *p, struct connection *c)
+{
+	list_remove(&c->link);
+	mongo_connection_destroy(c, deadline_min(p->close_by, deadline_in_us(GOODBYE_US)));
+	p->count[c->state]--;
+	if (c->state == CONNECTION_LEAVING)
+		budget_give(&p->member);
+	free(c);
+	more_work(p);
+}
+
+/* Sound ones go first: others wait for their places. */
+static int destroy_task(void *arg)
+{
+	struct mongo_pool *p = arg;
+	struct connection *c;
+
+	while ((c = first_of(p, CONNECTION_LEAVING)) || (c = first_of(p, CONNECTION_BROKEN))) {
+		deadline_t due = c->state == CONNECTION_BROKEN ? mongo_connection_rest(c) : (deadline_t){0};
+		struct waiter w;
+		if (deadline_passed(due)) {
+			destroy(p, c);
+			continue;
+		}
+		waiter_init(&w, NULL, "a broken MongoDB connection's time to close");
+		p->destroyer = &w;
+		int r = task_suspend(&w, due);
+		p->destroyer = NULL;
+		if (r == -ECANCELED)
+			break;
+	}
+	p->destroying = false;
+	more_work(p);
+	return 0;
+}
+
+static void start_destroying(struct mongo_pool *p)
+{
+	static const struct task_options options = {.name = "mongo: close", .detached = true};
+
+	if (p->destroying || p->count[CONNECTION_LEAVING] + p->count[CONNECTION_BROKEN] == 0)
+		return;
+	if (task_spawn(NULL, destroy_task, p, &options) == 0)
+		p->destroying = true;
+	else
+		pause_attempts(p); /* it tries this, too, when the pause is over */
+}
+
+static void pool_work(struct deferred *d)
+{
+	struct mongo_pool *p = container_of(d, struct mongo_pool, work);
+
+	open_wanted(p);
+	start_destroying(p);
+	if (p->closer)
+		task_wake(p->closer, 0);
+}
+
+/* --- what happens to idle connections --- */
+
+static void disturbed(struct stream_set *set)
+{
+	struct connection *c = container_of(set, struct connection, streams);
+
+	c->disturbed = true;
+	if (c->state == CONNECTION_IDLE)
+		discard(c, -ECONNRESET);
+}
+
+static void drop_suspects(struct mongo_pool *p)
+{
+	list_for_each_safe (node, &p->in[CONNECTION_IDLE]) {
+		struct connection *c = container_of(node, struct connection, link);
+		if (c->generation != p->generation)
+			discard(c, -ECONNRESET);
+	}
+}
+
+static void janitor_fire(struct timer *t)
+{
+	struct mongo_pool *p = container_of(t, struct mongo_pool, janitor);
+	int64_t now = loop_now_us(p->loop);
+
+	list_for_each_safe (node, &p->in[CONNECTION_IDLE]) {
+		struct connection *c = container_of(node, struct connection, link);
+		bool unused = now - c->idle_since_us >= p->settings->limits.idle_timeout_us && usable(p) > 1;
+		if (unused || outlived(c))
+			discard(c, 0);
+	}
+	if (!p->closing && p->count[CONNECTION_IDLE])
+		janitor_start(p);
+}
+
+static void retry_fire(struct timer *t)
+{
+	more_work(container_of(t, struct mongo_pool, retry));
+}
+
+/* The budget's word: more may be opened; or another worker waits for what is idle here. */
+static void budget_notify(struct budget_member *m, unsigned granted, bool shed)
+{
+	struct mongo_pool *p = container_of(m, struct mongo_pool, member);
+	struct list *l = &p->in[CONNECTION_IDLE];
+
+	p->granted += granted;
+	if (shed && !list_empty(l) && usable(p) > 1)
+		discard(container_of(l->prev, struct connection, link), 0);
+	more_work(p);
+}
+
+/* --- acquire and release --- */
+
+static struct connection *take_idle(struct mongo_pool *p)
+{
+	struct connection *c;
+
+	while ((c = first_of(p, CONNECTION_IDLE))) {
+		if (!outlived(c)) {
+			move(c, CONNECTION_BUSY);
+			return c;
+		}
+		discard(c, 0);
+	}
+	return NULL;
+}
+
+static int unavailable(const struct mongo_pool *p, struct error *e)
+{
+	if (p->closing)
+		return error_set(e, -ESHUTDOWN, 503, "the database is unavailable", "source %s is being closed",
+				 p->settings->name);
+	if (!p->failure.errnum)
+		return error_set(e, -EHOSTUNREACH, 503, "the database is unavailable", "source %s: not connected yet",
+				 p->settings->name);
+	int r = error_set(e, -EHOSTUNREACH, 503, "the database is unavailable", "source %s: %.300s", p->settings->name,
+			  p->failure.what);
+	if (e)
+		memcpy(e->code, p->failure.code, sizeof(e->code));
+	return r;
+}
+
+static bool down_for_long(const struct mongo_pool *p)
+{
+	return p->down_since_us && usable(p) == 0 &&
+	       loop_now_us(p->loop) - p->down_since_us >= p->settings->limits.acquire_timeout_us;
+}
+
+static void stop_waiting(struct waiter *w)
+{
+	struct mongo_pool *p = container_of(w, struct acquire_wait, waiter)->pool;
+
+	p->waiting--;
+	more_work(p);
+}
+
+static int waited_in_vain(const struct mongo_pool *p, int r, struct error *e)
+{
+	if (r == -ECANCELED)
+		return error_set(e, r, 503, NULL, "canceled while waiting for a connection of source %s",
+				 p->settings->name);
+	if (r != -ETIMEDOUT)
+		return unavailable(p, e);
+	if (deadline_passed(task_deadline()))
+		return error_set(e, r, 504, "the database did not answer in time",
+				 "the deadline passed while waiting for a connection of source %s", p->settings->name);
+	if (usable(p) == 0)
+		return unavailable(p, e);
+	return error_set(e, r, 503, "the database is busy",
+			 "source %s: no connection became free within acquire_timeout (%u in use)", p->settings->name,
+			 p->count[CONNECTION_BUSY]);
+}
+
+static int wait_in_line(struct mongo_pool *p, struct connection **out, struct error *e)
+{
+	struct acquire_wait w = {.pool = p};
+
+	if (budget_wait_begin(p->settings->budget) < 0)
+		return error_set(e, -EBUSY, 503, "the database is busy",
+				 "source %s: pool.max_waiting calls are waiting for a connection", p->settings->name);
+	waiter_init(&w.waiter, stop_waiting, "a MongoDB connection");
+	list_append(&p->waiters, &w.waiter.link);
+	p->waiting++;
+	more_work(p);
+	int r = task_suspend(&w.waiter, deadline_in_us(p->settings->limits.acquire_timeout_us));
+	budget_wait_end(p->settings->budget);
+	if (r < 0)
+		return waited_in_vain(p, r, e);
+	*out = w.found;
+	return 0;
+}
+
+int mongo_pool_acquire(struct mongo_pool *p, struct connection **out, struct error *e)
+{
+	if (p->closing || down_for_long(p))
+		return unavailable(p, e);
+	*out = take_idle(p);
+	return *out ? 0 : wait_in_line(p, out, e);
+}
+
+void mongo_pool_release(struct mongo_pool *p, struct connection *c, unsigned consequences)
+{
+	if ((consequences & MONGO_SUSPECT) && c->generation == p->generation) {
+		p->generation++;
+		drop_suspects(p);
+	}
+	bool spoilt = (consequences & MONGO_DISCARD) || c->streams.fault || c->disturbed || c->lost;
+	bool spare = budget_wanted(&p->member) && p->waiting == 0 && usable(p) > 1;
+	if (spoilt)
+		discard(c, c->streams.fault ? c->streams.fault : -ECONNRESET);
+	else if (p->closing || spare || outlived(c) || c->generation != p->generation)
+		discard(c, 0);
+	else
+		offer(c);
+}
+
+/* --- life --- */
+
+void mongo_pool_open(struct mongo_pool *p, const struct pool_settings *settings)
+{
+	*p = (struct mongo_pool){
+		.settings = settings, .loop = loop_current(), .pause_us = PAUSE_FIRST_US, .close_by = DEADLINE_NEVER};
+	for (int s = 0; s < CONNECTION_STATES; s++)
+		list_init(&p->in[s]);
+	list_init(&p->waiters);
+	timer_init(&p->retry, retry_fire);
+	timer_init(&p->janitor, janitor_fire);
+	deferred_init(&p->work, pool_work);
+	budget_join(settings->budget, &p->member, p->loop, budget_notify);
+	more_work(p);
+}
+
+static void refuse_all(struct mongo_pool *p)
+{
+	struct acquire_wait *w;
+
+	while ((w = next_waiter(p)))
+		task_wake(&w->waiter, -ESHUTDOWN);
+	list_for_each (node, &p->in[CONNECTION_OPENING])
+		task_cancel(container_of(node, struct connection, link)->task);
+	list_for_each (node, &p->in[CONNECTION_BUSY])
+		stream_set_fail(&container_of(node, struct connection, link)->streams, -ECANCELED);
+	for (struct connection *c; (c = first_of(p, CONNECTION_IDLE));)
+		discard(c, 0);
+}
+
+static bool anything_left(const struct mongo_pool *p)
+{
+	unsigned left = p->destroying ? 1 : 0;
+
+	for (int s = 0; s < CONNECTION_STATES; s++)
+		left += p->count[s];
+	return left > 0 || p->granted > 0;
+}
+
+void mongo_pool_close(struct mongo_pool *p)
+{
+	struct shield shield;
+	struct waiter w;
+
+	task_shield(&shield, DEADLINE_NEVER);
+	p->closing = true;
+	p->close_by = deadline_in_us(GOODBYE_US);
+	budget_leave(&p->member);
+	timer_stop(&p->retry, loop_timers(p->loop));
+	timer_stop(&p->janitor, loop_timers(p->loop));
+	refuse_all(p);
+	more_work(p);
+	/* The budget's last message comes by the loop: without one of its own to wait for, look again soon. */
+	while (anything_left(p) || !budget_quiet(&p->member)) {
+		waiter_init(&w, NULL, "the pool's MongoDB connections to close");
+		p->closer = &w;
+		bool overdue = task_suspend(&w, deadline_in_ms(50)) < 0;
+		p->closer = NULL;
+		if (overdue)
+			more_work(p);
+	}
+	deferred_cancel(&p->work);
+	task_unshield(&shield);
+}
+
+int mongo_pool_check(struct mongo_pool *p, deadline_t by, struct error *e)
+{
+	deadline_t before = deadline_push(by);
+	int r = 0;
+
+	while (r == 0 && !p->proven && !p->failure.errnum)
+		r = task_sleep_ms(LOOK_MS);
+	deadline_pop(before);
+	if (r < 0 && !p->failure.errnum)
+		return error_set(e, r, 503, NULL, "source %s: can't connect: no answer in time", p->settings->name);
+	return p->proven ? 0 : unavailable(p, e);
+}
+
+bool mongo_pool_ready(const struct mongo_pool *p)
+{
+	return p->proven || usable(p) > 0;
+}
+
+bool mongo_pool_idle(const struct mongo_pool *p)
+{
+	return p->count[CONNECTION_BUSY] == 0 && p->waiting == 0;
+}

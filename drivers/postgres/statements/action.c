@@ -1,0 +1,117 @@
+/* From a step of the configuration to a statement; and what type a declared parameter has in PostgreSQL. */
+#include "drivers/postgres/statements/action.h"
+
+#include <string.h>
+
+#include "drivers/postgres/types/types.h"
+
+static Oid scalar_oid(const struct config_schema *s)
+{
+	switch (s->type) {
+	case TYPE_STRING:
+		switch (s->format) {
+		case FORMAT_DATE:
+			return PG_OID_DATE;
+		case FORMAT_DATE_TIME:
+			return PG_OID_TIMESTAMPTZ;
+		case FORMAT_UUID:
+			return PG_OID_UUID;
+		default:
+			return PG_OID_TEXT;
+		}
+	case TYPE_INTEGER:
+		return PG_OID_INT8;
+	case TYPE_NUMBER:
+		return PG_OID_NUMERIC;
+	case TYPE_BOOLEAN:
+		return PG_OID_BOOL;
+	case TYPE_OBJECT:
+		return PG_OID_JSONB;
+	default:
+		return 0;
+	}
+}
+
+static const struct {
+	Oid element, array;
+} arrays[] = {
+	{PG_OID_DATE, PG_OID_DATE_ARRAY}, {PG_OID_TIMESTAMPTZ, PG_OID_TIMESTAMPTZ_ARRAY},
+	{PG_OID_UUID, PG_OID_UUID_ARRAY}, {PG_OID_TEXT, PG_OID_TEXT_ARRAY},
+	{PG_OID_INT8, PG_OID_INT8_ARRAY}, {PG_OID_NUMERIC, PG_OID_NUMERIC_ARRAY},
+	{PG_OID_BOOL, PG_OID_BOOL_ARRAY}, {PG_OID_JSONB, PG_OID_JSONB_ARRAY},
+};
+
+static Oid schema_oid(const struct config_schema *s)
+{
+	if (s->type != TYPE_ARRAY)
+		return scalar_oid(s);
+	Oid element = s->items ? scalar_oid(s->items) : 0;
+	for (size_t i = 0; i < ARRAY_SIZE(arrays); i++) {
+		if (arrays[i].element == element)
+			return arrays[i].array;
+	}
+	return PG_OID_TEXT_ARRAY;
+}
+
+static const struct config_parameter *find(const struct config_parameter *list, size_t count, const char *name,
+					   size_t len)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (strlen(list[i].name) == len && memcmp(list[i].name, name, len) == 0)
+			return &list[i];
+	}
+	return NULL;
+}
+
+/* `{name}` of a parameter, `{body.a.b}` of a declared body; NULL: nothing is declared of it. */
+static const struct config_schema *schema_of(const struct config_endpoint *e, const struct reference *ref)
+{
+	const struct config_schema *s = NULL;
+	const struct path_segment *segments = ref->path.segments;
+	size_t i = 0;
+
+	if (!e)
+		return NULL;
+	const struct config_parameter *p = find(e->parameters, e->parameter_count, ref->root, strlen(ref->root));
+	if (p)
+		s = &p->schema;
+	else if (strcmp(ref->root, "body") == 0)
+		s = e->body;
+	for (; s && i < ref->path.count && segments[i].kind == PATH_MEMBER; i++) {
+		p = find(s->properties, s->property_count, segments[i].name, segments[i].name_len);
+		s = p ? &p->schema : NULL;
+	}
+	return i == ref->path.count ? s : NULL;
+}
+
+static Oid declared_oid(const struct config_schema *s, const struct reference *ref)
+{
+	if (s)
+		return schema_oid(s);
+	return strcmp(ref->root, "request") == 0 || strcmp(ref->root, "headers") == 0 ? PG_OID_TEXT : 0;
+}
+
+struct pg_action *pg_action_new(const struct config_step *step, struct action_env *env)
+{
+	struct pg_action *a = arena_zalloc(env->arena, sizeof(*a));
+
+	if (step->action != ACTION_SQL) {
+		diagnostics_error(env->diagnostics, step->at, "a postgres source takes `sql`");
+		return NULL;
+	}
+	if (!pg_sql_parse(&a->sql, step->action_value, env))
+		return NULL;
+	a->step = step->name;
+	a->expect = step->expect == EXPECT_DEFAULT ? EXPECT_MANY : step->expect;
+	a->read_only = env->read_only;
+	size_t room = a->sql.parameter_count + 1;
+	const struct config_schema **schemas = arena_array(env->arena, room, sizeof(*schemas));
+	Oid *declared = arena_array(env->arena, room, sizeof(*declared));
+	for (unsigned i = 0; i < a->sql.parameter_count; i++) {
+		schemas[i] = schema_of(env->endpoint, &a->sql.references[i]);
+		declared[i] = declared_oid(schemas[i], &a->sql.references[i]);
+	}
+	a->schemas = schemas;
+	a->declared = declared;
+	return a;
+}

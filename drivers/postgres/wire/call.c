@@ -1,0 +1,295 @@
+/* Calls: their life, and the wait for them. */
+#include "drivers/postgres/wire/call.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "drivers/postgres/statements/text.h"
+#include "drivers/postgres/wire/cancel.h"
+#include "drivers/postgres/wire/connection.h"
+#include "drivers/postgres/wire/pipeline.h"
+#include "drivers/postgres/wire/pool.h"
+#include "drivers/postgres/wire/sqlstate.h"
+#include "drivers/postgres/wire/statement.h"
+
+#define FREE_CALLS_KEPT 256
+#define KEPT_TEXT_BYTES 4096 /* a free call keeps its buffer, unless it is larger */
+
+struct pg_call *pg_call_new(struct pg_client *c, struct pg_statement *st)
+{
+	struct list *first = list_shift(&c->free_calls);
+	struct pg_call *call;
+
+	if (first) {
+		call = container_of(first, struct pg_call, link);
+		c->free_call_count--;
+	} else {
+		call = mem_zalloc(sizeof(*call));
+		list_init(&call->link);
+		call->client = c;
+	}
+	call->statement = st;
+	call->running = NULL;
+	pg_text_keep(st);
+	call->connection = NULL;
+	call->waiter = NULL;
+	call->rows = NULL;
+	call->result = NULL;
+	call->state = PG_CALL_NEW;
+	call->outcome = PG_ANSWERED;
+	call->alone = call->rerun = call->begun = call->abandoned = call->counted = call->aborted = false;
+	call->unparsed = call->unfreed = call->transaction = false;
+	call->unwanted = call->fetching = call->too_large = false;
+	call->pending = 0;
+	return call;
+}
+
+void pg_call_run(struct pg_call *lease, struct pg_statement *st)
+{
+	pg_text_keep(st);
+	pg_text_drop(lease->client, lease->running);
+	lease->running = st;
+}
+
+static void recycle(struct pg_call *call)
+{
+	struct pg_client *c = call->client;
+
+	pg_text_drop(c, call->statement);
+	pg_text_drop(c, call->running);
+	PQclear(call->result);
+	call->result = NULL;
+	if (c->free_call_count >= FREE_CALLS_KEPT || call->parameters.text.cap > KEPT_TEXT_BYTES) {
+		pg_parameters_done(&call->parameters);
+		free(call);
+		return;
+	}
+	list_prepend(&c->free_calls, &call->link);
+	c->free_call_count++;
+}
+
+static void leave_connection(struct pg_call *call)
+{
+	struct pg_connection *conn = call->connection;
+
+	if (conn->lease == call) {
+		conn->lease = NULL;
+		loop_defer(call->client->loop, &conn->flush);
+	}
+	if (call->pending == 0) {
+		if (call->transaction)
+			pg_pipeline_end_transaction(conn);
+		conn->calls--;
+		recycle(call);
+		return;
+	}
+	call->abandoned = call->unwanted = true;
+	call->rows = NULL;
+	call->abandoned_us = loop_now_us(call->client->loop);
+	conn->abandoned++;
+	conn->paused = false;
+	pg_cancel_consider(conn);
+}
+
+void pg_call_give_up(struct pg_call *lease)
+{
+	struct pg_connection *conn = lease->connection;
+
+	lease->unwanted = true;
+	lease->fetching = false;
+	if (lease->rows)
+		lease->rows->given_up = true;
+	lease->rows = NULL;
+	conn->paused = false;
+	loop_defer(lease->client->loop, &conn->flush);
+	pg_cancel_soon(conn);
+}
+
+void pg_call_leave(struct pg_call *call)
+{
+	call->waiter = NULL;
+	switch ((enum pg_call_state)call->state) {
+	case PG_CALL_PLACED:
+		leave_connection(call);
+		break;
+	case PG_CALL_WAITING:
+		pg_pool_forget(call);
+		recycle(call);
+		break;
+	case PG_CALL_NEW:
+	case PG_CALL_ENDED:
+		recycle(call);
+		break;
+	}
+}
+
+/* Is there what the task waits for? */
+static bool is_ready(const struct pg_call *call)
+{
+	if (call->state == PG_CALL_ENDED)
+		return true;
+	return !call->statement && call->connection && call->pending == 0;
+}
+
+static int wait_failed(const struct pg_call *call, int r, struct error *e)
+{
+	const char *source = call->client->source->config->name;
+	const char *where = call->state == PG_CALL_WAITING ? "waiting for a connection" : "waiting for the answer";
+
+	if (r == -ETIMEDOUT)
+		return error_set(e, r, 504, "The data source took too long.", "source %s: the deadline passed while %s",
+				 source, where);
+	return error_set(e, r, 503, NULL, "source %s: cancelled while %s", source, where);
+}
+
+static int acquire_failed(const struct pg_call *call, struct error *e)
+{
+	const struct pg_client *c = call->client;
+	bool down = c->down_since_us != 0;
+
+	return error_set(e, -ETIMEDOUT, 503, "The data source is busy.",
+			 "source %s: no connection was free within acquire_timeout%s%s", c->source->config->name,
+			 down ? "; " : "", down ? c->down.what : "");
+}
+
+int pg_call_wait(struct pg_call *call, struct pg_limit *limit, struct error *e)
+{
+	int64_t acquire_us = call->client->source->config->pool.acquire_timeout_us;
+	deadline_t acquire_by = DEADLINE_NEVER;
+
+	while (!is_ready(call)) {
+		bool waiting = call->state == PG_CALL_WAITING;
+		if (!waiting)
+			acquire_by = DEADLINE_NEVER;
+		else if (acquire_by.us == DEADLINE_NEVER.us)
+			acquire_by = deadline_in_us(acquire_us);
+		if (!waiting && limit->timeout_us && limit->by.us == DEADLINE_NEVER.us)
+			limit->by.us = call->placed_us + limit->timeout_us;
+		call->rewait_us = waiting && limit->timeout_us ? acquire_by.us - limit->timeout_us : INT64_MIN;
+		struct waiter w;
+		waiter_init(&w, NULL, waiting ? "a PostgreSQL connection" : "an answer from PostgreSQL");
+		call->waiter = &w;
+		int r = task_suspend(&w, deadline_min(acquire_by, limit->by));
+		call->waiter = NULL;
+		if (r == 0 || (r == -ETIMEDOUT && is_ready(call)))
+			continue;
+		bool acquiring = waiting && acquire_by.us < limit->by.us;
+		if (r != -ETIMEDOUT || !acquiring || task_check() < 0)
+			return wait_failed(call, r, e);
+		if (call->state == PG_CALL_WAITING)
+			return acquire_failed(call, e);
+	}
+	return 0;
+}
+
+void pg_call_end(struct pg_call *call, enum pg_outcome outcome)
+{
+	call->state = PG_CALL_ENDED;
+	call->outcome = (uint8_t)outcome;
+	call->connection = NULL;
+	if (call->abandoned)
+		recycle(call);
+	else if (call->waiter)
+		task_wake(call->waiter, 0);
+}
+
+/* Would it be no second run? A read may be run again; a write where the server ended the session instead of beginning
+ * its transaction. */
+static bool is_repeatable(const struct pg_call *call)
+{
+	if (!call->statement)
+		return false;
+	return call->statement->action->read_only ||
+	       (!call->begun && call->result && pg_sqlstate_ends_connection(call->result));
+}
+
+/* A call whose answer was lost through no fault of its own is run again, once, unseen by its task. */
+static bool run_again(struct pg_call *call, enum pg_queue queue)
+{
+	if (call->rerun || call->abandoned || call->client->closing || !is_repeatable(call))
+		return false;
+	PQclear(call->result);
+	call->result = NULL;
+	call->aborted = call->unparsed = call->unfreed = false;
+	call->pending = 0;
+	call->connection = NULL;
+	pg_pool_resubmit(call, queue);
+	return true;
+}
+
+/* Did somebody else's failure, or a cancel request that was meant for somebody else, end it? */
+static bool is_innocent(const struct pg_call *call, const struct pg_connection *conn)
+{
+	if (!pg_failed(call->result))
+		return call->aborted;
+	if (conn->state == PG_QUARANTINED && pg_sqlstate_is(call->result, "57014"))
+		return true;
+	return pg_sqlstate_ends_connection(call->result);
+}
+
+/* What a failure says of the statement and of the connection. */
+static void take_failure(const struct pg_call *call, struct pg_connection *conn, bool innocent)
+{
+	bool writes = call->statement && !call->statement->action->read_only;
+
+	if (call->statement && !innocent)
+		pg_statement_erred(call->statement, loop_now_us(call->client->loop));
+	conn->ending |= pg_sqlstate_ends_connection(call->result);
+	/* A server that takes no writes any more is no good for the next one. */
+	conn->retired |= writes && pg_sqlstate_is(call->result, "25006");
+}
+
+void pg_call_answered(struct pg_call *call)
+{
+	struct pg_connection *conn = call->connection;
+
+	if (conn->lease == call) {
+		if (call->waiter)
+			task_wake(call->waiter, 0);
+		return;
+	}
+	conn->calls--;
+	if (call->abandoned)
+		conn->abandoned--;
+	bool innocent = is_innocent(call, conn);
+	if (pg_failed(call->result))
+		take_failure(call, conn, innocent);
+	/* Where the server ends this connection it may be about to end the others. */
+	if (innocent && run_again(call, conn->ending ? PG_QUEUE_FRESH : PG_QUEUE_ALONE))
+		return;
+	if (call->aborted && !pg_failed(call->result)) {
+		error_set(&call->error, -EIO, 502, NULL, "aborted by the failure of another statement");
+		pg_call_end(call, PG_BROKEN);
+		return;
+	}
+	pg_call_end(call, PG_ANSWERED);
+}
+
+void pg_call_overflow(struct pg_call *call)
+{
+	const struct pg_client *c = call->client;
+	bool writes = call->statement && !call->statement->action->read_only;
+
+	call->too_large = true;
+	error_set(&call->error, -EFBIG, 502,
+		  writes ? "It is not known whether the change was made." : "The result is too large.",
+		  "source %s: the result is larger than %zu MiB%s", c->source->config->name, c->result_max >> 20,
+		  writes ? "; the change may or may not have happened" : "");
+}
+
+void pg_call_broken(struct pg_call *call, const char *why)
+{
+	if (call->too_large) {
+		pg_call_end(call, PG_REFUSED);
+		return;
+	}
+	if (run_again(call, PG_QUEUE_FRESH))
+		return;
+	if (pg_failed(call->result) && *pg_sqlstate(call->result)) {
+		pg_call_end(call, PG_ANSWERED);
+		return;
+	}
+	error_set(&call->error, -EIO, 502, "The connection to the data source broke.", "%s", why);
+	pg_call_end(call, PG_BROKEN);
+}

@@ -1,0 +1,107 @@
+/* One run of one statement, or a connection held for a while (a lease), by one task.
+ *
+ * A call outlives the task that made it when that task leaves (deadline, cancellation) while the server still works on
+ * it: it is then abandoned, what comes for it is dropped, and it goes back to its client with its last entry in the
+ * pipe. Loop thread only. */
+#pragma once
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "async/task.h"
+#include "base/error.h"
+#include "drivers/postgres/types/bind.h"
+
+struct pg_client;
+struct pg_connection;
+struct pg_statement;
+
+enum pg_call_state {
+	PG_CALL_NEW,
+	PG_CALL_WAITING, /* for a connection */
+	PG_CALL_PLACED,  /* on one: sent, or (a lease) holding it */
+	PG_CALL_ENDED,
+};
+
+enum pg_outcome {
+	PG_ANSWERED, /* result holds what came */
+	PG_BROKEN,   /* the connection broke before the answer */
+	PG_REFUSED,  /* by the pool, or it brought too much: error says why */
+};
+
+enum { PG_ROWS_BYTES = 64 << 10 };
+
+/* The rows of a FETCH, which come one by one, until somebody takes them. Where PG_ROWS_BYTES wait, the rest stays with
+ * libpq and in the socket, unless all of it is wanted now. */
+struct pg_rows {
+	PGresult **items;
+	unsigned first, count, capacity;
+	size_t bytes;      /* of those that wait */
+	unsigned came;     /* since the FETCH was sent */
+	size_t came_bytes; /* … and how large they were */
+	bool all;
+	bool given_up; /* some will never come */
+};
+
+struct pg_call {
+	struct list link; /* waiting, or free */
+	struct pg_client *client;
+	struct pg_statement *statement; /* NULL: a lease */
+	struct pg_statement *running;   /* a lease's, until the next one; NULL: none */
+	struct pg_connection *connection;
+	struct waiter *waiter;
+	struct pg_parameters parameters;
+	struct pg_rows *rows; /* a lease's FETCH: where they go; NULL: they are dropped */
+	PGresult *result;     /* rows; or the first error */
+	struct error error;   /* PG_REFUSED, PG_BROKEN: why */
+	uint8_t state, outcome;
+	uint8_t queue;    /* where it waits */
+	bool alone;       /* must not share */
+	bool rerun;       /* is being run again: not a third time */
+	bool begun;       /* the server has begun its transaction */
+	bool abandoned;   /* its task has left */
+	bool unwanted;    /* what comes for it is dropped: nobody waits for it any more */
+	bool fetching;    /* a lease's FETCH is on its way; pg_transaction_rows ends it */
+	bool too_large;   /* its result was: error says it */
+	bool counted;     /* as waiting, in the budget */
+	bool aborted;     /* by a neighbour's failure in the same group */
+	bool unparsed;    /* the server did not take the statement's text: nothing has run */
+	bool unfreed;     /* the server had lost what was to be deallocated before it: nothing has run */
+	bool transaction; /* a lease that keeps one open between its commands; it is rolled back when the lease is left
+			   */
+	unsigned pending; /* its entries in the pipe */
+	int64_t placed_us, abandoned_us;
+	int64_t broken_us; /* PG_QUEUE_FRESH: when its connection broke */
+	int64_t rewait_us; /* placed before it, the task is woken: its time-out ends before its wait */
+	uint64_t sequence; /* the order of waiting */
+};
+
+/* A step's time-out counts from when it first has a connection; all that it does is bound by it together. */
+struct pg_limit {
+	int64_t timeout_us; /* 0: none */
+	deadline_t by;      /* DEADLINE_NEVER until it has begun */
+};
+
+struct pg_call *pg_call_new(struct pg_client *c, struct pg_statement *st);
+/* What a lease runs next, or NULL; it stays as long as answers to it may come. */
+void pg_call_run(struct pg_call *lease, struct pg_statement *st);
+/* What a lease waits for is not wanted any more: it is cancelled on the server, at once where that is possible. */
+void pg_call_give_up(struct pg_call *lease);
+/* By the task, in any state: the call is not its any more. */
+void pg_call_leave(struct pg_call *call);
+/* Suspends until the call has ended, or (a lease) has a connection, or all that a lease sent was answered. Waiting for
+ * a connection ends by acquire_timeout, everything by the task's own deadline. Returns 0; -ETIMEDOUT or -ECANCELED with
+ * e filled: the call is still the task's to leave. */
+int pg_call_wait(struct pg_call *call, struct pg_limit *limit, struct error *e) must_check;
+
+/* --- for the pool and the pipe --- */
+
+/* The call is over: wake its task, or free it where it was abandoned. */
+void pg_call_end(struct pg_call *call, enum pg_outcome outcome);
+/* Everything that it had in the pipe was answered. */
+void pg_call_answered(struct pg_call *call);
+/* What comes for it is more than may be held. Its connection is closed next. */
+void pg_call_overflow(struct pg_call *call);
+/* Its connection is gone. */
+void pg_call_broken(struct pg_call *call, const char *why);

@@ -1,0 +1,101 @@
+/* The source (the process's) and its client (a worker's): what the files of this folder share.
+ *
+ * DESIGN. A call (call.h) is one run of one statement by one task. It is placed on a connection (pool.h): an idle one;
+ * else, where its statement is known to be short and reads only, one that other such calls share; else it waits. A
+ * connection (connection.h) is a pipe: commands go in (pipeline.h), and what they brought comes out in their order.
+ * What was sent in one turn of the loop goes out with one Sync and one system call at the end of the turn. Whatever
+ * happens to a connection happens in its readiness callback or at the end of a turn, never inside a task that sends. */
+#pragma once
+
+#include <libpq-fe.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "async/loop.h"
+#include "base/error.h"
+#include "drivers/budget.h"
+#include "drivers/driver.h"
+#include "drivers/postgres/types/types.h"
+
+enum pg_state { PG_CONNECTING, PG_IDLE, PG_BUSY, PG_SHARED, PG_QUARANTINED, PG_CLOSED, PG_STATES };
+
+/* Calls that wait: for a connection alone; for one alone or for a place on a shared one; for one that was opened after
+ * the one on which they broke, which others that are about to break may outlive. */
+enum pg_queue { PG_QUEUE_ALONE, PG_QUEUE_SHARING, PG_QUEUE_FRESH, PG_QUEUES };
+
+/* libpq's keywords and values, as the URL gives them and as we add to them. Shared with the executor's jobs, which may
+ * outlive the source; freed with the last reference. Immutable. */
+struct pg_conninfo {
+	atomic_uint references;
+	unsigned count;
+	char **keywords, **values; /* count + 1, the last NULL */
+};
+
+struct pg_source {
+	const struct config_source *config;
+	struct executor *executor;
+	struct budget budget;
+	struct pg_conninfo *conninfo;
+	int64_t connect_timeout_us;
+	char *settings; /* prepare: false: the statement that begins every transaction */
+	unsigned workers;
+};
+
+/* A statement has gone whose names had this index; the next one that takes it goes on counting its generations. */
+struct pg_free_index {
+	unsigned index;
+	uint32_t generation;
+};
+
+struct pg_client {
+	struct pg_source *source;
+	struct loop *loop;
+	struct budget_member member;
+	struct pg_types types;
+	size_t result_max; /* bytes, of what one statement brings: RESULT_MAX_BYTES, but in tests */
+
+	struct list connections[PG_STATES]; /* of each state; idle: the last one used first */
+	unsigned count[PG_STATES];
+	unsigned draining; /* shared connections that take no more calls, for a call that needs one alone */
+
+	struct list waiting[PG_QUEUES]; /* calls, the first to come first */
+	unsigned waiting_count[PG_QUEUES];
+	uint64_t waiting_sequence;
+	struct list free_calls;
+	unsigned free_call_count;
+
+	struct pg_statement **statements; /* of steps, hashed by their action */
+	unsigned statement_count, statement_capacity;
+	struct pg_texts *texts; /* of handlers; NULL: none yet */
+	struct pg_hub *hub;     /* who listens (listen.h); NULL: nobody yet */
+	unsigned next_index;    /* of statements */
+	struct pg_free_index *free_indexes;
+	unsigned free_index_count, free_index_capacity;
+
+	struct deferred tend;    /* open and close connections: at the end of the turn, outside tasks */
+	struct timer tend_timer; /* … and when time has come */
+	int64_t pressed_us;      /* when a call last found no idle connection */
+	bool asking;             /* the budget knows that we want one more */
+	bool closing;
+
+	unsigned failures;     /* of connecting, since the last success */
+	int64_t retry_at_us;   /* not before */
+	int64_t down_since_us; /* there is no connection since; 0: there is one, or nothing is known yet */
+	struct error down;     /* why */
+	bool ever_connected;
+
+	unsigned callers; /* tasks inside run */
+	unsigned cancels; /* cancel requests that are under way */
+};
+
+static inline unsigned pg_client_waiting(const struct pg_client *c)
+{
+	return c->waiting_count[PG_QUEUE_ALONE] + c->waiting_count[PG_QUEUE_SHARING] + c->waiting_count[PG_QUEUE_FRESH];
+}
+
+/* Connections that work: not connecting, not closed. */
+static inline unsigned pg_client_live(const struct pg_client *c)
+{
+	return c->count[PG_IDLE] + c->count[PG_BUSY] + c->count[PG_SHARED] + c->count[PG_QUARANTINED];
+}

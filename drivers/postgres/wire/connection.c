@@ -1,0 +1,302 @@
+/* Connections: states, readiness, the end of a turn. */
+#include "drivers/postgres/wire/connection.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "drivers/postgres/calls/listen.h"
+#include "drivers/postgres/wire/cancel.h"
+#include "drivers/postgres/wire/pipeline.h"
+#include "drivers/postgres/wire/pool.h"
+#include "drivers/postgres/wire/received.h"
+#include "drivers/postgres/wire/sqlstate.h"
+#include "drivers/postgres/wire/statement.h"
+
+/* Statements that were prepared again leave their old selves on the server; beyond so many the connection is closed
+ * when it is idle. */
+#define MAX_STALE_STATEMENTS 64
+
+static const uint8_t allowed[PG_STATES] = {
+	[PG_CONNECTING] = BIT(PG_IDLE) | BIT(PG_CLOSED),
+	[PG_IDLE] = BIT(PG_BUSY) | BIT(PG_SHARED) | BIT(PG_CLOSED),
+	[PG_BUSY] = BIT(PG_IDLE) | BIT(PG_QUARANTINED) | BIT(PG_CLOSED),
+	[PG_SHARED] = BIT(PG_IDLE) | BIT(PG_QUARANTINED) | BIT(PG_CLOSED),
+	[PG_QUARANTINED] = BIT(PG_IDLE) | BIT(PG_BUSY) | BIT(PG_CLOSED),
+};
+
+static void ready(struct watch *w, uint32_t events);
+static void end_of_turn(struct deferred *d);
+
+void pg_connection_move(struct pg_connection *conn, enum pg_state state)
+{
+	struct pg_client *c = conn->client;
+
+	assert(allowed[conn->state] & BIT(state));
+	if (conn->draining) {
+		conn->draining = false;
+		c->draining--;
+	}
+	list_remove(&conn->link);
+	c->count[conn->state]--;
+	conn->state = state;
+	c->count[state]++;
+	/* The one that was used last is used next: the others grow old and are closed. */
+	if (state == PG_IDLE)
+		list_prepend(&c->connections[state], &conn->link);
+	else
+		list_append(&c->connections[state], &conn->link);
+}
+
+struct pg_connection *pg_connection_new(struct pg_client *c)
+{
+	struct pg_connection *conn = mem_zalloc(sizeof(*conn));
+
+	conn->client = c;
+	conn->state = PG_CONNECTING;
+	conn->began_us = loop_now_us(c->loop);
+	watch_init(&conn->watch, ready);
+	deferred_init(&conn->flush, end_of_turn);
+	timer_init(&conn->cancel_timer, pg_cancel_fire);
+	list_append(&c->connections[PG_CONNECTING], &conn->link);
+	c->count[PG_CONNECTING]++;
+	return conn;
+}
+
+/* libpq would print notices, which are nobody's business, but for one: the server's last words on an idle connection.
+ */
+static void take_notice(void *arg, const PGresult *result)
+{
+	struct pg_connection *conn = arg;
+	conn->ending |= pg_sqlstate_ends_connection(result);
+	conn->said_us = 0;
+	conn->unfinished = 0;
+}
+
+/* Connections that were opened together shall not be closed together. */
+static int64_t lifetime_us(const struct pg_client *c)
+{
+	int64_t us = c->source->config->pool.lifetime_us;
+	return us - (int64_t)arc4random_uniform(1000) * (us / 10000);
+}
+
+void pg_connection_established(struct pg_connection *conn, PGconn *pg)
+{
+	struct pg_client *c = conn->client;
+
+	conn->pg = pg;
+	PQsetNoticeReceiver(pg, take_notice, conn);
+	conn->expires_us = loop_now_us(c->loop) + lifetime_us(c);
+	conn->idle_since_us = loop_now_us(c->loop);
+	pg_connection_move(conn, PG_IDLE);
+	bool piped = PQsetnonblocking(pg, 1) == 0 && PQenterPipelineMode(pg) == 1;
+	if (!piped || watch_set(&conn->watch, loop_poller(c->loop), PQsocket(pg), EPOLLIN) < 0)
+		pg_connection_close(conn, "cannot use the connection");
+}
+
+/* Each call that is on conn, once: its entries are dropped. */
+static void break_calls(struct pg_connection *conn, const char *why)
+{
+	struct pg_call *lease = conn->lease;
+
+	while (conn->entries > 0) {
+		struct pg_call *call = pg_connection_head(conn)->call;
+		conn->first++;
+		conn->entries--;
+		if (call && --call->pending == 0 && call != lease)
+			pg_call_broken(call, why);
+	}
+	conn->lease = NULL;
+	if (lease)
+		pg_call_broken(lease, why);
+}
+
+void pg_connection_close(struct pg_connection *conn, const char *why)
+{
+	struct pg_client *c = conn->client;
+	char reason[256];
+
+	if (conn->state == PG_CLOSED)
+		return;
+	/* It may point into what PQfinish frees. */
+	snprintf(reason, sizeof(reason), "%s", why);
+	reason[strcspn(reason, "\n")] = '\0';
+	pg_connection_move(conn, PG_CLOSED);
+	watch_clear(&conn->watch);
+	timer_stop(&conn->cancel_timer, loop_timers(c->loop));
+	deferred_cancel(&conn->flush);
+	PQfinish(conn->pg);
+	conn->pg = NULL;
+	budget_give(&c->member);
+	break_calls(conn, reason);
+	pg_pool_lost(c, reason);
+}
+
+void pg_connections_bury(struct pg_client *c)
+{
+	list_for_each_safe (link, &c->connections[PG_CLOSED]) {
+		struct pg_connection *conn = container_of(link, struct pg_connection, link);
+		if (conn->cancelling)
+			continue;
+		list_remove(&conn->link);
+		c->count[PG_CLOSED]--;
+		free(conn->ring);
+		free(conn->prepared);
+		free(conn);
+	}
+}
+
+/* A lease goes on. */
+static void leave_quarantine(struct pg_connection *conn)
+{
+	timer_stop(&conn->cancel_timer, loop_timers(conn->client->loop));
+	pg_connection_move(conn, PG_BUSY);
+	if (conn->lease->waiter)
+		task_wake(conn->lease->waiter, 0);
+}
+
+void pg_connection_settle(struct pg_connection *conn)
+{
+	struct pg_client *c = conn->client;
+	int64_t now = loop_now_us(c->loop);
+
+	if (conn->state <= PG_IDLE || conn->state == PG_CLOSED || conn->entries > 0 || conn->cancelling)
+		return;
+	if (conn->lease) {
+		if (conn->state == PG_QUARANTINED)
+			leave_quarantine(conn);
+		return;
+	}
+	timer_stop(&conn->cancel_timer, loop_timers(c->loop));
+	bool wanted_elsewhere = pg_client_waiting(c) == 0 && pg_client_live(c) > 1 && budget_wanted(&c->member);
+	conn->idle_since_us = now;
+	pg_connection_move(conn, PG_IDLE);
+	if (conn->retired || conn->ending || now >= conn->expires_us || wanted_elsewhere ||
+	    conn->prepared_stale > MAX_STALE_STATEMENTS)
+		pg_connection_close(conn, "its time has come");
+}
+
+/* Data of a COPY out has come: no more is taken in before it was read. */
+static void pause_copy(struct pg_connection *conn)
+{
+	conn->paused = true;
+	loop_defer(conn->client->loop, &conn->flush);
+	if (conn->lease->waiter)
+		task_wake(conn->lease->waiter, 0);
+}
+
+/* What was sent in this turn has left, or there is room for more of a COPY in, or for more rows; the end may have been
+ * read already. */
+static void go_on(struct pg_connection *conn)
+{
+	const struct pg_entry *head = pg_connection_head(conn);
+
+	if (!head || (head->role != PG_COPY && head->role != PG_FETCH) || conn->broken)
+		return;
+	if (!pg_pipeline_drain(conn))
+		conn->broken = true;
+	else if (conn->copying == PG_COPYING_IN && conn->lease && conn->lease->waiter &&
+		 !(conn->watch.events & EPOLLOUT))
+		task_wake(conn->lease->waiter, 0);
+}
+
+/* Is what has come for the result at the head more than one may have? */
+static bool is_too_large(const struct pg_connection *conn)
+{
+	int64_t most = (int64_t)conn->client->result_max;
+	return conn->unfinished > 0 && pg_received(PQsocket(conn->pg), false) - conn->received > most;
+}
+
+/* Take in what has come. It is counted from the first read on that finished no result: few results take a third. */
+static bool take_in(struct pg_connection *conn)
+{
+	if (is_too_large(conn)) {
+		pg_pipeline_overflow(conn);
+		return false;
+	}
+	conn->unfinished++;
+	bool alive = pg_pipeline_drain(conn);
+	if (conn->entries == 0 || conn->copying || conn->paused)
+		conn->unfinished = 0;
+	if (alive && conn->unfinished == 1)
+		conn->received = pg_received(PQsocket(conn->pg), true);
+	return alive;
+}
+
+/* Answers came, there is room to send, or the server went away. */
+static void ready(struct watch *w, uint32_t events)
+{
+	struct pg_connection *conn = container_of(w, struct pg_connection, watch);
+	struct pg_client *c = conn->client;
+	bool was_paused = conn->paused;
+	int consumed = PQconsumeInput(conn->pg);
+	if (conn->copying == PG_COPYING_IN && events & EPOLLIN && !conn->said_us)
+		conn->said_us = loop_now_us(c->loop);
+	/* What comes on an idle connection is read by PQisBusy. */
+	bool idle = conn->entries == 0 && !PQisBusy(conn->pg) && conn->state == PG_IDLE;
+	bool alive = take_in(conn);
+
+	/* Not at once: who is to take the rows may be about to. */
+	if (was_paused)
+		loop_defer(c->loop, &conn->flush);
+	pg_listen_take(conn);
+	if (!consumed || !alive || (idle && conn->ending)) {
+		pg_connection_close(conn, PQerrorMessage(conn->pg));
+	} else {
+		if (w->events & EPOLLOUT)
+			loop_defer(c->loop, &conn->flush);
+		if (conn->abandoned > 0)
+			pg_cancel_consider(conn);
+		if (conn->copying == PG_COPYING_OUT && conn->lease && !conn->lease->unwanted)
+			pause_copy(conn);
+		pg_connection_settle(conn);
+	}
+	pg_pool_serve(c);
+}
+
+/* What was sent in this turn goes out; what broke in it is closed; a lease that ended gives the connection back. */
+static void end_of_turn(struct deferred *d)
+{
+	struct pg_connection *conn = container_of(d, struct pg_connection, flush);
+	struct pg_client *c = conn->client;
+
+	pg_pipeline_flush(conn);
+	go_on(conn);
+	if (conn->broken)
+		pg_connection_close(conn, PQerrorMessage(conn->pg));
+	else
+		pg_connection_settle(conn);
+	pg_pool_serve(c);
+}
+
+uint32_t pg_connection_prepared_generation(const struct pg_connection *conn, const struct pg_statement *st)
+{
+	return st->index < conn->prepared_size ? conn->prepared[st->index] : 0;
+}
+
+bool pg_connection_has(const struct pg_connection *conn, const struct pg_statement *st)
+{
+	return pg_connection_prepared_generation(conn, st) == st->generation;
+}
+
+void pg_connection_prepared(struct pg_connection *conn, const struct pg_statement *st)
+{
+	if (st->index >= conn->prepared_size) {
+		unsigned size = (st->index + 32) & ~31u;
+		conn->prepared = mem_realloc_array(conn->prepared, size, sizeof(*conn->prepared));
+		memset(conn->prepared + conn->prepared_size, 0, (size - conn->prepared_size) * sizeof(*conn->prepared));
+		conn->prepared_size = size;
+	}
+	if (conn->prepared[st->index])
+		conn->prepared_stale++;
+	conn->prepared[st->index] = st->generation;
+}
+
+void pg_connection_unprepared(struct pg_connection *conn, const struct pg_statement *st)
+{
+	if (st->index < conn->prepared_size)
+		conn->prepared[st->index] = 0;
+}

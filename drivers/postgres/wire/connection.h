@@ -1,0 +1,93 @@
+/* One connection to the server: libpq's, its place in the poller, its state and the pipe of what was sent.
+ *
+ *   CONNECTING   libpq is at it; connect.c
+ *   IDLE         nothing is on its way
+ *   BUSY         one call has it alone, or a lease holds it
+ *   SHARED       short reads of several tasks are on their way
+ *   QUARANTINED  a cancel request is under way: no call may come in, and a lease goes on (BUSY), only when both the
+ *                request and the statement have ended
+ *   CLOSED       freed at the end of the turn
+ *
+ * Loop thread only. */
+#pragma once
+
+#include "async/loop.h"
+#include "drivers/postgres/wire/call.h"
+#include "drivers/postgres/wire/client.h"
+
+/* What an entry of the pipe is an answer to. */
+enum pg_role { PG_OTHER, PG_PREPARE, PG_DEALLOCATE, PG_DESCRIBE, PG_EXECUTE, PG_FETCH, PG_COPY, PG_SYNC };
+
+/* Which way the data of the COPY goes that is at the head of the pipe. */
+enum pg_copying { PG_COPYING_NOT, PG_COPYING_IN, PG_COPYING_OUT };
+
+struct pg_entry {
+	struct pg_call *call; /* NULL: the connection's own */
+	uint8_t role;
+};
+
+struct pg_connection {
+	struct list link; /* in its client's list of its state */
+	struct pg_client *client;
+	enum pg_state state; /* written by connection_move alone */
+	PGconn *pg;
+	struct watch watch;
+	struct deferred flush; /* the Sync and the system call of this turn */
+	struct timer cancel_timer;
+	struct task *connector; /* CONNECTING */
+
+	struct pg_entry *ring; /* a power of two of entries */
+	unsigned first, entries, ring_size;
+	unsigned calls;         /* on their way, abandoned ones included */
+	unsigned abandoned;     /* of them */
+	unsigned group_left;    /* EXECUTEs of the group that is being answered */
+	int64_t group_share_us; /* what each of them took */
+	int64_t answered_us;    /* when the last answer came */
+	bool unsynced;          /* commands were sent since the last Sync */
+	bool broken;            /* libpq refused a command: closed at the end of the turn */
+	bool draining;          /* shared, but takes no more calls */
+	bool retired;           /* to be closed as soon as it is idle */
+	bool ending;            /* the server has said that it ends it */
+	bool cancelling;        /* the request is under way */
+	uint8_t copying;        /* enum pg_copying */
+	bool paused;            /* PG_COPYING_OUT, PG_FETCH: what has come is not read yet, and no more is taken in */
+	int64_t said_us; /* PG_COPYING_IN: since when there is something from the server that is no notice; 0: nothing
+			  */
+
+	unsigned unfinished; /* reads, one after another, that finished no result */
+	int64_t received;    /* bytes, when that began to be counted */
+
+	struct pg_call *lease;
+	uint32_t *prepared; /* by statement: the generation that was prepared here; 0: none */
+	unsigned prepared_size, prepared_stale;
+	int64_t began_us;                     /* to connect */
+	int64_t cancelled_us, quarantined_us; /* the last request; since when */
+	int64_t expires_us, idle_since_us;
+};
+
+#define PG_MAX_SHARING 64 /* calls on a shared connection */
+
+struct pg_connection *pg_connection_new(struct pg_client *c);
+/* libpq has connected: pg is taken over, the connection is idle. */
+void pg_connection_established(struct pg_connection *conn, PGconn *pg);
+/* The one writer of the state. */
+void pg_connection_move(struct pg_connection *conn, enum pg_state state);
+/* Close it, whatever its state; calls that are on it are run again or fail with `why`. */
+void pg_connection_close(struct pg_connection *conn, const char *why);
+/* Nothing is in the pipe and nobody holds it: back to idle, or closed where its time has come. Who holds it still goes
+ * on after a cancel request. */
+void pg_connection_settle(struct pg_connection *conn);
+/* Free those that were closed. Outside their callbacks. */
+void pg_connections_bury(struct pg_client *c);
+
+/* What is prepared here with st's index; 0: nothing. */
+uint32_t pg_connection_prepared_generation(const struct pg_connection *conn, const struct pg_statement *st);
+/* Is st prepared here, as it is now? Or on its way there? */
+bool pg_connection_has(const struct pg_connection *conn, const struct pg_statement *st);
+void pg_connection_prepared(struct pg_connection *conn, const struct pg_statement *st);
+void pg_connection_unprepared(struct pg_connection *conn, const struct pg_statement *st);
+
+static inline struct pg_entry *pg_connection_head(struct pg_connection *conn)
+{
+	return conn->entries ? &conn->ring[conn->first & (conn->ring_size - 1)] : NULL;
+}

@@ -1,0 +1,25 @@
+/* Which connection a call gets, and how many there are. Loop thread only. */
+#pragma once
+
+#include "drivers/postgres/wire/connection.h"
+
+/* Place call, or let it wait. Returns 0, or -EBUSY (too many wait) or -ECONNREFUSED (the source is down) with e
+ * filled; then the call is new still. */
+int pg_pool_submit(struct pg_call *call, struct error *e) must_check;
+/* Let call wait at the head of that queue, for a connection alone: it is run again. */
+void pg_pool_resubmit(struct pg_call *call, enum pg_queue queue);
+/* A waiting call leaves. */
+void pg_pool_forget(struct pg_call *call);
+/* Place who waits, as far as there is room. */
+void pg_pool_serve(struct pg_client *c);
+/* See to the number of connections at the end of this turn. */
+void pg_pool_tend(struct pg_client *c);
+
+void pg_pool_init(struct pg_client *c);
+void pg_pool_done(struct pg_client *c);
+/* An attempt to connect has ended; r 0, or -errno with e saying why. */
+void pg_pool_connected(struct pg_client *c, int r, const struct error *e);
+/* A connection is gone. */
+void pg_pool_lost(struct pg_client *c, const char *why);
+/* Refuse all that wait. */
+void pg_pool_refuse(struct pg_client *c, const struct error *e);

@@ -1,0 +1,129 @@
+/* The table of statuses, PostgreSQL's part. The public texts hold nothing of the server's message, which may quote the
+ * data of others; the log gets the primary message, not its detail, which quotes whole rows. */
+#include "drivers/postgres/wire/sqlstate.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/compiler.h"
+
+struct meaning {
+	const char *prefix; /* of the SQLSTATE; the first row that fits counts */
+	int status;
+	int errnum;
+	const char *public_text; /* NULL: the status's own title says enough */
+};
+
+static const struct meaning meanings[] = {
+	{"23505", 409, -EEXIST, "A row with this key exists already."},
+	{"23503", 409, -EEXIST, "The row refers to one that does not exist, or is still referred to."},
+	{"23502", 422, -EINVAL, "A value that must be there is missing."},
+	{"23514", 422, -EINVAL, "A value breaks a rule of the database."},
+	{"23", 422, -EINVAL, "The data breaks a rule of the database."},
+	{"22", 500, -EINVAL, NULL}, /* 400 where the request supplied a parameter */
+	{"40001", 503, -EAGAIN, "Other requests changed the same data at the same time."},
+	{"40P01", 503, -EAGAIN, "Other requests changed the same data at the same time."},
+	{"40003", 502, -EIO, NULL},
+	{"40", 503, -EAGAIN, NULL},
+	{"57014", 504, -ETIMEDOUT, "The data source took too long."},
+	{"57P", 503, -ECONNREFUSED, "The data source is not available."},
+	{"53", 503, -ECONNREFUSED, "The data source is overloaded."},
+	{"55P03", 503, -EAGAIN, "The data is locked by another request."},
+	{"25P03", 504, -ETIMEDOUT, NULL},
+	{"08", 502, -EIO, NULL},
+	{"58", 502, -EIO, NULL},
+	{"XX", 502, -EIO, NULL},
+	{"42501", 500, -EACCES, NULL},
+	{"", 500, -EIO, NULL},
+};
+
+static const struct meaning *meaning_of(const char *sqlstate)
+{
+	const struct meaning *m = meanings;
+	while (strncmp(sqlstate, m->prefix, strlen(m->prefix)) != 0)
+		m++;
+	return m;
+}
+
+const char *pg_sqlstate(const PGresult *result)
+{
+	const char *s = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+	return s && strlen(s) == 5 ? s : "";
+}
+
+bool pg_sqlstate_ends_connection(const PGresult *result)
+{
+	const char *s = pg_sqlstate(result);
+	return strncmp(s, "57P0", 4) == 0;
+}
+
+/* "step orders of source shop", for the log. */
+int pg_error_at(struct error *e, int errnum, int status, const char *public_text, const struct pg_place *place,
+		const char *why)
+{
+	if (place->call)
+		return error_set(e, errnum, status, public_text, "%s, source %s: %s", place->call, place->source, why);
+	if (place->step)
+		return error_set(e, errnum, status, public_text, "step %s, source %s: %s", place->step, place->source,
+				 why);
+	return error_set(e, errnum, status, public_text, "source %s: %s", place->source, why);
+}
+
+int pg_error_broken(struct error *e, const struct pg_place *place, const char *why)
+{
+	return pg_error_at(e, -EIO, 502, "The connection to the data source broke.", place, why);
+}
+
+int pg_error_called(struct error *e, const struct pg_place *place)
+{
+	char what[sizeof(e->what)];
+
+	if (place->call && strncmp(e->what, place->call, strlen(place->call)) != 0) {
+		memcpy(what, e->what, sizeof(what));
+		snprintf(e->what, sizeof(e->what), "%.60s, %.300s", place->call, what);
+	}
+	return e->errnum;
+}
+
+/* A data exception quotes the value that it is about. What a client sent, perhaps a password in the wrong place, is not
+ * for the log: everything from the first quote to the last is left out. */
+static const char *without_value(char *out, size_t size, const char *message)
+{
+	const char *first = strchr(message, '"');
+	const char *last = strrchr(message, '"');
+
+	if (!first || first == last)
+		return message;
+	snprintf(out, size, "%.*s\"…%s", (int)(first - message), message, last);
+	return out;
+}
+
+int pg_error_from_result(struct error *e, const PGresult *result, const struct pg_place *place)
+{
+	const char *sqlstate = pg_sqlstate(result);
+	const char *primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+	char shortened[256];
+
+	if (!*sqlstate)
+		return pg_error_broken(e, place, primary ? primary : "the connection broke");
+	const struct meaning *m = meaning_of(sqlstate);
+	int status = m->status;
+	const char *public_text = m->public_text;
+	if (place->from_request && strncmp(sqlstate, "22", 2) == 0) {
+		status = 400;
+		public_text = "A parameter's value does not fit.";
+		if (primary)
+			primary = without_value(shortened, sizeof(shortened), primary);
+	} else if (!place->read_only && strcmp(sqlstate, "25006") == 0) {
+		status = 503;
+		public_text = "The data source takes no writes now.";
+	} else if (place->advice && strcmp(sqlstate, "25006") == 0) {
+		snprintf(shortened, sizeof(shortened), "%s: %s", primary ? primary : "it writes", place->advice);
+		primary = shortened;
+	}
+	int r = pg_error_at(e, m->errnum, status, public_text, place, primary ? primary : "no message");
+	if (e)
+		memcpy(e->code, sqlstate, sizeof("00000"));
+	return r;
+}

@@ -1,0 +1,69 @@
+/* A statement as a worker knows it: its types, its columns, how long it takes. Loop thread only. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "drivers/postgres/statements/action.h"
+#include "drivers/postgres/statements/result.h"
+#include "drivers/postgres/wire/call.h"
+#include "drivers/postgres/wire/client.h"
+#include "drivers/postgres/wire/sqlstate.h"
+
+enum pg_knowledge { PG_UNKNOWN, PG_LEARNING, PG_KNOWN };
+
+struct pg_text;
+
+struct pg_statement {
+	const struct pg_action *action;
+	struct pg_text *text; /* whose it is (text.h); NULL: a step's, which lives as long as the client */
+	unsigned index;       /* among its client's */
+	enum pg_knowledge knowledge;
+	uint32_t generation; /* counts preparations that made earlier ones worthless; from 1 */
+	char name[32];       /* on the server; "" with prepare: false, and where it is nameless */
+	bool nameless;       /* of one run; it has no index */
+	const char *sql;     /* the action's, or wrapped */
+	char *wrapped;       /* columns that only the server can render as JSON go through its to_json */
+	Oid *types;          /* of the parameters */
+	struct pg_type *parameters;
+	struct pg_layout *layout;
+
+	bool measured;
+	bool is_short;          /* short enough to share a connection */
+	int64_t average_us;     /* moving average of its time on the server */
+	int64_t apart_until_us; /* it erred: it shares no connection for a while */
+
+	struct list learners; /* tasks that wait for the one that learns it */
+	unsigned learned;     /* counts attempts to learn it */
+	int learn_result;     /* of the last attempt, where the server answered it */
+	struct error learn_error;
+	PGresult *refusal; /* why the server did not take it as it stands in the action, the last time; NULL: it did */
+};
+
+/* The statement of an action; made on first use. */
+struct pg_statement *pg_statement_of(struct pg_client *c, const struct pg_action *action);
+void pg_statements_done(struct pg_client *c);
+/* One that its caller frees; its index is used again, and its names on servers are dropped then. */
+struct pg_statement *pg_statement_new(struct pg_client *c, const struct pg_action *action, bool nameless);
+void pg_statement_free(struct pg_client *c, struct pg_statement *st);
+
+/* The name that a statement of that index and generation has on servers. */
+void pg_statement_name(char *out, size_t size, unsigned index, uint32_t generation);
+
+/* Suspends where the statement is not known yet: one task asks the server for its types, the others wait for it.
+ * Returns 0, or -errno with e filled. */
+int pg_statement_learn(struct pg_client *c, struct pg_statement *st, struct pg_limit *limit,
+		       struct error *e) must_check;
+/* Suspends. The same for one that is unknown, on a lease whose transaction has begun and goes on whatever comes of it,
+ * unless the connection broke or the wait failed (the lease has commands in the pipe, or has ended). */
+int pg_statement_learn_within(struct pg_client *c, struct pg_statement *st, struct pg_call *lease,
+			      const struct pg_place *place, struct pg_limit *limit, struct error *e) must_check;
+/* What was known at that generation is not true any more: the server has lost it, or its columns have changed. It is
+ * learned again, unless that was done meanwhile. */
+void pg_statement_forget(struct pg_statement *st, uint32_t generation);
+
+/* It took us on the server. */
+void pg_statement_took(struct pg_statement *st, int64_t us);
+/* It failed: no sharing for a while, or one client's bad input would double everybody's work. */
+void pg_statement_erred(struct pg_statement *st, int64_t now_us);
+bool pg_statement_may_share(const struct pg_statement *st, int64_t now_us);

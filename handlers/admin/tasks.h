@@ -1,0 +1,30 @@
+/* /-/tasks: every task of the process, what it awaits and for how long.
+ *
+ * Tasks belong to their workers' loops, so each worker lists its own when a message asks it to. One that does not come
+ * to it within a second is blocked, and the page says so instead of waiting for it. */
+#pragma once
+
+#include "async/local.h"
+#include "async/loop.h"
+#include "base/list.h"
+#include "handlers/web/exchange.h"
+
+/* The id of the request that a task works for: a NUL-terminated text. */
+extern const struct task_local tasks_request_id;
+
+/* A worker whose tasks are listed; embedded by its owner. */
+struct tasks_member {
+	struct list link; /* under the list's lock */
+	struct loop *loop;
+	unsigned worker;
+};
+
+/* From now on m's tasks are listed. Any thread. */
+void tasks_join(struct tasks_member *m, struct loop *l, unsigned worker);
+/* Not any more: what still asks is answered in the loop's last turn. Before loop_free. Any thread. */
+void tasks_leave(struct tasks_member *m);
+
+/* Answer x with the list, from a task. */
+void tasks_page(struct exchange *x);
+/* Log a line for each task of l, which is the calling thread's: `msg`, its name, what it awaits and since when. */
+void tasks_log(struct loop *l, unsigned worker, const char *msg);

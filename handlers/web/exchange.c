@@ -1,0 +1,759 @@
+/* One HTTP request and its one reply, over h2o. See exchange.h for the design.
+ *
+ * An exchange has two ends: its task's (where it has one) and its reply's. It goes back to the pool when both were
+ * reached, in whatever order. */
+#include "handlers/web/exchange.h"
+
+#include <errno.h>
+#include <h2o.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/random.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/token.h"
+#include "handlers/admin/tasks.h"
+#include "handlers/web/exchange_server.h"
+#include "handlers/web/request_log.h"
+
+enum {
+	IDLE_KEPT = 1024,  /* exchanges of a worker that wait for the next request, with their first block of memory */
+	PIECE = 64 * 1024, /* of a reply that h2o gets at a time: what has gone out can be seen and counted */
+	PENDING = 64 * 1024, /* bytes that gather behind what is being sent before their writer waits */
+	STATUS_LEFT = 499,   /* the log's word for a client that did not wait; never sent */
+};
+
+struct exchange_private {
+	struct exchange exchange;
+	struct list link; /* exchanges.live or .idle */
+	struct exchanges *all;
+	struct carrier *carrier; /* NULL once the reply was sent */
+	h2o_req_t *req;          /* NULL once h2o has the reply */
+	h2o_generator_t generator;
+	struct span method; /* as sent, for the log */
+	struct task *task;  /* NULL: none, or it has ended */
+	task_fn fn;
+	deadline_t by_before; /* the task's deadline without x->by */
+	struct buf body;      /* of the reply, or, streamed, the part of it that is being sent; until it was sent */
+	size_t given;         /* of body, to h2o */
+	struct buf pending;   /* streamed: what follows that part; exchange_stream_put's */
+	uint64_t unwritten;   /* bytes of a streamed reply that are to come */
+	struct list writers;  /* tasks that wait for h2o to send the piece before */
+	const char *step;     /* for the log */
+	int64_t began_us;
+	size_t sent_bytes; /* of the body, to the kernel */
+	size_t in_flight;  /* of the body: the piece that h2o has */
+	unsigned status;
+	bool replied;   /* exchange_reply or exchange_stream_begin was called */
+	bool whole;     /* the reply is in body, to be sent by pieces */
+	bool streaming; /* its last piece is not written yet */
+	bool complete;  /* all that was streamed is with the kernel, and its end was said */
+	bool sent;      /* the reply is through, or nobody is there for it */
+	bool left;      /* the client went away before the reply */
+	bool cancelled; /* the daemon is going down */
+};
+
+static struct exchange_private *private_of(struct exchange *x)
+{
+	return x->private;
+}
+
+/* --- the pool --- */
+
+void exchanges_init(struct exchanges *all, struct loop *l, struct exchange_limits *limits)
+{
+	*all = (struct exchanges){.loop = l, .limits = limits};
+	list_init(&all->live);
+	list_init(&all->idle);
+	if (getrandom(all->random, sizeof(all->random), 0) != (ssize_t)sizeof(all->random))
+		all->random[0] = (uint64_t)monotonic_us() | 1;
+}
+
+static void free_exchange(struct exchange_private *p)
+{
+	arena_done(&p->exchange.arena);
+	free(p);
+}
+
+void exchanges_done(struct exchanges *all)
+{
+	list_for_each_safe (node, &all->idle)
+		free_exchange(container_of(node, struct exchange_private, link));
+	buf_done(&all->line);
+}
+
+static struct exchange_private *get_exchange(struct exchanges *all)
+{
+	struct list *node = list_shift(&all->idle);
+	struct arena arena = {0};
+	struct exchange_private *p;
+	if (node) {
+		p = container_of(node, struct exchange_private, link);
+		arena = p->exchange.arena;
+		all->idle_count--;
+	} else {
+		p = mem_alloc(sizeof(*p));
+	}
+	*p = (struct exchange_private){.all = all, .exchange = {.arena = arena, .private = p}};
+	list_init(&p->writers);
+	list_append(&all->live, &p->link);
+	all->live_count++;
+	return p;
+}
+
+/* Both ends were reached. */
+static void put_if_over(struct exchange_private *p)
+{
+	struct exchanges *all = p->all;
+	if (p->task || !p->sent)
+		return;
+	buf_done(&p->body);
+	buf_done(&p->pending);
+	list_remove(&p->link);
+	all->live_count--;
+	if (all->idle_count >= IDLE_KEPT) {
+		free_exchange(p);
+		return;
+	}
+	arena_reset(&p->exchange.arena);
+	list_append(&all->idle, &p->link);
+	all->idle_count++;
+}
+
+/* --- request ids --- */
+
+static uint64_t rotl(uint64_t n, unsigned by)
+{
+	return n << by | n >> (64 - by);
+}
+
+static uint64_t next_random(uint64_t s[4])
+{
+	uint64_t result = rotl(s[0] + s[3], 23) + s[0];
+	uint64_t t = s[1] << 17;
+	s[2] ^= s[0];
+	s[3] ^= s[1];
+	s[1] ^= s[2];
+	s[0] ^= s[3];
+	s[2] ^= t;
+	s[3] = rotl(s[3], 45);
+	return result;
+}
+
+void exchange_make_id(struct exchanges *all, char *out, size_t size)
+{
+	static const char hex[] = "0123456789abcdef";
+	uint64_t bits = 0;
+	size_t i = 0;
+	for (; i < 32 && i + 1 < size; i++) {
+		if (i % 16 == 0)
+			bits = next_random(all->random);
+		out[i] = hex[bits & 15];
+		bits >>= 4;
+	}
+	out[i] = '\0';
+}
+
+static bool id_is_sane(const char *s, size_t len)
+{
+	if (len == 0 || len > 64)
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		char c = s[i];
+		bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+		if (!letter && !(c >= '0' && c <= '9') && c != '.' && c != '_' && c != '-')
+			return false;
+	}
+	return true;
+}
+
+static void take_id(struct exchange *x, const h2o_req_t *req)
+{
+	ssize_t at = h2o_find_header_by_str(&req->headers, H2O_STRLIT("x-request-id"), -1);
+	if (at >= 0) {
+		h2o_iovec_t v = req->headers.entries[at].value;
+		if (id_is_sane(v.base, v.len)) {
+			memcpy(x->id, v.base, v.len);
+			x->id[v.len] = '\0';
+			return;
+		}
+	}
+	exchange_make_id(private_of(x)->all, x->id, sizeof(x->id));
+}
+
+/* --- the request --- */
+
+static struct span copy_span(struct exchange *x, const char *base, size_t len)
+{
+	return (struct span){arena_strndup(&x->arena, base, len), len};
+}
+
+/* What follows scheme and authority of an absolute target; NULL: it is none. */
+static const char *after_authority(const char *target, const char *end)
+{
+	static const struct span schemes[] = {{"http://", 7}, {"https://", 8}};
+	for (size_t i = 0; i < ARRAY_SIZE(schemes); i++) {
+		if ((size_t)(end - target) > schemes[i].len &&
+		    strncasecmp(target, schemes[i].base, schemes[i].len) == 0) {
+			const char *p = target + schemes[i].len;
+			while (p < end && *p != '/' && *p != '?')
+				p++;
+			return p;
+		}
+	}
+	return NULL;
+}
+
+/* Take path and query from the target. Returns false where it has neither: "*", an authority, rubbish. */
+static bool take_target(struct exchange *x, const char *target, size_t len)
+{
+	const char *end = target + len;
+	const char *path = len > 0 && *target == '/' ? target : after_authority(target, end);
+	if (!path) {
+		x->path = copy_span(x, target, len);
+		return false;
+	}
+	const char *mark = memchr(path, '?', (size_t)(end - path));
+	const char *path_end = mark ? mark : end;
+	if (path_end == path)
+		x->path = (struct span){"/", 1};
+	else
+		x->path = copy_span(x, path, (size_t)(path_end - path));
+	if (mark)
+		x->query = copy_span(x, mark + 1, (size_t)(end - mark - 1));
+	return true;
+}
+
+static bool take_method(struct exchange *x, h2o_iovec_t method)
+{
+	private_of(x)->method = copy_span(x, method.base, method.len);
+	for (int m = 0; m < METHOD_COUNT; m++) {
+		if (h2o_memis(method.base, method.len, http_method_names[m], strlen(http_method_names[m]))) {
+			x->method = (enum http_method)m;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* OPTIONS *: about the server, not about a resource (RFC 9110, 9.3.7). */
+static void answer_server_options(struct exchange *x)
+{
+	struct reply r = {.status = 204, .header_count = 1};
+	r.headers[0] = (struct header){{"allow", 5}, {NULL, 0}};
+	struct buf names = BUF_INIT;
+	for (int m = 0; m < METHOD_COUNT; m++) {
+		if (m > 0)
+			buf_lit(&names, ", ");
+		buf_str(&names, http_method_names[m]);
+	}
+	r.headers[0].value = copy_span(x, names.data, names.len);
+	buf_done(&names);
+	exchange_reply(x, &r);
+}
+
+struct exchange *exchange_begin(struct exchanges *all, struct carrier *c, struct st_h2o_req_t *req, bool forwarded)
+{
+	struct exchange_private *p = get_exchange(all);
+	struct exchange *x = &p->exchange;
+	p->carrier = c;
+	p->req = req;
+	p->began_us = monotonic_us();
+	c->exchange = x;
+	memcpy(x->peer, c->peer, sizeof(x->peer));
+	x->loopback_peer = c->loopback && !forwarded;
+	x->admin_listener = c->admin;
+	x->by = (deadline_t){p->began_us + all->limits->request_timeout_us};
+	x->body = (struct span){req->entity.base, req->entity.len};
+	x->has_body = req->entity.len > 0;
+	ssize_t at = h2o_find_header(&req->headers, H2O_TOKEN_CONTENT_TYPE, -1);
+	if (at >= 0)
+		x->content_type = (struct span){req->headers.entries[at].value.base,
+						req->headers.entries[at].value.len};
+	take_id(x, req);
+
+	bool has_path = take_target(x, req->input.path.base, req->input.path.len);
+	struct error e = ERROR_INIT;
+	if (!take_method(x, req->input.method)) {
+		error_set(&e, -ENOTSUP, 501, "no resource here has this method", "unknown method");
+		exchange_problem(x, &e, NULL, NULL, NULL);
+		return NULL;
+	}
+	if (!has_path && x->method == METHOD_OPTIONS && x->path.len == 1 && *x->path.base == '*') {
+		answer_server_options(x);
+		return NULL;
+	}
+	if (!has_path) {
+		error_set(&e, -EBADMSG, 400, "the request target must be a path", "a target that is no path");
+		exchange_problem(x, &e, NULL, NULL, NULL);
+		return NULL;
+	}
+	return x;
+}
+
+struct span exchange_header(struct exchange *x, const char *name)
+{
+	const h2o_req_t *req = private_of(x)->req;
+	size_t len = strlen(name);
+	if (!req)
+		return (struct span){NULL, 0};
+	if (h2o_memis(name, len, H2O_STRLIT("host")))
+		return copy_span(x, req->input.authority.base, req->input.authority.len);
+	ssize_t at = h2o_find_header_by_str(&req->headers, name, len, -1);
+	if (at < 0)
+		return (struct span){NULL, 0};
+	h2o_iovec_t v = req->headers.entries[at].value;
+	return copy_span(x, v.base, v.len);
+}
+
+struct span exchange_header_list(struct exchange *x, const char *name)
+{
+	const h2o_req_t *req = private_of(x)->req;
+	struct buf list = BUF_INIT;
+	struct span span = {NULL, 0};
+	ssize_t at = -1;
+	if (strcmp(name, "host") == 0)
+		return exchange_header(x, name);
+	while (req && (at = h2o_find_header_by_str(&req->headers, name, strlen(name), at)) >= 0) {
+		h2o_iovec_t v = req->headers.entries[at].value;
+		if (span.base)
+			buf_lit(&list, ", ");
+		buf_append(&list, v.base, v.len);
+		span.base = "";
+	}
+	if (span.base)
+		span = copy_span(x, list.data ? list.data : "", list.len);
+	buf_done(&list);
+	return span;
+}
+
+/* --- the task --- */
+
+static int run_task(void *arg)
+{
+	struct exchange *x = arg;
+	struct exchange_private *p = private_of(x);
+	p->by_before = deadline_push(x->by);
+	(void)task_local_set_copy(&tasks_request_id, x->id, strlen(x->id) + 1); /* it only fails outside tasks */
+	int r = p->fn(x);
+	deadline_pop(p->by_before);
+	return r;
+}
+
+/* The handler has returned without a reply: make the one that it should have made. */
+static void reply_instead(struct exchange_private *p, int result)
+{
+	struct exchange *x = &p->exchange;
+	struct error e = ERROR_INIT;
+	if (p->cancelled)
+		error_set(&e, -ECANCELED, 503, "the server is shutting down", "cancelled: the drain timeout passed");
+	else if (result == -ETIMEDOUT)
+		error_set(&e, result, 504, NULL, "the request's deadline passed");
+	else
+		error_set(&e, -EIO, 500, NULL, "the handler returned %d without a reply", result);
+	exchange_problem(x, &e, NULL, NULL, NULL);
+}
+
+static void task_over(void *arg, int result)
+{
+	struct exchange_private *p = private_of(arg);
+	p->task = NULL;
+	atomic_fetch_sub_explicit(&p->all->limits->running, 1, memory_order_relaxed);
+	if ((p->left || p->streaming) && !p->sent) {
+		p->carrier->ops->drop(p->carrier);
+		return;
+	}
+	if (!p->replied && !p->sent) {
+		reply_instead(p, result);
+		return;
+	}
+	put_if_over(p);
+}
+
+static void reply_busy(struct exchange *x, const char *why)
+{
+	struct error e = ERROR_INIT;
+	error_set(&e, -EBUSY, 503, "too many requests are being answered", "%s", why);
+	exchange_problem(x, &e, NULL, NULL, NULL);
+}
+
+void exchange_spawn(struct exchange *x, task_fn fn)
+{
+	struct exchange_private *p = private_of(x);
+	struct exchange_limits *limits = p->all->limits;
+	/* Whoever administrates a daemon that is full asks what it is full of. */
+	if (atomic_fetch_add_explicit(&limits->running, 1, memory_order_relaxed) >= limits->max_requests &&
+	    !x->admin_listener) {
+		atomic_fetch_sub_explicit(&limits->running, 1, memory_order_relaxed);
+		reply_busy(x, "max_requests are running");
+		return;
+	}
+	p->fn = fn;
+	int r = task_spawn(&p->task, run_task, x,
+			   &(struct task_options){
+				   .name = x->endpoint ? x->endpoint : "request", .ended = task_over, .ended_arg = x});
+	if (r < 0) {
+		p->task = NULL;
+		atomic_fetch_sub_explicit(&limits->running, 1, memory_order_relaxed);
+		reply_busy(x, "no memory for another stack");
+		return;
+	}
+	p->carrier->ops->watch(p->carrier);
+}
+
+void exchange_left(struct exchange *x)
+{
+	struct exchange_private *p = private_of(x);
+	if (p->replied) {
+		/* h2o hears of it when it writes; a stream may be silent for long, and its end unknown. */
+		if (!p->streaming || p->unwritten != EXCHANGE_LENGTH_UNKNOWN)
+			return;
+		if (!x->error.errnum)
+			error_set(&x->error, -ECANCELED, 0, NULL, "the client left before the end of the stream");
+	} else {
+		p->left = true;
+	}
+	if (p->task)
+		task_cancel(p->task);
+}
+
+void exchanges_cancel(struct exchanges *all)
+{
+	list_for_each (node, &all->live) {
+		struct exchange_private *p = container_of(node, struct exchange_private, link);
+		p->cancelled = true;
+		if (p->task)
+			task_cancel(p->task);
+	}
+}
+
+/* --- the reply --- */
+
+static void wake_writers(struct exchange_private *p, int result)
+{
+	list_for_each_safe (node, &p->writers)
+		task_wake(container_of(node, struct waiter, link), result);
+}
+
+static void piece_sent(struct exchange_private *p)
+{
+	p->sent_bytes += p->in_flight;
+	p->in_flight = 0;
+	wake_writers(p, 0);
+}
+
+static void send_next(struct exchange_private *p);
+static void send_pending(struct exchange_private *p);
+
+/* h2o has sent a piece and asks for more. Its address also marks our replies. */
+static void proceed(h2o_generator_t *self, h2o_req_t *req)
+{
+	struct exchange_private *p = container_of(self, struct exchange_private, generator);
+	(void)req;
+	piece_sent(p);
+	if (p->given < p->body.len)
+		send_next(p);
+	else if (p->pending.len > 0)
+		send_pending(p);
+}
+
+bool exchange_made_reply(const h2o_req_t *req)
+{
+	return req->_generator && req->_generator->proceed == proceed;
+}
+
+/* The name of the first header that can't be sent as it is; base NULL: all can. */
+static struct span first_bad_header(const struct reply *r)
+{
+	if (r->content_type && !is_field_value(r->content_type, strlen(r->content_type)))
+		return (struct span){"content-type", 12};
+	for (size_t i = 0; i < r->header_count; i++) {
+		const struct header *h = &r->headers[i];
+		if (h->name.len == 0 || !is_field_value(h->name.base, h->name.len) ||
+		    !is_field_value(h->value.base, h->value.len))
+			return h->name;
+	}
+	return (struct span){NULL, 0};
+}
+
+/* A reply of these statuses has no body, and no length either. */
+static bool is_bodyless(unsigned status)
+{
+	return status == 204 || status == 304;
+}
+
+static void start_response(struct exchange_private *p, const struct reply *r, uint64_t length)
+{
+	h2o_req_t *req = p->req;
+	req->res.status = (int)r->status;
+	req->res.reason = http_status_title(r->status);
+	req->res.content_length = is_bodyless(r->status) || length == EXCHANGE_LENGTH_UNKNOWN ? SIZE_MAX : length;
+	if (!is_bodyless(r->status)) {
+		const char *type = r->content_type ? r->content_type : "application/json";
+		h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, type, strlen(type));
+	}
+	h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("x-request-id"), 0, NULL, p->exchange.id,
+			      strlen(p->exchange.id));
+	for (size_t i = 0; i < r->header_count; i++)
+		h2o_add_header_by_str(&req->pool, &req->res.headers, r->headers[i].name.base, r->headers[i].name.len, 0,
+				      NULL, r->headers[i].value.base, r->headers[i].value.len);
+	for (unsigned i = 0; i < p->exchange.always_count; i++) {
+		const struct header *h = &p->exchange.always[i];
+		h2o_add_header_by_str(&req->pool, &req->res.headers, h->name.base, h->name.len, 0, NULL, h->value.base,
+				      h->value.len);
+	}
+	bool open_ended = length == EXCHANGE_LENGTH_UNKNOWN && !is_bodyless(r->status);
+	if (p->all->draining || (open_ended && req->version < 0x101)) /* its end is that of the connection */
+		req->http1_is_persistent = 0;
+	p->generator = (h2o_generator_t){.proceed = proceed};
+	/* h2o gives only a 200 chunks: with others it would close the connection, and a body that is cut off looked
+	 * whole. */
+	if (open_ended)
+		req->res.status = 200;
+	h2o_start_response(req, &p->generator);
+	req->res.status = (int)r->status;
+}
+
+/* Give h2o that much of p->body, or nothing. Nothing may be said to h2o after the last piece. */
+static void send_piece(struct exchange_private *p, size_t from, size_t len, bool last)
+{
+	h2o_req_t *req = p->req;
+	h2o_iovec_t piece = {p->body.data + from, len};
+	p->in_flight = len;
+	p->given = from + len;
+	if (last)
+		p->req = NULL;
+	h2o_send(req, len > 0 ? &piece : NULL, len > 0, last ? H2O_SEND_STATE_FINAL : H2O_SEND_STATE_IN_PROGRESS);
+	if (last)
+		p->carrier->ops->replied(p->carrier);
+	else
+		p->carrier->ops->streaming(p->carrier);
+}
+
+static void send_next(struct exchange_private *p)
+{
+	size_t left = p->body.len - p->given;
+	send_piece(p, p->given, left < PIECE ? left : PIECE, p->whole && left <= PIECE);
+}
+
+static void send_pending(struct exchange_private *p)
+{
+	struct buf sent = p->body;
+	p->body = p->pending;
+	p->pending = sent;
+	p->pending.len = 0;
+	p->given = 0;
+	send_next(p);
+}
+
+static void send_whole(struct exchange_private *p, const struct reply *r)
+{
+	start_response(p, r, p->body.len);
+	p->whole = !is_bodyless(r->status) && p->exchange.method != METHOD_HEAD && p->body.len > 0;
+	if (p->whole)
+		send_next(p);
+	else
+		send_piece(p, 0, 0, true);
+}
+
+/* Is it the first reply, and one that can be sent? Otherwise what is right instead was done. */
+static bool begin_reply(struct exchange_private *p, const struct reply *r)
+{
+	struct exchange *x = &p->exchange;
+	if (p->replied) {
+		log_line(LOG_LINE_ERROR, "second reply to one request", "id=%s status=%u", x->id, r->status);
+		return false;
+	}
+	struct span bad = first_bad_header(r);
+	if (bad.base) {
+		struct error e = ERROR_INIT;
+		error_set(&e, -EINVAL, 500, NULL, "reply header %.*s: a control character in it", (int)bad.len,
+			  bad.base);
+		exchange_problem(x, &e, NULL, NULL, NULL);
+		return false;
+	}
+	p->replied = true;
+	p->status = r->status;
+	return true;
+}
+
+void exchange_reply(struct exchange *x, struct reply *r)
+{
+	struct exchange_private *p = private_of(x);
+	if (!begin_reply(p, r)) {
+		buf_done(&r->body);
+		return;
+	}
+	p->body = r->body;
+	r->body = BUF_INIT;
+	/* A reply that comes too late is dropped with its connection, when the task has ended. */
+	if (p->left || p->sent)
+		return;
+	send_whole(p, r);
+}
+
+int exchange_stream_begin(struct exchange *x, struct reply *r, uint64_t length)
+{
+	struct exchange_private *p = private_of(x);
+	if (!begin_reply(p, r))
+		return -EINVAL;
+	if (p->left || p->sent)
+		return -ECANCELED;
+	deadline_pop(p->by_before);
+	start_response(p, r, length);
+	if (is_bodyless(r->status) || x->method == METHOD_HEAD || length == 0) {
+		send_piece(p, 0, 0, true);
+		return 0;
+	}
+	p->streaming = true;
+	p->unwritten = length;
+	return 1;
+}
+
+/* May more be written? -ECANCELED, also to a writer that is shielded, or is another task than the one that the end of
+ * the connection has cancelled: there is nobody to write to. */
+static int check_reader(const struct exchange_private *p)
+{
+	return p->streaming && p->sent ? -ECANCELED : task_check();
+}
+
+/* Suspends until what is in flight was sent: the connection has a deadline for that, and its end wakes the writers. */
+static int await_sent(struct exchange_private *p)
+{
+	int r = check_reader(p);
+	if (r == 0 && p->in_flight) {
+		struct waiter w;
+		waiter_init(&w, NULL, "its reply to be sent");
+		list_append(&p->writers, &w.link);
+		r = task_suspend(&w, DEADLINE_NEVER);
+		if (r == 0)
+			r = check_reader(p);
+	}
+	return r;
+}
+
+int exchange_stream_write(struct exchange *x, struct buf *b)
+{
+	struct exchange_private *p = private_of(x);
+	int r = await_sent(p);
+	if (r < 0 || b->len == 0)
+		return r;
+	if (!p->streaming || b->len > p->unwritten)
+		return -EMSGSIZE;
+	struct buf taken = p->body;
+	p->body = *b;
+	*b = taken;
+	b->len = 0;
+	if (p->unwritten != EXCHANGE_LENGTH_UNKNOWN)
+		p->unwritten -= p->body.len;
+	p->streaming = p->unwritten > 0;
+	send_piece(p, 0, p->body.len, !p->streaming);
+	return 0;
+}
+
+int exchange_stream_put(struct exchange *x, const void *data, size_t len)
+{
+	struct exchange_private *p = private_of(x);
+	int r = check_reader(p);
+	while (r == 0 && p->in_flight && p->pending.len >= PENDING)
+		r = await_sent(p);
+	if (r < 0)
+		return r;
+	if (!p->streaming)
+		return -EMSGSIZE;
+	buf_append(&p->pending, data, len);
+	if (!p->in_flight && p->pending.len > 0)
+		send_pending(p);
+	return 0;
+}
+
+void exchange_stream_unwanted(struct exchange *x)
+{
+	struct exchange_private *p = private_of(x);
+	if (p->task)
+		task_cancel(p->task);
+}
+
+int exchange_stream_end(struct exchange *x)
+{
+	struct exchange_private *p = private_of(x);
+	int r = check_reader(p);
+	while (r == 0 && p->in_flight)
+		r = await_sent(p);
+	if (r < 0 || !p->streaming)
+		return r;
+	p->streaming = false;
+	p->complete = true;
+	h2o_req_t *req = p->req;
+	if (req->version < 0x101) {
+		/* Nothing marks the end but that of the connection: h2o closes it in this call. */
+		p->req = NULL;
+		h2o_send(req, NULL, 0, H2O_SEND_STATE_FINAL);
+	} else {
+		send_piece(p, 0, 0, true);
+	}
+	return 0;
+}
+
+void exchange_problem(struct exchange *x, const struct error *e, const char *step, const char *members_json,
+		      const struct header *extra)
+{
+	unsigned status = e->status ? (unsigned)e->status : 500;
+	struct reply r = {.status = status, .content_type = PROBLEM_CONTENT_TYPE};
+	char retry_after[16];
+	x->error = *e;
+	private_of(x)->step = step;
+	problem_render(&r.body, &(struct problem){.status = status,
+						  .detail = x->error.public,
+						  .instance = x->id,
+						  .code = x->error.code,
+						  .step = step,
+						  .members_json = members_json});
+	if (status == 503 || status == 429) {
+		int n = snprintf(retry_after, sizeof(retry_after), "%d", e->retry_after_s ? e->retry_after_s : 1);
+		r.headers[r.header_count++] = (struct header){{"retry-after", 11}, {retry_after, (size_t)n}};
+	}
+	if (extra)
+		r.headers[r.header_count++] = *extra;
+	exchange_reply(x, &r);
+}
+
+uint64_t exchange_sent_bytes(const struct exchange *x)
+{
+	return x->private->sent_bytes;
+}
+
+void exchange_sent(struct exchange *x, bool whole)
+{
+	struct exchange_private *p = private_of(x);
+	p->carrier->exchange = NULL;
+	p->carrier = NULL;
+	p->req = NULL;
+	x->body = x->content_type = (struct span){NULL, 0}; /* h2o's, and gone */
+	p->sent = true;
+	if (!p->replied)
+		exchange_left(x);
+	if (p->in_flight && whole)
+		piece_sent(p);
+	wake_writers(p, -ECANCELED);
+	if (p->streaming && p->task)
+		task_cancel(p->task);
+	if (!whole && !p->complete && !p->left && !x->error.errnum)
+		error_set(&x->error, -EPIPE, 0, NULL, "the connection broke before the reply was sent");
+	request_log(&p->all->line, &(struct request_line){.id = x->id,
+							  .peer = x->peer,
+							  .method = p->method,
+							  .path = x->path,
+							  .status = p->left ? STATUS_LEFT : p->status,
+							  .bytes = p->left ? 0 : p->sent_bytes,
+							  .us = monotonic_us() - p->began_us,
+							  .endpoint = x->endpoint,
+							  .step = p->step,
+							  .missing = x->missing,
+							  .code = x->error.code,
+							  .error = x->error.what});
+	put_if_over(p);
+}

@@ -1,0 +1,457 @@
+/* Parameters. Whatever a parameter comes from becomes a small tree of JSON first, so that one checker (schema.c) and
+ * one conversion to values serve them all. */
+#include "handlers/web/parameters.h"
+
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/decimal.h"
+#include "base/utf8.h"
+#include "handlers/web/mistakes.h"
+#include "handlers/web/percent.h"
+#include "handlers/web/schema.h"
+
+/* What the client gave for a parameter. */
+struct given {
+	const struct json *value; /* NULL: nothing */
+	struct json *array;       /* value, while it is collected item by item */
+	struct json *last;        /* its last item */
+	bool refused;             /* a mistake was reported already */
+};
+
+struct collector {
+	struct parameters *out;
+	struct exchange *x;
+	const struct route_match *match;
+	const struct config_endpoint *endpoint;
+	struct arena *arena;
+	struct mistakes mistakes;
+	struct schema_check *check;
+	struct given *given;  /* for each parameter */
+	struct json *body;    /* NULL: none */
+	struct span *unknown; /* query parameters that were reported, MISTAKES_MAX of them at most */
+	size_t unknown_count;
+};
+
+static struct span span_of(const char *s)
+{
+	return (struct span){s, strlen(s)};
+}
+
+static bool same_text(struct span a, const char *b)
+{
+	return strlen(b) == a.len && memcmp(a.base, b, a.len) == 0;
+}
+
+/* --- text as JSON --- */
+
+/* Text that is no value of the type stays a string, which the checker then refuses. */
+static struct json *json_of_text(struct collector *c, struct span text, const struct config_schema *s)
+{
+	struct json *j = arena_zalloc(c->arena, sizeof(*j));
+	*j = (struct json){.kind = JSON_STRING, .text = text.base, .len = (uint32_t)text.len};
+
+	if ((s->type == TYPE_INTEGER || s->type == TYPE_NUMBER) && json_is_number(text.base, text.len)) {
+		j->kind = JSON_NUMBER;
+	} else if (s->type == TYPE_BOOLEAN && (same_text(text, "true") || same_text(text, "false"))) {
+		j->kind = JSON_BOOL;
+		j->boolean = text.len == 4;
+	}
+	return j;
+}
+
+static const struct config_schema any_text = {.type = TYPE_STRING};
+
+static void refuse_parameter(struct collector *c, size_t i, const char *detail)
+{
+	const struct config_parameter *p = &c->endpoint->parameters[i];
+
+	if (!c->given[i].refused)
+		mistake_add(&c->mistakes, span_of(p->name), p->in, "%s", detail);
+	c->given[i].refused = true;
+}
+
+/* One more text for parameter i: an item where it is an array, its value else. */
+static void give(struct collector *c, size_t i, struct span text)
+{
+	const struct config_schema *s = &c->endpoint->parameters[i].schema;
+	struct given *given = &c->given[i];
+
+	if (s->type != TYPE_ARRAY) {
+		if (given->value)
+			refuse_parameter(c, i, "must be given once");
+		else
+			given->value = json_of_text(c, text, s);
+		return;
+	}
+	if (!given->array) {
+		given->array = arena_zalloc(c->arena, sizeof(*given->array));
+		given->array->kind = JSON_ARRAY;
+		given->value = given->array;
+	}
+	struct json *item = json_of_text(c, text, s->items ? s->items : &any_text);
+	if (given->last)
+		given->last->next = item;
+	else
+		given->array->child = item;
+	given->last = item;
+	given->array->count++;
+}
+
+/* --- the path --- */
+
+static void collect_path(struct collector *c)
+{
+	for (size_t i = 0; i < c->endpoint->parameter_count; i++) {
+		const struct config_parameter *p = &c->endpoint->parameters[i];
+
+		if (p->in != IN_PATH)
+			continue;
+		for (size_t k = 0; k < c->match->count; k++)
+			if (strcmp(c->match->names[k], p->name) == 0)
+				give(c, i, c->match->values[k]);
+	}
+}
+
+/* --- headers --- */
+
+static struct span trimmed(struct span s)
+{
+	while (s.len > 0 && (*s.base == ' ' || *s.base == '\t'))
+		s = (struct span){s.base + 1, s.len - 1};
+	while (s.len > 0 && (s.base[s.len - 1] == ' ' || s.base[s.len - 1] == '\t'))
+		s.len--;
+	return s;
+}
+
+static const char *lower_case(struct arena *a, const char *name)
+{
+	char *copy = arena_strdup(a, name);
+
+	for (char *s = copy; *s; s++)
+		if (*s >= 'A' && *s <= 'Z')
+			*s = (char)(*s | 0x20);
+	return copy;
+}
+
+static void give_list(struct collector *c, size_t i, struct span list)
+{
+	const char *end = list.base + list.len;
+
+	for (const char *s = list.base; s < end;) {
+		const char *comma = memchr(s, ',', (size_t)(end - s));
+		const char *item_end = comma ? comma : end;
+		struct span item = trimmed((struct span){s, (size_t)(item_end - s)});
+
+		if (item.len > 0)
+			give(c, i, item);
+		s = item_end + 1;
+	}
+}
+
+static void collect_headers(struct collector *c)
+{
+	for (size_t i = 0; i < c->endpoint->parameter_count; i++) {
+		const struct config_parameter *p = &c->endpoint->parameters[i];
+
+		if (p->in != IN_HEADER)
+			continue;
+		/* All of them: who takes the first, where a proxy adds the one that counts, believes the client. */
+		struct span value = exchange_header_list(c->x, lower_case(c->arena, p->name));
+		if (!value.base)
+			continue;
+		value = trimmed(value);
+		if (!utf8_valid(value.base, value.len))
+			refuse_parameter(c, i, "must be UTF-8 text");
+		else if (p->schema.type == TYPE_ARRAY)
+			give_list(c, i, value);
+		else
+			give(c, i, value);
+	}
+}
+
+/* --- the query --- */
+
+static void unknown_parameter(struct collector *c, struct span name)
+{
+	for (size_t i = 0; i < c->unknown_count; i++)
+		if (c->unknown[i].len == name.len && memcmp(c->unknown[i].base, name.base, name.len) == 0)
+			return;
+	if (c->unknown_count == MISTAKES_MAX)
+		return;
+	if (!c->unknown)
+		c->unknown = arena_array(c->arena, MISTAKES_MAX, sizeof(*c->unknown));
+	c->unknown[c->unknown_count++] = name;
+	mistake_add(&c->mistakes, name, IN_QUERY, "is not known");
+}
+
+/* The number of the query parameter of that name; parameter_count: none is declared. */
+static size_t query_parameter(const struct collector *c, struct span name)
+{
+	size_t i = 0;
+
+	while (i < c->endpoint->parameter_count &&
+	       !(c->endpoint->parameters[i].in == IN_QUERY && same_text(name, c->endpoint->parameters[i].name)))
+		i++;
+	return i;
+}
+
+/* One piece of the query, between two `&`; `to` has room for it decoded. */
+static void query_pair(struct collector *c, struct span piece, char *to)
+{
+	const char *equals = memchr(piece.base, '=', piece.len);
+	size_t name_len = equals ? (size_t)(equals - piece.base) : piece.len;
+	size_t value_len = equals ? piece.len - name_len - 1 : 0;
+
+	ssize_t n = percent_decode(to, piece.base, name_len, true);
+	if (n < 0) {
+		if (!c->endpoint->additional)
+			mistake_add(&c->mistakes, span_of(""), IN_QUERY, "a name is not percent-encoded UTF-8 text");
+		return;
+	}
+	struct span name = {to, (size_t)n};
+	size_t i = query_parameter(c, name);
+	if (i == c->endpoint->parameter_count) {
+		if (!c->endpoint->additional)
+			unknown_parameter(c, name);
+		return;
+	}
+
+	to += n;
+	n = percent_decode(to, piece.base + piece.len - value_len, value_len, true);
+	if (n < 0)
+		refuse_parameter(c, i, "must be percent-encoded UTF-8 text without NUL");
+	else
+		give(c, i, (struct span){to, (size_t)n});
+}
+
+static void collect_query(struct collector *c)
+{
+	struct span query = c->x->query;
+
+	if (query.len == 0)
+		return;
+	char *to = arena_alloc(c->arena, query.len);
+	const char *end = query.base + query.len;
+	for (const char *s = query.base; s < end && !mistakes_full(&c->mistakes);) {
+		const char *ampersand = memchr(s, '&', (size_t)(end - s));
+		struct span piece = {s, (size_t)((ampersand ? ampersand : end) - s)};
+
+		if (piece.len > 0)
+			query_pair(c, piece, to + (s - query.base));
+		s += piece.len + 1;
+	}
+}
+
+/* --- the body --- */
+
+static bool takes_body_parameters(const struct config_endpoint *e)
+{
+	for (size_t i = 0; i < e->parameter_count; i++)
+		if (e->parameters[i].in == IN_BODY)
+			return true;
+	return false;
+}
+
+bool is_json_type(struct span type)
+{
+	const char *semicolon = type.len ? memchr(type.base, ';', type.len) : NULL;
+
+	if (semicolon)
+		type.len = (size_t)(semicolon - type.base);
+	type = trimmed(type);
+	if (type.len == 16 && strncasecmp(type.base, "application/json", 16) == 0)
+		return true;
+	return type.len > 5 && memchr(type.base, '/', type.len) &&
+	       strncasecmp(type.base + type.len - 5, "+json", 5) == 0;
+}
+
+/* The tree points into the text, and the text of the exchange is h2o's: parse a copy. */
+static bool parse_body(struct collector *c)
+{
+	char what[96];
+	const char *text = arena_strndup(c->arena, c->x->body.base, c->x->body.len);
+
+	if (json_parse(&c->body, c->arena, text, c->x->body.len, JSON_MAX_DEPTH, what, sizeof(what)) == 0)
+		return true;
+	mistake_add(&c->mistakes, span_of("body"), IN_BODY, "is not valid JSON: %s", what);
+	return false;
+}
+
+static void body_members(struct collector *c)
+{
+	for (size_t i = 0; i < c->endpoint->parameter_count; i++) {
+		const struct config_parameter *p = &c->endpoint->parameters[i];
+
+		if (p->in == IN_BODY && c->body)
+			c->given[i].value = json_member(c->body, p->name, strlen(p->name));
+	}
+}
+
+/* The body as a whole is wrong: that is one mistake, not one more for each parameter that was not found. */
+static void refuse_body(struct collector *c)
+{
+	for (size_t i = 0; i < c->endpoint->parameter_count; i++)
+		if (c->endpoint->parameters[i].in == IN_BODY)
+			c->given[i].refused = true;
+}
+
+static void check_body(struct collector *c)
+{
+	const struct config_schema *schema = c->endpoint->body;
+
+	if (c->body)
+		schema_check(c->check, schema, c->body, "", IN_BODY);
+	else if (!schema->nullable)
+		mistake_add(&c->mistakes, span_of("body"), IN_BODY, "is required");
+}
+
+/* Returns 0, or -EMEDIUMTYPE: what is declared can't be found in a body of this type. */
+static int collect_body(struct collector *c)
+{
+	bool parameters = takes_body_parameters(c->endpoint);
+	bool json = is_json_type(c->x->content_type);
+
+	if (c->x->body.len > 0) {
+		if (!json && (parameters || c->endpoint->body))
+			return -EMEDIUMTYPE;
+		if (json && !parse_body(c)) {
+			refuse_body(c);
+			return 0;
+		}
+	}
+	if (c->body && parameters && c->body->kind != JSON_OBJECT) {
+		mistake_add(&c->mistakes, span_of("body"), IN_BODY, "must be an object");
+		refuse_body(c);
+		return 0;
+	}
+	body_members(c);
+	if (c->endpoint->body)
+		check_body(c);
+	return 0;
+}
+
+/* --- values --- */
+
+static bool is_structured(const struct config_schema *s)
+{
+	return s->type == TYPE_ARRAY || s->type == TYPE_OBJECT;
+}
+
+static struct value scalar_value(const struct config_schema *s, const struct json *j)
+{
+	struct value v = value_from_json(j);
+	int64_t n;
+
+	if (s->type == TYPE_INTEGER && v.kind == VALUE_NUMBER && decimal_to_int64(v.text, v.len, &n))
+		v = value_int(n);
+	if (v.kind == VALUE_STRING)
+		v.subtype = (uint8_t)s->format;
+	v.from_request = true;
+	v.structured = is_structured(s);
+	return v;
+}
+
+/* Can every item be a value of its own? Those of text always are. */
+static bool is_list(const struct config_schema *s, const struct json *j)
+{
+	if (j->kind != JSON_ARRAY)
+		return false;
+	return !j->raw || (s->items && s->items->type <= TYPE_BOOLEAN);
+}
+
+static struct value typed_value(struct collector *c, const struct config_schema *s, const struct json *j)
+{
+	if (!is_list(s, j))
+		return scalar_value(s, j);
+
+	struct value *items = arena_array(c->arena, j->count, sizeof(*items));
+	size_t n = 0;
+	for (const struct json *item = j->child; item; item = item->next)
+		items[n++] = scalar_value(s->items ? s->items : &any_text, item);
+	return (struct value){
+		.kind = VALUE_LIST, .list = items, .count = j->count, .from_request = true, .structured = true};
+}
+
+static struct value absent_value(struct collector *c, const struct config_parameter *p)
+{
+	struct value v = p->has_default ? p->default_value : VALUE_OF_NULL;
+
+	if (p->required && !p->has_default)
+		mistake_add(&c->mistakes, span_of(p->name), p->in, "is required");
+	if (v.kind == VALUE_STRING)
+		v.subtype = (uint8_t)p->schema.format;
+	v.from_request = false;
+	return v;
+}
+
+static void check_parameter(struct collector *c, size_t i)
+{
+	const struct config_parameter *p = &c->endpoint->parameters[i];
+	struct value *out = &c->out->values[i];
+	const struct json *j = c->given[i].value;
+
+	if (c->given[i].refused)
+		return;
+	if (!j)
+		*out = absent_value(c, p);
+	else if (schema_check(c->check, &p->schema, j, p->name, p->in))
+		*out = typed_value(c, &p->schema, j);
+}
+
+/* --- all of it --- */
+
+static void collect(struct collector *c)
+{
+	collect_path(c);
+	collect_headers(c);
+	collect_query(c);
+}
+
+static int refuse(struct collector *c, struct error *e, struct buf *errors_json, struct buf *list)
+{
+	buf_lit(errors_json, "\"errors\":[");
+	buf_append(errors_json, list->data, list->len);
+	buf_char(errors_json, ']');
+	return error_set(e, -EINVAL, 400, "The request's parameters are not valid.", "%s: %zu mistake%s in parameters",
+			 c->endpoint->name, c->mistakes.count, c->mistakes.count == 1 ? "" : "s");
+}
+
+int parameters_parse(struct parameters *p, struct exchange *x, const struct route_match *m, struct error *e,
+		     struct buf *errors_json)
+{
+	struct buf list = BUF_INIT;
+	struct collector c = {
+		.out = p,
+		.x = x,
+		.match = m,
+		.endpoint = m->endpoint,
+		.arena = &x->arena,
+		.mistakes = {.json = &list},
+	};
+	size_t count = c.endpoint->parameter_count;
+	int r;
+
+	p->values = arena_array(c.arena, count, sizeof(*p->values));
+	p->body = VALUE_OF_NULL;
+	c.given = arena_array(c.arena, count, sizeof(*c.given));
+	c.check = schema_check_begin(&c.mistakes, c.arena);
+	collect(&c);
+	r = collect_body(&c);
+	if (r < 0) {
+		r = error_set(e, r, 415, "The body must be JSON, with Content-Type: application/json.",
+			      "%s: the body's Content-Type is not JSON", c.endpoint->name);
+		goto end_check;
+	}
+	for (size_t i = 0; i < count; i++)
+		check_parameter(&c, i);
+	if (c.mistakes.count > 0)
+		r = refuse(&c, e, errors_json, &list);
+	else if (c.body)
+		p->body = scalar_value(c.endpoint->body ? c.endpoint->body : &any_text, c.body);
+end_check:
+	schema_check_end(c.check);
+	buf_done(&list);
+	return r;
+}

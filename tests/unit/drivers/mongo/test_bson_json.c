@@ -1,0 +1,254 @@
+/* BSON as JSON, plain and relaxed; documents that are damaged, deep or not UTF-8; dates. */
+#include <bson/bson.h>
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/json.h"
+#include "base/utf8.h"
+#include "drivers/mongo/bson/bson_json.h"
+#include "tests/unit/async/async_fixture.h"
+
+static void check_rendered(const bson_t *b, enum mongo_json mode, const char *expected)
+{
+	struct buf out = BUF_INIT;
+
+	bson_render_document(&out, bson_get_data(b), b->len, false, mode);
+	ck_assert_str_eq(buf_cstr(&out), expected);
+	buf_done(&out);
+}
+
+static void check_both(bson_t *b, const char *plain, const char *relaxed)
+{
+	check_rendered(b, MONGO_JSON_PLAIN, plain);
+	check_rendered(b, MONGO_JSON_RELAXED, relaxed);
+	bson_destroy(b);
+}
+
+/* From MongoDB's canonical extended JSON, so that each row shows all three. */
+static const struct {
+	const char *canonical, *plain, *relaxed;
+} types[] = {
+	{"{\"v\":{\"$oid\":\"56e1fc72e0c917e9c4714161\"}}", "{\"v\":\"56e1fc72e0c917e9c4714161\"}",
+	 "{\"v\":{\"$oid\":\"56e1fc72e0c917e9c4714161\"}}"},
+	{"{\"v\":{\"$date\":{\"$numberLong\":\"1356351330000\"}}}", "{\"v\":\"2012-12-24T12:15:30.000Z\"}",
+	 "{\"v\":{\"$date\":\"2012-12-24T12:15:30Z\"}}"},
+	{"{\"v\":{\"$date\":{\"$numberLong\":\"1356351330501\"}}}", "{\"v\":\"2012-12-24T12:15:30.501Z\"}",
+	 "{\"v\":{\"$date\":\"2012-12-24T12:15:30.501Z\"}}"},
+	{"{\"v\":{\"$date\":{\"$numberLong\":\"-284643869501\"}}}", "{\"v\":\"1960-12-24T12:15:30.499Z\"}",
+	 "{\"v\":{\"$date\":{\"$numberLong\":\"-284643869501\"}}}"},
+	{"{\"v\":{\"$date\":{\"$numberLong\":\"253402300800000\"}}}", "{\"v\":\"+010000-01-01T00:00:00.000Z\"}",
+	 "{\"v\":{\"$date\":{\"$numberLong\":\"253402300800000\"}}}"},
+	{"{\"v\":{\"$date\":{\"$numberLong\":\"-62198755200000\"}}}", "{\"v\":\"-000001-01-01T00:00:00.000Z\"}",
+	 "{\"v\":{\"$date\":{\"$numberLong\":\"-62198755200000\"}}}"},
+	{"{\"v\":{\"$numberInt\":\"-7\"}}", "{\"v\":-7}", "{\"v\":-7}"},
+	{"{\"v\":{\"$numberLong\":\"9223372036854775807\"}}", "{\"v\":9223372036854775807}",
+	 "{\"v\":9223372036854775807}"},
+	{"{\"v\":{\"$numberDouble\":\"0.1\"}}", "{\"v\":0.1}", "{\"v\":0.1}"},
+	{"{\"v\":{\"$numberDouble\":\"1.0\"}}", "{\"v\":1}", "{\"v\":1.0}"},
+	{"{\"v\":{\"$numberDouble\":\"NaN\"}}", "{\"v\":\"NaN\"}", "{\"v\":{\"$numberDouble\":\"NaN\"}}"},
+	{"{\"v\":{\"$numberDouble\":\"-Infinity\"}}", "{\"v\":\"-Infinity\"}",
+	 "{\"v\":{\"$numberDouble\":\"-Infinity\"}}"},
+	{"{\"v\":{\"$numberDecimal\":\"1234567890123456789012345678901.234\"}}",
+	 "{\"v\":1234567890123456789012345678901.234}",
+	 "{\"v\":{\"$numberDecimal\":\"1234567890123456789012345678901.234\"}}"},
+	{"{\"v\":{\"$numberDecimal\":\"1E+3\"}}", "{\"v\":1E+3}", "{\"v\":{\"$numberDecimal\":\"1E+3\"}}"},
+	{"{\"v\":{\"$numberDecimal\":\"NaN\"}}", "{\"v\":\"NaN\"}", "{\"v\":{\"$numberDecimal\":\"NaN\"}}"},
+	{"{\"v\":{\"$numberDecimal\":\"-Infinity\"}}", "{\"v\":\"-Infinity\"}",
+	 "{\"v\":{\"$numberDecimal\":\"-Infinity\"}}"},
+	{"{\"v\":{\"$binary\":{\"base64\":\"aGVsbG8=\",\"subType\":\"80\"}}}", "{\"v\":\"aGVsbG8=\"}",
+	 "{\"v\":{\"$binary\":{\"base64\":\"aGVsbG8=\",\"subType\":\"80\"}}}"},
+	{"{\"v\":{\"$binary\":{\"base64\":\"\",\"subType\":\"00\"}}}", "{\"v\":\"\"}",
+	 "{\"v\":{\"$binary\":{\"base64\":\"\",\"subType\":\"00\"}}}"},
+	{"{\"v\":{\"$binary\":{\"base64\":\"c//SZESzTGmQ6OfR38A11A==\",\"subType\":\"04\"}}}",
+	 "{\"v\":\"73ffd264-44b3-4c69-90e8-e7d1dfc035d4\"}",
+	 "{\"v\":{\"$binary\":{\"base64\":\"c//SZESzTGmQ6OfR38A11A==\",\"subType\":\"04\"}}}"},
+	{"{\"v\":{\"$regularExpression\":{\"pattern\":\"a\\\"b\",\"options\":\"im\"}}}", "{\"v\":\"/a\\\"b/im\"}",
+	 "{\"v\":{\"$regularExpression\":{\"pattern\":\"a\\\"b\",\"options\":\"im\"}}}"},
+	{"{\"v\":{\"$timestamp\":{\"t\":4294967295,\"i\":7}}}", "{\"v\":{\"t\":4294967295,\"i\":7}}",
+	 "{\"v\":{\"$timestamp\":{\"t\":4294967295,\"i\":7}}}"},
+	{"{\"v\":{\"$code\":\"f()\"}}", "{\"v\":\"f()\"}", "{\"v\":{\"$code\":\"f()\"}}"},
+	{"{\"v\":{\"$code\":\"f()\",\"$scope\":{\"a\":{\"$numberInt\":\"1\"}}},\"w\":true}",
+	 "{\"v\":\"f()\",\"w\":true}", "{\"v\":{\"$code\":\"f()\",\"$scope\":{\"a\":1}},\"w\":true}"},
+	{"{\"v\":{\"$symbol\":\"s\"}}", "{\"v\":\"s\"}", "{\"v\":{\"$symbol\":\"s\"}}"},
+	{"{\"v\":{\"$undefined\":true}}", "{\"v\":null}", "{\"v\":{\"$undefined\":true}}"},
+	{"{\"v\":{\"$minKey\":1},\"w\":{\"$maxKey\":1}}", "{\"v\":\"MinKey\",\"w\":\"MaxKey\"}",
+	 "{\"v\":{\"$minKey\":1},\"w\":{\"$maxKey\":1}}"},
+	{"{\"v\":{\"$dbPointer\":{\"$ref\":\"b\",\"$id\":{\"$oid\":\"56e1fc72e0c917e9c4714161\"}}}}",
+	 "{\"v\":\"56e1fc72e0c917e9c4714161\"}",
+	 "{\"v\":{\"$dbPointer\":{\"$ref\":\"b\",\"$id\":{\"$oid\":\"56e1fc72e0c917e9c4714161\"}}}}"},
+	{"{\"v\":null,\"t\":true,\"f\":false,\"\":\"\"}", "{\"v\":null,\"t\":true,\"f\":false,\"\":\"\"}",
+	 "{\"v\":null,\"t\":true,\"f\":false,\"\":\"\"}"},
+	{"{\"a\":[],\"b\":{},\"c\":[[],{\"d\":[{\"$numberInt\":\"1\"},{\"e\":\"x\"}]}],\"f\":{\"$numberInt\":\"2\"}}",
+	 "{\"a\":[],\"b\":{},\"c\":[[],{\"d\":[1,{\"e\":\"x\"}]}],\"f\":2}",
+	 "{\"a\":[],\"b\":{},\"c\":[[],{\"d\":[1,{\"e\":\"x\"}]}],\"f\":2}"},
+};
+
+START_TEST(each_type)
+{
+	bson_error_t error;
+	bson_t *b = bson_new_from_json((const uint8_t *)types[_i].canonical, -1, &error);
+
+	ck_assert_msg(b, "%s", error.message);
+	check_both(b, types[_i].plain, types[_i].relaxed);
+}
+END_TEST
+
+START_TEST(strings_become_utf8)
+{
+	bson_t *b = bson_new();
+	static const char both[] = "a\xff"
+				   "b\xc3\xa9\xe2\x82";
+
+	bson_append_utf8(b, "k\xfe", 2, both, sizeof(both) - 1);
+	bson_append_utf8(b, "n", 1, "x\0y\n", 4);
+	check_rendered(b, MONGO_JSON_PLAIN,
+		       "{\"k\xef\xbf\xbd\":\"a\xef\xbf\xbd"
+		       "b\xc3\xa9\xef\xbf\xbd\xef\xbf\xbd\",\"n\":\"x\\u0000y\\n\"}");
+	bson_destroy(b);
+}
+END_TEST
+
+static bson_t *nested(int levels)
+{
+	bson_t *inner = bson_new();
+
+	for (int i = 0; i < levels; i++) {
+		bson_t *outer = bson_new();
+		BSON_APPEND_DOCUMENT(outer, "d", inner);
+		bson_destroy(inner);
+		inner = outer;
+	}
+	return inner;
+}
+
+START_TEST(depth_is_bounded)
+{
+	struct buf out = BUF_INIT;
+	bson_t *b = nested(5000);
+
+	bson_render_document(&out, bson_get_data(b), b->len, false, MONGO_JSON_PLAIN);
+	ck_assert_uint_eq(out.len, BSON_DEPTH_MAX * strlen("{\"d\":}") + strlen("null"));
+	bson_destroy(b);
+	out.len = 0;
+	b = nested(BSON_DEPTH_MAX - 1);
+	bson_render_document(&out, bson_get_data(b), b->len, false, MONGO_JSON_PLAIN);
+	ck_assert_uint_eq(out.len, (BSON_DEPTH_MAX - 1) * strlen("{\"d\":}") + strlen("{}"));
+	bson_destroy(b);
+	buf_done(&out);
+}
+END_TEST
+
+/* Whatever the bytes are: valid JSON comes out, and nothing outside of them is read (the sanitizer looks). */
+static void check_damaged(const uint8_t *bytes, size_t len, enum mongo_json mode)
+{
+	struct buf out = BUF_INIT;
+	struct arena a;
+	struct json *j;
+	char what[96];
+	uint8_t *exact = malloc(len ? len : 1);
+
+	memcpy(exact, bytes, len);
+	arena_init(&a);
+	bson_render_document(&out, exact, len, false, mode);
+	ck_assert(utf8_valid(out.data, out.len));
+	ck_assert_msg(json_parse(&j, &a, out.data, out.len, 1000, what, sizeof(what)) == 0, "%s: %s", what,
+		      buf_cstr(&out));
+	arena_done(&a);
+	buf_done(&out);
+	free(exact);
+}
+
+START_TEST(damage_is_survived)
+{
+	bson_error_t error;
+	uint64_t seed = 7;
+	bson_t *b = bson_new_from_json((const uint8_t *)types[_i].canonical, -1, &error);
+	size_t len = b->len;
+	uint8_t *copy = malloc(len);
+
+	for (size_t cut = 0; cut < len; cut++)
+		check_damaged(bson_get_data(b), cut, MONGO_JSON_RELAXED);
+	for (int round = 0; round < 2000; round++) {
+		memcpy(copy, bson_get_data(b), len);
+		for (uint32_t n = next_random(&seed) % 3 + 1; n > 0; n--)
+			copy[next_random(&seed) % len] = (uint8_t)next_random(&seed);
+		check_damaged(copy, len, round % 2 ? MONGO_JSON_PLAIN : MONGO_JSON_RELAXED);
+	}
+	free(copy);
+	bson_destroy(b);
+}
+END_TEST
+
+static const struct {
+	const char *text;
+	int64_t ms; /* INT64_MIN: none */
+} dates[] = {
+	{"1970-01-01", 0},
+	{"2024-02-29", 1709164800000},
+	{"2023-02-29", INT64_MIN},
+	{"2000-02-29T00:00:00Z", 951782400000},
+	{"1900-02-29", INT64_MIN},
+	{"2024-02-29T12:34:56.789Z", 1709210096789},
+	{"2024-02-29T12:34:56.7899999z", 1709210096789},
+	{"2024-02-29 12:34:56+02:00", 1709202896000},
+	{"2024-02-29T12:34:56-00:30", 1709211896000},
+	{"2024-02-29T12:34:56", INT64_MIN},
+	{"2024-02-29T12:34Z", INT64_MIN},
+	{"2024-02-29T24:00:00Z", INT64_MIN},
+	{"2024-02-29T12:34:56.Z", INT64_MIN},
+	{"2024-02-29T12:34:56Zx", INT64_MIN},
+	{"2024-13-01", INT64_MIN},
+	{"2024-00-01", INT64_MIN},
+	{"0000-01-01", -62167219200000},
+	{"1969-12-31T23:59:59.999Z", -1},
+	{"24-01-01", INT64_MIN},
+	{"", INT64_MIN},
+};
+
+START_TEST(dates_are_read)
+{
+	int64_t ms = INT64_MIN;
+
+	ck_assert_int_eq(date_parse(dates[_i].text, strlen(dates[_i].text), &ms), dates[_i].ms != INT64_MIN);
+	if (dates[_i].ms != INT64_MIN)
+		ck_assert_int_eq(ms, dates[_i].ms);
+}
+END_TEST
+
+START_TEST(dates_come_back_as_they_were)
+{
+	struct buf out = BUF_INIT;
+	uint64_t seed = 3;
+
+	for (int i = 0; i < 20000; i++) {
+		int64_t ms = (int64_t)(((uint64_t)next_random(&seed) << 31 | next_random(&seed)) % 315569520000000) -
+			     62167219200000;
+		int64_t back = 0;
+		out.len = 0;
+		date_format(&out, ms, true);
+		ck_assert_msg(date_parse(out.data, out.len, &back), "%s", buf_cstr(&out));
+		ck_assert_int_eq(back, ms);
+	}
+	out.len = 0;
+	date_format(&out, INT64_MIN, true);
+	date_format(&out, INT64_MAX, true);
+	ck_assert_str_eq(buf_cstr(&out), "-292275055-05-16T16:47:04.192Z+292278994-08-17T07:12:55.807Z");
+	buf_done(&out);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("bson as json");
+	TCase *c = async_tcase(s, "bson");
+
+	tcase_add_loop_test(c, each_type, 0, (int)ARRAY_SIZE(types));
+	tcase_add_test(c, strings_become_utf8);
+	tcase_add_test(c, depth_is_bounded);
+	tcase_add_loop_test(c, damage_is_survived, 0, (int)ARRAY_SIZE(types));
+	tcase_add_loop_test(c, dates_are_read, 0, (int)ARRAY_SIZE(dates));
+	tcase_add_test(c, dates_come_back_as_they_were);
+	return run_suite(s);
+}
