@@ -16,7 +16,7 @@ void condition_init(struct condition *c, struct mutex *m)
 static int lock_again(struct mutex *m)
 {
 	struct shield s;
-	shield_fully(&s);
+	task_shield_fully(&s);
 	int r = mutex_lock(m, DEADLINE_NEVER);
 	task_unshield(&s);
 	return r;

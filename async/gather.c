@@ -26,22 +26,15 @@ void gather_init(struct gather *g, enum gather_mode mode)
 {
 	*g = (struct gather){.mode = mode};
 	list_init(&g->finished);
-	list_init(&g->owned);
+	list_init(&g->scope.link);
 }
 
 /* The calling task cannot end before the children that it now adds: as long as it lives, task_await knows that. */
 static void own(struct gather *g)
 {
-	g->owner = task_self();
-	if (g->owner)
-		list_append(&g->owner->gathers, &g->owned);
-}
-
-void gathers_lose_owner(struct list *gathers)
-{
-	struct list *node;
-	while ((node = list_shift(gathers)))
-		container_of(node, struct gather, owned)->owner = NULL;
+	g->scope.owner = task_self();
+	if (g->scope.owner)
+		list_append(&g->scope.owner->scopes, &g->scope.link);
 }
 
 static void child_ended(void *arg, int result)
@@ -53,7 +46,7 @@ static void child_ended(void *arg, int result)
 	g->ended++;
 	list_append(&g->finished, &c->link);
 	if (g->ended == g->count)
-		list_remove(&g->owned);
+		list_remove(&g->scope.link);
 	if (result < 0 && g->first_error == 0) {
 		g->first_error = result;
 		if (g->mode == GATHER_FAIL_FAST)
@@ -83,7 +76,7 @@ int gather_add(struct gather *g, const char *name, task_fn fn, void *arg)
 	}
 	if (g->ended == g->count)
 		own(g);
-	c->task->scope = &g->owner;
+	c->task->scope = &g->scope;
 	return (int)g->count++;
 }
 
@@ -145,7 +138,7 @@ void gather_done(struct gather *g)
 		/* The children end of themselves: each of their waits returns -ECANCELED. */
 		struct shield s;
 		gather_cancel(g);
-		shield_fully(&s);
+		task_shield_fully(&s);
 		if (await_children(g, false, DEADLINE_NEVER) < 0)
 			abort(); /* a shielded wait without a deadline has no other end */
 		task_unshield(&s);

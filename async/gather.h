@@ -15,10 +15,9 @@ struct gather {
 	struct gather_child **chunks; /* of children, in the order of gather_add: they never move */
 	unsigned count;
 	unsigned ended;
-	int first_error;      /* the first failure, in time; 0: none */
-	struct list finished; /* ended, not yet returned by gather_next */
-	struct task *owner;   /* of children that run: who added the first of them; NULL: nobody, or it has ended */
-	struct list owned;    /* task.gathers of the owner, as long as children run */
+	int first_error;         /* the first failure, in time; 0: none */
+	struct list finished;    /* ended, not yet returned by gather_next */
+	struct task_scope scope; /* its owner: the task that added the first of the children that run */
 	struct waiter *waiter;
 	bool any; /* the waiter waits for one more child, not for all of them */
 };

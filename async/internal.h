@@ -65,13 +65,13 @@ struct task {
 	task_fn fn;
 	void *arg;
 	int result;
-	deadline_t deadline;       /* of everything that it awaits */
-	deadline_t by;             /* of the wait at hand */
-	struct timer timer;        /* runs ahead of `by`, see task.c; `at` is NEVER while it does not run */
-	struct waiter *awaiter;    /* who is in task_await on it */
-	struct task *const *scope; /* the gather that it is a child of: the task that owns it; NULL: none */
-	struct list gathers;       /* that it owns, with children that run */
-	struct locals *locals;     /* its task-local values, shared with its children; NULL: none */
+	deadline_t deadline;            /* of everything that it awaits */
+	deadline_t by;                  /* of the wait at hand */
+	struct timer timer;             /* runs ahead of `by`, see task.c; `at` is NEVER while it does not run */
+	struct waiter *awaiter;         /* who is in task_await on it */
+	const struct task_scope *scope; /* that it is a child of; NULL: none */
+	struct list scopes;             /* that it owns, with children that run */
+	struct locals *locals;          /* its task-local values, shared with its children; NULL: none */
 	struct task_options options;
 };
 
@@ -160,22 +160,30 @@ static inline void task_queue_move(struct task_queue *q, struct task_queue *from
 	*from = (struct task_queue){0};
 }
 
+/* The task that runs on this thread, or NULL: task_self in line. */
+static inline struct task *running_task(void)
+{
+	struct loop *l = loop_on_thread;
+	return l ? l->running : NULL;
+}
+
+/* Switches to tasks so far: they are counted ahead, a pass at a time. */
+static inline uint64_t tasks_switches(const struct loop *l)
+{
+	return l->stats.switches - (l->pass_left > 0 ? (unsigned)l->pass_left : 0);
+}
+
+/* From here on l runs on the calling thread's stack. Returns the loop that did before, or NULL. */
+struct loop *loop_become_current(struct loop *l);
+/* One turn, whose poll waits for at most `wait` milliseconds. Returns how long the next one may wait. */
+int loop_turn(struct loop *l, int wait);
+
 /* Make t run, behind all that is ready. */
 void task_make_ready(struct task *t);
 /* Run the tasks that are ready; leaves something for the next turn rather than starve the poll. */
 void tasks_run(struct loop *l);
 
-/* The owner of these gathers ends before their children do. */
-void gathers_lose_owner(struct list *gathers);
-
 /* Another holder of l, which may be NULL. Returns l. */
 struct locals *locals_share(struct locals *l);
 /* Give up l, which may be NULL; the values that nobody else holds are dropped. */
 void locals_release(struct locals *l);
-
-/* As task_shield, without any deadline: not even that of a shield around it. */
-static inline void shield_fully(struct shield *s)
-{
-	task_shield(s, DEADLINE_NEVER);
-	task_self()->deadline = DEADLINE_NEVER;
-}

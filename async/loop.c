@@ -17,13 +17,6 @@ enum {
 	LONGEST_WAIT_MS = 60000,
 };
 
-_Thread_local struct loop *loop_on_thread;
-
-struct loop *loop_current(void)
-{
-	return loop_on_thread;
-}
-
 struct st_h2o_evloop_t *loop_h2o(struct loop *l)
 {
 	return l->h2o;
@@ -39,21 +32,10 @@ struct timers *loop_timers(struct loop *l)
 	return &l->timers;
 }
 
-int64_t loop_read_clock(struct loop *l)
-{
-	l->now_us = monotonic_us();
-	return l->now_us;
-}
-
-int64_t loop_now_us(const struct loop *l)
-{
-	return now_us((struct loop *)(uintptr_t)l);
-}
-
 struct loop_stats loop_stats(const struct loop *l)
 {
 	struct loop_stats s = l->stats;
-	s.switches -= l->pass_left > 0 ? (unsigned)l->pass_left : 0; /* counted ahead */
+	s.switches = tasks_switches(l);
 	s.tasks = l->task_count;
 	return s;
 }
@@ -215,9 +197,9 @@ static int wait_ms(struct loop *l)
 	return left_us < LONGEST_WAIT_MS * 1000 ? (int)((left_us + 999) / 1000) : LONGEST_WAIT_MS;
 }
 
-/* Returns how long the next turn may wait. Tasks and timers that ran outside h2o's callbacks may have sent replies,
- * whose completion h2o handles only after its next poll: then that poll must not wait. */
-static int turn(struct loop *l, int wait)
+/* Tasks and timers that ran outside h2o's callbacks may have sent replies, whose completion h2o handles only after its
+ * next poll: then that poll must not wait. */
+int loop_turn(struct loop *l, int wait)
 {
 	task_queue_move(&l->ready, &l->yielded);
 	l->now_us = NOT_READ;
@@ -234,8 +216,7 @@ static int turn(struct loop *l, int wait)
 	return ran ? 0 : wait_ms(l);
 }
 
-/* From here on l runs on the calling thread's stack. Returns the loop that did before. */
-static struct loop *become_current(struct loop *l)
+struct loop *loop_become_current(struct loop *l)
 {
 	struct loop *outer = loop_on_thread;
 	loop_on_thread = l;
@@ -248,10 +229,10 @@ static struct loop *become_current(struct loop *l)
 
 void loop_run(struct loop *l)
 {
-	struct loop *outer = become_current(l);
+	struct loop *outer = loop_become_current(l);
 	int wait = 0;
 	while (!atomic_load_explicit(&l->stop, memory_order_acquire))
-		wait = turn(l, wait);
+		wait = loop_turn(l, wait);
 	atomic_store_explicit(&l->stop, false, memory_order_relaxed);
 	loop_on_thread = outer;
 }
@@ -284,10 +265,10 @@ void loop_free(struct loop *l)
 {
 	if (!l)
 		return;
-	struct loop *outer = become_current(l);
+	struct loop *outer = loop_become_current(l);
 	/* Other threads will still post to this loop. */
 	for (int wait = 0; l->expected > 0;)
-		wait = turn(l, wait);
+		wait = loop_turn(l, wait);
 	run_inbox(l);
 	/* A message may have run before its poster has woken the loop for it. */
 	while (atomic_load_explicit(&l->posting, memory_order_acquire) > 0)
@@ -301,60 +282,4 @@ void loop_free(struct loop *l)
 	timers_done(&l->timers);
 	stack_pool_done(&l->stacks);
 	free(l);
-}
-
-/* --- asyncio.run --- */
-
-struct main_call {
-	struct loop *loop;
-	int result;
-};
-
-static void main_ended(void *arg, int result)
-{
-	struct main_call *call = arg;
-	call->result = result;
-	loop_stop(call->loop);
-}
-
-/* Cancel what still lives. Returns whether anything does. */
-static bool cancel_tasks(struct loop *l)
-{
-	bool alive = false;
-	list_for_each (node, &l->tasks) {
-		struct task *t = container_of(node, struct task, all);
-		task_cancel(t);
-		alive |= !task_ended(t);
-	}
-	return alive;
-}
-
-/* End what main left behind. */
-static void end_tasks(struct loop *l)
-{
-	struct loop *outer = become_current(l);
-	for (int wait = 0; cancel_tasks(l);)
-		wait = turn(l, l->ready.first ? 0 : wait); /* those that others spawned while they ended */
-	list_for_each_safe (node, &l->tasks)
-		task_detach(container_of(node, struct task, all)); /* nobody awaited it */
-	loop_on_thread = outer;
-}
-
-int loop_run_main(int (*main_fn)(void *arg), void *arg)
-{
-	struct main_call call = {0};
-	int r = loop_new(&call.loop);
-	if (r < 0)
-		return r;
-	struct loop *outer = become_current(call.loop);
-	r = task_spawn(NULL, main_fn, arg,
-		       &(struct task_options){.name = "main", .ended = main_ended, .ended_arg = &call});
-	loop_on_thread = outer;
-	if (r == 0) {
-		loop_run(call.loop);
-		end_tasks(call.loop);
-		r = call.result;
-	}
-	loop_free(call.loop);
-	return r;
 }

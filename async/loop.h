@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "async/current.h"
 #include "async/poller.h"
 #include "async/timer.h"
 #include "base/compiler.h"
@@ -44,8 +45,6 @@ int loop_new(struct loop **out) must_check;
 /* No task may be left. NULL is allowed. */
 void loop_free(struct loop *l);
 
-/* The loop that runs on this thread, or NULL. */
-struct loop *loop_current(void);
 struct st_h2o_evloop_t *loop_h2o(struct loop *l);
 struct poller *loop_poller(struct loop *l);
 struct timers *loop_timers(struct loop *l);
@@ -54,10 +53,6 @@ struct timers *loop_timers(struct loop *l);
 void loop_run(struct loop *l);
 /* Any thread. */
 void loop_stop(struct loop *l);
-
-/* Make main_fn a task on a loop of its own, run the loop until it has ended, cancel the tasks that it left and wait for
- * them, and free the loop: asyncio.run. Returns what main_fn returned, or -errno. */
-int loop_run_main(int (*main_fn)(void *arg), void *arg) must_check;
 
 /* That many more (below 0: fewer) messages are certain to come from other threads: loop_free waits for them. Loop
  * thread only. */
@@ -71,9 +66,6 @@ void deferred_cancel(struct deferred *d);
 /* Around a callback that h2o makes into our code: loop_leave runs the tasks that became ready meanwhile. They nest. */
 void loop_enter(struct loop *l);
 void loop_leave(struct loop *l);
-
-/* CLOCK_MONOTONIC as of this turn of the loop (microseconds): cheap, and not older than the turn. */
-int64_t loop_now_us(const struct loop *l);
 
 struct loop_stats {
 	uint64_t turns;

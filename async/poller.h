@@ -10,7 +10,6 @@
 #include <sys/epoll.h>
 
 #include "base/compiler.h"
-#include "base/deadline.h"
 
 struct poller;
 
@@ -31,6 +30,3 @@ int watch_set(struct watch *w, struct poller *p, int fd, uint32_t events) must_c
 void watch_clear(struct watch *w);
 /* fd was closed already, by its library: forget it without a system call. */
 void watch_forget(struct watch *w);
-
-/* Suspends. Waits until fd is ready for one of events. Returns the events (> 0), -ETIMEDOUT, -ECANCELED or -errno. */
-int await_fd(int fd, uint32_t events, deadline_t by) must_check;

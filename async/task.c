@@ -15,17 +15,6 @@ enum { SWITCHES_A_PASS = 4096 }; /* then the poll gets its turn */
 
 static _Atomic(lost_failure_fn) report_lost_failure;
 
-static inline struct task *self(void)
-{
-	struct loop *l = loop_on_thread;
-	return l ? l->running : NULL;
-}
-
-struct task *task_self(void)
-{
-	return self();
-}
-
 const char *task_name(const struct task *t)
 {
 	return t->options.name ? t->options.name : "task";
@@ -83,7 +72,7 @@ void tasks_run(struct loop *l)
 	l->pass_left = SWITCHES_A_PASS - 1;
 	enter_next(l, &l->context, &l->fiber, false);
 	fiber_switch_end(&l->fiber, &l->fiber);
-	l->stats.switches = loop_stats(l).switches;
+	l->stats.switches = tasks_switches(l);
 	l->pass_left = 0;
 	put_left(l);
 }
@@ -124,6 +113,14 @@ static void task_free(struct task *t)
 	stack_put(&t->loop->stacks, t->stack);
 }
 
+/* t ends before the children in its scopes do. */
+static void leave_scopes(struct task *t)
+{
+	struct list *node;
+	while ((node = list_shift(&t->scopes)))
+		container_of(node, struct task_scope, link)->owner = NULL;
+}
+
 /* On t's own stack, which its function has left. */
 static void task_has_ended(struct task *t)
 {
@@ -132,8 +129,8 @@ static void task_has_ended(struct task *t)
 	l->running = NULL;
 	if (l->hooks)
 		l->hooks->task_ended(l, t);
-	if (!list_empty(&t->gathers))
-		gathers_lose_owner(&t->gathers);
+	if (!list_empty(&t->scopes))
+		leave_scopes(t);
 	if (t->awaiter) {
 		task_wake(t->awaiter, 0);
 	} else if (t->detached) {
@@ -189,7 +186,7 @@ int task_spawn(struct task **out, task_fn fn, void *arg, const struct task_optio
 	t->detached = t->options.detached || t->options.ended;
 	timer_init(&t->timer, deadline_fired);
 	t->timer.at = DEADLINE_NEVER;
-	list_init(&t->gathers);
+	list_init(&t->scopes);
 	list_append(&l->tasks, &t->all);
 	l->task_count++;
 	task_make_ready(t);
@@ -235,7 +232,7 @@ static struct task *held_up_by(const struct task *t)
 {
 	if (t->awaiter)
 		return t->awaiter->task;
-	return t->scope ? *t->scope : NULL;
+	return t->scope ? t->scope->owner : NULL;
 }
 
 /* Who t awaits in task_await; NULL: nobody. */
@@ -251,11 +248,11 @@ static const struct task *awaited_by(const struct task *t)
  * shorter one is enough: tasks that await each other thousands deep take no more time than others. */
 static int check_await(const struct task *t)
 {
-	const struct task *me = self(), *below = t;
+	const struct task *me = running_task(), *below = t;
 	for (const struct task *held = me; held && !t->ended; held = held_up_by(held)) {
 		if (held == t || below == me)
 			return -EDEADLK;
-		if (!list_empty(&below->gathers))
+		if (!list_empty(&below->scopes))
 			continue;
 		below = awaited_by(below);
 		if (!below)
@@ -444,13 +441,13 @@ void loop_each_task(struct loop *l, unsigned most, task_visit_fn fn, void *arg)
 
 bool task_cancelled(void)
 {
-	struct task *t = self();
+	struct task *t = running_task();
 	return t && t->cancelled;
 }
 
 int task_check(void)
 {
-	struct task *t = self();
+	struct task *t = running_task();
 	if (t->cancelled && !t->shielded)
 		return -ECANCELED;
 	return t->deadline.us <= loop_now_us(t->loop) ? -ETIMEDOUT : 0;
@@ -460,7 +457,7 @@ int task_check(void)
 
 int task_yield(void)
 {
-	struct task *t = self();
+	struct task *t = running_task();
 	int r = task_check();
 	if (r < 0)
 		return r;
@@ -473,7 +470,7 @@ int task_yield(void)
 int task_sleep(deadline_t until)
 {
 	struct waiter w;
-	struct task *t = self();
+	struct task *t = running_task();
 	if (until.us <= loop_now_us(t->loop))
 		return task_yield();
 	waiter_init(&w, NULL, "sleep");
@@ -494,7 +491,7 @@ int task_sleep_ms(int64_t ms)
 
 deadline_t deadline_push(deadline_t by)
 {
-	struct task *t = self();
+	struct task *t = running_task();
 	deadline_t before = t->deadline;
 	t->deadline = deadline_min(before, by);
 	return before;
@@ -502,26 +499,32 @@ deadline_t deadline_push(deadline_t by)
 
 void deadline_pop(deadline_t before)
 {
-	task_self()->deadline = before;
+	running_task()->deadline = before;
 }
 
 deadline_t task_deadline(void)
 {
-	struct task *t = self();
+	struct task *t = running_task();
 	return t ? t->deadline : DEADLINE_NEVER;
 }
 
 void task_shield(struct shield *s, deadline_t by)
 {
-	struct task *t = self();
+	struct task *t = running_task();
 	*s = (struct shield){.before = t->deadline, .nested = t->shielded};
 	t->deadline = t->shielded ? deadline_min(by, t->deadline) : by;
 	t->shielded = true;
 }
 
+void task_shield_fully(struct shield *s)
+{
+	task_shield(s, DEADLINE_NEVER);
+	running_task()->deadline = DEADLINE_NEVER;
+}
+
 void task_unshield(const struct shield *s)
 {
-	struct task *t = self();
+	struct task *t = running_task();
 	t->shielded = s->nested;
 	t->deadline = s->before;
 }

@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "async/current.h"
 #include "async/timer.h"
 #include "base/compiler.h"
 #include "base/deadline.h"
@@ -66,15 +67,13 @@ bool task_cancelled(void);
  * 0: it would wait. */
 int task_check(void) must_check;
 
-/* The task that is running on this thread, or NULL. */
-struct task *task_self(void);
 const char *task_name(const struct task *t);
 /* A number that no other task of the process has or had; below 2^53. */
 uint64_t task_id(const struct task *t);
 
 /* Call report for every task of the process that fails (below 0, but not -ECANCELED) while nobody can read its result:
- * it is detached and has no `ended`, it is detached after it has failed, or it is left over when loop_run_main returns.
- * On the task's loop thread, at a moment when report must not suspend. NULL: no report. */
+ * it is detached and has no `ended`, it is detached after it has failed, or it is left over when loop_run_main (run.h)
+ * returns. On the task's loop thread, at a moment when report must not suspend. NULL: no report. */
 typedef void (*lost_failure_fn)(const char *name, uint64_t id, int result);
 void task_on_lost_failure(lost_failure_fn report);
 
@@ -99,6 +98,8 @@ struct shield {
 	bool nested;
 };
 void task_shield(struct shield *s, deadline_t by);
+/* The same without any deadline, not even that of a shield around it: for a wait that is certain to end. */
+void task_shield_fully(struct shield *s);
 void task_unshield(const struct shield *s);
 
 /* --- the task table --- */
@@ -122,6 +123,12 @@ typedef void (*task_visit_fn)(void *arg, const struct task *t, const struct task
 void loop_each_task(struct loop *l, unsigned most, task_visit_fn fn, void *arg);
 
 /* --- for what waits are built of --- */
+
+/* Children that a task cannot end before, such as a gather's; embedded by what holds them. */
+struct task_scope {
+	struct list link;   /* in its owner's list, as long as children run */
+	struct task *owner; /* of children that run; NULL: nobody, or it has ended */
+};
 
 /* A task that waits; on the stack of task_suspend's caller. */
 struct waiter {

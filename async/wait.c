@@ -10,7 +10,7 @@ static int end(struct task *t, int why)
 {
 	struct shield s;
 	task_cancel(t);
-	shield_fully(&s);
+	task_shield_fully(&s);
 	int r = task_await(&t, DEADLINE_NEVER);
 	task_unshield(&s);
 	return r == -ECANCELED ? why : r;

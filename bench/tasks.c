@@ -16,6 +16,7 @@
 #include "async/gather.h"
 #include "async/loop.h"
 #include "async/queue.h"
+#include "async/run.h"
 #include "async/semaphore.h"
 #include "async/task.h"
 

@@ -16,6 +16,7 @@
 #include "daemon/lifecycle.h"
 #include "daemon/listener.h"
 #include "daemon/options.h"
+#include "daemon/signals.h"
 #include "daemon/tasks_view.h"
 #include "daemon/worker.h"
 #include "handlers/service.h"
@@ -228,7 +229,7 @@ static int run(const char *path)
 {
 	struct daemon d = {0};
 	bool serves = false;
-	int code = lifecycle_begin() < 0 ? EX_OSERR : load_and_print(&d, path);
+	int code = signals_begin() < 0 ? EX_OSERR : load_and_print(&d, path);
 	if (code == EX_OK)
 		code = bind_listeners(&d);
 	if (code == EX_OK) {

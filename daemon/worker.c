@@ -17,7 +17,7 @@
 #include "base/mem.h"
 #include "daemon/connection.h"
 #include "daemon/http.h"
-#include "daemon/lifecycle.h"
+#include "daemon/signals.h"
 #include "handlers/admin/tasks.h"
 
 enum {
@@ -310,7 +310,7 @@ static int start_one(struct workers *all, struct error *e)
 	}
 	all->count++;
 	while (!atomic_load(&w->started)) {
-		if (lifecycle_wait(all->changed_fd))
+		if (signals_wait(all->changed_fd))
 			return 1;
 	}
 	if (w->result < 0)

@@ -5,6 +5,7 @@
 
 #include "async/gather.h"
 #include "async/loop.h"
+#include "async/run.h"
 #include "base/mem.h"
 
 #define PATIENCE_US 5000000

@@ -9,14 +9,8 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "drivers/files/entry.h"
 #include "drivers/files/work.h"
-
-#define UNFINISHED ".gatherd-"
-
-bool is_unfinished(const char *name)
-{
-	return strncmp(name, UNFINISHED, sizeof(UNFINISHED) - 1) == 0;
-}
 
 /* What went wrong with a path that is to be changed. */
 static int change_error(struct work *w, int r, const char *doing)
@@ -67,7 +61,7 @@ static int create_unfinished(int folder, char *name, size_t size, const struct s
 
 	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
 		return -EAGAIN;
-	snprintf(name, size, UNFINISHED "%016llx", (unsigned long long)random);
+	snprintf(name, size, ENTRY_UNFINISHED "%016llx", (unsigned long long)random);
 	int fd = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, old ? 0600 : 0666);
 	if (fd < 0)
 		return -errno;
@@ -82,7 +76,7 @@ static int create_unfinished(int folder, char *name, size_t size, const struct s
 
 static int replace(struct work *w, int folder, const char *name, const struct stat *old, struct stat *st)
 {
-	char unfinished[sizeof(UNFINISHED) + 16];
+	char unfinished[sizeof(ENTRY_UNFINISHED) + 16];
 	int fd = create_unfinished(folder, unfinished, sizeof(unfinished), old);
 	if (fd < 0)
 		return fd;
@@ -120,7 +114,7 @@ int work_write(struct work *w)
 	close(folder);
 	if (r < 0)
 		return change_error(w, r, "write");
-	render_file(&w->json, name, &st);
+	entry_render(&w->json, name, &st);
 	w->rows = 1;
 	return 0;
 }
@@ -180,7 +174,7 @@ int work_append(struct work *w)
 	r = created ? sync_parent(w) : 0;
 	if (r < 0)
 		return change_error(w, r, "sync the folder");
-	render_file(&w->json, w->path.data, &st);
+	entry_render(&w->json, w->path.data, &st);
 	w->rows = 1;
 	return 0;
 }
@@ -204,7 +198,7 @@ int work_remove(struct work *w)
 	close(folder);
 	if (r < 0)
 		return change_error(w, r, "remove");
-	render_file(&w->json, name, &st);
+	entry_render(&w->json, name, &st);
 	w->rows = 1;
 	return 0;
 }

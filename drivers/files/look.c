@@ -12,6 +12,7 @@
 #include "base/json_out.h"
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "drivers/files/entry.h"
 #include "drivers/files/work.h"
 
 enum {
@@ -137,33 +138,6 @@ int work_read(struct work *w)
 
 /* --- stat --- */
 
-/* As JavaScript writes dates: UTC, milliseconds. */
-static void render_time(struct buf *out, const struct timespec *t)
-{
-	struct tm tm;
-
-	if (!gmtime_r(&t->tv_sec, &tm) || tm.tm_year > 9999 - 1900) {
-		json_null(out);
-		return;
-	}
-	buf_printf(out, "\"%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ\"", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
-		   tm.tm_hour, tm.tm_min, tm.tm_sec, t->tv_nsec / 1000000);
-}
-
-void render_file(struct buf *out, const char *path, const struct stat *st)
-{
-	const char *slash = strrchr(path, '/');
-	const char *name = slash ? slash + 1 : path;
-
-	buf_lit(out, "{\"name\":");
-	json_string(out, name, strlen(name));
-	if (S_ISREG(st->st_mode))
-		buf_printf(out, ",\"size\":%lld", (long long)st->st_size);
-	buf_lit(out, ",\"modified\":");
-	render_time(out, &st->st_mtim);
-	buf_str(out, S_ISREG(st->st_mode) ? ",\"type\":\"file\"}" : ",\"type\":\"folder\"}");
-}
-
 int work_stat(struct work *w)
 {
 	struct stat st;
@@ -175,7 +149,7 @@ int work_stat(struct work *w)
 	close(fd);
 	if (r < 0)
 		return file_error(&w->error, r, "stat");
-	render_file(&w->json, w->path.data, &st);
+	entry_render(&w->json, w->path.data, &st);
 	w->rows = 1;
 	return 0;
 }
@@ -202,7 +176,8 @@ static int by_name(const void *a, const void *b)
 /* Files and folders with a name that JSON can carry; a file that is being written is not there yet. */
 static bool is_shown(int folder, const char *name, struct stat *st)
 {
-	if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || is_unfinished(name) || !utf8_valid(name, strlen(name)))
+	if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || entry_is_unfinished(name) ||
+	    !utf8_valid(name, strlen(name)))
 		return false;
 	return fstatat(folder, name, st, AT_SYMLINK_NOFOLLOW) == 0 && (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode));
 }
@@ -264,7 +239,7 @@ int work_list(struct work *w)
 	for (int i = 0; i < count; i++) {
 		if (i)
 			buf_char(&w->json, ',');
-		render_file(&w->json, entries[i].name, &entries[i].st);
+		entry_render(&w->json, entries[i].name, &entries[i].st);
 	}
 	buf_char(&w->json, ']');
 	free_entries(entries, (size_t)count);

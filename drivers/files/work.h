@@ -36,8 +36,3 @@ int work_list(struct work *w) must_check;
 int work_write(struct work *w) must_check;
 int work_append(struct work *w) must_check;
 int work_remove(struct work *w) must_check;
-
-/* Is it the name of a file that is being written? */
-bool is_unfinished(const char *name);
-/* { name, size, modified, type } of the file at path. */
-void render_file(struct buf *out, const char *path, const struct stat *st);

@@ -25,8 +25,6 @@ enum {
 	TEXT_MAX_BYTES = 200, /* of a name or an id */
 };
 
-const struct task_local tasks_request_id = {.name = "request"};
-
 static struct {
 	pthread_mutex_t lock;
 	struct list members; /* under lock; joined in the order of the workers */
@@ -93,7 +91,7 @@ static void list_one(void *arg, const struct task *t, const struct task_info *in
 		buf_printf(out, ",\"awaits_ms\":%lld", (long long)(l->now_us - info->since_us) / 1000);
 	}
 	buf_printf(out, ",\"age_ms\":%lld", (long long)(l->now_us - info->born_us) / 1000);
-	const char *request = task_local_of(t, &tasks_request_id);
+	const char *request = task_local_of(t, &exchange_request_id);
 	if (request)
 		member_text(out, "request", request);
 	if (info->cancelled)
@@ -294,7 +292,7 @@ static void log_one(void *arg, const struct task *t, const struct task_info *inf
 		logfmt_value(&line, info->awaits, strlen(info->awaits));
 		buf_printf(&line, " awaits_ms=%lld", (long long)(l->now_us - info->since_us) / 1000);
 	}
-	const char *request = task_local_of(t, &tasks_request_id);
+	const char *request = task_local_of(t, &exchange_request_id);
 	if (request) {
 		buf_lit(&line, " id=");
 		logfmt_value(&line, request, strnlen(request, TEXT_MAX_BYTES));

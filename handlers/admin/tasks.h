@@ -4,13 +4,9 @@
  * to it within a second is blocked, and the page says so instead of waiting for it. */
 #pragma once
 
-#include "async/local.h"
 #include "async/loop.h"
 #include "base/list.h"
 #include "handlers/web/exchange.h"
-
-/* The id of the request that a task works for: a NUL-terminated text. */
-extern const struct task_local tasks_request_id;
 
 /* A worker whose tasks are listed; embedded by its owner. */
 struct tasks_member {

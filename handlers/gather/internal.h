@@ -1,5 +1,5 @@
 /* What the files that run a plan know of each other: run.c (the request), step.c (one step), reply.c (what is sent),
- * send.c (a file that is sent). */
+ * send.c (a file that is sent), fetch.c (what others may wait for, too). */
 #pragma once
 
 #include "async/gather.h"

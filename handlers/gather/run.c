@@ -98,18 +98,6 @@ static int run_plan(struct run *run)
 
 /* --- fetches --- */
 
-int run_spawn_fetch(struct run *run, task_fn fn, void *arg, struct task **t)
-{
-	struct shield s;
-	task_shield(&s, deadline_in_us(run->env->fetch_budget_us)); /* the child inherits this deadline */
-	int r = gather_add(&run->fetches, "fetch", fn, arg);
-	task_unshield(&s);
-	if (r < 0)
-		return r;
-	*t = gather_task(&run->fetches, (unsigned)r);
-	return 0;
-}
-
 /* Suspends. The steps' results live until nobody can look at them any more. Who is cancelled only now is so because the
  * daemon ends: then the fetches end too. */
 static void finish(struct run *run)

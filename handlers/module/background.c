@@ -197,7 +197,7 @@ static int start_in_time(struct module_run *run)
 		return r;
 	task_cancel(t);
 	struct shield s;
-	shield_whole(&s);
+	task_shield_fully(&s);
 	int late = task_await(&t, deadline_in_ms(CANCEL_TIMEOUT_MS));
 	if (t)
 		give_up(run);
@@ -252,7 +252,7 @@ void background_stop(struct module_env *env)
 	struct shield s;
 	if (!b)
 		return;
-	shield_whole(&s);
+	task_shield_fully(&s);
 	for (size_t i = b->count; i > 0; i--)
 		end_tasks(&b->runs[i - 1]);
 	for (size_t i = b->count; i > 0; i--) {

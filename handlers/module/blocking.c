@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "async/fd.h"
 #include "async/poller.h"
 #include "base/mem.h"
 #include "handlers/module/internal.h"
@@ -51,7 +52,7 @@ int gd_run_blocking(int (*fn)(void *arg), void *arg)
 		return r;
 	struct blocking *b = blocking_new(fn, arg, NULL);
 	struct shield whole;
-	shield_whole(&whole);
+	task_shield_fully(&whole);
 	r = executor_run(s->env->executor, &b->job, DEADLINE_NEVER);
 	task_unshield(&whole);
 	if (r < 0)

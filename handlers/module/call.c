@@ -4,6 +4,7 @@
 
 #include "handlers/module/internal.h"
 #include "handlers/module/request.h"
+#include "handlers/module/status.h"
 
 static const struct config_source *find_source(const struct config *c, const char *name)
 {

@@ -3,6 +3,7 @@
 
 #include "handlers/module/holds.h"
 #include "handlers/module/internal.h"
+#include "handlers/module/status.h"
 
 static void end_cursor(struct thing *t)
 {
@@ -20,7 +21,7 @@ static void end_forgotten(struct thing *t)
 	struct gd_cursor *c = container_of(t, struct gd_cursor, thing);
 	users_await(&c->users, DEADLINE_NEVER); /* of scopes around this one */
 	if (c->ops)
-		hold_left_open("cursor");
+		hold_left_open(scope_try(), "cursor");
 	end_cursor(t);
 }
 
@@ -45,7 +46,7 @@ static void close_cursor(struct gd_cursor *c)
 {
 	struct shield whole;
 	users_enter(&c->users); /* whoever ends its scope meanwhile waits for this, too */
-	shield_whole(&whole);
+	task_shield_fully(&whole);
 	end_cursor(&c->thing);
 	task_unshield(&whole);
 	scope_forget(&c->thing);
@@ -95,7 +96,7 @@ static int next_from_outside(struct gd_cursor *c, struct value *out)
 	if (v.task) { /* the caller was cancelled */
 		struct shield whole;
 		task_cancel(v.task);
-		shield_whole(&whole);
+		task_shield_fully(&whole);
 		r = task_await(&v.task, DEADLINE_NEVER);
 		task_unshield(&whole);
 	}

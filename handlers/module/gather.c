@@ -45,7 +45,7 @@ static int leave(gd_gather *g, int r)
 	if (r < 0 && task_check() < 0) {
 		struct shield whole;
 		gather_cancel(&g->gather);
-		shield_whole(&whole);
+		task_shield_fully(&whole);
 		int ended = gather_wait(&g->gather, DEADLINE_NEVER);
 		(void)ended; /* each has its own result */
 		task_unshield(&whole);

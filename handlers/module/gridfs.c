@@ -4,6 +4,7 @@
 #include "drivers/mongo/calls/gridfs.h"
 #include "handlers/module/holds.h"
 #include "handlers/module/mongo.h"
+#include "handlers/module/status.h"
 
 /* --- uploads --- */
 
@@ -25,7 +26,7 @@ static void close_upload(struct gd_gridfs *f)
 		return;
 	f->open = false;
 	users_enter(&f->users); /* whoever ends its scope meanwhile waits for this, too */
-	shield_whole(&whole);
+	task_shield_fully(&whole);
 	gridfs_upload_done(&f->upload);
 	task_unshield(&whole);
 	scope_forget(&f->thing);
@@ -39,7 +40,7 @@ static void end_forgotten(struct thing *t)
 
 	users_await(&f->users, DEADLINE_NEVER); /* of scopes around this one; the source's timeout bounds that */
 	if (f->open && f->error.errnum >= 0)
-		hold_left_open("upload");
+		hold_left_open(scope_try(), "upload");
 	close_upload(f);
 }
 

@@ -11,6 +11,7 @@
 #include "handlers/module/internal.h"
 #include "handlers/module/module.h"
 #include "handlers/module/request.h"
+#include "handlers/module/status.h"
 
 /* --- the end --- */
 

@@ -28,10 +28,10 @@ void hold_tell(const struct gd_scope *s, const char *kind, unsigned count)
 	say(s, "taken and never released", kind, count);
 }
 
-void hold_left_open(const char *kind)
+void hold_left_open(const struct gd_scope *s, const char *kind)
 {
 	if (monitor_running())
-		say(scope_try(), "left open", kind, 1);
+		say(s, "left open", kind, 1);
 }
 
 void held_init(struct held *h, void (*take_back)(struct held *h))
@@ -81,20 +81,19 @@ void held_done(struct held *h)
 		hold_drop(hold_of(h->by.next));
 }
 
-void hold_taken(struct gd_scope *scope, struct held *h)
+void hold_taken(struct gd_scope *s, struct held *h)
 {
 	if (!h->take_back && !monitor_running())
 		return;
-	struct gd_scope *s = scope_outermost(scope);
 	struct hold *hold = find(s, h);
 	if (!hold)
 		hold = hold_new(s, h);
 	hold->count++;
 }
 
-bool hold_given(struct gd_scope *scope, struct held *h)
+bool hold_given(struct gd_scope *s, struct held *h)
 {
-	struct hold *hold = find(scope_outermost(scope), h);
+	struct hold *hold = find(s, h);
 	if (!hold && list_empty(&h->by))
 		return false;
 	if (!hold)

@@ -55,9 +55,6 @@ gd_value *value_outside(void);
 
 /* --- error.c --- */
 
-/* The failure that belongs to -errno where nobody said more: status and text. */
-void error_of_errno(struct error *e, int errnum);
-
 /* --- call.c: one call of a client, awaited or as a child of a gather --- */
 
 struct call;
@@ -93,7 +90,10 @@ void call_release(struct call *c);
 
 /* --- task.c, gather.c --- */
 
-deadline_t deadline_of(gd_deadline by);
+static inline deadline_t deadline_of(gd_deadline by)
+{
+	return (deadline_t){by.us};
+}
 
 struct gd_gather {
 	struct thing thing;  /* its children; a task's */

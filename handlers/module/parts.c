@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "handlers/module/status.h"
 
 enum { DEPTH_MAX = 1000, FIRST_ROOM = 4, FEW = 16, FIRST_SIZE = 64 };
 
@@ -273,4 +274,21 @@ gd_value *gd_doc_of(const char *ignored, ...)
 	}
 	va_end(ap);
 	return doc;
+}
+
+gd_value *gd_value_copy(const gd_value *v)
+{
+	struct gd_scope *s = scope_here(__func__);
+	struct error e;
+
+	if (!s)
+		return value_outside();
+	if (!value_usable(v, "gd_value_copy: the value", &e))
+		return value_failed(s, &e);
+	gd_value *out = value_new(s, value_copy(&v->v, s->arena));
+	out->growing = v->growing;
+	out->depth = v->depth;
+	out->room = v->growing ? out->v.count : 0;
+	parts_index(out);
+	return out;
 }

@@ -5,6 +5,7 @@
 #include "drivers/postgres/calls/copy.h"
 #include "handlers/module/holds.h"
 #include "handlers/module/postgres.h"
+#include "handlers/module/status.h"
 
 struct gd_copy {
 	struct thing thing;
@@ -25,7 +26,7 @@ static void close_copy(struct gd_copy *c)
 		return;
 	c->open = false;
 	users_enter(&c->users); /* whoever ends its scope meanwhile waits for this, too */
-	shield_whole(&whole);
+	task_shield_fully(&whole);
 	pg_copy_close(&c->copy);
 	if (c->call)
 		call_release(c->call);
@@ -40,7 +41,7 @@ static void end_forgotten(struct thing *t)
 
 	users_await(&c->users, DEADLINE_NEVER); /* of scopes around this one; the source's timeout bounds that */
 	if (c->open)
-		hold_left_open("copy");
+		hold_left_open(scope_try(), "copy");
 	close_copy(c);
 }
 

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "handlers/module/holds.h"
 #include "handlers/module/internal.h"
+#include "handlers/module/status.h"
 
 static const struct task_local scope_key = {.name = "scope"};
 
@@ -102,18 +103,12 @@ void scope_open(struct gd_scope *s, const struct module_env *env, struct gd_requ
 	scope_enter(s);
 }
 
-void shield_whole(struct shield *s)
-{
-	task_shield(s, DEADLINE_NEVER);
-	deadline_pop(DEADLINE_NEVER);
-}
-
 int turn_over(int r)
 {
 	struct shield whole;
 	if (r >= 0 || task_check() == 0)
 		return r;
-	shield_whole(&whole);
+	task_shield_fully(&whole);
 	int turn = task_yield();
 	(void)turn;
 	task_unshield(&whole);
@@ -164,7 +159,7 @@ void scope_close(struct gd_scope *s)
 	bool inside = scope_is_within(scope_try(), s);
 	if (inside)
 		scope_enter(s); /* a scope within it that was left open goes first */
-	shield_whole(&whole);
+	task_shield_fully(&whole);
 	cancel_tasks(s);
 	end_tasks(s);
 	while ((node = list_shift(&s->things))) {

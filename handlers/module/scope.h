@@ -96,8 +96,6 @@ int scope_fail(struct gd_scope *s, const struct error *e);
  * by itself. */
 void scope_error(struct gd_scope *s, int r, struct error *e);
 
-/* As task_shield, without any deadline: not even that of a shield around it. */
-void shield_whole(struct shield *s);
 /* Suspends. Wait for the promises of this worker; give up, after a while, those that nobody resolves. No handler may
  * run any more. future.c's. */
 void promises_end(void);

@@ -193,7 +193,7 @@ int gd_acquire(gd_semaphore *s, gd_deadline by)
 	users_enter(&s->home.users);
 	r = semaphore_acquire(&s->own, deadline_of(by));
 	if (r == 0)
-		hold_taken(scope_try(), &s->permits);
+		hold_taken(scope_outermost(scope_try()), &s->permits);
 	return leave(&s->home, r);
 }
 
@@ -204,7 +204,7 @@ int gd_release(gd_semaphore *s)
 		return r;
 	if (s->shared)
 		return release_shared(s);
-	bool given = hold_given(scope_try(), &s->permits);
+	bool given = hold_given(scope_outermost(scope_try()), &s->permits);
 	return s->bounded && !given ? -EPERM : semaphore_release(&s->own);
 }
 

@@ -29,11 +29,6 @@ struct gd_task {
 	bool cancelled; /* by the scope's end */
 };
 
-deadline_t deadline_of(gd_deadline by)
-{
-	return (deadline_t){by.us};
-}
-
 /* --- life --- */
 
 static int run_task(void *arg)

@@ -14,6 +14,7 @@
 #include "drivers/mongo/bson/bson.h"
 #include "handlers/module/internal.h"
 #include "handlers/module/parts.h"
+#include "handlers/module/status.h"
 
 enum { NUMBER_LEN_MAX = 4096 };
 
@@ -288,21 +289,4 @@ gd_value *gd_parse(const char *json, size_t len)
 	if (r < 0)
 		return value_fail(s, r, 0, NULL, "gd_parse: %s", why);
 	return value_new(s, value_from_json(j));
-}
-
-gd_value *gd_value_copy(const gd_value *v)
-{
-	struct gd_scope *s = scope_here(__func__);
-	struct error e;
-
-	if (!s)
-		return value_outside();
-	if (!value_usable(v, "gd_value_copy: the value", &e))
-		return value_failed(s, &e);
-	gd_value *out = value_new(s, value_copy(&v->v, s->arena));
-	out->growing = v->growing;
-	out->depth = v->depth;
-	out->room = v->growing ? out->v.count : 0;
-	parts_index(out);
-	return out;
 }

@@ -15,9 +15,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/token.h"
-#include "handlers/admin/tasks.h"
 #include "handlers/web/exchange_server.h"
 #include "handlers/web/request_log.h"
+
+const struct task_local exchange_request_id = {.name = "request"};
 
 enum {
 	IDLE_KEPT = 1024,  /* exchanges of a worker that wait for the next request, with their first block of memory */
@@ -337,7 +338,7 @@ static int run_task(void *arg)
 	struct exchange *x = arg;
 	struct exchange_private *p = private_of(x);
 	p->by_before = deadline_push(x->by);
-	(void)task_local_set_copy(&tasks_request_id, x->id, strlen(x->id) + 1); /* it only fails outside tasks */
+	(void)task_local_set_copy(&exchange_request_id, x->id, strlen(x->id) + 1); /* it only fails outside tasks */
 	int r = p->fn(x);
 	deadline_pop(p->by_before);
 	return r;

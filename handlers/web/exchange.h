@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "async/local.h"
 #include "async/task.h"
 #include "base/arena.h"
 #include "base/buf.h"
@@ -31,6 +32,9 @@ struct header {
 	struct span name; /* lower case */
 	struct span value;
 };
+
+/* The id of the request that a task works for: a NUL-terminated text. */
+extern const struct task_local exchange_request_id;
 
 struct exchange {
 	struct arena arena;

@@ -12,6 +12,7 @@
 #include <strings.h>
 
 #include "async/executor.h"
+#include "async/fd.h"
 #include "base/mem.h"
 #include "drivers/postgres/wire/pool.h"
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "async/loop.h"
+#include "async/run.h"
 #include "async/task.h"
 
 #if defined(__SANITIZE_THREAD__)

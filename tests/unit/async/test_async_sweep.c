@@ -6,6 +6,7 @@
 #include <fcntl.h>
 
 #include "async/executor.h"
+#include "async/fd.h"
 #include "async/future.h"
 #include "async/gather.h"
 #include "async/internal.h"

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <sys/eventfd.h>
 
+#include "async/fd.h"
 #include "async/future.h"
 #include "async/internal.h"
 #include "tests/unit/async/async_fixture.h"

@@ -7,6 +7,7 @@
 
 #include "async/gather.h"
 #include "async/internal.h"
+#include "async/run.h"
 #include "tests/unit/async/async_fixture.h"
 
 /* A job that waits until it may go on, so that the tests decide what is running and what is queued. */

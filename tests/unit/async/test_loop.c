@@ -3,7 +3,9 @@
 #include <pthread.h>
 #include <sys/eventfd.h>
 
+#include "async/fd.h"
 #include "async/internal.h"
+#include "async/run.h"
 #include "tests/unit/async/async_fixture.h"
 
 /* --- messages --- */

@@ -11,6 +11,7 @@
 
 #include "async/monitor.h"
 #include "async/overflow.h"
+#include "async/run.h"
 #include "async/stack.h"
 #include "async/stack_use.h"
 #include "base/mem.h"

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 
 #include "async/internal.h"
+#include "async/run.h"
 #include "tests/unit/async/strike_fixture.h"
 
 /* --- of one loop --- */

@@ -9,6 +9,7 @@
 
 #include "async/internal.h"
 #include "async/overflow.h"
+#include "async/run.h"
 #include "base/backtrace.h"
 #include "tests/unit/async/async_fixture.h"
 

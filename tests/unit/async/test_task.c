@@ -1,4 +1,6 @@
 /* Tasks: life, waiting, cancellation, deadlines, and that nothing grows. */
+#include "async/fd.h"
+#include "async/run.h"
 #include "tests/unit/async/async_fixture.h"
 
 static int return_arg(void *arg)

@@ -4,6 +4,7 @@
 
 #include "async/future.h"
 #include "async/gather.h"
+#include "async/run.h"
 #include "tests/unit/async/async_fixture.h"
 
 static int return_arg(void *arg)

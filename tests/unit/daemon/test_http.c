@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
+#include "async/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/connection.h"

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "async/run.h"
 #include "drivers/budget.h"
 #include "tests/unit/async/async_fixture.h"
 

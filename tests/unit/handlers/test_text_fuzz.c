@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define GATHERD_DAEMON 1
+#include "async/run.h"
 #include "base/json.h"
 #include "config/yaml.h"
 #include "drivers/mongo/bson/template.h"

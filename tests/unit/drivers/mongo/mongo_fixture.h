@@ -8,6 +8,7 @@
 
 #include "async/executor.h"
 #include "async/loop.h"
+#include "async/run.h"
 #include "async/task.h"
 #include "base/arena.h"
 #include "config/yaml.h"

@@ -1,4 +1,5 @@
 /* The pool: who gets a connection, who waits, what happens while the server is away, and what is closed when. */
+#include "async/run.h"
 #include "tests/unit/drivers/mongo/mongo_fixture.h"
 
 #include <sys/stat.h>

@@ -1,4 +1,5 @@
 /* TLS: the right server is believed, one with another name or of another authority is not. */
+#include "async/run.h"
 #include "tests/unit/drivers/mongo/mongo_fixture.h"
 
 /* An authority, a certificate of its for localhost and 127.0.0.1, one for another name, and a stranger's authority. */

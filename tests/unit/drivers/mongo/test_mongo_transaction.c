@@ -1,5 +1,6 @@
 /* Transactions on a scripted server: each field of each command, what is part of one, whatever goes wrong on the way.
  */
+#include "async/run.h"
 #include "drivers/mongo/calls/cursor.h"
 #include "drivers/mongo/calls/transaction.h"
 #include "drivers/mongo/calls/writes.h"

@@ -1,5 +1,6 @@
 /* Writes on a scripted server: what is sent, how it is cut into commands, what comes back, what is refused before
  * anything is sent; and that nothing is ever sent twice. */
+#include "async/run.h"
 #include "drivers/mongo/calls/writes.h"
 #include "tests/unit/drivers/mongo/mongo_values.h"
 

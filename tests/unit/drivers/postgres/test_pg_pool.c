@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "async/run.h"
 #include "tests/unit/drivers/postgres/postgres_fixture.h"
 
 #define TASKS SLOWER(200)

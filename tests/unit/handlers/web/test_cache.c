@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "async/run.h"
 #include "tests/unit/async/async_fixture.h"
 
 static const struct config_cache second = {.ttl_us = 1000000};

@@ -1,0 +1,19 @@
+/* The signals of the process. Main thread only. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/compiler.h"
+#include "base/deadline.h"
+
+/* Take the signals from all threads that will be started, and ignore SIGPIPE. Before any thread, those of modules
+ * included, which may start some when they are loaded. Returns 0 or -errno. */
+int signals_begin(void) must_check;
+/* Wait for a signal, or until changed_fd, an eventfd, was written to, or until `by`. Returns the signal, or 0: none
+ * came. */
+int signals_next(int changed_fd, deadline_t by) must_check;
+/* The same without a deadline, for whoever only asks whether to go on. Returns whether the end was asked for, by this
+ * signal or one before. */
+bool signals_wait(int changed_fd);
+/* The signal that first asked for the end: SIGTERM or SIGINT; 0: none. */
+int signals_asked(void);
