@@ -4,11 +4,22 @@
 #include <stdint.h>
 #include <string.h>
 
+bool is_token_byte(unsigned char byte)
+{
+	static const bool token[256] = {
+		['!'] = true,         ['#' ... '\''] = true, ['*' ... '+'] = true,
+		['-' ... '.'] = true, ['0' ... '9'] = true,  ['A' ... 'Z'] = true,
+		['^' ... 'z'] = true, ['|'] = true,          ['~'] = true,
+	};
+	return token[byte];
+}
+
 bool is_token(const char *s)
 {
-	static const char characters[] =
-		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~";
-	return *s != '\0' && s[strspn(s, characters)] == '\0';
+	size_t n = 0;
+	while (is_token_byte((unsigned char)s[n]))
+		n++;
+	return n > 0 && s[n] == '\0';
 }
 
 /* Eight bytes without a control character, as most are. False may also be said of others. */

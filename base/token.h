@@ -4,6 +4,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* May it stand in a token? */
+bool is_token_byte(unsigned char byte);
 /* Is all of s one token? "" is none. */
 bool is_token(const char *s);
 /* May it be a value, or stand in one? Not with a control character other than the tab; bytes that are not ASCII may. */

@@ -3,23 +3,35 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <string.h>
+
+#include "base/token.h"
 
 enum state {
-	SIZE,        /* the digits of a size */
-	SIZE_BLANKS, /* behind them: an extension or the line's end */
-	EXTENSION,   /* up to the line's end */
-	LINE_FEED,   /* of the chunk line */
-	DATA,        /* of the chunk */
-	DATA_RETURN, /* what follows it */
+	SIZE,          /* the digits of a size */
+	NAME_BEGIN,    /* an extension begins */
+	NAME,          /* in its name */
+	VALUE_BEGIN,   /* after its "=" */
+	VALUE,         /* in its value, a token */
+	QUOTED,        /* in its value, between quotes */
+	QUOTED_PAIR,   /* after a backslash there */
+	EXTENSION_END, /* after the quotes */
+	LINE_FEED,     /* of the chunk line */
+	DATA,          /* of the chunk */
+	DATA_RETURN,   /* what follows it */
 	DATA_FEED,
-	TRAILER,      /* a line of the trailers begins, or the last line */
-	TRAILER_LINE, /* in it */
-	TRAILER_FEED, /* its end */
+	TRAILER,       /* a line of the trailers begins, or the last line */
+	TRAILER_NAME,  /* in its name */
+	TRAILER_VALUE, /* after its colon */
+	TRAILER_FEED,  /* its end */
 	LAST_FEED,
 	END,
 };
 
 enum { MAX_DIGITS = 15 }; /* what is larger is larger than any body_limit */
+
+/* Whoever believed these would read the body in another way. */
+static const char *const framing[] = {"content-length", "transfer-encoding"};
 
 void chunks_init(struct chunks *c)
 {
@@ -40,36 +52,98 @@ static int hex_digit(unsigned char byte)
 	return byte >= 'a' && byte <= 'f' ? byte - 'a' + 10 : -1;
 }
 
-static bool is_blank(unsigned char byte)
-{
-	return byte == ' ' || byte == '\t';
-}
-
-/* May it stand in an extension or a trailer? */
+/* May it stand in a quoted string or in a trailer's value? */
 static bool is_text(unsigned char byte)
 {
 	return (byte >= ' ' && byte != 0x7f) || byte == '\t';
 }
 
-/* One byte of a chunk line. Returns 0 or a status. */
-static int read_size_byte(struct chunks *c, unsigned char byte)
+static int read_digit(struct chunks *c, unsigned char byte)
 {
-	int digit = c->state == SIZE ? hex_digit(byte) : -1;
-	if (++c->line > CHUNKS_MAX_LINE_BYTES)
-		return refuse(c, 400, "a chunk's line is longer than 1 KiB");
+	int digit = hex_digit(byte);
 	if (digit >= 0) {
 		if (++c->digits > MAX_DIGITS)
 			return refuse(c, 413, "a chunk whose size has more than 15 digits");
 		c->left = c->left << 4 | (unsigned)digit;
-	} else if (c->digits == 0) {
-		return refuse(c, 400, "a chunk without a size");
-	} else if (byte == '\r') {
-		c->state = LINE_FEED;
-	} else if (c->state != EXTENSION && (byte == ';' || is_blank(byte))) {
-		c->state = byte == ';' ? EXTENSION : SIZE_BLANKS;
-	} else if (c->state != EXTENSION || !is_text(byte)) {
-		return refuse(c, 400, "a chunk's size is followed by something else");
+		return 0;
 	}
+	if (c->digits == 0)
+		return refuse(c, 400, "a chunk without a size");
+	if (byte != '\r' && byte != ';')
+		return refuse(c, 400, "a chunk's size is followed by something else");
+	c->state = byte == ';' ? NAME_BEGIN : LINE_FEED;
+	return 0;
+}
+
+/* The states that byte leads to from within an extension; -1: it may not stand there. RFC 9112, 7.1.1, without the
+ * blanks that it calls bad. */
+static int after_extension_byte(unsigned state, unsigned char byte)
+{
+	const int end = byte == ';' ? NAME_BEGIN : byte == '\r' ? LINE_FEED : -1;
+	switch (state) {
+	case NAME_BEGIN:
+		return is_token_byte(byte) ? NAME : -1;
+	case NAME:
+		return is_token_byte(byte) ? NAME : byte == '=' ? VALUE_BEGIN : end;
+	case VALUE_BEGIN:
+		return is_token_byte(byte) ? VALUE : byte == '"' ? QUOTED : -1;
+	case VALUE:
+		return is_token_byte(byte) ? VALUE : end;
+	case QUOTED:
+		return byte == '"' ? EXTENSION_END : byte == '\\' ? QUOTED_PAIR : is_text(byte) ? QUOTED : -1;
+	case QUOTED_PAIR:
+		return is_text(byte) ? QUOTED : -1;
+	default:
+		return end;
+	}
+}
+
+/* One byte of a chunk line. Returns 0 or a status. */
+static int read_size_byte(struct chunks *c, unsigned char byte)
+{
+	if (++c->line > CHUNKS_MAX_LINE_BYTES)
+		return refuse(c, 400, "a chunk's line is longer than 1 KiB");
+	if (c->state == SIZE)
+		return read_digit(c, byte);
+	int next = after_extension_byte(c->state, byte);
+	if (next < 0)
+		return refuse(c, 400, "a chunk's extension is not well-formed");
+	c->state = (unsigned)next;
+	return 0;
+}
+
+/* Keep the first bytes of a trailer's name, in lower case. */
+static void keep_name(struct chunks *c, unsigned char byte)
+{
+	if (c->name_len < sizeof(c->name))
+		c->name[c->name_len] = (char)(byte >= 'A' && byte <= 'Z' ? byte | 0x20 : byte);
+	c->name_len++;
+}
+
+static bool is_framing(const struct chunks *c)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(framing); i++)
+		if (c->name_len == strlen(framing[i]) && memcmp(c->name, framing[i], c->name_len) == 0)
+			return true;
+	return false;
+}
+
+static int read_trailer_name(struct chunks *c, unsigned char byte)
+{
+	if (is_token_byte(byte)) {
+		keep_name(c, byte);
+		c->state = TRAILER_NAME;
+		return 0;
+	}
+	if (c->state == TRAILER && byte == '\r') {
+		c->state = LAST_FEED;
+		return 0;
+	}
+	if (c->state == TRAILER || byte != ':')
+		return refuse(c, 400, "a trailer without a proper name");
+	if (is_framing(c))
+		return refuse(c, 400, "a trailer that says how long the body is");
+	c->state = TRAILER_VALUE;
 	return 0;
 }
 
@@ -78,12 +152,12 @@ static int read_trailer_byte(struct chunks *c, unsigned char byte)
 {
 	if (++c->line > CHUNKS_MAX_TRAILER_BYTES)
 		return refuse(c, 431, "more than 16 KiB of trailers");
+	if (c->state != TRAILER_VALUE)
+		return read_trailer_name(c, byte);
 	if (byte == '\r')
-		c->state = c->state == TRAILER ? LAST_FEED : TRAILER_FEED;
-	else if (!is_text(byte) || (c->state == TRAILER && is_blank(byte)))
-		return refuse(c, 400, "a trailer that is none");
-	else
-		c->state = TRAILER_LINE;
+		c->state = TRAILER_FEED;
+	else if (!is_text(byte))
+		return refuse(c, 400, "a control character in a trailer");
 	return 0;
 }
 
@@ -106,6 +180,7 @@ static int read_line_end(struct chunks *c, unsigned char byte)
 		c->state = SIZE;
 		break;
 	case TRAILER_FEED:
+		c->name_len = 0;
 		c->state = TRAILER;
 		break;
 	default:
@@ -122,8 +197,13 @@ int chunks_read(struct chunks *c, const char *p, size_t len)
 	while (p < end && r == 0 && c->state != END) {
 		switch (c->state) {
 		case SIZE:
-		case SIZE_BLANKS:
-		case EXTENSION:
+		case NAME_BEGIN:
+		case NAME:
+		case VALUE_BEGIN:
+		case VALUE:
+		case QUOTED:
+		case QUOTED_PAIR:
+		case EXTENSION_END:
 			r = read_size_byte(c, (unsigned char)*p++);
 			break;
 		case DATA: {
@@ -134,7 +214,8 @@ int chunks_read(struct chunks *c, const char *p, size_t len)
 			break;
 		}
 		case TRAILER:
-		case TRAILER_LINE:
+		case TRAILER_NAME:
+		case TRAILER_VALUE:
 			r = read_trailer_byte(c, (unsigned char)*p++);
 			break;
 		default:

@@ -2,7 +2,8 @@
  *
  * h2o 2.2.5 takes chunk lines that end without CR, anything behind a size ("0x5" is a 0), and no end of trailers. A
  * proxy in front that reads one of these differently lets somebody hide a request in a body. What passes here has one
- * meaning. Any thread. */
+ * meaning: no blanks around sizes and extensions, extensions and trailers as their grammar has them, and no trailer
+ * that speaks of the framing. Any thread. */
 #pragma once
 
 #include <stddef.h>
@@ -20,6 +21,8 @@ struct chunks {
 	unsigned digits; /* of the size that is being read */
 	uint64_t left;   /* of the chunk; while it is read: its size */
 	size_t line;     /* bytes of the chunk line, or of all trailers, so far */
+	char name[20];   /* of the trailer that is being read: its first bytes, in lower case */
+	size_t name_len; /* … and how long it is so far */
 	const char *why; /* why it was refused; static */
 };
 

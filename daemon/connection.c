@@ -220,8 +220,9 @@ static void refuse(struct connection *c, unsigned status, const char *why)
 	(void)h2o_get_timestamp(ctx, NULL, NULL);
 	buf_printf(&c->refusal,
 		   "HTTP/1.1 %u %s\r\nDate: %s\r\nConnection: close\r\nContent-Type: " PROBLEM_CONTENT_TYPE
-		   "\r\nX-Request-Id: %s\r\nContent-Length: %zu\r\n\r\n",
-		   status, http_status_title(status), ctx->_timestamp_cache.value->rfc1123, id, body.len);
+		   "\r\nX-Request-Id: %s\r\n%sContent-Length: %zu\r\n\r\n",
+		   status, http_status_title(status), ctx->_timestamp_cache.value->rfc1123, id,
+		   status == 415 ? "Accept-Encoding: identity\r\n" : "", body.len);
 	struct span method = request_part(c, c->head.start, c->head.method_len);
 	if (!(method.len == 4 && memcmp(method.base, "HEAD", 4) == 0))
 		buf_append(&c->refusal, body.data, body.len);
@@ -312,13 +313,25 @@ static void on_chunks(h2o_socket_t *sock, const char *err)
 
 /* --- heads --- */
 
+/* Take what stands before the request line out of the input. */
+static void drop_start(struct connection *c)
+{
+	if (c->head.start == 0)
+		return;
+	h2o_buffer_consume(&c->sock->input, c->head.start);
+	head_drop_start(&c->head);
+}
+
 /* What has come of a head. c may be closed afterwards. */
 static void look(struct connection *c)
 {
-	h2o_buffer_t *in = c->sock->input;
-	if (c->state == IDLE)
-		set_state(c, HEAD);
+	const h2o_buffer_t *in = c->sock->input;
 	int r = head_read(&c->head, in->bytes, in->size);
+	if (r <= 0)
+		drop_start(c);
+	/* Empty lines are not the beginning of a request: the connection may be idle after them. */
+	if (c->state == IDLE && c->sock->input->size > 0)
+		set_state(c, HEAD);
 	if (r == -EAGAIN)
 		return;
 	if (r == 0 && c->head.content_length > c->all->body_limit) {

@@ -5,44 +5,45 @@
 #include <string.h>
 #include <strings.h>
 
+#include "daemon/authority.h"
+
 /* What a byte may be part of. */
 enum {
 	TOKEN = BIT(0),  /* a method, a field's name */
-	TARGET = BIT(1), /* a request target: visible, no "#"; bytes of UTF-8 are let through */
+	TARGET = BIT(1), /* a request target: visible ASCII, no "#" */
 	VALUE = BIT(2),  /* a field's value */
-	AUTHORITY = BIT(3),
 };
 
 static const uint8_t byte_class[256] = {
 	['\t'] = VALUE,
 	[' '] = VALUE,
-	['!'] = TOKEN | TARGET | VALUE | AUTHORITY,
+	['!'] = TOKEN | TARGET | VALUE,
 	['"'] = TARGET | VALUE,
 	['#'] = TOKEN | VALUE,
-	['$' ... '\''] = TOKEN | TARGET | VALUE | AUTHORITY,
-	['(' ... ')'] = TARGET | VALUE | AUTHORITY,
-	['*' ... '+'] = TOKEN | TARGET | VALUE | AUTHORITY,
-	[','] = TARGET | VALUE | AUTHORITY,
-	['-' ... '.'] = TOKEN | TARGET | VALUE | AUTHORITY,
+	['$' ... '\''] = TOKEN | TARGET | VALUE,
+	['(' ... ')'] = TARGET | VALUE,
+	['*' ... '+'] = TOKEN | TARGET | VALUE,
+	[','] = TARGET | VALUE,
+	['-' ... '.'] = TOKEN | TARGET | VALUE,
 	['/'] = TARGET | VALUE,
-	['0' ... '9'] = TOKEN | TARGET | VALUE | AUTHORITY,
-	[':' ... ';'] = TARGET | VALUE | AUTHORITY,
+	['0' ... '9'] = TOKEN | TARGET | VALUE,
+	[':' ... ';'] = TARGET | VALUE,
 	['<'] = TARGET | VALUE,
-	['='] = TARGET | VALUE | AUTHORITY,
+	['='] = TARGET | VALUE,
 	['>' ... '@'] = TARGET | VALUE,
-	['A' ... 'Z'] = TOKEN | TARGET | VALUE | AUTHORITY,
-	['['] = TARGET | VALUE | AUTHORITY,
+	['A' ... 'Z'] = TOKEN | TARGET | VALUE,
+	['['] = TARGET | VALUE,
 	['\\'] = TARGET | VALUE,
-	[']'] = TARGET | VALUE | AUTHORITY,
+	[']'] = TARGET | VALUE,
 	['^'] = TOKEN | TARGET | VALUE,
-	['_'] = TOKEN | TARGET | VALUE | AUTHORITY,
+	['_'] = TOKEN | TARGET | VALUE,
 	['`'] = TOKEN | TARGET | VALUE,
-	['a' ... 'z'] = TOKEN | TARGET | VALUE | AUTHORITY,
+	['a' ... 'z'] = TOKEN | TARGET | VALUE,
 	['{'] = TARGET | VALUE,
 	['|'] = TOKEN | TARGET | VALUE,
 	['}'] = TARGET | VALUE,
-	['~'] = TOKEN | TARGET | VALUE | AUTHORITY,
-	[0x80 ... 0xff] = TARGET | VALUE,
+	['~'] = TOKEN | TARGET | VALUE,
+	[0x80 ... 0xff] = VALUE,
 };
 
 /* How many bytes from s are of that class. */
@@ -72,9 +73,28 @@ static int read_version(struct head *h, const char *s, size_t len)
 	if (len != 8 || memcmp(s, "HTTP/", 5) != 0 || s[5] < '0' || s[5] > '9' || s[6] != '.' || s[7] < '0' ||
 	    s[7] > '9')
 		return refuse(h, 400, "the request line does not end with an HTTP version");
-	if (s[5] != '1')
+	if (s[5] != '1' || s[7] > '1')
 		return refuse(h, 505, "only HTTP/1.1 and HTTP/1.0 are spoken here");
 	h->minor = (unsigned)(s[7] - '0');
+	return 0;
+}
+
+/* The authority of an absolute target ("http://host:port/path"), which stands for Host (RFC 9112, 3.2.2). */
+static int check_target(struct head *h, const char *target, size_t len)
+{
+	static const struct {
+		const char *name;
+		size_t len;
+	} schemes[] = {{"http://", 7}, {"https://", 8}};
+	for (size_t i = 0; i < ARRAY_SIZE(schemes); i++) {
+		size_t begin = schemes[i].len, end = begin;
+		if (len < begin || strncasecmp(target, schemes[i].name, begin) != 0)
+			continue;
+		while (end < len && target[end] != '/' && target[end] != '?')
+			end++;
+		if (!authority_is_valid(target + begin, end - begin))
+			return refuse(h, 400, "the request target does not name a host and port");
+	}
 	return 0;
 }
 
@@ -96,17 +116,19 @@ static int read_request_line(struct head *h, const char *base, const char *line,
 	if (n > HEAD_MAX_TARGET_BYTES)
 		return refuse(h, 414, "the request target is longer than 8 KiB");
 	h->have_request_line = true;
-	return read_version(h, target + n + 1, left - n - 1);
+	int r = read_version(h, target + n + 1, left - n - 1);
+	return r ? r : check_target(h, target, n);
 }
 
 /* --- fields --- */
 
+/* An empty one says that the client has no name for us (RFC 9112, 3.2). */
 static int field_host(struct head *h, const char *value, size_t len)
 {
 	if (++h->hosts > 1)
 		return refuse(h, 400, "more than one Host");
-	if (span_of(value, len, AUTHORITY) != len)
-		return refuse(h, 400, "a Host that is none");
+	if (len > 0 && !authority_is_valid(value, len))
+		return refuse(h, 400, "Host is not a host and port");
 	return 0;
 }
 
@@ -133,11 +155,32 @@ static int field_transfer_encoding(struct head *h, const char *value, size_t len
 	return 0;
 }
 
+/* HTTP/1.0 has no interim replies: there the field is ignored (RFC 9110, 10.1.1), and h2o, which would send one, must
+ * not see it. */
 static int field_expect(struct head *h, const char *value, size_t len)
 {
+	if (h->minor == 0) {
+		h->cut_line = true;
+		return 0;
+	}
 	if (len != 12 || strncasecmp(value, "100-continue", 12) != 0)
 		return refuse(h, 417, "an Expect other than 100-continue");
 	h->expect_continue = true;
+	return 0;
+}
+
+/* Bodies are read as they are. */
+static int field_content_encoding(struct head *h, const char *value, size_t len)
+{
+	while (len > 0) {
+		size_t n = span_of(value, len, TOKEN);
+		bool separator = n == 0 && (*value == ',' || *value == ' ' || *value == '\t');
+		if (!separator && !(n == 8 && strncasecmp(value, "identity", 8) == 0))
+			return refuse(h, 415, "a Content-Encoding other than identity");
+		n += separator;
+		value += n;
+		len -= n;
+	}
 	return 0;
 }
 
@@ -176,6 +219,7 @@ static const struct field {
 	FIELD("content-length", field_content_length),
 	FIELD("transfer-encoding", field_transfer_encoding),
 	FIELD("expect", field_expect),
+	FIELD("content-encoding", field_content_encoding),
 	FIELD("connection", field_connection),
 	FIELD("forwarded", field_forwarded),
 	FIELD("x-forwarded-for", field_forwarded),
@@ -240,13 +284,19 @@ static int check_fields(struct head *h)
 	return 0;
 }
 
+/* Of the fields up to `at`, with what was cut out of them. */
+static size_t fields_size(const struct head *h, size_t at)
+{
+	return at - h->target - h->target_len + h->cut_bytes;
+}
+
 /* The line that began at h->line has not ended: refuse what can't become right any more. */
 static int check_unfinished(struct head *h, const char *base, size_t len)
 {
 	size_t line_len = len - h->line;
 	if (h->have_request_line) {
 		h->scanned = len;
-		if (len - h->start > HEAD_MAX_FIELDS_BYTES + h->target + h->target_len)
+		if (fields_size(h, len) > HEAD_MAX_FIELDS_BYTES)
 			return refuse(h, 431, "more than 16 KiB of header fields");
 		return -EAGAIN;
 	}
@@ -270,10 +320,31 @@ static int read_line(struct head *h, char *base, size_t end)
 		return h->have_request_line ? read_field(h, line, len) : read_request_line(h, base, line, len);
 	if (h->have_request_line)
 		return 1;
-	if (h->start > 0)
+	if (++h->empty_lines > HEAD_MAX_EMPTY_LINES)
 		return refuse(h, 400, "empty lines instead of a request");
-	h->start = 2;
+	h->start = end + 2;
 	return 0;
+}
+
+/* Take the line that ends before `next` out of the head: what stands before it moves up. */
+static void cut_line(struct head *h, char *base, size_t next)
+{
+	size_t len = next - h->line;
+	memmove(base + h->start + len, base + h->start, h->line - h->start);
+	h->cut_bytes += len;
+	h->start += len;
+	h->target += len;
+	h->cut_line = false;
+}
+
+void head_drop_start(struct head *h)
+{
+	size_t n = h->start;
+	h->start = 0;
+	h->line -= n;
+	h->scanned -= n;
+	h->size -= h->size ? n : 0;
+	h->target -= h->have_request_line ? n : 0;
 }
 
 int head_read(struct head *h, char *base, size_t len)
@@ -288,8 +359,10 @@ int head_read(struct head *h, char *base, size_t len)
 		int r = read_line(h, base, at - 1);
 		if (r > 1)
 			return r;
+		if (h->cut_line)
+			cut_line(h, base, at + 1);
 		h->line = h->scanned = at + 1;
-		if (h->have_request_line && h->line - h->target - h->target_len > HEAD_MAX_FIELDS_BYTES)
+		if (h->have_request_line && fields_size(h, h->line) > HEAD_MAX_FIELDS_BYTES)
 			return refuse(h, 431, "more than 16 KiB of header fields");
 		if (r == 1) {
 			h->size = h->line;

@@ -34,8 +34,9 @@ struct exchange_private {
 	struct carrier *carrier; /* NULL once the reply was sent */
 	h2o_req_t *req;          /* NULL once h2o has the reply */
 	h2o_generator_t generator;
-	struct span method; /* as sent, for the log */
-	struct task *task;  /* NULL: none, or it has ended */
+	struct span method;    /* as sent, for the log */
+	struct span authority; /* of an absolute target; base NULL: it is not one */
+	struct task *task;     /* NULL: none, or it has ended */
 	task_fn fn;
 	deadline_t by_before; /* the task's deadline without x->by */
 	struct buf body;      /* of the reply, or, streamed, the part of it that is being sent; until it was sent */
@@ -192,16 +193,17 @@ static struct span copy_span(struct exchange *x, const char *base, size_t len)
 	return (struct span){arena_strndup(&x->arena, base, len), len};
 }
 
-/* What follows scheme and authority of an absolute target; NULL: it is none. */
-static const char *after_authority(const char *target, const char *end)
+/* Take the authority from an absolute target. Returns what follows it; NULL: it is none. */
+static const char *take_authority(struct exchange *x, const char *target, const char *end)
 {
 	static const struct span schemes[] = {{"http://", 7}, {"https://", 8}};
 	for (size_t i = 0; i < ARRAY_SIZE(schemes); i++) {
 		if ((size_t)(end - target) > schemes[i].len &&
 		    strncasecmp(target, schemes[i].base, schemes[i].len) == 0) {
-			const char *p = target + schemes[i].len;
+			const char *begin = target + schemes[i].len, *p = begin;
 			while (p < end && *p != '/' && *p != '?')
 				p++;
+			private_of(x)->authority = copy_span(x, begin, (size_t)(p - begin));
 			return p;
 		}
 	}
@@ -212,7 +214,7 @@ static const char *after_authority(const char *target, const char *end)
 static bool take_target(struct exchange *x, const char *target, size_t len)
 {
 	const char *end = target + len;
-	const char *path = len > 0 && *target == '/' ? target : after_authority(target, end);
+	const char *path = len > 0 && *target == '/' ? target : take_authority(x, target, end);
 	if (!path) {
 		x->path = copy_span(x, target, len);
 		return false;
@@ -228,6 +230,13 @@ static bool take_target(struct exchange *x, const char *target, size_t len)
 	return true;
 }
 
+/* Methods of HTTP itself that are for proxies and their diagnosis: known, and allowed nowhere. */
+static bool is_for_proxies(h2o_iovec_t method)
+{
+	return h2o_memis(method.base, method.len, H2O_STRLIT("TRACE")) ||
+	       h2o_memis(method.base, method.len, H2O_STRLIT("CONNECT"));
+}
+
 static bool take_method(struct exchange *x, h2o_iovec_t method)
 {
 	private_of(x)->method = copy_span(x, method.base, method.len);
@@ -237,23 +246,40 @@ static bool take_method(struct exchange *x, h2o_iovec_t method)
 			return true;
 		}
 	}
-	return false;
+	x->method = METHOD_COUNT;
+	return is_for_proxies(method);
 }
 
-/* OPTIONS *: about the server, not about a resource (RFC 9110, 9.3.7). */
-static void answer_server_options(struct exchange *x)
+/* Every method that some resource may have. */
+static struct header allow_all(struct exchange *x)
 {
-	struct reply r = {.status = 204, .header_count = 1};
-	r.headers[0] = (struct header){{"allow", 5}, {NULL, 0}};
+	struct header allow = {.name = {"allow", 5}};
 	struct buf names = BUF_INIT;
 	for (int m = 0; m < METHOD_COUNT; m++) {
 		if (m > 0)
 			buf_lit(&names, ", ");
 		buf_str(&names, http_method_names[m]);
 	}
-	r.headers[0].value = copy_span(x, names.data, names.len);
+	allow.value = copy_span(x, names.data, names.len);
 	buf_done(&names);
-	exchange_reply(x, &r);
+	return allow;
+}
+
+/* The target is not a path. */
+static void answer_for_server(struct exchange *x)
+{
+	struct error e = ERROR_INIT;
+	struct header allow = allow_all(x);
+	if (x->method == METHOD_COUNT) {
+		error_set(&e, -EOPNOTSUPP, 405, "This server does not answer this method.", "method not allowed");
+		exchange_problem(x, &e, NULL, NULL, &allow);
+	} else if (x->method == METHOD_OPTIONS && x->path.len == 1 && *x->path.base == '*') {
+		/* About the server, not about a resource (RFC 9110, 9.3.7). */
+		exchange_reply(x, &(struct reply){.status = 204, .headers = {allow}, .header_count = 1});
+	} else {
+		error_set(&e, -EBADMSG, 400, "the request target must be a path", "a target that is no path");
+		exchange_problem(x, &e, NULL, NULL, NULL);
+	}
 }
 
 struct exchange *exchange_begin(struct exchanges *all, struct carrier *c, struct st_h2o_req_t *req, bool forwarded)
@@ -283,13 +309,8 @@ struct exchange *exchange_begin(struct exchanges *all, struct carrier *c, struct
 		exchange_problem(x, &e, NULL, NULL, NULL);
 		return NULL;
 	}
-	if (!has_path && x->method == METHOD_OPTIONS && x->path.len == 1 && *x->path.base == '*') {
-		answer_server_options(x);
-		return NULL;
-	}
 	if (!has_path) {
-		error_set(&e, -EBADMSG, 400, "the request target must be a path", "a target that is no path");
-		exchange_problem(x, &e, NULL, NULL, NULL);
+		answer_for_server(x);
 		return NULL;
 	}
 	return x;
@@ -301,8 +322,11 @@ struct span exchange_header(struct exchange *x, const char *name)
 	size_t len = strlen(name);
 	if (!req)
 		return (struct span){NULL, 0};
-	if (h2o_memis(name, len, H2O_STRLIT("host")))
-		return copy_span(x, req->input.authority.base, req->input.authority.len);
+	if (h2o_memis(name, len, H2O_STRLIT("host"))) {
+		/* An absolute target has the last word (RFC 9112, 3.2.2). */
+		struct span target = private_of(x)->authority;
+		return target.base ? target : copy_span(x, req->input.authority.base, req->input.authority.len);
+	}
 	ssize_t at = h2o_find_header_by_str(&req->headers, name, len, -1);
 	if (at < 0)
 		return (struct span){NULL, 0};

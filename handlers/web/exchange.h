@@ -38,7 +38,8 @@ extern const struct task_local exchange_request_id;
 
 struct exchange {
 	struct arena arena;
-	enum http_method method;  /* HEAD stays HEAD: the body of the reply is dropped by the exchange */
+	enum http_method method;  /* HEAD stays HEAD: the body of the reply is dropped by the exchange. METHOD_COUNT:
+				     TRACE or  CONNECT, which no resource has */
 	struct span path;         /* raw, as sent, up to the "?"; begins with "/" */
 	struct span query;        /* raw, after the "?"; base NULL: there was none */
 	struct span body;         /* the whole body; h2o's: valid until the reply, empty once the connection is gone */

@@ -20,6 +20,7 @@ server: { listen: [ "127.0.0.1:${PORT}", "unix:${FOLDER}/http.sock" ], threads: 
 endpoints:
   "GET /": { respond: root }
   "GET /echo/{text}": { additional: allow, respond: "{text}" }
+  "GET /host": { respond: "{headers.host}" }
   "GET /rest/{path*}": { respond: "{path}" }
   "GET /things/{id}": { parameters: { id: { type: integer } }, respond: { id: "{id}" } }
   "DELETE /things/{id}": { respond: { deleted: "{id}" } }
@@ -72,11 +73,38 @@ def test_options_and_methods_that_are_not_there(daemon: Gatherd) -> None:
     assert daemon.raw(b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").split()[1] in (b"200", b"204")
 
 
-@pytest.mark.parametrize("method", ["TRACE", "CONNECT", "BREW", "get", "PROPFIND", "M-SEARCH"])
+@pytest.mark.parametrize("method", ["BREW", "get", "PROPFIND", "M-SEARCH", "PRI", "TRACER", "CONNECTED", "trace"])
 def test_methods_of_nobody(daemon: Gatherd, method: str) -> None:
     with Wire(daemon) as wire:
-        problem(wire.send(f"{method} / HTTP/1.1\r\nHost: x\r\n\r\n").reply(), 501, 405)
+        problem(wire.send(f"{method} / HTTP/1.1\r\nHost: x\r\n\r\n").reply(), 501)
         assert wire.get("/").reply().status == 200
+
+
+EVERY_METHOD = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+
+@pytest.mark.parametrize(
+    "line, methods",
+    [
+        ("TRACE / HTTP/1.1", {"GET", "HEAD", "OPTIONS"}),
+        ("TRACE / HTTP/1.0", {"GET", "HEAD", "OPTIONS"}),
+        ("TRACE /things/5?a=b HTTP/1.1", {"GET", "HEAD", "DELETE", "PUT", "OPTIONS"}),
+        ("TRACE http://x/things HTTP/1.1", {"POST", "OPTIONS"}),
+        ("TRACE /-/live HTTP/1.1", {"GET", "HEAD", "OPTIONS"}),
+        ("TRACE * HTTP/1.1", EVERY_METHOD),
+        ("CONNECT / HTTP/1.1", {"GET", "HEAD", "OPTIONS"}),
+        ("CONNECT x:80 HTTP/1.1", EVERY_METHOD),
+        ("CONNECT [::1]:443 HTTP/1.1", EVERY_METHOD),
+    ],
+)
+def test_methods_for_proxies(daemon: Gatherd, line: str, methods: set[str]) -> None:
+    """Nothing of the request is sent back, and there is no tunnel: the connection goes on."""
+    with Wire(daemon) as wire:
+        reply = wire.send(f"{line}\r\nHost: x\r\nConnection: keep-alive\r\nX-Secret: s3cret\r\n\r\n").reply()
+        problem(reply, 405)
+        assert allowed(reply) == methods and b"s3cret" not in reply.body
+        problem(wire.send("TRACE /none HTTP/1.1\r\nHost: x\r\n\r\n").reply(), 404)
+        assert good(wire.get("/").reply()) == "root"
 
 
 # -- paths --
@@ -236,8 +264,15 @@ def test_no_value_splits_a_reply(gatherd: Callable[..., Gatherd], name: str) -> 
         (b"0x2\r\n{}\r\n0\r\n\r\n", 400),
         (b"2\r\n{}\n0\r\n\r\n", 400),
         (b"2\r\n{}\r\r\n0\r\n\r\n", 400),
+        (b"2 \r\n{}\r\n0\r\n\r\n", 400),
+        (b"2;\r\n{}\r\n0\r\n\r\n", 400),
+        (b'2;a="\r\n{}\r\n0\r\n\r\n', 400),
+        (b"2; a\r\n{}\r\n0\r\n\r\n", 400),
         (b"0\n\n", 400),
         (b"0\r\nA: b\n\n", 400),
+        (b"0\r\nA\r\n\r\n", 400),
+        (b"0\r\nA : b\r\n\r\n", 400),
+        (b"0\r\nContent-Length: 9\r\n\r\n", 400),
         (b"0\r\n" + b"A: b\r\n" * 4000, 431),
         (b"2;" + b"a" * 5000, 400),
     ],
@@ -333,6 +368,19 @@ SHAPES: list[tuple[str, bytes, tuple[int, ...]]] = [
     ("no host", b"GET / HTTP/1.1\r\n\r\n", (400,)),
     ("two hosts", b"GET / HTTP/1.1\r\n" + HOST + b"Host: y\r\n\r\n", (400,)),
     ("a strange host", b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", (400,)),
+    ("an unfinished address", b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", (400,)),
+    ("a port that is a word", b"GET / HTTP/1.1\r\nHost: x:y\r\n\r\n", (400,)),
+    ("a port that is too large", b"GET / HTTP/1.1\r\nHost: x:99999\r\n\r\n", (400,)),
+    ("a host of broken percents", b"GET / HTTP/1.1\r\nHost: %zz\r\n\r\n", (400,)),
+    ("a user in the host", b"GET / HTTP/1.1\r\nHost: u@x\r\n\r\n", (400,)),
+    ("a port without a host", b"GET / HTTP/1.1\r\nHost: :80\r\n\r\n", (400,)),
+    ("a strange host in 1.0", b"GET / HTTP/1.0\r\nHost: x:y\r\n\r\n", (400,)),
+    ("a strange host in the target", b"GET http://x:y/ HTTP/1.1\r\n" + HOST + END, (400,)),
+    ("UTF-8 in the target", "GET /echo/é HTTP/1.1\r\n".encode() + HOST + END, (400,)),
+    ("HTTP/1.2", b"GET / HTTP/1.2\r\n" + HOST + END, (505,)),
+    ("empty lines and nothing else", b"\r\n" * 1000, (400,)),
+    ("an empty line without CR", b"\nGET / HTTP/1.1\r\n" + HOST + END, (400,)),
+    ("a compressed body", b"POST /any HTTP/1.1\r\n" + HOST + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b", (415,)),
     ("length and encoding", b"POST /any HTTP/1.1\r\n" + HOST + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", (400,)),
     ("encoding and length", b"POST /any HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n", (400,)),
     ("two lengths", b"POST /any HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", (400,)),
@@ -409,6 +457,9 @@ def test_heads_that_are_unusual_but_right(daemon: Gatherd) -> None:
             b"GET / HTTP/1.1\r\nHost: \t x \t\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost:\r\n\r\n",
             b"\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"\r\n" * 8 + b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"GET http://X:80/ HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: %41b.c_d:65535\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost: [::1]:80\r\nX-Empty:\r\nX-Bytes: \xe9\xff\r\n\r\n",
             b"GET / HTTP/1.1\r\n" + HOST + b"".join(b"X-%d: a\r\n" % n for n in range(90)) + END,
             b"GET / HTTP/1.1\r\n" + HOST + b"X-A: " + b"a" * 8000 + b"\r\n\r\n",
@@ -418,6 +469,71 @@ def test_heads_that_are_unusual_but_right(daemon: Gatherd) -> None:
         ):
             reply = wire.send(head).reply()
             assert reply.status == 200 and reply.version == "HTTP/1.1", head
+
+
+def test_an_absolute_target_has_the_last_word(daemon: Gatherd) -> None:
+    """RFC 9112, 3.2.2: Host does not count beside it."""
+    with Wire(daemon) as wire:
+        assert good(wire.send("GET /host HTTP/1.1\r\nHost: a:80\r\n\r\n").reply()) == "a:80"
+        for target, host in (("http://b/host", "b"), ("HTTP://[::1]:8080/host", "[::1]:8080"), ("https://c:443/host", "c:443")):
+            assert good(wire.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").reply()) == host
+            assert good(wire.send(f"GET {target} HTTP/1.1\r\nHost:\r\n\r\n").reply()) == host
+        assert good(wire.send("GET /host HTTP/1.1\r\nHost: a\r\n\r\n").reply()) == "a"
+
+
+def test_empty_lines_before_a_request(daemon: Gatherd) -> None:
+    """Old clients send one after a body. It is not the beginning of a request: nothing comes of it but idleness."""
+    with Wire(daemon) as wire:
+        for _ in range(3):
+            assert good(wire.post("/things", '{"n": 5}').reply())["n"] == 5
+            for byte in b"\r\n":
+                wire.send(bytes([byte]))
+                time.sleep(0.01)
+            assert good(wire.get("/echo/a").reply()) == "a"
+        wire.post("/things", '{"n": 6}').send("\r\n").get("/echo/b").send("\r\n\r\n").get("/echo/c")
+        assert good(wire.reply())["n"] == 6
+        assert [good(wire.reply()), good(wire.reply())] == ["b", "c"]
+
+
+def test_an_empty_line_is_no_slow_head(gatherd: Callable[..., Gatherd]) -> None:
+    """The time for a head, 10 s, begins with its first byte; an idle connection has idle_timeout."""
+    daemon = gatherd('server: { listen: [ "127.0.0.1:${PORT}" ], idle_timeout: 60s }\nendpoints: { "GET /": { respond: x } }\n')
+    with Wire(daemon) as wire:
+        wire.send("\r\n")
+        time.sleep(12)
+        assert good(wire.get("/").reply()) == "x"
+
+
+@pytest.mark.parametrize("field", ["Expect: 100-continue", "expect:100-Continue", "Expect: nonsense", "Expect:"])
+@pytest.mark.parametrize("first", [True, False])
+def test_old_clients_get_no_interim_reply(daemon: Gatherd, field: str, first: bool) -> None:
+    """HTTP/1.0 knows none: it would be taken for the reply."""
+    lines = ["POST /things HTTP/1.0", "Content-Type: application/json", "Connection: keep-alive", "Content-Length: 8"]
+    lines.insert(1 if first else 4, field)
+    with Wire(daemon) as wire:
+        for n in (1, 2):
+            wire.send("\r\n".join([*lines, "", ""]))
+            time.sleep(0.05)
+            assert good(wire.send(f'{{"n": {n}}}').reply()) == {"n": n, "body": {"n": n}}
+        assert good(wire.send("\r\n".join([*lines, "", '{"n": 3}'])).reply())["n"] == 3
+        for byte in "\r\n".join(["", *lines, "", '{"n": 4}']).encode():
+            wire.send(bytes([byte]))
+            time.sleep(0.0005)
+        assert good(wire.reply())["n"] == 4
+
+
+def test_content_codings(daemon: Gatherd) -> None:
+    """Refused before the body is sent; what is not coded is welcome."""
+    head = "POST /things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 8\r\n"
+    with Wire(daemon) as wire:
+        for field in ("Content-Encoding: identity", "content-encoding: IDENTITY, identity", "Content-Encoding:"):
+            assert good(wire.send(f'{head}{field}\r\n\r\n{{"n": 9}}').reply())["n"] == 9
+    for fields in ("Content-Encoding: gzip", "Content-Encoding: identity\r\ncontent-encoding: br", "Content-Encoding: x-unknown"):
+        with Wire(daemon) as wire:
+            reply = wire.send(f"{head}{fields}\r\nExpect: 100-continue\r\n\r\n").reply()
+            problem(reply, 415)
+            assert reply.headers["Accept-Encoding"] == "identity"
+            assert wire.ended()
 
 
 # -- connections --
