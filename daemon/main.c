@@ -19,6 +19,7 @@
 #include "daemon/signals.h"
 #include "daemon/tasks_view.h"
 #include "daemon/worker.h"
+#include "drivers/health.h"
 #include "handlers/service.h"
 
 enum {
@@ -142,11 +143,26 @@ static void tell_lost_failure(const char *name, uint64_t id, int result)
 	buf_done(&quoted);
 }
 
+/* A source went down, or is back. Any thread. */
+static void tell_source(const char *source, const char *why, int64_t down_us)
+{
+	struct buf quoted = BUF_INIT;
+
+	if (why) {
+		logfmt_value(&quoted, why, strlen(why));
+		log_line(LOG_LINE_WARNING, "source is down", "source=%s error=%s", source, buf_cstr(&quoted));
+	} else {
+		log_line(LOG_LINE_INFO, "source is back", "source=%s down_ms=%lld", source, (long long)down_us / 1000);
+	}
+	buf_done(&quoted);
+}
+
 /* What tells of mistakes while it runs. Before the workers. */
 static void watch(const struct config_server *server)
 {
 	overflow_install();
 	task_on_lost_failure(tell_lost_failure);
+	health_report_to(tell_source);
 	if (!wants_debug(server))
 		return;
 	int r = monitor_start(server->slow_callback_us);

@@ -14,7 +14,7 @@
 #include "drivers/postgres/statements/text.h"
 #include "drivers/postgres/wire/call.h"
 #include "drivers/postgres/wire/cancel.h"
-#include "drivers/postgres/wire/connect.h"
+#include "drivers/postgres/wire/conninfo.h"
 #include "drivers/postgres/wire/pool.h"
 #include "drivers/postgres/wire/statement.h"
 
@@ -59,7 +59,8 @@ static int source_new(struct source **out, const struct config_source *config, s
 	s->config = config;
 	s->executor = executor;
 	s->conninfo = info;
-	s->connect_timeout_us = pg_connect_timeout_us(info);
+	pg_hosts_init(&s->hosts, info->host_count);
+	health_init(&s->health, config->name);
 	s->settings = transaction_settings(config, info);
 	s->workers = workers;
 	budget_init(&s->budget, size, workers, config->pool.max_waiting);
@@ -74,6 +75,8 @@ static void source_free(struct source *source)
 	if (!s)
 		return;
 	budget_done(&s->budget);
+	pg_hosts_done(&s->hosts);
+	health_done(&s->health);
 	pg_conninfo_drop(s->conninfo);
 	free(s->settings);
 	free(s);

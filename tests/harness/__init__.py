@@ -9,11 +9,13 @@ Only the standard library and Debian's packages are needed.
 from .bson import Binary, Decimal128, Int64, ObjectId, Regex, Timestamp
 from .gatherd import Gatherd, Response
 from .mongo import Mongo, MongoClient, MongoError
-from .postgres import Postgres, SqlError
+from .network import BlackHole, Relay
+from .postgres import Postgres, SqlError, Standby
 from .server import ROOT, Port, Server, ServerError
 
 __all__ = [
     "Binary",
+    "BlackHole",
     "Decimal128",
     "Gatherd",
     "Int64",
@@ -25,9 +27,11 @@ __all__ = [
     "Postgres",
     "ROOT",
     "Regex",
+    "Relay",
     "Response",
     "Server",
     "ServerError",
     "SqlError",
+    "Standby",
     "Timestamp",
 ]

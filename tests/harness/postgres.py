@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
-from .server import ROOT, Server, ServerError
+from .server import ROOT, Server, ServerError, wait_for
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -125,13 +125,17 @@ class Postgres(Server):
         super().__init__()
         self.port = self.take_port()
         self.data = self.folder / "data"
-        template = _template()
-        subprocess.run(["cp", "-r", "--preserve=mode", str(template / "data"), str(self.data)], check=True)
-        self.password = (template / "password").read_text()
+        self._fill()
         lines = SETTINGS | {"port": str(self.port), "unix_socket_directories": str(self.folder)} | (settings or {})
         with open(self.data / "postgresql.conf", "a") as conf:
             conf.writelines(f"{key} = '{value}'\n" for key, value in lines.items())
         _own(self.folder)
+
+    def _fill(self) -> None:
+        """The data folder, and the superuser's password."""
+        template = _template()
+        subprocess.run(["cp", "-r", "--preserve=mode", str(template / "data"), str(self.data)], check=True)
+        self.password = (template / "password").read_text()
 
     def command(self) -> list[str]:
         return [_program("postgres"), "-D", str(self.data)]
@@ -196,3 +200,46 @@ class Postgres(Server):
     def terminate_backends(self) -> int:
         """End every client's connection, as an administrator would; returns how many there were."""
         return int(self.sql(f"select count(pg_terminate_backend(pid)) from pg_stat_activity where {CLIENTS}"))
+
+
+class Standby(Postgres):
+    """A hot standby of `primary`, which runs: it follows it until it is promoted."""
+
+    name = "standby"
+
+    def __init__(self, primary: Postgres, settings: dict[str, str] | None = None) -> None:
+        self.primary = primary
+        super().__init__(settings)
+
+    def _fill(self) -> None:
+        self.password = self.primary.password
+        argv = [
+            _program("pg_basebackup"),
+            f"--dbname={self.primary.url(socket=True)}",
+            f"--pgdata={self.data}",
+            "--checkpoint=fast",
+            "--no-sync",
+            "--write-recovery-conf",
+        ]
+        done = subprocess.run(argv, cwd=self.folder, env=_clean_environment(), capture_output=True, text=True)
+        if done.returncode != 0:
+            raise ServerError(f"pg_basebackup failed:\n{done.stdout}{done.stderr}")
+
+    def ready(self) -> bool:
+        lines = self._pid_file()
+        return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].strip() in ("ready", "standby") and self._answers()
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(SqlError):
+            return self.sql("select 1") == "1"
+        return False
+
+    def promote(self) -> None:
+        """It is a primary from now on."""
+        self.sql("select pg_promote()")
+        wait_for(lambda: self.sql("select pg_is_in_recovery()") == "f", 60, "the standby to be promoted")
+
+    def catch_up(self) -> None:
+        """Wait until all that the primary has is here."""
+        lsn = self.primary.sql("select pg_current_wal_lsn()")
+        wait_for(lambda: self.sql(f"select pg_last_wal_replay_lsn() >= '{lsn}'") == "t", 60, "the standby to catch up")

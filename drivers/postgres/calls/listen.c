@@ -387,6 +387,7 @@ static int serve(struct pg_hub *hub, struct error *e)
 	struct pg_limit limit = {.by = DEADLINE_NEVER};
 	struct pg_call *lease = pg_call_new(hub->client, NULL);
 
+	lease->writes = true; /* standbys take no LISTEN */
 	hub->lease = lease;
 	int r = pg_pool_submit(lease, e);
 	if (r == 0)

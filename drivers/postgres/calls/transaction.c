@@ -44,6 +44,7 @@ int pg_transaction_open(struct pg_transaction *tx, struct pg_client *c, const st
 	c->callers++;
 	tx->lease = pg_call_new(c, NULL);
 	tx->lease->transaction = true;
+	tx->lease->writes = !options->read_only;
 	if (fresh && !c->closing)
 		pg_pool_resubmit(tx->lease, PG_QUEUE_FRESH);
 	else
@@ -206,13 +207,9 @@ static void quieten(struct pg_transaction *tx)
 
 static int answer_failed(struct pg_transaction *tx, PGresult **out, struct error *e)
 {
-	struct pg_connection *conn = tx->lease->connection;
 	struct pg_statement *st = tx->lease->running;
 
 	int r = pg_error_from_result(e, *out, &tx->place);
-	/* A server that takes no writes any more is no good for the next one. */
-	if (conn && !tx->options.read_only && pg_sqlstate_is(*out, "25006"))
-		conn->retired = true;
 	if (st && pg_is_stale(*out, tx->lease->unparsed)) {
 		pg_statement_forget(st, st->generation);
 		tx->stale = true;

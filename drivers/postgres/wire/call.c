@@ -30,6 +30,7 @@ struct pg_call *pg_call_new(struct pg_client *c, struct pg_statement *st)
 		call->client = c;
 	}
 	call->statement = st;
+	call->writes = st && !st->action->read_only;
 	call->running = NULL;
 	pg_text_keep(st);
 	call->connection = NULL;
@@ -228,22 +229,23 @@ static bool is_innocent(const struct pg_call *call, const struct pg_connection *
 	return pg_sqlstate_ends_connection(call->result);
 }
 
-/* What a failure says of the statement and of the connection. */
-static void take_failure(const struct pg_call *call, struct pg_connection *conn, bool innocent)
+/* What a failure says of the connection and of its server. */
+static void take_failure(const struct pg_call *call, struct pg_connection *conn)
 {
-	bool writes = call->statement && !call->statement->action->read_only;
-
-	if (call->statement && !innocent)
-		pg_statement_erred(call->statement, loop_now_us(call->client->loop));
+	if (!pg_failed(call->result))
+		return;
 	conn->ending |= pg_sqlstate_ends_connection(call->result);
-	/* A server that takes no writes any more is no good for the next one. */
-	conn->retired |= writes && pg_sqlstate_is(call->result, "25006");
+	if (call->writes && pg_sqlstate_refuses_writes(call->result))
+		pg_pool_suspect(conn, true);
+	else if (pg_sqlstate_ends_server(call->result))
+		pg_pool_suspect(conn, false);
 }
 
 void pg_call_answered(struct pg_call *call)
 {
 	struct pg_connection *conn = call->connection;
 
+	take_failure(call, conn);
 	if (conn->lease == call) {
 		if (call->waiter)
 			task_wake(call->waiter, 0);
@@ -253,8 +255,8 @@ void pg_call_answered(struct pg_call *call)
 	if (call->abandoned)
 		conn->abandoned--;
 	bool innocent = is_innocent(call, conn);
-	if (pg_failed(call->result))
-		take_failure(call, conn, innocent);
+	if (pg_failed(call->result) && call->statement && !innocent)
+		pg_statement_erred(call->statement, loop_now_us(call->client->loop));
 	/* Where the server ends this connection it may be about to end the others. */
 	if (innocent && run_again(call, conn->ending ? PG_QUEUE_FRESH : PG_QUEUE_ALONE))
 		return;

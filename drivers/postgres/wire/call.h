@@ -58,6 +58,7 @@ struct pg_call {
 	uint8_t state, outcome;
 	uint8_t queue;    /* where it waits */
 	bool alone;       /* must not share */
+	bool writes;      /* … or may: a server that refuses that is not the one that is wanted */
 	bool rerun;       /* is being run again: not a third time */
 	bool begun;       /* the server has begun its transaction */
 	bool abandoned;   /* its task has left */

@@ -4,6 +4,7 @@
  * What it hits of others in the same pipe is run again. */
 #include "drivers/postgres/wire/cancel.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "async/executor.h"
@@ -13,7 +14,8 @@
 #define GRACE_US        100000
 #define AGAIN_US        20000 /* too many are under way: a little later */
 #define GIVE_UP_US      5000000
-#define CANCELS_AT_ONCE 2 /* a worker */
+#define NO_ANSWER_US    2000000 /* to the request itself: the server does not answer anybody */
+#define CANCELS_AT_ONCE 2       /* a worker */
 
 struct cancel_job {
 	struct job job;
@@ -46,10 +48,12 @@ static int cancel_task(void *arg)
 	j->job.run = cancel_run;
 	j->job.free = cancel_free;
 	j->cancel = PQgetCancel(conn->pg);
-	int r = executor_run(c->source->executor, &j->job, deadline_in_us(GIVE_UP_US));
+	int r = executor_run(c->source->executor, &j->job, deadline_in_us(NO_ANSWER_US));
 	if (r == 0) {
 		requested = j->requested;
 		cancel_free(&j->job);
+	} else if (r == -ETIMEDOUT) {
+		pg_pool_frozen(conn);
 	}
 	conn->cancelling = false;
 	c->cancels--;
@@ -112,7 +116,10 @@ void pg_cancel_fire(struct timer *t)
 	struct pg_client *c = conn->client;
 	bool quarantined = conn->state == PG_QUARANTINED;
 
-	if (quarantined && loop_now_us(c->loop) - conn->quarantined_us >= GIVE_UP_US) {
+	if (pg_hosts_is_frozen(&c->source->hosts, conn->host, conn->began_us) && unwanted_in_head_group(conn)) {
+		pg_connection_close(conn, "the server does not answer");
+		pg_pool_serve(c);
+	} else if (quarantined && loop_now_us(c->loop) - conn->quarantined_us >= GIVE_UP_US) {
 		pg_connection_close(conn, "a statement did not end after it was cancelled");
 		pg_pool_serve(c);
 	} else if (unwanted_in_head_group(conn) && !conn->cancelling && !pg_cancel_request(conn)) {

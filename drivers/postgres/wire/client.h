@@ -8,7 +8,6 @@
 #pragma once
 
 #include <libpq-fe.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -16,7 +15,10 @@
 #include "base/error.h"
 #include "drivers/budget.h"
 #include "drivers/driver.h"
+#include "drivers/health.h"
 #include "drivers/postgres/types/types.h"
+#include "drivers/postgres/wire/conninfo.h"
+#include "drivers/postgres/wire/hosts.h"
 
 enum pg_state { PG_CONNECTING, PG_IDLE, PG_BUSY, PG_SHARED, PG_QUARANTINED, PG_CLOSED, PG_STATES };
 
@@ -24,20 +26,13 @@ enum pg_state { PG_CONNECTING, PG_IDLE, PG_BUSY, PG_SHARED, PG_QUARANTINED, PG_C
  * the one on which they broke, which others that are about to break may outlive. */
 enum pg_queue { PG_QUEUE_ALONE, PG_QUEUE_SHARING, PG_QUEUE_FRESH, PG_QUEUES };
 
-/* libpq's keywords and values, as the URL gives them and as we add to them. Shared with the executor's jobs, which may
- * outlive the source; freed with the last reference. Immutable. */
-struct pg_conninfo {
-	atomic_uint references;
-	unsigned count;
-	char **keywords, **values; /* count + 1, the last NULL */
-};
-
 struct pg_source {
 	const struct config_source *config;
 	struct executor *executor;
 	struct budget budget;
 	struct pg_conninfo *conninfo;
-	int64_t connect_timeout_us;
+	struct pg_hosts hosts;
+	struct health health;
 	char *settings; /* prepare: false: the statement that begins every transaction */
 	unsigned workers;
 };

@@ -1,7 +1,11 @@
-/* libpq resolves names in PQconnectStart and, for the second host, in PQconnectPoll; and Start reads files. So every
- * host's addresses are looked up on the executor and handed over as `hostaddr`, Start runs there too, and what is left
- * for the loop is Poll, which only waits for the socket. libpq closes and opens sockets while it goes from address to
- * address, often under the same number: interest is registered anew for each wait. */
+/* Making a connection: a walk over the hosts and over the addresses of each, one attempt after another, each with a
+ * budget of its own, until one leads to a server that will do.
+ *
+ * libpq would do that by itself, but under one time-out for all, always from the first on, and with names that it
+ * resolves on our thread, in PQconnectStart and for the second host in PQconnectPoll. So it gets one address at a time:
+ * names are looked up on the executor; PQconnectStart, which reads files, runs there too; the loop is left with
+ * PQconnectPoll, which only waits for the socket. Whether the server will do (target_session_attrs) we ask it
+ * ourselves, as libpq asks: then a server that will not do is told apart from one that failed. */
 #include "drivers/postgres/wire/connect.h"
 
 #include <errno.h>
@@ -9,406 +13,453 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "async/executor.h"
 #include "async/fd.h"
 #include "base/mem.h"
 #include "drivers/postgres/wire/pool.h"
 
-#define CONNECT_TIMEOUT_US 5000000 /* where the URL has no connect_timeout */
-#define MAX_ADDRESSES      32
+enum verdict {
+	CONNECTED,
+	UNFIT,     /* the server is fine, but not what target_session_attrs asks for */
+	FAILED,    /* the next one may do */
+	CANCELLED, /* the pool closes */
+};
 
-/* --- what libpq is told --- */
+/* One walk: a connection that is being made. */
+struct walk {
+	struct pg_connection *conn;
+	struct pg_source *source;
+	enum pg_target wanted; /* in this pass */
+	const struct pg_host *host;
+	const char *address;
+	deadline_t by; /* of this attempt */
+	PGconn *pg;    /* of this attempt */
+	struct buf reasons;
+};
 
-static void set(struct pg_conninfo *info, const char *keyword, const char *value)
+/* --- why it failed --- */
+
+/* A message of libpq's has several lines, of which each may be the one that matters: they become one. */
+static void add_line(struct buf *out, const char *message)
 {
-	unsigned i = 0;
-	while (i < info->count && strcmp(info->keywords[i], keyword) != 0)
-		i++;
-	if (i < info->count) {
-		free(info->values[i]);
-	} else {
-		info->count++;
-		info->keywords = mem_realloc_array(info->keywords, info->count + 1, sizeof(*info->keywords));
-		info->values = mem_realloc_array(info->values, info->count + 1, sizeof(*info->values));
-		info->keywords[i] = mem_strdup(keyword);
-		info->keywords[info->count] = NULL;
-		info->values[info->count] = NULL;
+	while (*message) {
+		size_t len = strcspn(message, "\n");
+		buf_append(out, message, len);
+		message += len;
+		message += strspn(message, "\n\t ");
+		if (*message)
+			buf_lit(out, "; ");
 	}
-	info->values[i] = mem_strdup(value);
 }
 
-const char *pg_conninfo_get(const struct pg_conninfo *info, const char *keyword)
+static void next_reason(struct walk *w)
 {
-	for (unsigned i = 0; i < info->count; i++) {
-		if (strcmp(info->keywords[i], keyword) == 0)
-			return info->values[i];
-	}
-	return NULL;
+	if (w->reasons.len > 0)
+		buf_lit(&w->reasons, "; ");
 }
 
-static void set_default(struct pg_conninfo *info, const char *keyword, const char *value)
+/* libpq's own words, which say to which server it was. */
+static enum verdict libpq_failed(struct walk *w)
 {
-	if (!pg_conninfo_get(info, keyword))
-		set(info, keyword, value);
+	next_reason(w);
+	add_line(&w->reasons, w->pg ? PQerrorMessage(w->pg) : "no memory for a connection");
+	return FAILED;
 }
 
-void pg_conninfo_drop(struct pg_conninfo *info)
+/* Ours, in libpq's form. */
+static enum verdict failed(struct walk *w, const char *why)
 {
-	if (!info || atomic_fetch_sub_explicit(&info->references, 1, memory_order_acq_rel) > 1)
-		return;
-	for (unsigned i = 0; i < info->count; i++) {
-		free(info->keywords[i]);
-		if (strcmp(info->values[i], "") != 0)
-			explicit_bzero(info->values[i], strlen(info->values[i]));
-		free(info->values[i]);
-	}
-	free(info->keywords);
-	free(info->values);
-	free(info);
+	const struct pg_host *h = w->host;
+	const char *port = *h->port ? h->port : w->pg && PQport(w->pg) && *PQport(w->pg) ? PQport(w->pg) : "5432";
+	const char *name = *h->name ? h->name : *h->address ? h->address : w->pg && PQhost(w->pg) ? PQhost(w->pg) : "";
+	bool local = *name == '/' || *name == '@';
+
+	next_reason(w);
+	if (local)
+		buf_printf(&w->reasons, "connection to server on socket \"%s/.s.PGSQL.%s\" failed: %s", name, port,
+			   why);
+	else if (w->address && *w->address && strcmp(w->address, name) != 0)
+		buf_printf(&w->reasons, "connection to server at \"%s\" (%s), port %s failed: %s", name, w->address,
+			   port, why);
+	else
+		buf_printf(&w->reasons, "connection to server at \"%s\", port %s failed: %s", name, port, why);
+	return FAILED;
 }
 
-static struct pg_conninfo *copy_of(const struct pg_conninfo *info)
+static enum verdict wait_failed(struct walk *w, int r)
 {
-	struct pg_conninfo *copy = mem_zalloc(sizeof(*copy));
-	atomic_init(&copy->references, 1);
-	for (unsigned i = 0; i < info->count; i++)
-		set(copy, info->keywords[i], info->values[i]);
-	return copy;
+	if (r == -ECANCELED)
+		return CANCELLED;
+	return failed(w, r == -ETIMEDOUT ? "no answer in time" : "waiting for the server failed");
 }
 
-/* What to_json needs may be overruled by the URL's own options, but never that shared sessions only read. */
-static void set_session(struct pg_conninfo *info, const struct config_source *config)
-{
-	struct buf options = BUF_INIT;
-	const char *own = pg_conninfo_get(info, "options");
-	int64_t longest_ms = config->longest_us / 1000 + 1000;
+/* --- on the executor: names --- */
 
-	if (!config->prepare)
-		return;
-	buf_printf(&options,
-		   "-c DateStyle=ISO -c IntervalStyle=postgres -c TimeZone=UTC -c statement_timeout=%lld %s "
-		   "-c standard_conforming_strings=on -c default_transaction_read_only=on",
-		   (long long)(longest_ms > INT32_MAX ? INT32_MAX : longest_ms), own ? own : "");
-	set(info, "options", buf_cstr(&options));
-	buf_done(&options);
-}
-
-struct pg_conninfo *pg_conninfo_new(const struct config_source *config, struct error *e)
-{
-	char *why = NULL;
-	PQconninfoOption *parsed = PQconninfoParse(config->url, &why);
-
-	if (!parsed) {
-		/* libpq's message may quote the URL, and with it a password. */
-		PQfreemem(why);
-		error_set(e, -EINVAL, 500, NULL, "source %s: the URL can't be read", config->name);
-		return NULL;
-	}
-	struct pg_conninfo *info = mem_zalloc(sizeof(*info));
-	atomic_init(&info->references, 1);
-	for (PQconninfoOption *o = parsed; o->keyword; o++) {
-		if (o->val)
-			set(info, o->keyword, o->val);
-	}
-	PQconninfoFree(parsed);
-	if (config->password.set)
-		set(info, "password", config->password.value);
-	set(info, "client_encoding", "UTF8");
-	set(info, "gssencmode", "disable");
-	set_default(info, "fallback_application_name", "gatherd");
-	set_default(info, "keepalives_idle", "30");
-	set_default(info, "keepalives_interval", "10");
-	set_default(info, "keepalives_count", "3");
-	set_default(info, "tcp_user_timeout", "15000");
-	set_session(info, config);
-	return info;
-}
-
-int64_t pg_connect_timeout_us(const struct pg_conninfo *info)
-{
-	const char *seconds = pg_conninfo_get(info, "connect_timeout");
-	long n = seconds ? strtol(seconds, NULL, 10) : 0;
-	return n > 0 && n < 3600 ? (int64_t)n * 1000000 : CONNECT_TIMEOUT_US;
-}
-
-void pg_conninfo_check(const struct config_source *config, struct diagnostics *d)
-{
-	char *why = NULL;
-	PQconninfoOption *parsed = PQconninfoParse(config->url, &why);
-
-	PQfreemem(why);
-	if (!parsed) {
-		diagnostics_error(d, config->url_at,
-				  "not a PostgreSQL URL: expected "
-				  "postgresql://user@host:port/database?keyword=value with libpq's keywords");
-		return;
-	}
-	for (PQconninfoOption *o = parsed; o->keyword; o++) {
-		if (!o->val)
-			continue;
-		if (strcmp(o->keyword, "client_encoding") == 0 && strcasecmp(o->val, "utf8") != 0 &&
-		    strcasecmp(o->val, "utf-8") != 0)
-			diagnostics_error(d, config->url_at, "client_encoding: only UTF8 is possible");
-		if (strcmp(o->keyword, "replication") == 0)
-			diagnostics_error(d, config->url_at, "replication: a replication connection runs no steps");
-	}
-	PQconninfoFree(parsed);
-}
-
-/* --- on the executor: resolve, start --- */
-
-struct connect_job {
+struct lookup_job {
 	struct job job;
-	struct pg_conninfo *info;
-	PGconn *pg;
-	char why[256]; /* "": fine */
-};
-
-struct addresses {
-	struct buf host, hostaddr, port;
+	char *name;
+	int result; /* of getaddrinfo */
 	unsigned count;
+	pg_address addresses[PG_ADDRESSES];
 };
 
-static void add_address(struct addresses *a, const char *host, size_t host_len, const char *address, const char *port,
-			size_t port_len)
+static void lookup_run(struct job *job)
 {
-	if (a->count++) {
-		buf_char(&a->host, ',');
-		buf_char(&a->hostaddr, ',');
-		buf_char(&a->port, ',');
-	}
-	buf_append(&a->host, host, host_len);
-	buf_str(&a->hostaddr, address);
-	buf_append(&a->port, port, port_len);
-}
-
-/* One host of the list, with each of its addresses. A Unix socket has none. */
-static void resolve_host(struct connect_job *j, struct addresses *a, const char *host, size_t host_len,
-			 const char *port, size_t port_len)
-{
-	if (host_len == 0 || *host == '/' || *host == '@') {
-		add_address(a, host, host_len, "", port, port_len);
-		return;
-	}
-	char *name = mem_strndup(host, host_len);
+	struct lookup_job *j = container_of(job, struct lookup_job, job);
 	struct addrinfo *list = NULL;
-	int r = getaddrinfo(name, NULL, &(struct addrinfo){.ai_socktype = SOCK_STREAM}, &list);
-	if (r != 0)
-		snprintf(j->why, sizeof(j->why), "the address of %s is not known: %s", name, gai_strerror(r));
-	for (struct addrinfo *i = list; i && r == 0 && a->count < MAX_ADDRESSES; i = i->ai_next) {
-		char address[NI_MAXHOST];
-		if (getnameinfo(i->ai_addr, i->ai_addrlen, address, sizeof(address), NULL, 0, NI_NUMERICHOST) == 0)
-			add_address(a, host, host_len, address, port, port_len);
+
+	j->result = getaddrinfo(j->name, NULL, &(struct addrinfo){.ai_socktype = SOCK_STREAM}, &list);
+	if (j->result != 0)
+		return;
+	for (struct addrinfo *i = list; i && j->count < PG_ADDRESSES; i = i->ai_next) {
+		if (getnameinfo(i->ai_addr, i->ai_addrlen, j->addresses[j->count], sizeof(pg_address), NULL, 0,
+				NI_NUMERICHOST) == 0)
+			j->count++;
 	}
-	if (r == 0)
-		freeaddrinfo(list);
-	free(name);
+	freeaddrinfo(list);
 }
 
-static size_t item_len(const char *list)
+static void lookup_free(struct job *job)
 {
-	return strcspn(list, ",");
+	struct lookup_job *j = container_of(job, struct lookup_job, job);
+	free(j->name);
+	free(j);
 }
 
-/* Replace host by hosts with their addresses. False: none is known. */
-static bool resolve(struct connect_job *j, struct pg_conninfo *info)
+/* Suspends. The addresses of the host; a Unix socket, a hostaddr and libpq's default have none to choose from. */
+static enum verdict look_up(struct walk *w, pg_address *addresses, unsigned *count)
 {
-	const char *host = pg_conninfo_get(info, "host");
-	const char *port = pg_conninfo_get(info, "port");
-	struct addresses a = {0};
+	const struct pg_host *h = w->host;
 
-	if (!host || pg_conninfo_get(info, "hostaddr"))
-		return true;
-	if (!port)
-		port = "";
-	bool more = true;
-	while (more) {
-		size_t host_len = item_len(host), port_len = item_len(port);
-		resolve_host(j, &a, host, host_len, port, port_len);
-		more = host[host_len] == ',';
-		host += host_len + more;
-		/* One port serves all hosts. */
-		if (port[port_len] == ',')
-			port += port_len + 1;
+	*count = 1;
+	addresses[0][0] = '\0';
+	if (*h->address || !*h->name || *h->name == '/' || *h->name == '@')
+		return CONNECTED;
+	struct lookup_job *j = mem_zalloc(sizeof(*j));
+	j->job.run = lookup_run;
+	j->job.free = lookup_free;
+	j->name = mem_strdup(h->name);
+	int r = executor_run(w->source->executor, &j->job, w->by);
+	if (r == -ECANCELED)
+		return CANCELLED;
+	if (r < 0)
+		return failed(w, r == -EBUSY ? "too many jobs wait" : "looking up the address took too long");
+	enum verdict v = CONNECTED;
+	*count = j->count;
+	memcpy(addresses, j->addresses, j->count * sizeof(pg_address));
+	if (j->count == 0) {
+		char why[160];
+		snprintf(why, sizeof(why), "the address is not known: %s", gai_strerror(j->result));
+		v = failed(w, why);
 	}
-	if (a.count > 0) {
-		set(info, "host", buf_cstr(&a.host));
-		set(info, "hostaddr", buf_cstr(&a.hostaddr));
-		set(info, "port", buf_cstr(&a.port));
-	}
-	buf_done(&a.host);
-	buf_done(&a.hostaddr);
-	buf_done(&a.port);
-	return a.count > 0;
+	lookup_free(&j->job);
+	return v;
 }
 
-static void connect_run(struct job *job)
-{
-	struct connect_job *j = container_of(job, struct connect_job, job);
-	struct pg_conninfo *info = copy_of(j->info);
+/* --- on the executor: libpq's start --- */
 
-	if (resolve(j, info)) {
-		j->why[0] = '\0';
-		j->pg = PQconnectStartParams((const char *const *)info->keywords, (const char *const *)info->values, 0);
-		if (!j->pg)
-			snprintf(j->why, sizeof(j->why), "no memory for a connection");
-	}
-	pg_conninfo_drop(info);
+struct start_job {
+	struct job job;
+	struct pg_conninfo *info; /* the job's own */
+	PGconn *pg;
+};
+
+static void start_run(struct job *job)
+{
+	struct start_job *j = container_of(job, struct start_job, job);
+	const struct pg_conninfo *info = j->info;
+
+	j->pg = PQconnectStartParams((const char *const *)info->keywords, (const char *const *)info->values, 0);
 }
 
-static void connect_free(struct job *job)
+static void start_free(struct job *job)
 {
-	struct connect_job *j = container_of(job, struct connect_job, job);
+	struct start_job *j = container_of(job, struct start_job, job);
 	PQfinish(j->pg);
 	pg_conninfo_drop(j->info);
 	free(j);
 }
 
+/* Suspends. */
+static enum verdict start(struct walk *w)
+{
+	struct start_job *j = mem_zalloc(sizeof(*j));
+
+	j->job.run = start_run;
+	j->job.free = start_free;
+	j->info = pg_conninfo_for(w->source->conninfo, w->host, w->address);
+	int r = executor_run(w->source->executor, &j->job, w->by);
+	if (r == -EBUSY)
+		return failed(w, "too many jobs wait");
+	if (r < 0)
+		return wait_failed(w, r);
+	w->pg = j->pg;
+	j->pg = NULL;
+	start_free(&j->job);
+	return w->pg && PQstatus(w->pg) != CONNECTION_BAD ? CONNECTED : libpq_failed(w);
+}
+
 /* --- on the loop --- */
 
-static int failed(struct pg_connection *conn, struct error *e, int r, const char *why)
-{
-	return error_set(e, r, 503, "The data source is not available.", "source %s: can't connect: %.*s",
-			 conn->client->source->config->name, (int)strcspn(why, "\n"), why);
-}
-
-/* Suspends. */
-static int start(struct pg_connection *conn, deadline_t by, PGconn **pg, struct error *e)
-{
-	struct pg_source *source = conn->client->source;
-	struct connect_job *j = mem_zalloc(sizeof(*j));
-
-	j->job.run = connect_run;
-	j->job.free = connect_free;
-	j->info = source->conninfo;
-	atomic_fetch_add_explicit(&j->info->references, 1, memory_order_relaxed);
-	int r = executor_run(source->executor, &j->job, by);
-	if (r < 0)
-		return failed(conn, e, r, r == -EBUSY ? "too many jobs wait" : "looking up the address took too long");
-	*pg = j->pg;
-	j->pg = NULL;
-	if (!*pg)
-		r = failed(conn, e, -ECONNREFUSED, j->why);
-	connect_free(&j->job);
-	return r;
-}
-
-/* Suspends. */
-static int poll_until_connected(struct pg_connection *conn, PGconn *pg, deadline_t by, struct error *e)
+/* Suspends. libpq closes and opens sockets meanwhile, often under the same number: interest is registered anew for each
+ * wait. */
+static enum verdict poll_until_connected(struct walk *w)
 {
 	PostgresPollingStatusType status = PGRES_POLLING_WRITING;
 
-	if (PQstatus(pg) == CONNECTION_BAD)
-		return failed(conn, e, -ECONNREFUSED, PQerrorMessage(pg));
 	while (status != PGRES_POLLING_OK) {
-		uint32_t events = status == PGRES_POLLING_WRITING ? EPOLLOUT : EPOLLIN;
-		int r = await_fd(PQsocket(pg), events, by);
-		if (r == -ETIMEDOUT)
-			return failed(conn, e, r, "the server did not answer in time");
+		int r = await_fd(PQsocket(w->pg), status == PGRES_POLLING_WRITING ? EPOLLOUT : EPOLLIN, w->by);
 		if (r < 0)
-			return failed(conn, e, r, "waiting for the server failed");
-		status = PQconnectPoll(pg);
+			return wait_failed(w, r);
+		status = PQconnectPoll(w->pg);
 		if (status == PGRES_POLLING_FAILED)
-			return failed(conn, e, -ECONNREFUSED, PQerrorMessage(pg));
+			return libpq_failed(w);
 	}
-	return 0;
+	return PQsetnonblocking(w->pg, 1) == 0 ? CONNECTED : libpq_failed(w);
 }
 
-/* Suspends. Send something before the connection becomes a pipe, until its results are there. */
-static int send_and_wait(struct pg_connection *conn, PGconn *pg, const char *sql, deadline_t by, struct error *e)
-{
-	if (PQsetnonblocking(pg, 1) != 0 || !PQsendQuery(pg, sql))
-		return failed(conn, e, -ECONNREFUSED, PQerrorMessage(pg));
-	while (PQflush(pg) > 0 || PQisBusy(pg)) {
-		int r = await_fd(PQsocket(pg), EPOLLIN, by);
-		if (r < 0)
-			return failed(conn, e, r, "waiting for the server failed");
-		if (!PQconsumeInput(pg))
-			return failed(conn, e, -ECONNREFUSED, PQerrorMessage(pg));
-	}
-	return 0;
-}
-
-/* Suspends. */
-static int command(struct pg_connection *conn, PGconn *pg, const char *sql, deadline_t by, struct error *e)
+/* Suspends. Run sql before the connection becomes a pipe. *value, of size bytes, takes the first value of the last
+ * result, or "". */
+static enum verdict ask(struct walk *w, const char *sql, char *value, size_t size)
 {
 	PGresult *result;
 	bool fine = true;
 
-	int r = send_and_wait(conn, pg, sql, by, e);
-	if (r < 0)
-		return r;
-	while ((result = PQgetResult(pg))) {
-		fine = fine && PQresultStatus(result) == PGRES_COMMAND_OK;
+	*value = '\0';
+	if (!PQsendQuery(w->pg, sql))
+		return libpq_failed(w);
+	while (PQflush(w->pg) > 0 || PQisBusy(w->pg)) {
+		int r = await_fd(PQsocket(w->pg), EPOLLIN, w->by);
+		if (r < 0)
+			return wait_failed(w, r);
+		if (!PQconsumeInput(w->pg))
+			return libpq_failed(w);
+	}
+	while ((result = PQgetResult(w->pg))) {
+		ExecStatusType status = PQresultStatus(result);
+		fine = fine && (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK);
+		if (PQntuples(result) == 1)
+			snprintf(value, size, "%s", PQgetvalue(result, 0, 0));
 		PQclear(result);
 	}
-	return fine ? 0 : failed(conn, e, -ECONNREFUSED, PQerrorMessage(pg));
+	return fine ? CONNECTED : libpq_failed(w);
 }
 
-/* Servers before 14 do not say it by themselves. */
-static int ask_read_only(struct pg_connection *conn, PGconn *pg, deadline_t by, bool *on, struct error *e)
-{
-	PGresult *result;
+/* --- will this server do? --- */
 
-	int r = send_and_wait(conn, pg, "show default_transaction_read_only", by, e);
-	while (r == 0 && (result = PQgetResult(pg))) {
-		*on |= PQntuples(result) == 1 && strcmp(PQgetvalue(result, 0, 0), "on") == 0;
-		PQclear(result);
+/* Suspends. Servers before 14 do not say it by themselves; those before 9.0 are never standbys. */
+static enum verdict is_standby(struct walk *w, bool *standby)
+{
+	const char *said = PQparameterStatus(w->pg, "in_hot_standby");
+	char value[16] = "";
+	enum verdict v = CONNECTED;
+
+	if (!said && PQserverVersion(w->pg) >= 90000)
+		v = ask(w, "select pg_catalog.pg_is_in_recovery()", value, sizeof(value));
+	*standby = said ? strcmp(said, "on") == 0 : strcmp(value, "t") == 0;
+	return v;
+}
+
+/* Suspends. Is what a session does read-only unless it asks for something else? */
+static enum verdict is_read_only(struct walk *w, bool *read_only)
+{
+	const char *by_default = PQparameterStatus(w->pg, "default_transaction_read_only");
+	const char *standby = PQparameterStatus(w->pg, "in_hot_standby");
+	char value[16] = "";
+	enum verdict v = CONNECTED;
+
+	if (by_default && standby) {
+		*read_only = strcmp(by_default, "on") == 0 || strcmp(standby, "on") == 0;
+		return v;
 	}
-	return r;
+	v = ask(w, "show transaction_read_only", value, sizeof(value));
+	*read_only = strcmp(value, "on") == 0;
+	return v;
 }
 
-/* That sessions only read is what keeps a GET from writing: a pooler may be told to ignore what we ask for. */
-static int check_options(struct pg_connection *conn, PGconn *pg, deadline_t by, struct error *e)
+/* Suspends. */
+static enum verdict check_target(struct walk *w)
 {
-	const char *read_only = PQparameterStatus(pg, "default_transaction_read_only");
-	bool on = read_only && strcmp(read_only, "on") == 0;
-	int r = 0;
+	bool looks_at_default = pg_target_looks_at_default(w->wanted), is = false;
+	enum verdict v = CONNECTED;
+
+	if (w->wanted == PG_ANY)
+		return CONNECTED;
+	v = looks_at_default ? is_read_only(w, &is) : is_standby(w, &is);
+	bool fits = is == (w->wanted == PG_READ_ONLY || w->wanted == PG_STANDBY);
+	if (v != CONNECTED || fits)
+		return v;
+	if (looks_at_default)
+		failed(w, is ? "session is read-only" : "session is not read-only");
+	else
+		failed(w, is ? "server is in hot standby mode" : "server is not in hot standby mode");
+	return UNFIT;
+}
+
+/* --- the session --- */
+
+static enum verdict refuse_pooler(struct walk *w)
+{
+	return failed(w, "a pooler ignores the options of the session, default_transaction_read_only among them: the "
+			 "source needs `prepare: false`");
+}
+
+/* Suspends. That sessions only read is what keeps a GET from writing: a pooler may be told to ignore what we ask for.
+ * Servers before 14 do not say it by themselves. */
+static enum verdict check_options(struct walk *w)
+{
+	const char *read_only = PQparameterStatus(w->pg, "default_transaction_read_only");
+	char value[16] = "";
+	enum verdict v = CONNECTED;
 
 	if (!read_only)
-		r = ask_read_only(conn, pg, by, &on, e);
-	if (r == 0 && !on)
-		r = failed(conn, e, -EPROTO,
-			   "a pooler ignores the options of the session, default_transaction_read_only among them: the "
-			   "source needs `prepare: false`");
-	return r;
+		v = ask(w, "show default_transaction_read_only", value, sizeof(value));
+	if (v == CONNECTED && strcmp(read_only ? read_only : value, "on") != 0)
+		return refuse_pooler(w);
+	return v;
 }
 
-/* JSON has ISO dates, whatever style the URL asks for: that is how to_json does it. */
-static int begin_session(struct pg_connection *conn, PGconn *pg, deadline_t by, struct error *e)
+/* Suspends. The default that the server has without us was looked at. */
+static enum verdict set_read_only(struct walk *w)
 {
-	const char *style = PQparameterStatus(pg, "DateStyle");
+	char value[16] = "";
 
-	if (!conn->client->source->config->prepare)
-		return 0;
-	int r = check_options(conn, pg, by, e);
-	if (r < 0 || !style || strncmp(style, "ISO", 3) == 0)
-		return r;
-	return command(conn, pg, "set DateStyle = ISO", by, e);
+	enum verdict v = ask(w, "select pg_catalog.current_setting('gatherd.options', true)", value, sizeof(value));
+	if (v == CONNECTED && strcmp(value, "on") != 0)
+		return refuse_pooler(w);
+	return v == CONNECTED ? ask(w, "set default_transaction_read_only = on", value, sizeof(value)) : v;
 }
 
+/* Suspends. JSON has ISO dates, whatever style the URL asks for: that is how to_json does it. */
+static enum verdict begin_session(struct walk *w)
+{
+	const char *style = PQparameterStatus(w->pg, "DateStyle");
+	char value[16];
+
+	if (!w->source->config->prepare)
+		return CONNECTED;
+	enum verdict v = pg_target_looks_at_default(w->wanted) ? set_read_only(w) : check_options(w);
+	if (v != CONNECTED || !style || strncmp(style, "ISO", 3) == 0)
+		return v;
+	return ask(w, "set DateStyle = ISO", value, sizeof(value));
+}
+
+/* --- the walk --- */
+
+static int64_t now_us(const struct walk *w)
+{
+	return loop_now_us(w->conn->client->loop);
+}
+
+/* Suspends. One attempt: CONNECTED leaves w->pg, everything else nothing. */
+static enum verdict try_address(struct walk *w, unsigned host, const char *address, int64_t budget_us)
+{
+	struct pg_hosts *memory = &w->source->hosts;
+
+	w->address = address;
+	w->by = deadline_in_us(budget_us);
+	enum verdict v = start(w);
+	if (v == CONNECTED)
+		v = poll_until_connected(w);
+	if (v == CONNECTED)
+		v = check_target(w);
+	if (v == CONNECTED)
+		v = begin_session(w);
+	w->address = NULL;
+	if (v == CONNECTED) {
+		pg_hosts_good(memory, host, address, now_us(w));
+		return v;
+	}
+	PQfinish(w->pg);
+	w->pg = NULL;
+	if (v == FAILED)
+		pg_hosts_address_failed(memory, host, address, now_us(w));
+	return v;
+}
+
+/* Suspends. */
+static enum verdict try_host(struct walk *w, unsigned host)
+{
+	const struct pg_conninfo *info = w->source->conninfo;
+	struct pg_hosts *memory = &w->source->hosts;
+	pg_address addresses[PG_ADDRESSES];
+	unsigned count;
+	bool unfit = false;
+
+	w->host = &info->hosts[host];
+	w->by = deadline_in_us(pg_conninfo_budget_us(info, info->host_count));
+	enum verdict v = look_up(w, addresses, &count);
+	if (v == CONNECTED) {
+		pg_hosts_order_addresses(memory, host, now_us(w), addresses, count);
+		int64_t budget_us = pg_conninfo_budget_us(info, info->host_count + count - 1);
+		v = FAILED;
+		for (unsigned i = 0; i < count && v != CONNECTED && v != CANCELLED; i++) {
+			v = try_address(w, host, addresses[i], budget_us);
+			unfit |= v == UNFIT;
+		}
+	}
+	if (v == FAILED && !unfit)
+		pg_hosts_failed(memory, host, now_us(w));
+	if (v == CONNECTED)
+		w->conn->host = host;
+	return v;
+}
+
+/* Suspends. wanted: of whom it is the turn; lately: those that failed a moment ago, too. */
+static enum verdict pass(struct walk *w, enum pg_target wanted, bool lately)
+{
+	struct pg_hosts *memory = &w->source->hosts;
+	unsigned *order = mem_array(memory->count, sizeof(*order));
+	unsigned count = pg_hosts_order(memory, now_us(w), order);
+	enum verdict v = FAILED;
+
+	w->wanted = wanted;
+	if (lately)
+		count = memory->count;
+	for (unsigned i = 0; i < count && v != CONNECTED && v != CANCELLED; i++)
+		v = try_host(w, order[i]);
+	free(order);
+	return v;
+}
+
+/* Suspends. */
+static enum verdict walk(struct walk *w)
+{
+	enum pg_target target = w->source->conninfo->target;
+
+	if (target != PG_PREFER_STANDBY)
+		return pass(w, target, true);
+	/* Standbys first; one that failed a moment ago keeps nobody waiting while there is a primary. */
+	enum verdict v = pass(w, PG_STANDBY, false);
+	if (v == CONNECTED || v == CANCELLED)
+		return v;
+	w->reasons.len = 0;
+	return pass(w, PG_ANY, true);
+}
+
+/* Suspends. */
 static int connect_task(void *arg)
 {
 	struct pg_connection *conn = arg;
 	struct pg_client *c = conn->client;
-	deadline_t by = deadline_in_us(c->source->connect_timeout_us);
-	PGconn *pg = NULL;
+	struct walk w = {.conn = conn, .source = c->source};
 	struct error e = ERROR_INIT;
+	int r = 0;
 
-	int r = start(conn, by, &pg, &e);
-	if (r == 0)
-		r = poll_until_connected(conn, pg, by, &e);
-	if (r == 0)
-		r = begin_session(conn, pg, by, &e);
+	enum verdict v = walk(&w);
 	conn->connector = NULL;
-	if (r < 0) {
-		PQfinish(pg);
-		pg_connection_close(conn, e.what);
+	if (v == CONNECTED) {
+		pg_connection_established(conn, w.pg);
 	} else {
-		pg_connection_established(conn, pg);
+		const char *why = v == CANCELLED ? "cancelled" : buf_cstr(&w.reasons);
+		r = error_set(&e, v == CANCELLED ? -ECANCELED : -ECONNREFUSED, 503, "The data source is not available.",
+			      "source %s: can't connect: %s", c->source->config->name, why);
+		if (v != CANCELLED)
+			health_failed(&c->source->health, why);
+		pg_connection_close(conn, e.what);
 	}
+	buf_done(&w.reasons);
 	pg_pool_connected(c, r, &e);
 	return 0; /* the pool has been told */
 }

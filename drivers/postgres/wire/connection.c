@@ -72,6 +72,8 @@ static void take_notice(void *arg, const PGresult *result)
 {
 	struct pg_connection *conn = arg;
 	conn->ending |= pg_sqlstate_ends_connection(result);
+	if (pg_sqlstate_ends_server(result))
+		pg_pool_suspect(conn, false);
 	conn->said_us = 0;
 	conn->unfinished = 0;
 }
@@ -88,6 +90,7 @@ void pg_connection_established(struct pg_connection *conn, PGconn *pg)
 	struct pg_client *c = conn->client;
 
 	conn->pg = pg;
+	health_connected(&c->source->health);
 	PQsetNoticeReceiver(pg, take_notice, conn);
 	conn->expires_us = loop_now_us(c->loop) + lifetime_us(c);
 	conn->idle_since_us = loop_now_us(c->loop);
@@ -128,6 +131,8 @@ void pg_connection_close(struct pg_connection *conn, const char *why)
 	watch_clear(&conn->watch);
 	timer_stop(&conn->cancel_timer, loop_timers(c->loop));
 	deferred_cancel(&conn->flush);
+	if (conn->pg)
+		health_disconnected(&c->source->health);
 	PQfinish(conn->pg);
 	conn->pg = NULL;
 	budget_give(&c->member);
@@ -175,7 +180,7 @@ void pg_connection_settle(struct pg_connection *conn)
 	conn->idle_since_us = now;
 	pg_connection_move(conn, PG_IDLE);
 	if (conn->retired || conn->ending || now >= conn->expires_us || wanted_elsewhere ||
-	    conn->prepared_stale > MAX_STALE_STATEMENTS)
+	    conn->prepared_stale > MAX_STALE_STATEMENTS || pg_connection_is_suspect(conn))
 		pg_connection_close(conn, "its time has come");
 }
 

@@ -31,6 +31,7 @@ struct pg_connection {
 	struct pg_client *client;
 	enum pg_state state; /* written by connection_move alone */
 	PGconn *pg;
+	unsigned host; /* of the URL's, to which it leads */
 	struct watch watch;
 	struct deferred flush; /* the Sync and the system call of this turn */
 	struct timer cancel_timer;
@@ -86,6 +87,12 @@ uint32_t pg_connection_prepared_generation(const struct pg_connection *conn, con
 bool pg_connection_has(const struct pg_connection *conn, const struct pg_statement *st);
 void pg_connection_prepared(struct pg_connection *conn, const struct pg_statement *st);
 void pg_connection_unprepared(struct pg_connection *conn, const struct pg_statement *st);
+
+/* Was it begun before its server was found to go, to take no writes or not to answer? */
+static inline bool pg_connection_is_suspect(const struct pg_connection *conn)
+{
+	return pg_hosts_is_suspect(&conn->client->source->hosts, conn->host, conn->began_us);
+}
 
 static inline struct pg_entry *pg_connection_head(struct pg_connection *conn)
 {

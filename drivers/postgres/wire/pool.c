@@ -22,6 +22,7 @@
 #define PRESSURE_US        20000   /* a call without an idle connection is news for so long */
 #define ASKING_US          1000000 /* … and so long we go on asking other workers for one */
 #define TICK_SHORTEST_US   5000
+#define TRIED_US           1000000 /* a connection as young as this shows that another one would lead to the same server */
 #define TICK_LONGEST_US    1000000
 
 static bool tending(const struct pg_client *c)
@@ -321,12 +322,14 @@ static void reap(struct pg_client *c)
 		struct pg_connection *conn = container_of(link, struct pg_connection, link);
 		if (now >= conn->expires_us)
 			pg_connection_close(conn, "its lifetime is over");
+		else if (pg_connection_is_suspect(conn))
+			pg_connection_close(conn, "the server went, or takes no writes");
 		else if (conn->idle_since_us <= idle_since && pg_client_live(c) > 1)
 			pg_connection_close(conn, "idle");
 	}
 	list_for_each (link, &c->connections[PG_SHARED]) {
 		struct pg_connection *conn = container_of(link, struct pg_connection, link);
-		conn->retired |= now >= conn->expires_us;
+		conn->retired |= now >= conn->expires_us || pg_connection_is_suspect(conn);
 	}
 }
 
@@ -373,6 +376,32 @@ void pg_pool_lost(struct pg_client *c, const char *why)
 		error_set(&c->down, -ECONNREFUSED, 503, "The data source is not available.", "source %s: %s",
 			  c->source->config->name, why);
 	}
+	pg_pool_tend(c);
+}
+
+void pg_pool_suspect(struct pg_connection *conn, bool refuses)
+{
+	struct pg_client *c = conn->client;
+	struct pg_source *source = c->source;
+	int64_t now = loop_now_us(c->loop);
+	enum pg_target target = source->conninfo->target;
+	bool wanted_so = target == PG_READ_ONLY || target == PG_STANDBY || target == PG_PREFER_STANDBY;
+
+	if (now - conn->began_us < TRIED_US || (refuses && wanted_so))
+		return;
+	pg_hosts_suspect(&source->hosts, conn->host, now);
+	if (refuses)
+		pg_hosts_failed(&source->hosts, conn->host, now);
+	pg_pool_tend(c);
+}
+
+void pg_pool_frozen(struct pg_connection *conn)
+{
+	struct pg_client *c = conn->client;
+	int64_t now = loop_now_us(c->loop);
+
+	pg_hosts_frozen(&c->source->hosts, conn->host, now);
+	pg_hosts_failed(&c->source->hosts, conn->host, now);
 	pg_pool_tend(c);
 }
 

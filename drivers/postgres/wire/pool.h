@@ -21,5 +21,10 @@ void pg_pool_done(struct pg_client *c);
 void pg_pool_connected(struct pg_client *c, int r, const struct error *e);
 /* A connection is gone. */
 void pg_pool_lost(struct pg_client *c, const char *why);
+/* The server at the other end of conn takes no writes (any more), if `refuses`, or goes: it and its neighbours to the
+ * same host are closed when they are idle, in every worker, and others are opened, to another host if there is one. */
+void pg_pool_suspect(struct pg_connection *conn, bool refuses);
+/* … does not answer at all. */
+void pg_pool_frozen(struct pg_connection *conn);
 /* Refuse all that wait. */
 void pg_pool_refuse(struct pg_client *c, const struct error *e);

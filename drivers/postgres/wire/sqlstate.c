@@ -58,6 +58,23 @@ bool pg_sqlstate_ends_connection(const PGresult *result)
 	return strncmp(s, "57P0", 4) == 0;
 }
 
+bool pg_sqlstate_ends_server(const PGresult *result)
+{
+	return pg_sqlstate_is(result, "57P01") || pg_sqlstate_is(result, "57P02");
+}
+
+/* 25006 comes from a statement. BEGIN itself fails where a standby is asked for a transaction that writes, or for a
+ * serializable one: 0A000, from the checks of settings; and what was to follow it finds no transaction, 25P01. */
+bool pg_sqlstate_refuses_writes(const PGresult *result)
+{
+	const char *function = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);
+
+	if (pg_sqlstate_is(result, "25006") || pg_sqlstate_is(result, "25P01"))
+		return true;
+	return pg_sqlstate_is(result, "0A000") && function &&
+	       (strcmp(function, "call_bool_check_hook") == 0 || strcmp(function, "call_enum_check_hook") == 0);
+}
+
 /* "step orders of source shop", for the log. */
 int pg_error_at(struct error *e, int errnum, int status, const char *public_text, const struct pg_place *place,
 		const char *why)
@@ -110,19 +127,21 @@ int pg_error_from_result(struct error *e, const PGresult *result, const struct p
 	const struct meaning *m = meaning_of(sqlstate);
 	int status = m->status;
 	const char *public_text = m->public_text;
+	int errnum = m->errnum;
 	if (place->from_request && strncmp(sqlstate, "22", 2) == 0) {
 		status = 400;
 		public_text = "A parameter's value does not fit.";
 		if (primary)
 			primary = without_value(shortened, sizeof(shortened), primary);
-	} else if (!place->read_only && strcmp(sqlstate, "25006") == 0) {
+	} else if (!place->read_only && pg_sqlstate_refuses_writes(result)) {
 		status = 503;
+		errnum = -EROFS;
 		public_text = "The data source takes no writes now.";
 	} else if (place->advice && strcmp(sqlstate, "25006") == 0) {
 		snprintf(shortened, sizeof(shortened), "%s: %s", primary ? primary : "it writes", place->advice);
 		primary = shortened;
 	}
-	int r = pg_error_at(e, m->errnum, status, public_text, place, primary ? primary : "no message");
+	int r = pg_error_at(e, errnum, status, public_text, place, primary ? primary : "no message");
 	if (e)
 		memcpy(e->code, sqlstate, sizeof("00000"));
 	return r;

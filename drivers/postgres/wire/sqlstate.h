@@ -42,3 +42,8 @@ static inline bool pg_sqlstate_is(const PGresult *result, const char *sqlstate)
 }
 /* Does the error say that the server ends this connection (57P0x)? */
 bool pg_sqlstate_ends_connection(const PGresult *result);
+/* … and all others: it stops, or it crashed? */
+bool pg_sqlstate_ends_server(const PGresult *result);
+/* Of what was meant to write: does the error say that this server takes no writes, since it is no primary, or no longer
+ * one? */
+bool pg_sqlstate_refuses_writes(const PGresult *result);
