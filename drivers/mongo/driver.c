@@ -21,6 +21,7 @@ struct mongo_source {
 	struct mongo_url url;
 	struct tls *tls; /* NULL: clear text */
 	struct budget budget;
+	struct health health;
 	struct pool_settings settings;
 };
 
@@ -77,8 +78,10 @@ static void mongo_source_free(struct source *source)
 		return;
 	tls_free(s->tls);
 	mongo_url_done(&s->url);
-	if (s->settings.budget)
+	if (s->settings.budget) {
 		budget_done(&s->budget);
+		health_done(&s->health);
+	}
 	arena_done(&s->arena);
 	free(s);
 }
@@ -100,6 +103,7 @@ static int mongo_source_new(struct source **out, const struct config_source *con
 		mongo_source_free((struct source *)s);
 		return r;
 	}
+	health_init(&s->health, config->name);
 	budget_init(&s->budget, pool->size > workers ? pool->size : workers, workers, pool->max_waiting);
 	s->settings = (struct pool_settings){
 		.name = config->name,
@@ -108,6 +112,7 @@ static int mongo_source_new(struct source **out, const struct config_source *con
 		.limits = *pool,
 		.streams = {.executor = executor, .tls = s->tls, .connect_timeout_us = s->url.connect_timeout_us},
 		.budget = &s->budget,
+		.health = &s->health,
 	};
 	*out = (struct source *)s;
 	return 0;

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import http.server
 import itertools
 import os
 import re
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import BlackHole, Gatherd, Postgres, Relay, Standby
+from harness import BlackHole, Gatherd, Mongo, Postgres, Relay, Standby
 from support import at_once, good, problem, soon, stopwatch, wait_for
 
 SERVER = 'server: { listen: [ "127.0.0.1:${PORT}" ], threads: 2, request_timeout: 2s }\n'
@@ -289,3 +292,62 @@ def test_a_refusal_has_libpq_s_whole_message(gatherd: Callable[..., Gatherd], pr
     reply = soon(lambda: daemon.get("/port"), lambda reply: reply.status == 503)
     assert "FATAL" not in problem(reply, 503).get("detail", "")
     wait_for(lambda: re.search(r'GET /port.*error=.*FATAL:  password authentication failed', daemon.log()))
+
+
+# -- other kinds of sources --
+
+
+def test_a_mongodb_that_goes_and_returns_is_two_lines(gatherd: Callable[..., Gatherd], private_mongo: Mongo) -> None:
+    daemon = gatherd(
+        SERVER
+        + """
+sources:
+  catalog: { mongodb: "${MONGO}", pool: { size: 4 } }
+endpoints:
+  "GET /docs": { gather: { docs: { from: catalog, find: products, limit: 1 } }, respond: "{docs}" }
+""",
+        mongo=private_mongo,
+    )
+    good(soon(lambda: daemon.get("/docs")))
+    assert not lines(daemon, "source is down")
+    private_mongo.stop()
+    daemon.get("/docs")
+    wait_for(lambda: lines(daemon, "source is down"), 30)
+    time.sleep(1)
+    private_mongo.start()
+    good(soon(lambda: daemon.get("/docs")))
+    wait_for(lambda: lines(daemon, "source is back"), 30)
+    assert len(lines(daemon, "source is down")) == len(lines(daemon, "source is back")) == 1
+    assert f"127.0.0.1:{private_mongo.port}" in lines(daemon, "source is down")[0]
+
+
+class _Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1")
+        self.end_headers()
+        self.wfile.write(b"7")
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_a_dead_address_of_an_http_service_s_name(gatherd: Callable[..., Gatherd]) -> None:
+    """localhost is ::1, which swallows packets, and 127.0.0.1."""
+    if "00000000000000000000000000000001 " not in Path("/proc/net/if_inet6").read_text():
+        pytest.skip("this machine has no ::1")
+    with BlackHole("::1") as hole, http.server.ThreadingHTTPServer(("127.0.0.1", hole.port), _Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        daemon = gatherd(
+            SERVER
+            + """
+sources:
+  rates: { http: "http://localhost:${RATES}" }
+endpoints:
+  "GET /rate": { gather: { rate: { from: rates, get: / } }, respond: "{rate}" }
+""",
+            env={"RATES": str(hole.port)},
+        )
+        for _ in range(3):
+            assert good(daemon.get("/rate")) == 7
+        server.shutdown()

@@ -11,24 +11,26 @@ from .server import Port
 
 
 class BlackHole:
-    """A port of 127.0.0.1 that swallows connections, as a machine without power does: its backlog is full, and nobody
-    accepts."""
+    """A port of a loopback address that swallows connections, as a machine without power does: its backlog is full, and
+    nobody accepts."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        self.address = address
+        self._family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._port = Port()
         self.port = self._port.number
 
     def __enter__(self) -> BlackHole:
-        self._listener = socket.socket()
+        self._listener = socket.socket(self._family)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind(("127.0.0.1", self.port))
+        self._listener.bind((self.address, self.port))
         self._listener.listen(0)
         self._filling: list[socket.socket] = []
         while True:
-            client = socket.socket()
+            client = socket.socket(self._family)
             self._filling.append(client)
             client.setblocking(False)
-            client.connect_ex(("127.0.0.1", self.port))
+            client.connect_ex((self.address, self.port))
             if not select.select([], [client], [], 0.2)[1]:
                 return self
 

@@ -45,6 +45,7 @@ struct connection {
 	struct session session; /* while it is open, commands are part of its transaction */
 	unsigned labels;        /* enum error_label: of the last answer */
 	struct task *task;      /* CONNECTION_OPENING: who opens it */
+	bool counted;           /* as a connection that works, in the source's health */
 	unsigned generation;    /* the pool's when it was opened */
 	bool disturbed;         /* a connection of its was closed meanwhile */
 	bool lost;              /* libmongoc has forgotten the server: no more commands */

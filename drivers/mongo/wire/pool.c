@@ -68,6 +68,9 @@ static void discard(struct connection *c, int fault)
 {
 	struct mongo_pool *p = c->pool;
 
+	if (c->counted)
+		health_disconnected(p->settings->health);
+	c->counted = false;
 	if (fault)
 		stream_set_fail(&c->streams, fault);
 	move(c, fault ? CONNECTION_BROKEN : CONNECTION_LEAVING);
@@ -143,6 +146,7 @@ static void opening_failed(struct mongo_pool *p, struct connection *c, int r, co
 	discard(c, r == -ECANCELED ? r : -ECONNRESET);
 	if (p->closing)
 		return;
+	health_failed(p->settings->health, e->what);
 	p->failure = *e;
 	p->proven = false;
 	if (!p->down_since_us && usable(p) == 0)
@@ -152,6 +156,8 @@ static void opening_failed(struct mongo_pool *p, struct connection *c, int r, co
 
 static void opening_succeeded(struct mongo_pool *p, struct connection *c)
 {
+	health_connected(p->settings->health);
+	c->counted = true;
 	p->proven = true;
 	p->pause_us = PAUSE_FIRST_US;
 	timer_stop(&p->retry, loop_timers(p->loop));

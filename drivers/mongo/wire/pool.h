@@ -9,6 +9,7 @@
 
 #include "config/config.h"
 #include "drivers/budget.h"
+#include "drivers/health.h"
 #include "drivers/mongo/wire/connection.h"
 
 struct pool_settings {
@@ -18,6 +19,7 @@ struct pool_settings {
 	struct config_pool limits;
 	struct stream_settings streams;
 	struct budget *budget;
+	struct health *health;
 };
 
 struct mongo_pool {

@@ -7,7 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define CONNECT_TIMEOUT_MS 5000
+/* libmongoc's 10 s would let one member that swallows packets hold up every look for the servers that long. */
+#define CONNECT_TIMEOUT_MS 2000
 
 enum option_use {
 	PASS,            /* libmongoc's */
