@@ -248,6 +248,30 @@ def test_of_two_hosts_the_one_that_takes_writes_is_found_again(
     assert good(daemon.get("/port")) == str(private_primary.port)
 
 
+WAYS = ["statement", "transaction", "serializable", "savepoint", "copies", "listens"]
+
+
+def test_no_way_to_write_keeps_a_standby(
+    gatherd: Callable[..., Gatherd], module: Callable[..., Path], primary: Postgres, standby: Standby
+) -> None:
+    """Each of a handler's is 503, and its connection goes."""
+    path = module("failover")
+    endpoints = "".join(f'  "POST /{way}": {{ handler: "{path}:{way}", timeout: 5s }}\n' for way in WAYS)
+    with Relay(standby.port) as relay:
+        daemon = gatherd(
+            SERVER.replace("threads: 2, ", "threads: 1, ") + SHOP + endpoints,
+            env={"SHOP": url(relay.port, password=primary.password)},
+        )
+        for way in WAYS:
+            relay.to = standby.port
+            primary.terminate_backends()
+            assert good(soon(lambda: daemon.get("/port"), lambda r: r.status == 200 and r.json() == str(standby.port)))
+            time.sleep(1.1)
+            relay.to = primary.port
+            problem(daemon.post(f"/{way}"), 503)
+            assert good(soon(lambda: daemon.get("/port"), lambda r: r.status == 200 and r.json() == str(primary.port)))
+
+
 # -- the log --
 
 
