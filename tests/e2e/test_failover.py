@@ -150,6 +150,19 @@ def test_hosts_and_ports_of_every_kind(gatherd: Callable[..., Gatherd], primary:
         daemon.stop()
 
 
+def _has_ipv6() -> bool:
+    return "00000000000000000000000000000001 " in Path("/proc/net/if_inet6").read_text()
+
+
+def test_ipv6(gatherd: Callable[..., Gatherd]) -> None:
+    if not _has_ipv6():
+        pytest.skip("this machine has no ::1")
+    with Postgres({"listen_addresses": "::1"}) as server:
+        for host in (f"127.0.0.1:1,[::1]:{server.port}", f"[::1]:{server.port}"):
+            daemon = gatherd(SERVER + SHOP, env={"SHOP": f"postgresql://postgres:{server.password}@{host}/postgres"})
+            assert good(soon(lambda: daemon.get("/port"))) == str(server.port)
+
+
 @pytest.mark.parametrize(
     "tail,message",
     [
@@ -358,7 +371,7 @@ class _Answer(http.server.BaseHTTPRequestHandler):
 
 def test_a_dead_address_of_an_http_service_s_name(gatherd: Callable[..., Gatherd]) -> None:
     """localhost is ::1, which swallows packets, and 127.0.0.1."""
-    if "00000000000000000000000000000001 " not in Path("/proc/net/if_inet6").read_text():
+    if not _has_ipv6():
         pytest.skip("this machine has no ::1")
     with BlackHole("::1") as hole, http.server.ThreadingHTTPServer(("127.0.0.1", hole.port), _Answer) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
