@@ -6,6 +6,7 @@
 #   make bench                compare with an aiohttp service that does the same
 #   make lint                 the format and lint gates
 #   make install [DESTDIR=] [PREFIX=/usr/local]
+#   make clean                                  build/ goes, but for the MongoDB server of the demo and the tests; make distclean: all of it
 #   make SANITIZE=address,undefined [TARGET]    the same in a build folder of its own
 
 comma    := ,
@@ -27,23 +28,29 @@ endif
 UNIT_BIN := $(addprefix $B/tests/,$(notdir $(UNITS:.c=)))
 
 PACKAGES := libh2o-evloop libpq libmongoc-1.0 libcurl yaml-0.1 libpcre2-8 openssl zlib libdw
-PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES))
+PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES)))$(PKG_CFLAGS)
 # jemalloc: a fifth less CPU than glibc's malloc for what libpq allocates; the sanitizers bring their own.
 PKG_LIBS   = $(shell pkg-config --libs $(PACKAGES)) -lboost_context -lm $(if $(SANITIZE),,-Wl,--no-as-needed -ljemalloc)
 
+# CPPFLAGS, CFLAGS and LDFLAGS are the user's, from the environment or the command line: they come after ours and win.
 CC       ?= cc
 OPTIMIZE ?= $(if $(SANITIZE),-O1,-O2)
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes \
             -Wvla -Wformat=2 $(if $(CI)$(WERROR),-Werror)
-HARDEN   := -fstack-protector-strong -fstack-clash-protection $(if $(SANITIZE),,-D_FORTIFY_SOURCE=2) -fno-common
-override CPPFLAGS += -I. -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -DGATHERD_VERSION='"$(VERSION)"'
-override CFLAGS   += -std=gnu17 $(OPTIMIZE) -g -fno-omit-frame-pointer -pthread $(WARNINGS) $(HARDEN) \
-                     $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
+# The C library wants an optimizing compiler for it, the sanitizers do without; whoever names it has the last word.
+FORTIFY  := $(if $(SANITIZE)$(findstring _FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS))$(filter -O0,$(lastword $(filter -O%,$(OPTIMIZE) $(CFLAGS)))),, \
+            -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+HARDEN   := -fstack-protector-strong -fstack-clash-protection $(FORTIFY) -fno-common
+OUR_CPPFLAGS := -I. -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -DGATHERD_VERSION='"$(VERSION)"'
+OUR_CFLAGS   := -std=gnu17 $(OPTIMIZE) -g -fno-omit-frame-pointer -pthread $(WARNINGS) $(HARDEN) \
+                $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
 # What modules may call, and nothing else.
 EXPORT   := -Wl,--export-dynamic-symbol='gd_*'
-override LDFLAGS  += -pthread -Wl,-z,relro,-z,now $(if $(SANITIZE),-fsanitize=$(SANITIZE))
+OUR_LDFLAGS  := -pthread -Wl,-z,relro,-z,now $(if $(SANITIZE),-fsanitize=$(SANITIZE))
+COMPILE  = $(CC) $(OUR_CPPFLAGS) $(PKG_CFLAGS:-I%=-isystem %) $(OUR_CFLAGS) $(CPPFLAGS) $(CFLAGS)
+LINK     = $(CC) $(OUR_LDFLAGS) $(CFLAGS) $(LDFLAGS)
 
-.PHONY: all demo check check-unit check-e2e units bench lint format install clean setup
+.PHONY: all demo check check-unit check-e2e units bench lint format install clean distclean setup
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -51,12 +58,12 @@ all: $B/gatherd
 
 $B/gatherd: $(OBJECTS)
 	@echo "  LD  $@"
-	@$(CC) $(LDFLAGS) $(EXPORT) -o $@ $^ $(PKG_LIBS)
+	@$(LINK) $(EXPORT) -o $@ $^ $(PKG_LIBS)
 
 $B/obj/%.o: %.c $B/flags
 	@mkdir -p $(@D)
 	@echo "  CC  $<"
-	@$(CC) $(CPPFLAGS) $(PKG_CFLAGS:-I%=-isystem %) $(CFLAGS) -MMD -MP -c -o $@ $<
+	@$(COMPILE) -MMD -MP -c -o $@ $<
 
 $B/libgatherd.a: $(LIBRARY)
 	@rm -f $@
@@ -67,15 +74,15 @@ $(foreach unit,$(UNITS),$(eval $B/tests/$(notdir $(unit:.c=)): $B/obj/$(unit:.c=
 $(UNIT_BIN): $B/libgatherd.a
 	@mkdir -p $(@D)
 	@echo "  LD  $@"
-	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $B/libgatherd.a $(PKG_LIBS) $(shell pkg-config --libs check)
+	@$(LINK) -o $@ $(filter %.o,$^) $B/libgatherd.a $(PKG_LIBS) $(shell pkg-config --libs check)
 
 $B/bench/tasks: $B/obj/bench/tasks.o $B/libgatherd.a
 	@mkdir -p $(@D)
 	@echo "  LD  $@"
-	@$(CC) $(LDFLAGS) -o $@ $< $B/libgatherd.a $(PKG_LIBS)
+	@$(LINK) -o $@ $< $B/libgatherd.a $(PKG_LIBS)
 
 # A change of the flags rebuilds; -Werror alone does not.
-FLAGS_NOW := $(filter-out -Werror,$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS))
+FLAGS_NOW := $(filter-out -Werror,$(CC) $(OUR_CPPFLAGS) $(OUR_CFLAGS) $(OUR_LDFLAGS) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS))
 $B/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(subst ','\'',$(FLAGS_NOW))' | cmp -s - $@ || echo '$(subst ','\'',$(FLAGS_NOW))' >$@
@@ -87,7 +94,7 @@ units: $(UNIT_BIN)
 setup:
 	@scripts/setup
 
-demo: setup
+demo:
 	@scripts/demo
 
 check: setup
@@ -112,7 +119,11 @@ install: $B/gatherd
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' include/gatherd.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/gatherd.pc
 	chmod 0644 $(DESTDIR)$(PREFIX)/lib/pkgconfig/gatherd.pc
 
+# build/tools, what the tests fetch and build for themselves, takes minutes: it stays.
 clean:
+	@[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name tools -exec rm -rf {} +
+
+distclean:
 	rm -rf build
 
 -include $(OBJECTS:.o=.d) $(UNITS:%.c=$B/obj/%.d)

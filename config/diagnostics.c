@@ -67,7 +67,8 @@ static const char *printable(struct diagnostics *d, const char *text, size_t len
 	return kept;
 }
 
-static void add(struct diagnostics *d, struct mark at, enum severity severity, const char *format, va_list ap)
+static printf_like(4, 0) void add(struct diagnostics *d, struct mark at, enum severity severity, const char *format,
+				  va_list ap)
 {
 	if (d->count == d->capacity) {
 		d->capacity = d->capacity ? d->capacity * 2 : 16;

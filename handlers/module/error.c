@@ -57,7 +57,7 @@ const char *gd_error_code(const gd_value *v)
 }
 
 /* A status that a failure may have: of an error, and one that can be sent. */
-static void failure(struct error *e, int errnum, int status, const char *detail, va_list ap)
+static printf_like(4, 0) void failure(struct error *e, int errnum, int status, const char *detail, va_list ap)
 {
 	error_of_errno(e, errnum);
 	if (status >= 400 && status <= 599)

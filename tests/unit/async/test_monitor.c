@@ -93,6 +93,7 @@ static __attribute__((noinline)) void crunch_until_told(const char *part)
 		for (unsigned i = 0; i < 1000000; i++)
 			sum += i;
 	}
+	(void)sum;
 }
 
 static int cruncher(void *arg)

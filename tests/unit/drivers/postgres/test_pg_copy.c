@@ -385,8 +385,8 @@ PG_TEST(without_its_end_nothing_is_stored)
 		"copy t from stdin",
 		"copy (select generate_series(1, 10)) to stdout",
 		"copy (select generate_series(1, 100000000), repeat('x', 1000)) to stdout",
-		"copy (select n, pg_sleep(case when n > 50 then 100 else 0 end), repeat('x', 1000) from "
-		"generate_series(1, 90) n) to stdout",
+		("copy (select n, pg_sleep(case when n > 50 then 100 else 0 end), repeat('x', 1000) from "
+		 "generate_series(1, 90) n) to stdout"),
 	};
 	clear();
 	for (size_t i = 0; i < ARRAY_SIZE(copies); i++) {
