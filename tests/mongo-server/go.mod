@@ -66,3 +66,9 @@ require (
 	modernc.org/strutil v1.2.0 // indirect
 	modernc.org/token v1.1.0 // indirect
 )
+
+// What these stand in for takes long to build, and this server does not use it: see the packages themselves.
+replace (
+	go.mongodb.org/mongo-driver => ./instead/mongo-driver
+	go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp => ./instead/otlptracehttp
+)
