@@ -71,7 +71,7 @@ $B/libgatherd.a: $(LIBRARY)
 
 # A unit test's program is named after its source, whatever room that is in.
 $(foreach unit,$(UNITS),$(eval $B/tests/$(notdir $(unit:.c=)): $B/obj/$(unit:.c=.o)))
-$(UNIT_BIN): $B/libgatherd.a
+$(UNIT_BIN): $B/obj/tests/unit/patience.o $B/libgatherd.a
 	@mkdir -p $(@D)
 	@echo "  LD  $@"
 	@$(LINK) -o $@ $(filter %.o,$^) $B/libgatherd.a $(PKG_LIBS) $(shell pkg-config --libs check)

@@ -10,7 +10,7 @@ from typing import Any, Callable
 import pytest
 from counting import Counting, counting
 from harness import Gatherd, Mongo, Postgres
-from support import Wire, at_once, good, in_background, problem, running_statements, soon, stopwatch, wait_for
+from support import Wire, at_once, good, in_background, problem, quickest, running_statements, soon, stopwatch, wait_for
 
 
 @pytest.fixture
@@ -221,9 +221,7 @@ def test_one_who_leaves_does_not_break_the_others(gatherd: Callable[..., Gatherd
         wire.socket.close()
     for follower in followers:
         good(follower.result())
-    with stopwatch() as took:
-        good(daemon.get(path))
-    assert took.seconds < 0.5, "what the leader began was kept"
+    good(quickest(lambda: daemon.get(path), below=1))  # what the leader began was kept
 
 
 @pytest.mark.parametrize("path", ["/sleep/30", "/sleep/whole/30"])
@@ -246,7 +244,7 @@ def test_a_deadline_of_one_s_own(gatherd: Callable[..., Gatherd], upstream: Coun
     daemon = run(gatherd, upstream)
     with stopwatch() as took:
         problem(daemon.get("/hasty/5"), 504)
-    assert 0.3 <= took.seconds < 1.5
+    assert 0.3 <= took.seconds < 5
     good(daemon.get("/hasty/0.1"))
 
 
@@ -257,11 +255,11 @@ def test_stale_while_it_is_fetched_anew(gatherd: Callable[..., Gatherd], upstrea
     daemon = run(gatherd, upstream)
     assert good(daemon.get("/stale/a?sleep=0.4"))["r"]["n"] == 1
     time.sleep(0.25)
-    with stopwatch() as took:
-        for reply in at_once([lambda: daemon.get("/stale/a?sleep=0.4")] * 10):
-            assert good(reply)["r"]["n"] == 1
-            assert reply.headers["Gatherd-Complete"] == "true"
-    assert took.seconds < 0.4, "nobody waits for it"
+    upstream.delay = 5
+    for reply in at_once([lambda: daemon.get("/stale/a?sleep=0.4")] * 10):
+        assert good(reply)["r"]["n"] == 1, "nobody waits for the second"
+        assert reply.headers["Gatherd-Complete"] == "true"
+    upstream.delay = 0
     wait_for(lambda: upstream.count["/a"] == 2 and upstream.running == 0, 10)
     soon(lambda: daemon.get("/stale/a?sleep=0.4"), lambda reply: good(reply)["r"]["n"] >= 2)
     assert upstream.most == 1

@@ -120,11 +120,9 @@ def test_a_failure_is_replaced(daemon: Gatherd) -> None:
 
 @pytest.mark.parametrize("name", ["missing", "terms", "link", "fifo", "out", "x" * 300, "a.txt%0A"])
 def test_what_is_no_file(daemon: Gatherd, name: str) -> None:
-    started = time.monotonic()
     problem(daemon.get(f"/text/{name}"), 404, step="text")
     problem(daemon.get(f"/send/{name}"), 404, step="file")
     problem(daemon.get(f"/stat/{name}"), 404, step="file")
-    assert time.monotonic() - started < 1
 
 
 @pytest.mark.parametrize("name", ["..%2fsecret", "%2e%2e%2fsecret", "%2fetc%2fpasswd", "a%00b", "terms%2fEUR.txt"])

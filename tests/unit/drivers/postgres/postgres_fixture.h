@@ -55,7 +55,7 @@ static inline void fixture_config(struct fixture *f)
 		.url = f->url,
 		.pool = {.size = 4,
 			 .max_waiting = 1000,
-			 .acquire_timeout_us = 2000000,
+			 .acquire_timeout_us = 30000000,
 			 .idle_timeout_us = 300000000,
 			 .lifetime_us = 1800000000},
 		.longest_us = 10000000,

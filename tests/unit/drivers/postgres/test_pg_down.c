@@ -20,12 +20,52 @@ static int64_t timed_ask(struct fixture *f, const char *sql, const char **out)
 	return monotonic_us() - before;
 }
 
-static void expect_503(struct fixture *f, int64_t least_us, int64_t most_us)
+/* Refused. Returns how long that took. */
+static int64_t expect_503(struct fixture *f)
 {
 	const char *got;
 	int64_t took = timed_ask(f, "select 1", &got);
 	ck_assert_msg(strncmp(got, "! 503", 5) == 0, "%s", got);
-	ck_assert_msg(took >= least_us && took <= most_us, "%lld us: %s", (long long)took, got);
+	return took;
+}
+
+/* Refused without waiting: one of several is that quick, however busy the machine is. */
+static void expect_503_at_once(struct fixture *f, int64_t below_us)
+{
+	for (int i = 0; i < 50; i++) {
+		if (expect_503(f) < below_us)
+			return;
+	}
+	ck_abort_msg("all of them waited");
+}
+
+/* Ask until it answers: a start takes its time. */
+static void expect_1_soon(struct fixture *f)
+{
+	const char *got = "";
+	for (deadline_t by = deadline_in_ms(30000); strcmp(got, "1") != 0 && !deadline_passed(by);) {
+		got = ask(f, EXPECT_VALUE, "select 1", NULL);
+		if (strcmp(got, "1") != 0)
+			ck_assert_int_eq(task_sleep_ms(5), 0);
+	}
+	ck_assert_str_eq(got, "1");
+}
+
+/* A restart: a call that comes meanwhile waits. */
+LOOP_TEST(it_restarts)
+{
+	struct fixture f;
+	server_start();
+	fixture_config(&f);
+	f.config.pool.acquire_timeout_us = 30000000;
+	fixture_open(&f);
+	ck_assert_str_eq(ask(&f, EXPECT_VALUE, "select 1", NULL), "1");
+	end_meanwhile();
+	server_run();
+	ck_assert_str_eq(ask(&f, EXPECT_VALUE, "select 1", NULL), "1");
+	fixture_close(&f);
+	server_stop();
+	return 0;
 }
 
 LOOP_TEST(it_goes_away_and_comes_back)
@@ -36,24 +76,24 @@ LOOP_TEST(it_goes_away_and_comes_back)
 	f.config.pool.acquire_timeout_us = 200000;
 	fixture_open(&f);
 	ck_assert(!postgres_driver.client_ready(f.client));
-	ck_assert_str_eq(ask(&f, EXPECT_VALUE, "select 1", NULL), "1");
+	expect_1_soon(&f);
 	ck_assert(postgres_driver.client_ready(f.client));
-	/* A restart: who asks meanwhile waits. */
-	end_meanwhile();
-	server_run();
-	ck_assert_str_eq(ask(&f, EXPECT_VALUE, "select 1", NULL), "1");
-	/* Down: the first waits as long as it may, later ones are refused at once. */
+	/* Down: nobody is refused before it has been so for as long as a call may wait; later ones are refused at once.
+	 */
+	int64_t ended = monotonic_us();
 	end_meanwhile();
 	ck_assert_int_eq(task_sleep_ms(20), 0);
-	expect_503(&f, 100000, 400000);
+	expect_503(&f);
+	ck_assert_int_ge(monotonic_us() - ended, 100000);
 	ck_assert_int_eq(task_sleep_ms(100), 0);
-	expect_503(&f, 0, 20000);
+	expect_503_at_once(&f, 100000);
 	ck_assert(!postgres_driver.client_ready(f.client));
 	/* Back, without anybody asking. */
 	server_run();
-	for (int i = 0; i < 2000 && !postgres_driver.client_ready(f.client); i++)
+	for (int i = 0; i < 30000 && !postgres_driver.client_ready(f.client); i++)
 		ck_assert_int_eq(task_sleep_ms(1), 0);
-	ck_assert_str_eq(ask(&f, EXPECT_VALUE, "select 1", NULL), "1");
+	ck_assert(postgres_driver.client_ready(f.client));
+	expect_1_soon(&f);
 	fixture_close(&f);
 	server_stop();
 	return 0;
@@ -100,7 +140,7 @@ LOOP_TEST(it_was_never_there)
 		int64_t took = timed_ask(&f, "select 1", &got);
 		ck_assert_msg(strncmp(got, "! 503", 5) == 0, "%s", got);
 		ck_assert_ptr_null(strstr(got, "geheim"));
-		ck_assert_int_lt(took, 2000000);
+		ck_assert_int_lt(took, 20000000);
 		fixture_close(&f);
 	}
 	return 0;
@@ -117,13 +157,13 @@ LOOP_TEST(it_accepts_and_is_silent)
 	ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&a, &len), 0);
 	struct fixture f;
 	fixture_config(&f);
-	snprintf(f.url, sizeof(f.url), "postgresql://u@127.0.0.1:%d/d", ntohs(a.sin_port));
+	snprintf(f.url, sizeof(f.url), "postgresql://u@127.0.0.1:%d/d?connect_timeout=100", ntohs(a.sin_port));
 	f.config.pool.acquire_timeout_us = 60000;
 	fixture_open(&f);
-	expect_503(&f, 50000, 500000);
+	ck_assert_int_ge(expect_503(&f), 50000);
 	int64_t before = monotonic_us();
 	fixture_close(&f);
-	ck_assert_int_lt(monotonic_us() - before, 500000);
+	ck_assert_int_lt(monotonic_us() - before, 20000000);
 	close(listener);
 	return 0;
 }
@@ -160,6 +200,7 @@ int main(void)
 {
 	Suite *s = suite_create("postgres: down");
 	TCase *c = async_tcase(s, "down");
+	tcase_add_test(c, it_restarts);
 	tcase_add_test(c, it_goes_away_and_comes_back);
 	tcase_add_test(c, one_refusal_is_no_disaster);
 	tcase_add_test(c, it_was_never_there);

@@ -72,9 +72,21 @@ static unsigned backends(void)
 	return count;
 }
 
+static void wait_for_backends(unsigned least, unsigned most)
+{
+	unsigned now = 0;
+	for (deadline_t by = deadline_in_ms(30000); !deadline_passed(by);) {
+		now = backends();
+		if (now >= least && now <= most)
+			return;
+		ck_assert_int_eq(task_sleep_ms(5), 0);
+	}
+	ck_abort_msg("%u connections", now);
+}
+
 static void wait_until_gone(const char *condition)
 {
-	for (int i = 0; i < 400; i++) {
+	for (deadline_t by = deadline_in_ms(30000); !deadline_passed(by);) {
 		char *n = server_sql("select count(*) from pg_stat_activity where application_name = 'gatherd' and %s",
 				     condition);
 		bool gone = strcmp(n, "0") == 0;
@@ -84,6 +96,16 @@ static void wait_until_gone(const char *condition)
 		ck_assert_int_eq(task_sleep_ms(5), 0);
 	}
 	ck_abort_msg("still there: %s", condition);
+}
+
+/* The server ends the driver's connections; `killed` is the condition for those. */
+static void kill_all(char *killed, size_t room)
+{
+	char *pids = server_sql("select coalesce('pid in (' || string_agg(pid::text, ', ') || ')', 'false') || "
+				"left(count(pg_terminate_backend(pid))::text, 0) "
+				"from pg_stat_activity where application_name = 'gatherd'");
+	snprintf(killed, room, "%s", pids);
+	free(pids);
 }
 
 PG_TEST(each_task_gets_its_own_rows)
@@ -160,7 +182,7 @@ PG_TEST(a_cancel_hits_only_whom_it_is_meant_for)
 			ck_assert_msg(r == 0, "task %d: %d %s", i, r, jobs[i].error.what);
 	}
 	ck_assert_uint_eq(s.fine, 38);
-	ck_assert_int_lt(monotonic_us() - before, 2000000);
+	ck_assert_int_lt(monotonic_us() - before, 20000000);
 	wait_until_gone("state = 'active'");
 }
 
@@ -188,7 +210,7 @@ LOOP_TEST(every_abandoned_group_is_cancelled)
 	int64_t before = monotonic_us();
 	wait_until_gone("state = 'active'");
 	ck_assert_str_eq(ask(&f, EXPECT_VALUE, "select 1", NULL), "1");
-	ck_assert_int_lt(monotonic_us() - before, 3000000);
+	ck_assert_int_lt(monotonic_us() - before, 20000000);
 	fixture_close(&f);
 	return 0;
 }
@@ -223,24 +245,22 @@ PG_TEST(reads_survive_the_death_of_a_connection)
 	struct shared s = {.f = f, .action = compile(f, "select {a}::int as n", EXPECT_ONE, true)};
 	struct job_of *jobs = calloc(TASKS, sizeof(*jobs));
 	struct task **tasks = calloc(TASKS, sizeof(*tasks));
-	PGconn *killer = server_connect();
+	char killed[1024] = "false";
 
 	for (int round = 0; round < 10; round++) {
 		/* What the last round has killed is gone: one call is not hit twice. */
-		ck_assert_int_eq(task_sleep_ms(40), 0);
+		wait_until_gone(killed);
 		for (int i = 0; i < TASKS; i++)
 			tasks[i] = ask_in_task(&jobs[i], &s, i);
 		for (int i = 0; i < round % 5; i++)
 			ck_assert_int_eq(task_yield(), 0);
-		PQclear(PQexec(killer, "select pg_terminate_backend(pid) from pg_stat_activity "
-				       "where application_name = 'gatherd'"));
+		kill_all(killed, sizeof(killed));
 		for (int i = 0; i < TASKS; i++) {
 			int r = join(tasks[i]);
 			ck_assert_msg(r == 0, "task %d of round %d: %d %s", i, round, r, jobs[i].error.what);
 		}
 	}
 	ck_assert_uint_eq(s.fine, 10 * TASKS);
-	PQfinish(killer);
 	free(jobs);
 	free(tasks);
 }
@@ -316,11 +336,11 @@ PG_TEST(deadlines_are_kept)
 		ck_assert_int_eq(jobs[i].error.status, 504);
 	}
 	int64_t took = monotonic_us() - before;
-	ck_assert_msg(took > 30000 && took < 500000, "%lld us", (long long)took);
+	ck_assert_msg(took > 30000 && took < 15000000, "%lld us", (long long)took);
 	/* The time-out of a step begins when it has a connection: all of them are taken now. */
 	s.action = compile(f, "select {a}::int as n from pg_sleep({b})", EXPECT_ONE, true);
 	for (int i = 0; i < 8; i++) {
-		jobs[i] = (struct job_of){.args[1] = value_string("0.03", 4), .timeout_us = 200000};
+		jobs[i] = (struct job_of){.args[1] = value_int(2), .timeout_us = 3500000};
 		tasks[i] = ask_in_task(&jobs[i], &s, i);
 	}
 	for (int i = 0; i < 8; i++)
@@ -352,9 +372,8 @@ LOOP_TEST(the_queue_is_bounded)
 	struct task *tasks[6];
 	for (int i = 0; i < 6; i++)
 		tasks[i] = ask_in_task(&jobs[i], &s, i);
-	int64_t before = monotonic_us();
 	ck_assert_int_eq(join(tasks[3]), -EBUSY);
-	ck_assert_int_lt(monotonic_us() - before, 20000);
+	ck_assert_uint_eq(s.fine, 0); /* none of those before it has ended */
 	ck_assert_int_eq(jobs[3].error.status, 503);
 	for (int i = 0; i < 6; i++) {
 		if (i != 3)
@@ -371,14 +390,17 @@ LOOP_TEST(waiting_for_a_connection_is_bounded)
 	f.config.pool.size = 1;
 	f.config.pool.acquire_timeout_us = 40000;
 	fixture_open(&f);
-	struct shared s = {.f = &f, .action = compile(&f, "select {a}::int as n from pg_sleep(0.2)", EXPECT_ONE, true)};
-	struct job_of jobs[2] = {0};
-	warm_up(&s, (struct value[]){value_int(1)});
+	for (int i = 0; i < 1000 && strcmp(ask(&f, EXPECT_VALUE, "select 1", NULL), "1") != 0; i++)
+		ck_assert_int_eq(task_sleep_ms(5), 0); /* connecting may take longer than that */
+	struct shared s = {.f = &f, .action = compile(&f, "select {a}::int as n from pg_sleep({b})", EXPECT_ONE, true)};
+	struct job_of jobs[2] = {{.args[1] = value_int(30)}, {.args[1] = value_int(30)}};
+	warm_up(&s, (struct value[]){value_int(1), value_string("0.2", 3)}); /* slow: it shares no connection */
 	struct task *first = ask_in_task(&jobs[0], &s, 0);
 	struct task *second = ask_in_task(&jobs[1], &s, 1);
 	ck_assert_int_eq(join(second), -ETIMEDOUT);
 	ck_assert_int_eq(jobs[1].error.status, 503);
-	ck_assert_int_eq(join(first), 0);
+	task_cancel(first);
+	ck_assert_int_eq(join(first), -ECANCELED);
 	fixture_close(&f);
 	return 0;
 }
@@ -416,11 +438,12 @@ LOOP_TEST(nobody_starves)
 			struct error e;
 			struct action *write = compile(&f, "insert into written values (1000) returning x", EXPECT_ONE,
 						       false);
-			ck_assert_msg(run_for(&f, write, NULL, 1000000, &json, &e) == 0, "%s", e.what);
+			ck_assert_msg(run_for(&f, write, NULL, 30000000, &json, &e) == 0, "%s", e.what);
 			buf_done(&json);
 		}
 		unsigned before = s.fine;
-		ck_assert_int_eq(task_sleep_ms(20), 0);
+		for (int i = 0; i < 1500 && s.fine == before; i++)
+			ck_assert_int_eq(task_sleep_ms(20), 0);
 		ck_assert_uint_gt(s.fine, before);
 		s.seconds = 0;
 		for (int i = 0; i < 30; i++)
@@ -434,10 +457,11 @@ LOOP_TEST(nobody_starves)
 PG_TEST(a_dead_idle_connection_is_noticed)
 {
 	ck_assert_str_eq(ask(f, EXPECT_VALUE, "select 1", NULL), "1");
+	char killed[1024];
 	for (int i = 0; i < 5; i++) {
-		free(server_sql("select count(pg_terminate_backend(pid)) from pg_stat_activity "
-				"where application_name = 'gatherd'"));
-		ck_assert_int_eq(task_sleep_ms(40), 0);
+		kill_all(killed, sizeof(killed));
+		wait_until_gone(killed);
+		ck_assert_int_eq(task_sleep_ms(5), 0); /* a turn of the loop, which sees it */
 		/* A write: it may not be run again, so it must not meet a dead connection. */
 		struct buf json = BUF_INIT;
 		struct error e;
@@ -447,11 +471,13 @@ PG_TEST(a_dead_idle_connection_is_noticed)
 		buf_done(&json);
 	}
 	/* Nobody asks, and yet there is a connection again. */
-	free(server_sql("select count(pg_terminate_backend(pid)) from pg_stat_activity "
-			"where application_name = 'gatherd'"));
-	ck_assert_int_eq(task_sleep_ms(200), 0);
-	ck_assert_uint_eq(backends(), 1);
+	kill_all(killed, sizeof(killed));
+	wait_until_gone(killed);
+	ck_assert_int_eq(task_sleep_ms(5), 0);
+	for (int i = 0; i < 6000 && !postgres_driver.client_ready(f->client); i++)
+		ck_assert_int_eq(task_sleep_ms(5), 0);
 	ck_assert(postgres_driver.client_ready(f->client));
+	wait_for_backends(1, 1);
 }
 
 LOOP_TEST(idle_connections_are_closed_but_for_one)
@@ -461,21 +487,21 @@ LOOP_TEST(idle_connections_are_closed_but_for_one)
 	f.config.pool.idle_timeout_us = 50000;
 	f.config.pool.lifetime_us = 300000;
 	fixture_open(&f);
-	struct shared s = {.f = &f,
-			   .action = compile(&f, "select {a}::int as n from pg_sleep(0.02)", EXPECT_ONE, true)};
+	struct shared s = {.f = &f, .action = compile(&f, "select {a}::int as n from pg_sleep(100)", EXPECT_ONE, true)};
 	struct job_of jobs[12] = {0};
 	struct task *tasks[12];
 	for (int i = 0; i < 12; i++)
 		tasks[i] = ask_in_task(&jobs[i], &s, i);
+	wait_for_backends(2, 100);
 	for (int i = 0; i < 12; i++)
-		ck_assert_int_eq(join(tasks[i]), 0);
-	ck_assert_uint_ge(backends(), 2);
-	ck_assert_int_eq(task_sleep_ms(150), 0);
-	ck_assert_uint_eq(backends(), 1);
+		task_cancel(tasks[i]);
+	for (int i = 0; i < 12; i++)
+		ck_assert_int_eq(join(tasks[i]), -ECANCELED);
+	wait_for_backends(1, 1);
 	char *pid = server_sql("select pid from pg_stat_activity where application_name = 'gatherd'");
 	/* … which is replaced when its lifetime is over. */
 	bool replaced = false;
-	for (int i = 0; i < 200 && !replaced; i++) {
+	for (int i = 0; i < 3000 && !replaced; i++) {
 		ck_assert_int_eq(task_sleep_ms(10), 0);
 		char *n = server_sql(
 			"select count(*) from pg_stat_activity where application_name = 'gatherd' and pid <> %s", pid);
@@ -508,7 +534,7 @@ LOOP_TEST(closing_ends_everything)
 			ck_assert_int_eq(task_sleep(deadline_in_us(i * 400)), 0);
 		int64_t before = monotonic_us();
 		fixture_close_now(&f);
-		ck_assert_int_lt(monotonic_us() - before, 3000000);
+		ck_assert_int_lt(monotonic_us() - before, 20000000);
 		for (int i = 0; i < 20; i++)
 			(void)join(tasks[i]);
 		ck_assert_uint_eq(s.wrong, 0);

@@ -8,7 +8,7 @@
 #include "async/run.h"
 #include "tests/unit/async/async_fixture.h"
 
-static const struct config_cache second = {.ttl_us = 1000000};
+static const struct config_cache lasting = {.ttl_us = 3600000000};
 static const struct config_cache nothing = {.ttl_us = 1};
 
 static struct cached *value_of(const char *text)
@@ -40,7 +40,7 @@ static void put(struct cache *c, const char *key, const char *text, size_t len)
 
 LOOP_TEST(a_value_is_fresh_then_stale_then_gone)
 {
-	const struct config_cache policy = {.ttl_us = 50000, .stale_us = 50000};
+	const struct config_cache policy = {.ttl_us = 500000, .stale_us = 500000};
 	struct cache *c = cache_new(1 << 20);
 	struct cached *v, *stale;
 	struct flight *f, *again;
@@ -59,7 +59,7 @@ LOOP_TEST(a_value_is_fresh_then_stale_then_gone)
 	ck_assert_str_eq(v->text, "one");
 	cached_drop(v);
 
-	ck_assert_int_eq(task_sleep_ms(55), 0);
+	ck_assert_int_eq(task_sleep_ms(550), 0);
 	ck_assert_ptr_null(cache_find(c, "k", 1, &policy));
 	ck_assert_int_eq(cache_look(c, "k", 1, &policy, &v, &f, &w), CACHE_STALE);
 	ck_assert(f && !w);
@@ -68,7 +68,7 @@ LOOP_TEST(a_value_is_fresh_then_stale_then_gone)
 	ck_assert_ptr_eq(stale, v);
 	cached_drop(stale);
 
-	ck_assert_int_eq(task_sleep_ms(55), 0);
+	ck_assert_int_eq(task_sleep_ms(550), 0);
 	ck_assert_int_eq(cache_look(c, "k", 1, &policy, &stale, &again, &wait), CACHE_WAIT);
 	ck_assert(!again && wait && !stale);
 	flight_end(f, value_of("two"), true, 0, NULL);
@@ -94,7 +94,7 @@ LOOP_TEST(keys_are_bytes)
 	}
 	for (int i = 0; i < 3000; i++) {
 		snprintf(key, sizeof(key), "k%d", i);
-		struct cached *v = cache_find(c, key, strlen(key), &second);
+		struct cached *v = cache_find(c, key, strlen(key), &lasting);
 		ck_assert_str_eq(v->text, key);
 		cached_drop(v);
 	}
@@ -111,7 +111,7 @@ LOOP_TEST(what_is_not_to_be_kept_is_handed_over_only)
 	struct flight *f;
 	struct flight_wait *w;
 	struct error e;
-	ck_assert_int_eq(cache_look(c, "k", 1, &second, &v, &f, &w), CACHE_FETCH);
+	ck_assert_int_eq(cache_look(c, "k", 1, &lasting, &v, &f, &w), CACHE_FETCH);
 	flight_end(f, value_of("x"), false, 0, NULL);
 	ck_assert_int_eq(flight_await(w, &v, &e), 0);
 	ck_assert_str_eq(v->text, "x");
@@ -301,7 +301,7 @@ static int want(void *arg)
 
 static struct wanted wanted_new(int64_t fetch_ms)
 {
-	return (struct wanted){.cache = cache_new(1 << 20), .policy = second, .fetch_ms = fetch_ms};
+	return (struct wanted){.cache = cache_new(1 << 20), .policy = lasting, .fetch_ms = fetch_ms};
 }
 
 LOOP_TEST(all_who_come_meanwhile_share_one_fetch)
@@ -436,8 +436,8 @@ LOOP_TEST(a_flight_may_end_before_it_is_awaited)
 	struct flight_wait *w, *other;
 	struct error e, got;
 	struct flight *none;
-	ck_assert_int_eq(cache_look(wanted.cache, "k", 1, &second, &v, &f, &w), CACHE_FETCH);
-	ck_assert_int_eq(cache_look(wanted.cache, "k", 1, &second, &v, &none, &other), CACHE_WAIT);
+	ck_assert_int_eq(cache_look(wanted.cache, "k", 1, &lasting, &v, &f, &w), CACHE_FETCH);
+	ck_assert_int_eq(cache_look(wanted.cache, "k", 1, &lasting, &v, &none, &other), CACHE_WAIT);
 	error_set(&e, -EAGAIN, 503, NULL, "no stack");
 	flight_end(f, NULL, false, -EAGAIN, &e);
 	ck_assert_int_eq(flight_await(w, &v, &got), -EAGAIN);

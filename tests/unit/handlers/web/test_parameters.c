@@ -540,7 +540,7 @@ START_TEST(slow_patterns)
 	int64_t before = monotonic_us();
 	ck_assert_int_eq(send_request(&(struct request){.to = &with_others, .query = buf_cstr(&text)}), -EINVAL);
 	ck_assert_str_eq(errors_of(), "query space: takes too long to check;");
-	ck_assert_int_lt(monotonic_us() - before, 2000000);
+	ck_assert_int_lt(monotonic_us() - before, 20000000);
 	buf_done(&text);
 }
 END_TEST
