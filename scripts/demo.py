@@ -69,7 +69,7 @@ def main() -> int:
     try:
         run(port)
     except Stopped:
-        say("demo: stopped")
+        say("demo: stopped; the installed packages and build/ stay (make distclean removes build/)")
         return 0
     except (OSError, MongoError, ServerError, SqlError) as error:
         print(f"demo: {error}", file=sys.stderr)

@@ -541,10 +541,11 @@ def test_the_line_is_bounded(gatherd: Callable[..., Gatherd], postgres: Postgres
     good(daemon.get("/sleep/0.01"))
     first = in_background(lambda: daemon.get("/sleep/4"))
     wait_for(lambda: running_statements(postgres, "pg_sleep"), 10)
-    waiting = [in_background(lambda: daemon.get("/sleep/0.1")) for _ in range(2)]
-    time.sleep(0.2)
-    problem(daemon.get("/sleep/0.1"), 503, step="n")
-    assert not first.done(), "it waited for no connection"
+    waiting = [in_background(lambda: daemon.get("/sleep/0.1")) for _ in range(3)]
+    late = wait_for(lambda: next((one for one in waiting if not one.running), None), 10, "the one that has no place")
+    problem(late.result(), 503, step="n")
+    assert first.running, "it waited for no connection"
+    waiting.remove(late)
     assert good(first.result()) and all(good(one.result()) for one in waiting)
 
 

@@ -139,15 +139,17 @@ def test_a_full_queue(gatherd: Callable[..., Gatherd], upstream: Counting) -> No
     running = in_background(lambda: daemon.get("/endpoint/runs"))
     wait_for(lambda: upstream.running == 1, 10)
     upstream.delay = 0
-    waiting = [in_background(lambda n=n: daemon.get(f"/endpoint/waits-{n}")) for n in range(4)]
-    time.sleep(0.3)
-    document = problem(daemon.get("/endpoint/late"), 503)
-    assert not running.done() and not any(one.done() for one in waiting), "it waited for no permit"
+    waiting = [in_background(lambda n=n: daemon.get(f"/endpoint/waits-{n}")) for n in range(5)]
+    late = wait_for(lambda: next((one for one in waiting if not one.running), None), 10, "the one that has no place")
+    document = problem(late.result(), 503)
+    assert running.running and sum(one.running for one in waiting) == 4, "it waited for no permit"
+    name = f"/waits-{waiting.index(late)}"
+    waiting.remove(late)
     assert "semaphore" not in document["detail"]
     assert good(daemon.get("/patience")) == {"r": None}, "on_error replaces this too"
     for call in [running, *waiting]:
         good(call.result())
-    assert "/late" not in upstream.count
+    assert name not in upstream.count
     good(daemon.get("/endpoint/late"))
 
 
