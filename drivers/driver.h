@@ -45,7 +45,7 @@ struct run_options {
 	int64_t timeout_us;
 	struct arena *arena; /* the request's: scratch space that outlives the step */
 	/* What HTTP sources pass on; NULL: nothing. */
-	const char *request_id, *traceparent;
+	const char *request_id, *traceparent, *tracestate;
 };
 
 struct driver {

@@ -10,8 +10,8 @@
 #include "drivers/http/engine.h"
 #include "drivers/http/trace.h"
 
-/* Room is left for X-Request-Id and traceparent. */
-enum { MAX_DECLARED = HTTP_MAX_LINES - 2 };
+/* Room is left for X-Request-Id, traceparent and tracestate. */
+enum { MAX_DECLARED = HTTP_MAX_LINES - 3 };
 
 struct line {
 	const char *name;
@@ -154,8 +154,9 @@ bool lines_compile(struct lines *out, const struct lines_spec *spec, struct acti
 	*out = (struct lines){
 		.items = items,
 		.count = count,
-		.names_id = names(spec->source, "X-Request-Id") || names(spec->step, "X-Request-Id"),
-		.names_trace = names(spec->source, "traceparent") || names(spec->step, "traceparent"),
+		.named.id = names(spec->source, "X-Request-Id") || names(spec->step, "X-Request-Id"),
+		.named.parent = names(spec->source, "traceparent") || names(spec->step, "traceparent"),
+		.named.state = names(spec->source, "tracestate") || names(spec->step, "tracestate"),
 	};
 	return good;
 }
@@ -205,19 +206,31 @@ static const char *join(struct arena *a, const char *name, size_t name_len, cons
 	return line;
 }
 
-static size_t add_own(bool names_id, bool names_trace, const struct run_options *options, struct arena *a,
+/* A tracestate belongs to the traceparent that it came with, and goes with no other. */
+static size_t add_trace(const struct lines_own *named, const struct run_options *options, struct arena *a,
+			uint64_t *random, const char **out)
+{
+	size_t count = 0;
+	if (!options->traceparent || named->parent)
+		return 0;
+	const char *child = trace_child(options->traceparent, a, random);
+	if (!child)
+		return 0;
+	out[count++] = join(a, "traceparent: ", 13, child);
+	const char *state = options->tracestate && !named->state ? trace_state(options->tracestate, a) : NULL;
+	if (state)
+		out[count++] = join(a, "tracestate: ", 12, state);
+	return count;
+}
+
+static size_t add_own(const struct lines_own *named, const struct run_options *options, struct arena *a,
 		      uint64_t *random, const char **out)
 {
 	size_t count = 0;
 
-	if (options->request_id && !names_id && is_field_value(options->request_id, strlen(options->request_id)))
+	if (options->request_id && !named->id && is_field_value(options->request_id, strlen(options->request_id)))
 		out[count++] = join(a, "X-Request-Id: ", 14, options->request_id);
-	if (options->traceparent && !names_trace) {
-		const char *child = trace_child(options->traceparent, a, random);
-		if (child)
-			out[count++] = join(a, "traceparent: ", 13, child);
-	}
-	return count;
+	return count + add_trace(named, options, a, random, out + count);
 }
 
 int lines_fill(const struct lines *l, const struct value *args, const struct run_options *options, struct arena *a,
@@ -239,7 +252,7 @@ int lines_fill(const struct lines *l, const struct value *args, const struct run
 			out[count++] = arena_strndup(a, text.data, text.len);
 	}
 	buf_done(&text);
-	return r < 0 ? r : (int)(count + add_own(l->names_id, l->names_trace, options, a, random, out + count));
+	return r < 0 ? r : (int)(count + add_own(&l->named, options, a, random, out + count));
 }
 
 /* --- at run time --- */
@@ -317,7 +330,10 @@ int lines_make(const struct node *source, const struct value *given, const char 
 		out[count++] = arena_printf(a, "Accept: %s", accept);
 	if (content_type && !names(source, "Content-Type") && !gives(&g, "Content-Type"))
 		out[count++] = arena_printf(a, "Content-Type: %s", content_type);
-	bool names_id = names(source, "X-Request-Id") || gives(&g, "X-Request-Id");
-	bool names_trace = names(source, "traceparent") || gives(&g, "traceparent");
-	return (int)(count + add_own(names_id, names_trace, options, a, random, out + count));
+	const struct lines_own named = {
+		.id = names(source, "X-Request-Id") || gives(&g, "X-Request-Id"),
+		.parent = names(source, "traceparent") || gives(&g, "traceparent"),
+		.state = names(source, "tracestate") || gives(&g, "tracestate"),
+	};
+	return (int)(count + add_own(&named, options, a, random, out + count));
 }

@@ -7,10 +7,15 @@
 
 struct line;
 
+/* The headers that every call has, unless they are named otherwise. */
+struct lines_own {
+	bool id, parent, state; /* X-Request-Id, traceparent, tracestate */
+};
+
 struct lines {
 	const struct line *items;
 	size_t count;
-	bool names_id, names_trace; /* the configuration says what X-Request-Id, traceparent are */
+	struct lines_own named; /* the configuration says what they are */
 };
 
 /* What a step's lines are made of. */
@@ -29,8 +34,8 @@ bool lines_compile(struct lines *out, const struct lines_spec *spec, struct acti
 int lines_fill(const struct lines *l, const struct value *args, const struct run_options *options, struct arena *a,
 	       uint64_t *random, const char **out, struct error *e) must_check;
 /* The lines of a handler's call, likewise: the source's, those of `given` (which win), and, where neither names them,
- * Accept, Content-Type (each NULL: none), X-Request-Id and traceparent. -EINVAL where one of `given` is no header, is
- * the connection's or Host, or where there are too many. */
+ * Accept, Content-Type (each NULL: none), X-Request-Id, traceparent and tracestate. -EINVAL where one of `given` is no
+ * header, is the connection's or Host, or where there are too many. */
 int lines_make(const struct node *source, const struct value *given, const char *accept, const char *content_type,
 	       const struct run_options *options, uint64_t *random, const char **out, struct error *e) must_check;
 /* Report the headers of a source that can't be sent. */

@@ -33,7 +33,8 @@ struct run {
 	bool left;      /* its client went away before the reply */
 	bool explained; /* the client asked for Server-Timing, and may */
 	struct span if_none_match;
-	struct span traceparent; /* for HTTP sources */
+	struct span traceparent; /* for HTTP sources, as exchange_trace gives them */
+	struct span tracestate;
 };
 
 /* Suspends. The whole life of a step; a task's function, arg is a struct step_run. Returns 0, also where `when` skipped

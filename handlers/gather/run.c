@@ -243,7 +243,7 @@ static void collect_headers(struct run *run)
 	for (unsigned i = 0; i < plan->header_count; i++)
 		headers[i] = exchange_header(run->exchange, plan->headers[i]);
 	run->evaluation.headers = headers;
-	run->traceparent = exchange_header(run->exchange, "traceparent");
+	exchange_trace(run->exchange, &run->traceparent, &run->tracestate);
 	if (plan->endpoint->cache.ttl_us)
 		run->if_none_match = exchange_header_list(run->exchange, "if-none-match");
 	struct span explain = exchange_header(run->exchange, "gatherd-explain");

@@ -36,6 +36,7 @@ static int run_action(const struct step_run *s, const struct value *args, struct
 		.arena = s->run->evaluation.arena,
 		.request_id = s->run->exchange->id,
 		.traceparent = s->run->traceparent.base,
+		.tracestate = s->run->tracestate.base,
 	};
 	return p->driver->run(s->run->env->clients[p->source], p->action, args, &options, out, e);
 }

@@ -47,6 +47,7 @@ void *call_new(size_t size, const char *function, const char *source, enum sourc
 	if (s->request) {
 		c->options.request_id = s->request->exchange->id;
 		c->options.traceparent = s->request->traceparent.base;
+		c->options.tracestate = s->request->tracestate.base;
 	}
 	return c;
 }

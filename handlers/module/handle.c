@@ -117,7 +117,7 @@ void module_handle(const struct handler *h, const struct module_env *env, struct
 	if (r < 0) {
 		exchange_problem(x, &e, NULL, errors.len ? buf_cstr(&errors) : NULL, NULL);
 	} else {
-		req->traceparent = exchange_header(x, "traceparent");
+		exchange_trace(x, &req->traceparent, &req->tracestate);
 		exchange_spawn(x, run_handler);
 	}
 	buf_done(&errors);

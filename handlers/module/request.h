@@ -16,7 +16,8 @@ struct gd_request {
 	const struct module_env *env;
 	struct gd_scope scope;
 	struct parameters parameters;
-	struct span traceparent;        /* for HTTP sources */
+	struct span traceparent;        /* for HTTP sources, as exchange_trace gives them */
+	struct span tracestate;
 	struct span body, content_type; /* copies; base NULL: not made yet, or there is none */
 	struct reply reply;             /* the headers that the handler has put on it so far */
 	bool replied;

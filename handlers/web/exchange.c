@@ -355,6 +355,14 @@ struct span exchange_header_list(struct exchange *x, const char *name)
 	return span;
 }
 
+void exchange_trace(struct exchange *x, struct span *traceparent, struct span *tracestate)
+{
+	*traceparent = exchange_header_list(x, "traceparent");
+	*tracestate = (struct span){NULL, 0};
+	if (traceparent->base)
+		*tracestate = exchange_header_list(x, "tracestate");
+}
+
 /* --- the task --- */
 
 static int run_task(void *arg)

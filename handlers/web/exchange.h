@@ -81,6 +81,10 @@ struct span exchange_header(struct exchange *x, const char *name);
 /* The same; several of them are one list, in their order, with commas in between (RFC 9110, 5.3). */
 struct span exchange_header_list(struct exchange *x, const char *name);
 
+/* The request's traceparent and tracestate, as HTTP sources pass them on; base NULL: absent. Whoever reads them judges
+ * them: of several traceparents a list is made, which is not a traceparent. */
+void exchange_trace(struct exchange *x, struct span *traceparent, struct span *tracestate);
+
 /* Run fn(x) as the request's task: its deadline is x->by, the client's leaving cancels it. fn must reply before it
  * returns, unless it was cancelled. Replies 503 itself where max_requests are running or no stack is to be had. */
 void exchange_spawn(struct exchange *x, task_fn fn);

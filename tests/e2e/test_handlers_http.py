@@ -230,7 +230,7 @@ def test_bodies(daemon: Gatherd) -> None:
 def test_headers_that_are_sent(daemon: Gatherd, service: Upstream) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     path = query("call", ask={"path": "/echo", "headers": {"x-other": "mine", "X-Empty": "", "X-Null": None, "X-N": 5}})
-    reply = daemon.get(path, headers={"traceparent": trace, "X-Request-Id": "the-one"})
+    reply = daemon.get(path, headers={"traceparent": trace, "tracestate": "a=1 , b=2", "X-Request-Id": "the-one"})
     assert good(reply)["answer"]["status"] == 200
     asked = service.last("/base/echo")
     assert (asked.header("x-key"), asked.header("x-other"), asked.header("x-n")) == ("k", "mine", "5")
@@ -238,6 +238,12 @@ def test_headers_that_are_sent(daemon: Gatherd, service: Upstream) -> None:
     assert asked.header("x-request-id") == "the-one"
     child = asked.header("traceparent")
     assert child and child[:36] == trace[:36] and child != trace
+    assert asked.header("tracestate") == "a=1,b=2"
+    good(daemon.get(query("stream", ask={"path": "/echo"}), headers={"traceparent": trace, "tracestate": "a=1,,b=2"}))
+    asked = service.last("/base/echo")
+    assert (asked.header("traceparent") or "")[:36] == trace[:36] and asked.header("tracestate") == "a=1,b=2"
+    good(daemon.get(query("call", ask={"path": "/echo", "headers": {"tracestate": "mine=1"}}), headers={"traceparent": trace, "tracestate": "a=1"}))
+    assert service.last("/base/echo").header("tracestate") == "mine=1"
 
 
 def test_only_what_may_be_is_sent_again(daemon: Gatherd, service: Upstream) -> None:

@@ -479,6 +479,61 @@ def test_request_id_and_trace(world: World) -> None:
         assert world.upstream.last(f"{BASE}/echo").header("traceparent") is None, bad
 
 
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+PARENT = f"traceparent: 00-{TRACE}-{SPAN}-01"
+MEMBERS = [f"bar{n:02}={n:02}" for n in range(1, 34)]
+
+
+def child_of(fields: list[str], wire: Wire, upstream: Upstream) -> tuple[str | None, str | None]:
+    """What a call takes along: the trace id and the flags, and the tracestate."""
+    good(wire.get("/header", *fields).reply())
+    asked = upstream.last(f"{BASE}/echo")
+    assert len([name for name, _ in asked.headers if name in ("traceparent", "tracestate")]) <= 2
+    parent = asked.header("traceparent")
+    if parent is None:
+        return None, asked.header("tracestate")
+    match = re.fullmatch("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})", parent)
+    assert match and match[2] not in (SPAN, "0" * 16), parent
+    return f"{match[1]}-{match[3]}", asked.header("tracestate")
+
+
+# Fields of the request, and what a call takes along.
+CONTEXTS: list[tuple[list[str], str | None, str | None]] = [
+    ([PARENT], f"{TRACE}-01", None),
+    ([f"TRACEPARENT: 00-{TRACE}-{SPAN}-00 \t", "TraceState:\t foo=1"], f"{TRACE}-00", "foo=1"),
+    ([f"traceparent: 00-{TRACE}-{SPAN}-02"], f"{TRACE}-02", None),
+    ([f"traceparent: 00-{TRACE}-{SPAN}-ff"], f"{TRACE}-03", None),
+    ([f"traceparent: cc-{TRACE}-{SPAN}-01-what-the-future-will-be-like", "tracestate: foo=1"], f"{TRACE}-01", "foo=1"),
+    # Two are none, whatever they are; and then there is no tracestate either.
+    ([PARENT, PARENT, "tracestate: foo=1"], None, None),
+    ([PARENT, f"Traceparent: 00-{TRACE[::-1]}-{SPAN}-01"], None, None),
+    ([f"traceparent: cc-{TRACE}-{SPAN}-01", f"traceparent: cc-{TRACE}-{SPAN}-01"], None, None),
+    ([PARENT, "traceparent:"], None, None),
+    ([f"trace-parent: 00-{TRACE}-{SPAN}-01", "tracestate: foo=1"], None, None),
+    (["tracestate: foo=1"], None, None),
+    ([f"traceparent: 00-{TRACE}-{SPAN}-01.", "tracestate: foo=1"], None, None),
+    # Several tracestates are one.
+    ([PARENT, "tracestate: foo=1,bar=2", "tracestate: rojo=1,congo=2", "tracestate: baz=3"], f"{TRACE}-01", "foo=1,bar=2,rojo=1,congo=2,baz=3"),
+    ([PARENT, "tracestate:", "tracestate: foo=1", "tracestate: "], f"{TRACE}-01", "foo=1"),
+    ([PARENT, "tracestate: foo=1,foo=2"], f"{TRACE}-01", "foo=1,foo=2"),
+    ([PARENT, "tracestate:"], f"{TRACE}-01", None),
+    ([PARENT, "trace-state: foo=1"], f"{TRACE}-01", None),
+    ([PARENT, *("tracestate: " + ",".join(MEMBERS[n : n + 10]) for n in (0, 10)), "tracestate: " + ", ".join(MEMBERS[20:32])], f"{TRACE}-01", ",".join(MEMBERS[:32])),
+    # What is wrong in it spoils all of it, and nothing else.
+    ([PARENT, "tracestate: " + ",".join(MEMBERS)], f"{TRACE}-01", None),
+    ([PARENT, "tracestate: foo=1", "tracestate: FOO=1"], f"{TRACE}-01", None),
+    ([PARENT, "tracestate: foo=bar=baz"], f"{TRACE}-01", None),
+    ([PARENT, "tracestate: foo=1", f"tracestate: {'z' * 257}=1"], f"{TRACE}-01", None),
+    ([PARENT, f"tracestate: {'t' * 242}@v=1"], f"{TRACE}-01", f"{'t' * 242}@v=1"),
+]
+
+
+@pytest.mark.parametrize("fields, parent, state", CONTEXTS, ids=[str(n) for n in range(len(CONTEXTS))])
+def test_trace_context(world: World, fields: list[str], parent: str | None, state: str | None) -> None:
+    with Wire(world.daemon) as wire:
+        assert child_of(fields, wire, world.upstream) == (parent, state)
+
+
 # -- redirections --
 
 

@@ -18,7 +18,7 @@ struct fixture {
 	struct source *source;
 	struct client *client;
 	char url[128];
-	const char *request_id, *traceparent;
+	const char *request_id, *traceparent, *tracestate;
 	int64_t timeout_us;
 };
 
@@ -154,7 +154,15 @@ static void fixture_init(struct fixture *f)
 	arena_init(&f->arena);
 	f->upstream = upstream_start(answer);
 	snprintf(f->url, sizeof(f->url), "http://127.0.0.1:%u/api/", f->upstream->port);
-	f->config = (struct config_source){.name = "rates", .kind = SOURCE_HTTP, .url = f->url, .max_size = 1 << 20};
+	f->config = (struct config_source){.name = "rates",
+					   .kind = SOURCE_HTTP,
+					   .url = f->url,
+					   .max_size = 1 << 20,
+					   .pool = {.size = 256,
+						    .max_waiting = 1024,
+						    .acquire_timeout_us = 30000000,
+						    .idle_timeout_us = 30000000,
+						    .lifetime_us = 60000000}};
 }
 
 static void fixture_close(struct fixture *f)
@@ -249,7 +257,8 @@ static int run(struct fixture *f, const char *text, const struct value *args, st
 	struct run_options options = {.timeout_us = f->timeout_us,
 				      .arena = &f->arena,
 				      .request_id = f->request_id,
-				      .traceparent = f->traceparent};
+				      .traceparent = f->traceparent,
+				      .tracestate = f->tracestate};
 
 	ck_assert_msg(a, "%s: %s", text, why);
 	*e = ERROR_INIT;
@@ -405,8 +414,21 @@ LOOP_TEST(headers_are_sent)
 	ck_assert_ptr_nonnull(strstr(got, "\"X-Request-Id: abc\""));
 	ck_assert_ptr_nonnull(strstr(got, "\"traceparent: 00-0af7651916cd43dd8448eb211c80319c-"));
 	ck_assert_ptr_null(strstr(got, "b7ad6b7169203331"));
+	ck_assert_ptr_null(strstr(got, "tracestate"));
+	f->tracestate = "a=1 , ,b=2";
+	ck_assert_ptr_nonnull(strstr(call(f, "get: /headers", NULL), "\"tracestate: a=1,b=2\""));
+	got = call(f, "get: /headers\nheaders: { TraceState: x=y }", NULL);
+	ck_assert(strstr(got, "x=y") && !strstr(got, "a=1") && strstr(got, "traceparent: 00-0af7651916cd43dd"));
+	got = call(f, "get: /headers\nheaders: { Traceparent: mine }", NULL);
+	ck_assert(strstr(got, "mine") && !strstr(got, "tracestate") && !strstr(got, "00-0af7651916cd43dd"));
+	f->tracestate = "a=1,b";
+	got = call(f, "get: /headers", NULL);
+	ck_assert(!strstr(got, "tracestate") && strstr(got, "traceparent: 00-0af7651916cd43dd"));
+	f->tracestate = "a=1";
 	f->traceparent = "nonsense";
-	ck_assert_ptr_null(strstr(call(f, "get: /headers", NULL), "traceparent"));
+	ck_assert_ptr_null(strstr(call(f, "get: /headers", NULL), "trace"));
+	f->traceparent = NULL;
+	ck_assert_ptr_null(strstr(call(f, "get: /headers", NULL), "trace"));
 	ck_assert_ptr_null(strstr(call(f, "get: /headers\nheaders: { x-request-id: mine }", NULL), "abc"));
 	fixture_close(f);
 	return 0;
@@ -737,22 +759,154 @@ LOOP_TEST(readiness_follows_connections)
 	return 0;
 }
 
-START_TEST(traces_have_children)
+#define TRACE "0af7651916cd43dd8448eb211c80319c"
+#define SPAN  "b7ad6b7169203331"
+#define ZEROS "00000000000000000000000000000000"
+
+static const struct {
+	const char *parent;
+	const char *flags; /* of its child; NULL: it is not a traceparent */
+} parents[] = {
+	{"00-" TRACE "-" SPAN "-00", "00"},
+	{"00-" TRACE "-" SPAN "-01", "01"},
+	{"00-" TRACE "-" SPAN "-02", "02"},
+	{"00-" TRACE "-" SPAN "-03", "03"},
+	{"00-" TRACE "-" SPAN "-04", "00"},
+	{"00-" TRACE "-" SPAN "-fd", "01"},
+	{"00-" TRACE "-" SPAN "-ff", "03"},
+	{"00-" TRACE "-" SPAN "-f0", "00"},
+	{"01-" TRACE "-" SPAN "-01", "01"},
+	{"cc-" TRACE "-" SPAN "-01", "01"},
+	{"cc-" TRACE "-" SPAN "-01-what-the-future-will-be-like", "01"},
+	{"cc-" TRACE "-" SPAN "-01-", "01"},
+	{"fe-" TRACE "-" SPAN "-01", "01"},
+	{"00-f" ZEROS, NULL},
+	{"00-0000000000000000000000000000000f-000000000000000f-01", "01"},
+
+	{"", NULL},
+	{"00", NULL},
+	{"00-" TRACE "-" SPAN "-", NULL},
+	{"00-" TRACE "-" SPAN, NULL},
+	{"00-" TRACE "-" SPAN "-01.", NULL},
+	{"00-" TRACE "-" SPAN "-01-", NULL},
+	{"00-" TRACE "-" SPAN "-01-more", NULL},
+	{"00-" TRACE "-" SPAN "-001", NULL},
+	{"00-" TRACE "-" SPAN "-1", NULL},
+	{"00-" TRACE "-" SPAN "-.0", NULL},
+	{"00-" TRACE "-" SPAN "-0.", NULL},
+	{"00-" TRACE "-" SPAN "-0A", NULL},
+	{"00-" TRACE "-" SPAN "-01, 00-" TRACE "-" SPAN "-01", NULL},
+	{"cc-" TRACE "-" SPAN "-01.more", NULL},
+	{"cc-" TRACE "-" SPAN "-01, cc-" TRACE "-" SPAN "-01", NULL},
+	{"cc-" TRACE "-" SPAN "-0", NULL},
+	{"ff-" TRACE "-" SPAN "-01", NULL},
+	{"FE-" TRACE "-" SPAN "-01", NULL},
+	{".0-" TRACE "-" SPAN "-01", NULL},
+	{"0.-" TRACE "-" SPAN "-01", NULL},
+	{"0-" TRACE "-" SPAN "-01", NULL},
+	{"000-" TRACE "-" SPAN "-01", NULL},
+	{"0000-" TRACE "-" SPAN "-01", NULL},
+	{"00-" ZEROS "-" SPAN "-01", NULL},
+	{"cc-" ZEROS "-" SPAN "-01", NULL},
+	{"00-" TRACE "-0000000000000000-01", NULL},
+	{"00-.af7651916cd43dd8448eb211c80319c-" SPAN "-01", NULL},
+	{"00-0af7651916cd43dd8448eb211c80319.-" SPAN "-01", NULL},
+	{"00-0AF7651916CD43DD8448EB211C80319C-" SPAN "-01", NULL},
+	{"00-" TRACE "1-" SPAN "-01", NULL},
+	{"00-0af7651916cd43dd8448eb211c80319-" SPAN "-01", NULL},
+	{"00-" TRACE "-.7ad6b7169203331-01", NULL},
+	{"00-" TRACE "-b7ad6b716920333.-01", NULL},
+	{"00-" TRACE "-B7AD6B7169203331-01", NULL},
+	{"00-" TRACE "-" SPAN "1-01", NULL},
+	{"00-" TRACE "-b7ad6b716920333-01", NULL},
+	{"00_" TRACE "_" SPAN "_01", NULL},
+	{" 00-" TRACE "-" SPAN "-01", NULL},
+	{"00-" TRACE "-" SPAN "-01 ", NULL},
+};
+
+START_TEST(a_traceparent_is_valid_or_not)
 {
 	struct arena a;
 	uint64_t random = 1;
+	const char *parent = parents[_i].parent, *flags = parents[_i].flags;
 
 	arena_init(&a);
-	const char *child = trace_child("01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00-more", &a, &random);
-	ck_assert_uint_eq(strlen(child), 55);
-	ck_assert(begins(child, "00-0af7651916cd43dd8448eb211c80319c-"));
-	ck_assert_str_eq(child + 52, "-00");
-	ck_assert_ptr_null(trace_child("", &a, &random));
-	ck_assert_ptr_null(trace_child("00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", &a, &random));
-	ck_assert_ptr_null(trace_child("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00-more", &a, &random));
-	ck_assert_ptr_null(trace_child("ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", &a, &random));
-	ck_assert_ptr_null(trace_child("00-00000000000000000000000000000000-b7ad6b7169203331-00", &a, &random));
-	ck_assert_ptr_null(trace_child("00-0af7651916cd43dd8448eb211c80319c-0000000000000000-00", &a, &random));
+	const char *child = trace_child(parent, &a, &random);
+	ck_assert_msg(!child == !flags, "%s: %s", parent, child ? child : "not valid");
+	if (flags) {
+		ck_assert_uint_eq(strlen(child), 55);
+		ck_assert(begins(child, "00-") && strncmp(child + 3, parent + 3, 33) == 0);
+		ck_assert(strncmp(child + 36, parent + 36, 16) != 0 && strncmp(child + 36, ZEROS, 16) != 0);
+		ck_assert_str_eq(child + 53, flags);
+	}
+	arena_done(&a);
+}
+END_TEST
+
+#define SIXTEEN      "0123456789abcdef"
+#define FOUR(text)   text text text text
+#define SIXTY_FOUR   FOUR(SIXTEEN)
+#define LONGEST      FOUR(SIXTY_FOUR)
+#define FOUR_MEMBERS "a=1,b=2,a=1,c=3"
+#define THIRTY_TWO   FOUR(FOUR_MEMBERS ",") FOUR_MEMBERS "," FOUR_MEMBERS "," FOUR_MEMBERS "," FOUR_MEMBERS
+#define EVERY_KEY    "abcdefghijklmnopqrstuvwxyz0123456789_-*/@a-z0-9_-*/"
+#define EVERY_VALUE  " !\"#$%&'()*+-./0123456789:;<>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~"
+
+static const struct {
+	const char *list, *result; /* NULL: nothing is passed on */
+} states[] = {
+	{"foo=1", "foo=1"},
+	{"foo=1,bar=2", "foo=1,bar=2"},
+	{"foo=1, bar=2", "foo=1,bar=2"},
+	{"foo=1 \t , \t bar=2, \t baz=3", "foo=1,bar=2,baz=3"},
+	{"\t foo=1 \t", "foo=1"},
+	{"foo=1,", "foo=1"},
+	{", ,\t,foo=1,, ,bar=2, ", "foo=1,bar=2"},
+	{"foo=1,foo=1", "foo=1,foo=1"},
+	{"foo=1,foo=2", "foo=1,foo=2"},
+	{"foo=  1", "foo=  1"},
+	{"foo@=1,bar=2", "foo@=1,bar=2"},
+	{"foo@@bar=1,foo@bar@baz=2", "foo@@bar=1,foo@bar@baz=2"},
+	{"0=1", "0=1"},
+	{EVERY_KEY "=" EVERY_VALUE, EVERY_KEY "=" EVERY_VALUE},
+	{LONGEST "=" LONGEST, LONGEST "=" LONGEST},
+	{THIRTY_TWO, THIRTY_TWO},
+	{THIRTY_TWO ", ,", THIRTY_TWO},
+
+	{"", NULL},
+	{" ,\t, ", NULL},
+	{"foo", NULL},
+	{"=1", NULL},
+	{"=", NULL},
+	{"foo=", NULL},
+	{"foo= ", NULL},
+	{"foo=,bar=3", NULL},
+	{"foo=bar=baz", NULL},
+	{"foo=1,bar", NULL},
+	{"foo =1", NULL},
+	{"FOO=1", NULL},
+	{"foo.bar=1", NULL},
+	{"_foo=1", NULL},
+	{"@foo=1,bar=2", NULL},
+	{"*=1", NULL},
+	{"foo=a\tb", NULL},
+	{"foo=\x7f", NULL},
+	{"foo=\xc3\xa9", NULL},
+	{"f\xc3\xa9=1", NULL},
+	{THIRTY_TWO ",d=4", NULL},
+	{"foo=1," LONGEST "0=1", NULL},
+	{"foo=1,bar=" LONGEST "0", NULL},
+};
+
+START_TEST(a_tracestate_is_passed_on_or_not)
+{
+	struct arena a;
+	const char *result = states[_i].result;
+
+	arena_init(&a);
+	const char *got = trace_state(states[_i].list, &a);
+	ck_assert_msg(!got == !result && (!got || strcmp(got, result) == 0), "%s: %s", states[_i].list,
+		      got ? got : "nothing");
 	arena_done(&a);
 }
 END_TEST
@@ -813,7 +967,8 @@ int main(void)
 	tcase_add_test(c, an_open_breaker_ends_retries);
 	tcase_add_test(c, readiness_follows_connections);
 	c = async_tcase(s, "small things");
-	tcase_add_test(c, traces_have_children);
+	tcase_add_loop_test(c, a_traceparent_is_valid_or_not, 0, (int)ARRAY_SIZE(parents));
+	tcase_add_loop_test(c, a_tracestate_is_passed_on_or_not, 0, (int)ARRAY_SIZE(states));
 	tcase_add_test(c, proxies_of_the_environment);
 	return run_suite(s);
 }
