@@ -138,10 +138,23 @@ static const struct key pool_keys[] = {
 	{"lifetime", KEY_DURATION, INTO(struct config_pool, lifetime_us), .minimum = MS, .maximum = 720 * HOURS,
 	 .initial = "30m", .help = "A connection that is older is closed when it is idle."},
 };
+static const struct key http_pool_keys[] = {
+	{"size", KEY_INTEGER, INTO(struct config_pool, size), .minimum = 1, .maximum = 10000, .initial = "256",
+	 .help = "The most calls of the whole process at once."},
+	{"max_waiting", KEY_INTEGER, INTO(struct config_pool, max_waiting), .minimum = 0, .maximum = 1000000,
+	 .initial = "1024", .help = "The most calls that may wait for one of these to end; 503 beyond it."},
+	{"acquire_timeout", KEY_DURATION, INTO(struct config_pool, acquire_timeout_us), .minimum = MS,
+	 .maximum = 24 * HOURS, .initial = "1s", .help = "The longest such wait; then 503."},
+	{"idle_timeout", KEY_DURATION, INTO(struct config_pool, idle_timeout_us), .minimum = SECONDS,
+	 .maximum = 720 * HOURS, .initial = "2m", .help = "A connection that was idle for longer is not used again."},
+	{"lifetime", KEY_DURATION, INTO(struct config_pool, lifetime_us), .minimum = SECONDS, .maximum = 720 * HOURS,
+	 .initial = "10m", .help = "A connection that is older is not used again."},
+};
 static const struct section section_postgres_pool = {
 	.name = "postgres_pool", .what = "pool", SECTION(postgres_pool_keys), SHARED(pool_keys)};
 static const struct section section_mongodb_pool = {
 	.name = "mongodb_pool", .what = "pool", SECTION(mongodb_pool_keys), SHARED(pool_keys)};
+static const struct section section_http_pool = {.name = "http_pool", .what = "pool", SECTION(http_pool_keys)};
 
 /* clang-format off */
 #define PASSWORD                                                                                                       \
@@ -211,6 +224,8 @@ static const struct key http_keys[] = {
 	 .shape = "{\"type\":\"object\",\"additionalProperties\":{\"anyOf\":[{\"type\":[\"string\",\"number\","
 		  "\"boolean\"]},{\"$ref\":\"#/$defs/secret_place\"}]}}",
 	 .help = "Headers of each call by name; a secret may stand for a text."},
+	{"pool", KEY_SECTION, .section = &section_http_pool, .offset = offsetof(struct config_source, pool),
+	 .help = "The calls at once, and the connections."},
 	{"retry", KEY_SECTION, .section = &section_retry, .offset = offsetof(struct config_source, retry),
 	 .help = "Try again what may be done twice: after broken connections, 429, 502, 503 and 504."},
 	{"breaker", KEY_SECTION, .section = &section_breaker, .offset = offsetof(struct config_source, breaker),
@@ -649,11 +664,11 @@ const struct section section_root = {
 	.name = "gatherd", .what = "the configuration", SECTION(root_keys), .check = check_root};
 
 const struct section *const sections[] = {
-	&section_server,        &section_listen,       &section_log,          &section_semaphore,  &section_postgres,
-	&section_postgres_pool, &section_mongodb,      &section_mongodb_pool, &section_http,       &section_retry,
-	&section_breaker,       &section_files,        &section_secret,       &section_parameter,  &section_schema,
-	&section_postgres_step, &section_mongodb_step, &section_http_step,    &section_files_step, &section_on_error,
-	&section_cache,         &section_join,         &section_sql,          &section_endpoint,
+	&section_server,        &section_listen,        &section_log,          &section_semaphore, &section_postgres,
+	&section_postgres_pool, &section_mongodb,       &section_mongodb_pool, &section_http,      &section_http_pool,
+	&section_retry,         &section_breaker,       &section_files,        &section_secret,    &section_parameter,
+	&section_schema,        &section_postgres_step, &section_mongodb_step, &section_http_step, &section_files_step,
+	&section_on_error,      &section_cache,         &section_join,         &section_sql,       &section_endpoint,
 };
 const size_t section_count = ARRAY_SIZE(sections);
 

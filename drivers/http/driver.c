@@ -44,6 +44,7 @@ static void source_free(struct source *source)
 		return;
 	http_trust_free(s->trust);
 	breaker_done(&s->breaker);
+	shared_semaphore_done(&s->permits);
 	arena_done(&s->arena);
 	free(s);
 }
@@ -78,6 +79,7 @@ static int source_new(struct source **out, const struct config_source *config, s
 	s->executor = executor;
 	arena_init(&s->arena);
 	breaker_init(&s->breaker, config->name, config->breaker.failures, config->breaker.cooldown_us);
+	shared_semaphore_init(&s->permits, config->pool.size, config->pool.max_waiting);
 	int r = prepare(s, e);
 	if (r < 0) {
 		source_free((struct source *)s);
@@ -104,6 +106,8 @@ static int client_open(struct client **out, struct source *source, struct error 
 		.executor = s->executor,
 		.trust = s->trust,
 		.proxy = s->proxied ? &s->proxy : NULL,
+		.pool = &s->config->pool,
+		.permits = &s->permits,
 	};
 
 	c->source = s;

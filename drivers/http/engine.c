@@ -14,11 +14,10 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "config/config.h"
 #include "drivers/http/internal.h"
 
 enum {
-	MAX_IN_FLIGHT = 256,
-	MAX_WAITING = 1024,
 	CONNECT_TIMEOUT_US = 5000000,
 };
 
@@ -305,7 +304,7 @@ static void set_up_multi(struct http_engine *engine)
 	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer);
 	curl_multi_setopt(multi, CURLMOPT_TIMERDATA, engine);
 	curl_multi_setopt(multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
-	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long)engine->settings.max_in_flight);
+	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long)engine->settings.pool->size);
 }
 
 int http_engine_new(struct http_engine **out, const struct http_settings *settings, struct error *e)
@@ -315,10 +314,6 @@ int http_engine_new(struct http_engine **out, const struct http_settings *settin
 
 	pthread_once(&once, library_init);
 	engine->settings = *settings;
-	if (!engine->settings.max_in_flight)
-		engine->settings.max_in_flight = MAX_IN_FLIGHT;
-	if (!engine->settings.max_waiting)
-		engine->settings.max_waiting = MAX_WAITING;
 	if (!engine->settings.connect_timeout_us)
 		engine->settings.connect_timeout_us = CONNECT_TIMEOUT_US;
 	engine->loop = loop_current();
@@ -329,7 +324,6 @@ int http_engine_new(struct http_engine **out, const struct http_settings *settin
 	timer_init(&engine->timer, timer_fired);
 	timer_init(&engine->connect_timer, connect_timer_fired);
 	deferred_init(&engine->kick, kick);
-	semaphore_init(&engine->permits, engine->settings.max_in_flight, engine->settings.max_waiting);
 	const struct http_origin *to = settings->proxy ? settings->proxy : settings->origin;
 	http_names_init(&engine->names, to->host, to->port, settings->executor);
 	if (settings->trust)

@@ -23,18 +23,20 @@
 #include "base/error.h"
 #include "drivers/http/origin.h"
 
+struct config_pool;
 struct http_engine;
 struct http_trust;
+struct shared_semaphore;
 
 /* What holds for all calls of an engine. Everything that it points to outlives it. */
 struct http_settings {
 	const struct http_origin *origin;
-	struct executor *executor;       /* for names */
-	const struct http_trust *trust;  /* with https: whom to believe (trust.h) */
-	const struct http_origin *proxy; /* NULL: none, whatever the environment says */
-	int64_t connect_timeout_us;      /* with the TLS handshake; 0: 5 s */
-	unsigned max_in_flight;          /* calls at once, and connections; 0: 256 */
-	unsigned max_waiting;            /* calls that wait for one of these; 0: 1024 */
+	struct executor *executor;        /* for names */
+	const struct http_trust *trust;   /* with https: whom to believe (trust.h) */
+	const struct http_origin *proxy;  /* NULL: none, whatever the environment says */
+	int64_t connect_timeout_us;       /* with the TLS handshake; 0: 5 s */
+	const struct config_pool *pool;   /* its size is also how many connections the engine keeps */
+	struct shared_semaphore *permits; /* one for each call under way; of all engines that share the pool */
 };
 
 /* Loop thread. Returns 0 or -errno with e filled. */
@@ -48,7 +50,7 @@ void http_engine_free(struct http_engine *engine);
 bool http_engine_idle(const struct http_engine *engine);
 
 enum {
-	HTTP_MAX_LINES = 64,           /* header lines of a request */
+	HTTP_MAX_LINES = 65,           /* header lines of a request */
 	HTTP_MAX_HEAD_BYTES = 65536,   /* of all header lines of an answer, interim answers and trailers included */
 	HTTP_MAX_HEAD_LINES = 256,     /* of the same */
 	HTTP_MAX_TARGET_BYTES = 32768, /* of a request's target */
@@ -70,7 +72,7 @@ struct http_request {
 /* How far a call came. */
 enum http_outcome {
 	HTTP_ANSWERED,    /* a whole answer: status, head, body */
-	HTTP_NOT_SENT,    /* nothing was sent: no permit, no address, no connection */
+	HTTP_NOT_SENT,    /* nothing was sent: no permit, no address, no connection, or none in time */
 	HTTP_BROKEN,      /* it may have been sent, and the connection broke, or what came is no HTTP */
 	HTTP_NONSENSE,    /* what came can't be used: too large, too many headers, a redirection elsewhere, no TLS */
 	HTTP_INTERRUPTED, /* the deadline passed or the task was cancelled */
@@ -86,8 +88,9 @@ struct http_response {
 };
 
 /* Suspends until the whole answer is there (streamed: its head), or `by`. Returns 0, whatever its status; or, with e
- * filled, -ECONNREFUSED (cannot connect; 503), -EBUSY (too many wait; 503), -EPIPE (it broke, or is no HTTP; 502),
- * -EMSGSIZE (too large; 502), -ETIMEDOUT (504), -ECANCELED, -EINVAL (the request can't be sent; 500). response is
+ * filled, -ECONNREFUSED (cannot connect; 503), -EBUSY (the pool is full: too many wait, or it waited for too long;
+ * 503), -EPIPE (it broke, or is no HTTP; 502), -EMSGSIZE (too large; 502), -ETIMEDOUT (504; before it was sent: 503),
+ * -ECANCELED, -EINVAL (the request can't be sent; 500). response is
  * initialized in any case, and http_response_done's. A write is sent at most once; GET, HEAD, PUT, DELETE, OPTIONS are
  * sent again once, on a new connection, where the one that was kept turns out to be closed, or brings what is no answer
  * or a 408 that was on its way before. A whole answer that a service sends unasked in that same moment can't be told

@@ -34,7 +34,6 @@ struct http_engine {
 	struct x509_store_st *store; /* NULL: no TLS */
 	struct http_names names;
 	unsigned names_known; /* version of the addresses that the multi handle has */
-	struct semaphore permits;
 	struct timer timer;
 	struct deferred kick;         /* libcurl wants to be called at once */
 	struct http_socket **sockets; /* by descriptor */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/config.h"
 #include "drivers/http/internal.h"
 #include "drivers/http/stream.h"
 
@@ -88,13 +89,57 @@ int http_transfer_judge(const struct http_transfer *t, struct http_response *r, 
 	return error_set(e, -EPIPE, 502, NULL, "%s", what);
 }
 
-/* The task may not go on waiting, or there is no permit. */
+/* The task may not go on waiting: its deadline has passed, or it was cancelled. */
 static int interrupted(struct error *e, struct http_response *response, int r, const char *what)
 {
-	response->outcome = r == -EBUSY ? HTTP_NOT_SENT : HTTP_INTERRUPTED;
+	response->outcome = HTTP_INTERRUPTED;
 	if (r == -ETIMEDOUT)
 		return error_set(e, r, 504, NULL, "the deadline passed while %s", what);
-	return error_set(e, r, 503, NULL, r == -EBUSY ? "too many calls wait: %s" : "cancelled while %s", what);
+	return error_set(e, r, 503, NULL, "cancelled while %s", what);
+}
+
+/* The same before anything was sent. */
+static int interrupted_before(struct error *e, struct http_response *response, int r, const char *what)
+{
+	if (r != -ETIMEDOUT)
+		return interrupted(e, response, r, what);
+	response->outcome = HTTP_NOT_SENT;
+	return error_set(e, r, 503, "The data source could not be reached in time.",
+			 "nothing was sent: the deadline passed while %s", what);
+}
+
+/* --- permits --- */
+
+/* Suspends while all calls of the pool are taken. Returns 0, -EBUSY or -ECANCELED. */
+static int take_permit(struct http_engine *engine, struct http_response *response, deadline_t by, struct error *e)
+{
+	static const char busy[] = "The data source is busy.";
+	const struct config_pool *pool = engine->settings.pool;
+	deadline_t patience = deadline_in_us(pool->acquire_timeout_us);
+	int r = task_check();
+
+	if (r < 0)
+		return interrupted_before(e, response, r, "the request was made");
+	r = shared_semaphore_acquire(engine->settings.permits, deadline_min(by, patience));
+	switch (r) {
+	case 0:
+		return 0;
+	case -EBUSY:
+		return error_set(e, r, 503, busy,
+				 "nothing was sent: %u calls are under way (pool.size), and %u wait (pool.max_waiting)",
+				 pool->size, pool->max_waiting);
+	case -ETIMEDOUT:
+		return error_set(e, -EBUSY, 503, busy,
+				 "nothing was sent: %u calls were under way (pool.size), and none ended within %s",
+				 pool->size, deadline_passed(patience) ? "pool.acquire_timeout" : "the deadline");
+	default:
+		return interrupted(e, response, r, "waiting for a call of the pool to end");
+	}
+}
+
+static void give_permit(struct http_engine *engine)
+{
+	shared_semaphore_release(engine->settings.permits);
 }
 
 /* --- one exchange --- */
@@ -106,7 +151,7 @@ static int find_addresses(struct http_engine *engine, struct http_response *resp
 	if (r == 0)
 		return 0;
 	if (r != -EHOSTUNREACH && r != -EAGAIN)
-		return interrupted(e, response, r, "the host's name was looked up");
+		return interrupted_before(e, response, r, "the host's name was looked up");
 	response->outcome = HTTP_NOT_SENT;
 	return error_set(e, -ECONNREFUSED, 503, NULL, "looking up the host's name: %s",
 			 r == -EAGAIN ? "no task for it" : engine->names.why);
@@ -164,7 +209,8 @@ static int exchange_once(struct http_engine *engine, const struct http_request *
 	*again = false;
 	if (r < 0) {
 		t->ended = true;
-		r = interrupted(e, response, r, "the answer was awaited");
+		r = t->sends ? interrupted(e, response, r, "the answer was awaited")
+			     : interrupted_before(e, response, r, "a connection was being made");
 	} else {
 		r = conclude(t, response, e);
 		*again = !fresh && goes_again(t, r);
@@ -279,14 +325,12 @@ int http_request(struct http_engine *engine, const struct http_request *request,
 				 "the target or a header can't be sent: it is too long, or "
 				 "holds what may not stand there");
 	engine->callers++;
-	int r = semaphore_acquire(&engine->permits, by);
-	if (r < 0) {
-		r = interrupted(e, response, r, "a connection was awaited");
-	} else {
+	int r = take_permit(engine, response, by, e);
+	if (r == 0) {
 		r = call(engine, request, response, by, e);
 		if (response->stream)
 			return r; /* it has the permit, and is a caller, until it is closed */
-		semaphore_release(&engine->permits);
+		give_permit(engine);
 	}
 	engine->callers--;
 	return r;
@@ -315,7 +359,7 @@ static int connect_only(struct http_engine *engine, deadline_t by, struct error 
 	curl_easy_setopt(t->easy, CURLOPT_CONNECT_ONLY, 1L);
 	r = http_transfer_run(t, by);
 	t->head_ended = true; /* there is none to wait for */
-	r = r < 0 ? interrupted(e, &response, r, "connecting") : http_transfer_judge(t, &response, e);
+	r = r < 0 ? interrupted_before(e, &response, r, "connecting") : http_transfer_judge(t, &response, e);
 	curl_easy_setopt(t->easy, CURLOPT_CONNECT_ONLY, 0L);
 	http_transfer_give(t);
 	return r;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "async/future.h"
+#include "async/semaphore.h"
 #include "drivers/driver.h"
 #include "drivers/http/action.h"
 #include "drivers/http/breaker.h"
@@ -17,6 +18,7 @@ struct http_source {
 	bool proxied;
 	struct http_trust *trust; /* NULL: no TLS */
 	struct breaker breaker;
+	struct shared_semaphore permits; /* one for each call under way, of all workers: config.pool.size */
 };
 
 /* Loop thread only. */

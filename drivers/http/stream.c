@@ -183,6 +183,6 @@ void http_stream_close(struct http_stream *s)
 		return;
 	struct http_engine *engine = s->transfer->engine;
 	http_stream_drop(s);
-	semaphore_release(&engine->permits);
+	shared_semaphore_release(engine->settings.permits);
 	engine->callers--;
 }

@@ -5,13 +5,13 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "config/config.h"
 #include "drivers/http/internal.h"
 
 enum {
 	MAX_SPARE = 64,
 	MAX_BODY = 8 << 20,
 	TRUSTED_LENGTH = 256 << 10, /* how much room a declared length may ask for in advance */
-	CONNECTION_LIFETIME_S = 600,
 };
 
 /* --- addresses --- */
@@ -168,6 +168,12 @@ static int on_send(void *arg, char *to, char *from, int to_port, int from_port)
 
 /* --- easy handles --- */
 
+/* As libcurl counts, to which 0 would be its default or no limit. */
+static long whole_seconds(int64_t us)
+{
+	return us > 1000000 ? (long)(us / 1000000) : 1;
+}
+
 static void set_up_network(struct http_transfer *t)
 {
 	const struct http_settings *s = &t->engine->settings;
@@ -181,7 +187,8 @@ static void set_up_network(struct http_transfer *t)
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, -1L);
-	curl_easy_setopt(easy, CURLOPT_MAXLIFETIME_CONN, (long)CONNECTION_LIFETIME_S);
+	curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, whole_seconds(s->pool->idle_timeout_us));
+	curl_easy_setopt(easy, CURLOPT_MAXLIFETIME_CONN, whole_seconds(s->pool->lifetime_us));
 	if (o->socket)
 		curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, o->socket);
 	if (o->user) {

@@ -34,7 +34,7 @@ def test_defaults_are_those_of_the_language(schema):
     chapters = dict(re.findall(r"^###? (\w+)\n(.*?)(?=^##)", PAGE, re.MULTILINE | re.DOTALL))
     sections = {name: schema["$defs"][name] for name in ("server", "log", "postgres", "mongodb", "http", "files", "join")}
     sections |= {"pool": schema["$defs"]["postgres_pool"], "endpoints": schema["$defs"]["endpoint"]}
-    for name, section in sections.items():
+    for name, section in [*sections.items(), ("http", schema["$defs"]["http_pool"])]:
         told = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", chapters[name], re.MULTILINE))
         for key, what in section["properties"].items():
             default = what.get("default")

@@ -224,6 +224,8 @@ START_TEST(services)
 	ck_assert(rates->kind == SOURCE_HTTP && strcmp(rates->url, "https://rates.example/api") == 0);
 	ck_assert(rates->retry.attempts == 2 && rates->retry.backoff_us == 20000);
 	ck_assert(rates->breaker.failures == 5 && rates->breaker.cooldown_us == 3000000);
+	ck_assert(rates->pool.size == 3 && rates->pool.max_waiting == 4 && rates->pool.lifetime_us == 7000000);
+	ck_assert(rates->pool.acquire_timeout_us == 5000000 && rates->pool.idle_timeout_us == 6000000);
 	ck_assert(rates->redirects == 3 && rates->proxy && rates->max_size == 1 << 20);
 	ck_assert_str_eq(header(rates, "Accept"), "application/json");
 	ck_assert_str_eq(header(rates, "X-Braces"), "{a}");
@@ -349,9 +351,9 @@ START_TEST(steps)
 	ck_assert(s->source == &c->sources[0] && s->action == ACTION_SQL && s->expect == EXPECT_ONE && s->write);
 	ck_assert_str_eq(s->action_value->text, "select id, name\nfrom customers where id = {id}\n");
 	ck_assert_int_eq(s->timeout_us, 100000);
-	/* The second line of the text is line 72 of the file. */
+	/* The second line of the text is line 73 of the file. */
 	struct mark at = node_mark_at(s->action_value, strlen("select id, name\nfrom "));
-	ck_assert_uint_eq(at.line, 72);
+	ck_assert_uint_eq(at.line, 73);
 	ck_assert_uint_eq(at.column, 16);
 
 	s = step(e, "orders");

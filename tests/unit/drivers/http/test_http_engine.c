@@ -1,4 +1,6 @@
 /* The HTTP engine against a server that misbehaves. */
+#include "async/semaphore.h"
+#include "config/config.h"
 #include "drivers/http/engine.h"
 
 #include "async/gather.h"
@@ -279,10 +281,17 @@ struct bench {
 	struct arena arena;
 	struct http_origin origin;
 	struct executor *executor;
+	struct shared_semaphore permits;
 	struct http_engine *engine;
 };
 
 static struct bench f;
+
+static const struct config_pool large = {.size = 256,
+					 .max_waiting = 1024,
+					 .acquire_timeout_us = 30000000,
+					 .idle_timeout_us = 30000000,
+					 .lifetime_us = 60000000};
 
 static int open_at(const char *url, const struct http_settings *settings)
 {
@@ -295,6 +304,9 @@ static int open_at(const char *url, const struct http_settings *settings)
 	ck_assert_int_eq(http_origin_parse(&f.origin, &f.arena, url, &why), 0);
 	s.origin = &f.origin;
 	s.executor = f.executor;
+	s.pool = s.pool ? s.pool : &large;
+	s.permits = &f.permits;
+	shared_semaphore_init(&f.permits, s.pool->size, s.pool->max_waiting);
 	return http_engine_new(&f.engine, &s, &e);
 }
 
@@ -311,6 +323,7 @@ static void close_bench(void)
 {
 	ck_assert(http_engine_idle(f.engine));
 	http_engine_free(f.engine);
+	shared_semaphore_done(&f.permits);
 	executor_free(f.executor);
 	arena_done(&f.arena);
 	if (f.upstream)
@@ -665,7 +678,8 @@ LOOP_TEST(calls_at_once_and_waiting_are_bounded)
 	struct gather g;
 	unsigned good = 0, refused = 0;
 
-	open_bench(&(struct http_settings){.max_in_flight = 2, .max_waiting = 3});
+	open_bench(&(struct http_settings){
+		.pool = &(struct config_pool){.size = 2, .max_waiting = 3, .acquire_timeout_us = 30000000}});
 	gather_init(&g, GATHER_ALL);
 	for (int i = 0; i < 10; i++)
 		ck_assert_int_ge(gather_add(&g, "get", get_status, "/slow"), 0);
@@ -678,6 +692,35 @@ LOOP_TEST(calls_at_once_and_waiting_are_bounded)
 	ck_assert_uint_eq(good, 5);
 	ck_assert_uint_eq(refused, 5);
 	ck_assert_uint_eq(atomic_load(&f.upstream->most_in_flight), 2);
+	close_bench();
+	return 0;
+}
+
+/* What was not sent is a 503, and says so. */
+LOOP_TEST(who_waits_for_too_long_was_not_sent)
+{
+	struct config_pool pool = {.size = 1, .max_waiting = 3, .acquire_timeout_us = 20000};
+	struct http_request request = {.method = "GET", .target = "/ok"};
+	struct http_response r;
+	struct error e;
+
+	open_bench(&(struct http_settings){.pool = &pool});
+	struct task *t = spawn(get_status, (void *)"/hang");
+	ck_assert_int_eq(task_sleep_ms(20), 0);
+	for (int i = 0; i < 2; i++) {
+		e = ERROR_INIT;
+		pool.acquire_timeout_us = i ? 30000000 : 20000;
+		ck_assert_int_eq(http_request(f.engine, &request, &r, i ? deadline_in_ms(20) : DEADLINE_NEVER, &e),
+				 -EBUSY);
+		ck_assert(e.status == 503 && r.outcome == HTTP_NOT_SENT);
+		ck_assert_ptr_nonnull(strstr(e.what, "nothing was sent: 1 calls were under way"));
+		ck_assert_ptr_nonnull(strstr(e.what, i ? "the deadline" : "pool.acquire_timeout"));
+		http_response_done(&r);
+	}
+	task_cancel(t);
+	ck_assert_int_eq(join(t), -ECANCELED);
+	ck_assert_str_eq(ask("/ok"), "200 ok");
+	ck_assert_uint_eq(atomic_load(&f.upstream->requests), 2);
 	close_bench();
 	return 0;
 }
@@ -878,6 +921,10 @@ LOOP_TEST(connecting_has_its_own_limit)
 	expect_failure(ask("/"), -ECONNREFUSED, 503, HTTP_NOT_SENT);
 	cancel_sweep("/");
 	close_bench();
+	ck_assert_int_eq(open_at(url, NULL), 0);
+	struct http_request r = {.method = "POST", .target = "/"};
+	expect_failure(ask_request(&r, 30), -ETIMEDOUT, 503, HTTP_NOT_SENT);
+	close_bench();
 	for (size_t i = 0; i < ARRAY_SIZE(filler); i++)
 		close(filler[i]);
 	close(listener);
@@ -968,6 +1015,7 @@ int main(void)
 	tcase_add_test(c, writes_leave_what_is_known_to_be_stale);
 	tcase_add_test(c, two_hundred_at_once);
 	tcase_add_test(c, calls_at_once_and_waiting_are_bounded);
+	tcase_add_test(c, who_waits_for_too_long_was_not_sent);
 	c = async_tcase(s, "interruptions");
 	tcase_add_test(c, deadlines_hold);
 	tcase_add_test(c, cancelled_anywhere);

@@ -1,4 +1,6 @@
 /* Answers that are read piece by piece: whole ones, ones that break off after any byte, slow and fast readers. */
+#include "async/semaphore.h"
+#include "config/config.h"
 #include "drivers/http/stream.h"
 
 #include "async/gather.h"
@@ -146,12 +148,19 @@ static struct {
 	struct arena arena;
 	struct executor *executor;
 	struct http_origin origin;
+	struct shared_semaphore permits;
 	struct http_engine *engine;
 } f;
 
+static const struct config_pool few = {.size = 4,
+				       .max_waiting = 100,
+				       .acquire_timeout_us = 30000000,
+				       .idle_timeout_us = 30000000,
+				       .lifetime_us = 60000000};
+
 static void open_bench(void)
 {
-	struct http_settings s = {.origin = &f.origin, .max_in_flight = 4};
+	struct http_settings s = {.origin = &f.origin, .pool = &few, .permits = &f.permits};
 	struct error e;
 	const char *why;
 	char url[64];
@@ -162,6 +171,7 @@ static void open_bench(void)
 	ck_assert_int_eq(executor_new(&f.executor, 2, 16), 0);
 	ck_assert_int_eq(http_origin_parse(&f.origin, &f.arena, url, &why), 0);
 	s.executor = f.executor;
+	shared_semaphore_init(&f.permits, few.size, few.max_waiting);
 	ck_assert_int_eq(http_engine_new(&f.engine, &s, &e), 0);
 }
 
@@ -169,6 +179,7 @@ static void close_bench(void)
 {
 	ck_assert(http_engine_idle(f.engine));
 	http_engine_free(f.engine);
+	shared_semaphore_done(&f.permits);
 	executor_free(f.executor);
 	arena_done(&f.arena);
 	upstream_stop(f.upstream);

@@ -11,6 +11,8 @@
 #include <sys/wait.h>
 
 #include "async/gather.h"
+#include "async/semaphore.h"
+#include "config/config.h"
 #include "drivers/http/engine.h"
 #include "drivers/http/stream.h"
 #include "drivers/http/trust.h"
@@ -160,6 +162,7 @@ static struct {
 	struct executor *executor;
 	struct http_origin origin;
 	struct http_trust *trust;
+	struct shared_semaphore permits;
 	struct http_engine *engine;
 	unsigned version; /* that answers are expected to be of */
 } f;
@@ -176,13 +179,21 @@ static void open_engine(const char *host, const char *authority)
 	snprintf(url, sizeof(url), "https://%s:%u", host, server.port);
 	ck_assert_int_eq(http_origin_parse(&f.origin, &f.arena, url, &why), 0);
 	ck_assert_int_eq(http_trust_new(&f.trust, authority ? file_of(authority) : NULL, &e), 0);
-	struct http_settings settings = {.origin = &f.origin, .executor = f.executor, .trust = f.trust};
+	static const struct config_pool pool = {.size = 256,
+						.max_waiting = 100,
+						.acquire_timeout_us = 30000000,
+						.idle_timeout_us = 30000000,
+						.lifetime_us = 60000000};
+	shared_semaphore_init(&f.permits, pool.size, pool.max_waiting);
+	struct http_settings settings = {
+		.origin = &f.origin, .executor = f.executor, .trust = f.trust, .pool = &pool, .permits = &f.permits};
 	ck_assert_int_eq(http_engine_new(&f.engine, &settings, &e), 0);
 }
 
 static void close_engine(void)
 {
 	http_engine_free(f.engine);
+	shared_semaphore_done(&f.permits);
 	http_trust_free(f.trust);
 	executor_free(f.executor);
 	arena_done(&f.arena);
