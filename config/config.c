@@ -16,37 +16,6 @@
 
 /* --- across sections ------------------------------------------------------------------------------------------- */
 
-static const struct node *descend(const struct node *n, const char *const *names)
-{
-	for (; n && *names; names++)
-		n = node_member(n, *names);
-	return n;
-}
-
-/* Every worker is sure of a connection of each source. */
-static void check_pools(struct decoder *dc, const struct node *root, struct config *c)
-{
-	const struct node *threads = descend(root, (const char *const[]){"server", "threads", NULL});
-
-	for (size_t i = 0; i < c->source_count; i++) {
-		const struct config_source *s = &c->sources[i];
-		bool pooled = s->kind == SOURCE_POSTGRES || s->kind == SOURCE_MONGODB;
-		if (!pooled || s->pool.size >= c->server.threads)
-			continue;
-		if (c->server.threads_auto) {
-			c->server.threads = s->pool.size;
-			continue;
-		}
-		const struct node *size = descend(root,
-						  (const char *const[]){"sources", s->name, "pool", "size", NULL});
-		decode_error(dc, size ? size->at : s->at,
-			     "source \"%s\": a pool of %u%s is smaller than the %u threads of line %u: each needs a "
-			     "connection",
-			     s->name, s->pool.size, size ? "" : " (the default)", c->server.threads,
-			     threads ? threads->at.line : 1);
-	}
-}
-
 /* How long a call within an endpoint's budget may take, own_us: its own time-out or 0. */
 static int64_t call_longest_us(const struct config *c, const struct config_endpoint *e, int64_t own_us)
 {
@@ -86,7 +55,7 @@ static void set_longest(struct config *c)
 
 void check_root(struct decoder *dc, const struct node *mapping, void *object)
 {
-	check_pools(dc, mapping, object);
+	(void)mapping;
 	check_semaphores(dc, object);
 	set_longest(object);
 }

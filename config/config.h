@@ -40,8 +40,7 @@ struct config_network {
 struct config_server {
 	struct config_listen *listen; /* at least one; the admin listener, where there is one, is the last */
 	size_t listen_count;
-	unsigned threads; /* what was given; auto: the cores that the process may use, no more than the smallest pool */
-	bool threads_auto;
+	unsigned threads; /* what was given; auto: the cores that the process may use */
 	unsigned max_connections;
 	unsigned max_requests;
 	int64_t request_timeout_us;

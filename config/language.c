@@ -28,7 +28,7 @@ static const struct key server_keys[] = {
 	 .maximum = 256, .initial = "auto",
 	 .shape = "{\"anyOf\":[{\"const\":\"auto\"},{\"type\":\"integer\",\"minimum\":1,\"maximum\":256},"
 		  "{\"$ref\":\"#/$defs/variable\"}]}",
-	 .help = "Worker threads; auto is one for each core, no more than the smallest pool."},
+	 .help = "Worker threads; auto is one for each core."},
 	{"max_connections", KEY_INTEGER, INTO(struct config_server, max_connections), .minimum = 1, .maximum = 1000000,
 	 .initial = "10000", .help = "Connections of clients at once."},
 	{"max_requests", KEY_INTEGER, INTO(struct config_server, max_requests), .minimum = 1, .maximum = 1000000,

@@ -146,10 +146,8 @@ void decode_threads(struct decoder *dc, const struct key *k, const struct node *
 	struct config_server *s = object;
 
 	if (n->kind == NODE_STRING && strcmp(n->text, "auto") == 0) {
-		s->threads_auto = true;
 		s->threads = cores((unsigned)k->maximum);
 	} else if (n->kind == NODE_INT && n->integer >= k->minimum && n->integer <= k->maximum) {
-		s->threads_auto = false;
 		s->threads = (unsigned)n->integer;
 	} else {
 		decode_unexpected(dc, k->name, n, "auto or an integer from 1 to 256");

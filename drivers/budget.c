@@ -1,43 +1,72 @@
 /* A source's connections, shared by the workers of the process.
  *
- * `spare` counts what no member holds beyond its own sure connection. A member that finds it at 0 stands in `asking`;
- * whatever is given back from then on is counted as held by the first that asks and travels to it in its message, so
- * that a connection between two workers is never counted twice and never lost. */
+ * A connection counts as held by the receiver from the moment that it is addressed: between two workers it is never
+ * counted twice and never lost. A ticket and the parcel on its way to it know each other under the lock, so that either
+ * side may go first. */
 #include "drivers/budget.h"
 
 #include <assert.h>
 #include <errno.h>
 
-void budget_init(struct budget *b, unsigned size, unsigned members, unsigned max_waiting)
+void budget_init(struct budget *b, unsigned size, unsigned max_waiting)
 {
-	assert(size >= members);
-	*b = (struct budget){.size = size, .spare = size - members, .max_waiting = max_waiting};
+	assert(size > 0);
+	*b = (struct budget){.size = size, .spare = size, .max_waiting = max_waiting};
 	pthread_mutex_init(&b->lock, NULL);
 	list_init(&b->members);
-	list_init(&b->asking);
+	list_init(&b->line);
+	list_init(&b->wishes);
 	atomic_init(&b->waiting, 0);
-	atomic_init(&b->asked, 0);
+	atomic_init(&b->wished, 0);
+	atomic_init(&b->draining, 0);
+	atomic_init(&b->working, 0);
 }
 
 void budget_done(struct budget *b)
 {
-	assert(list_empty(&b->members) && list_empty(&b->asking));
+	assert(list_empty(&b->members) && list_empty(&b->line) && list_empty(&b->wishes));
+	assert(b->spare == b->size && atomic_load(&b->draining) == 0 && atomic_load(&b->working) == 0);
 	pthread_mutex_destroy(&b->lock);
 }
 
-/* The member's loop: hand over what has gathered since the message was posted. */
+/* Under lock: written by one thread at a time, so no read-modify-write is needed. */
+static void add(atomic_uint *count, unsigned n)
+{
+	atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+/* --- messages --- */
+
+static struct budget_parcel *open_mail(struct budget_member *m, struct budget_ticket **ticket)
+{
+	pthread_mutex_lock(&m->budget->lock);
+	struct list *link = list_shift(&m->mail);
+	struct budget_parcel *parcel = link ? container_of(link, struct budget_parcel, link) : NULL;
+	*ticket = parcel ? parcel->ticket : NULL;
+	if (*ticket) {
+		(*ticket)->parcel = NULL;
+		parcel->ticket = NULL;
+	}
+	pthread_mutex_unlock(&m->budget->lock);
+	return parcel;
+}
+
+/* The member's loop: what has gathered since the message was posted. */
 static void message_run(struct message *message)
 {
 	struct budget_member *m = container_of(message, struct budget_member, message);
+	struct budget_parcel *parcel;
+	struct budget_ticket *ticket;
 
 	pthread_mutex_lock(&m->budget->lock);
-	unsigned granted = m->granted;
-	bool shed = m->shed;
-	m->granted = 0;
-	m->shed = false;
+	bool look = m->look;
+	m->look = false;
 	m->message_posted = false;
 	pthread_mutex_unlock(&m->budget->lock);
-	m->notify(m, granted, shed);
+	while ((parcel = open_mail(m, &ticket)))
+		m->ops->arrived(m, parcel, ticket);
+	if (look)
+		m->ops->look(m);
 }
 
 /* Under lock. */
@@ -50,45 +79,29 @@ static void post(struct budget_member *m)
 }
 
 /* Under lock. */
-static void stop_asking(struct budget_member *m)
+static void tell(struct budget_member *m)
 {
-	if (list_empty(&m->ask_link))
-		return;
-	list_remove(&m->ask_link);
-	atomic_store_explicit(&m->asking, false, memory_order_relaxed);
-	atomic_fetch_sub_explicit(&m->budget->asked, 1, memory_order_relaxed);
+	m->look = true;
+	post(m);
 }
 
-/* Under lock: what is spare goes to who asked first. */
-static void grant(struct budget *b)
+/* Under lock. */
+static void tell_others(struct budget_member *than)
 {
-	while (b->spare > 0 && !list_empty(&b->asking)) {
-		struct budget_member *m = container_of(b->asking.next, struct budget_member, ask_link);
-		stop_asking(m);
-		b->spare--;
-		m->held++;
-		m->granted++;
-		post(m);
-	}
-}
-
-/* Under lock: tell who holds more than its own one that an idle connection would be welcome. */
-static void ask_others(struct budget_member *asking)
-{
-	list_for_each (link, &asking->budget->members) {
+	list_for_each (link, &than->budget->members) {
 		struct budget_member *m = container_of(link, struct budget_member, link);
-		if (m == asking || m->held < 2)
-			continue;
-		m->shed = true;
-		post(m);
+		if (m != than)
+			tell(m);
 	}
 }
 
-void budget_join(struct budget *b, struct budget_member *m, struct loop *l,
-		 void (*notify)(struct budget_member *m, unsigned granted, bool shed))
+/* --- members --- */
+
+void budget_join(struct budget *b, struct budget_member *m, struct loop *l, const struct budget_ops *ops)
 {
-	*m = (struct budget_member){.budget = b, .loop = l, .message.run = message_run, .notify = notify};
-	list_init(&m->ask_link);
+	*m = (struct budget_member){.budget = b, .loop = l, .ops = ops, .message.run = message_run};
+	list_init(&m->wish);
+	list_init(&m->mail);
 	pthread_mutex_lock(&b->lock);
 	list_append(&b->members, &m->link);
 	pthread_mutex_unlock(&b->lock);
@@ -96,8 +109,9 @@ void budget_join(struct budget *b, struct budget_member *m, struct loop *l,
 
 void budget_leave(struct budget_member *m)
 {
+	budget_unwish(m);
 	pthread_mutex_lock(&m->budget->lock);
-	stop_asking(m);
+	assert(m->standing == 0);
 	list_remove(&m->link);
 	pthread_mutex_unlock(&m->budget->lock);
 }
@@ -113,25 +127,27 @@ bool budget_quiet(struct budget_member *m)
 bool budget_take(struct budget_member *m)
 {
 	struct budget *b = m->budget;
-	bool taken = true;
 
 	pthread_mutex_lock(&b->lock);
-	if (m->held == 0) {
-		m->held = 1;
-	} else if (b->spare > 0) {
+	bool taken = b->spare > 0;
+	if (taken) {
 		b->spare--;
 		m->held++;
-	} else {
-		taken = false;
-		if (list_empty(&m->ask_link)) {
-			list_append(&b->asking, &m->ask_link);
-			atomic_store_explicit(&m->asking, true, memory_order_relaxed);
-			atomic_fetch_add_explicit(&b->asked, 1, memory_order_relaxed);
-			ask_others(m);
-		}
 	}
 	pthread_mutex_unlock(&b->lock);
 	return taken;
+}
+
+/* Under lock: there is room for one more connection. Whoever opens it, the line has it. */
+static void tell_of_room(struct budget *b)
+{
+	list_for_each (link, &b->members) {
+		struct budget_member *m = container_of(link, struct budget_member, link);
+		if (m->standing > 0)
+			tell(m);
+	}
+	if (list_empty(&b->line) && !list_empty(&b->wishes))
+		tell(container_of(b->wishes.next, struct budget_member, wish));
 }
 
 void budget_give(struct budget_member *m)
@@ -140,36 +156,178 @@ void budget_give(struct budget_member *m)
 
 	pthread_mutex_lock(&b->lock);
 	assert(m->held > 0);
-	/* The last one is the member's own: it stays reserved for it. */
-	if (--m->held > 0) {
-		b->spare++;
-		grant(b);
+	m->held--;
+	b->spare++;
+	tell_of_room(b);
+	pthread_mutex_unlock(&b->lock);
+}
+
+/* --- the line --- */
+
+int budget_stand(struct budget_member *m, struct budget_ticket *t, bool first, int64_t fresh_us)
+{
+	struct budget *b = m->budget;
+	int r = 0;
+
+	pthread_mutex_lock(&b->lock);
+	unsigned waiting = atomic_load_explicit(&b->waiting, memory_order_relaxed);
+	if (waiting >= b->max_waiting && !first) {
+		r = -EBUSY;
+	} else {
+		*t = (struct budget_ticket){.member = m, .fresh_us = fresh_us};
+		if (first)
+			list_prepend(&b->line, &t->link);
+		else
+			list_append(&b->line, &t->link);
+		m->standing++;
+		add(&b->waiting, 1);
+		if (waiting == 0)
+			tell_others(m);
+	}
+	pthread_mutex_unlock(&b->lock);
+	return r;
+}
+
+/* Under lock. */
+static void leave_line(struct budget_ticket *t)
+{
+	list_remove(&t->link);
+	t->member->standing--;
+	add(&t->member->budget->waiting, -1u);
+}
+
+void budget_withdraw(struct budget_ticket *t)
+{
+	struct budget *b = t->member->budget;
+
+	pthread_mutex_lock(&b->lock);
+	if (!list_empty(&t->link))
+		leave_line(t);
+	if (t->parcel)
+		t->parcel->ticket = NULL;
+	t->parcel = NULL;
+	pthread_mutex_unlock(&b->lock);
+}
+
+/* Under lock. */
+static void address(struct budget_parcel *parcel, struct budget_member *from, struct budget_member *to)
+{
+	*parcel = (struct budget_parcel){.to = to};
+	from->held--;
+	to->held++;
+}
+
+/* Under lock. */
+static struct budget_ticket *first_that_fits(const struct budget *b, int64_t opened_us)
+{
+	list_for_each (link, &b->line) {
+		struct budget_ticket *t = container_of(link, struct budget_ticket, link);
+		if (opened_us >= t->fresh_us)
+			return t;
+	}
+	return NULL;
+}
+
+enum budget_fate budget_next(struct budget_member *m, struct budget_parcel *parcel, int64_t opened_us,
+			     struct budget_ticket **ours)
+{
+	struct budget *b = m->budget;
+	enum budget_fate fate = BUDGET_KEEP;
+
+	pthread_mutex_lock(&b->lock);
+	struct budget_ticket *t = first_that_fits(b, opened_us);
+	if (t) {
+		leave_line(t);
+		fate = t->member == m ? BUDGET_OURS : BUDGET_SEND;
+	}
+	if (fate == BUDGET_SEND) {
+		address(parcel, m, t->member);
+		parcel->ticket = t;
+		t->parcel = parcel;
+	}
+	pthread_mutex_unlock(&b->lock);
+	*ours = fate == BUDGET_OURS ? t : NULL;
+	return fate;
+}
+
+void budget_send(struct budget_parcel *parcel)
+{
+	struct budget_member *to = parcel->to;
+	struct budget *b = to->budget;
+
+	pthread_mutex_lock(&b->lock);
+	list_append(&to->mail, &parcel->link);
+	post(to);
+	pthread_mutex_unlock(&b->lock);
+}
+
+/* --- wishes --- */
+
+void budget_wish(struct budget_member *m)
+{
+	struct budget *b = m->budget;
+
+	pthread_mutex_lock(&b->lock);
+	if (list_empty(&m->wish)) {
+		list_append(&b->wishes, &m->wish);
+		add(&b->wished, 1);
+		tell_others(m);
 	}
 	pthread_mutex_unlock(&b->lock);
 }
 
-void budget_withdraw(struct budget_member *m)
+/* Under lock. */
+static void stop_wishing(struct budget_member *m)
+{
+	if (list_empty(&m->wish))
+		return;
+	list_remove(&m->wish);
+	add(&m->budget->wished, -1u);
+}
+
+void budget_unwish(struct budget_member *m)
 {
 	pthread_mutex_lock(&m->budget->lock);
-	stop_asking(m);
+	stop_wishing(m);
 	pthread_mutex_unlock(&m->budget->lock);
 }
 
-bool budget_wanted(const struct budget_member *m)
+bool budget_next_wish(struct budget_member *m, struct budget_parcel *parcel)
 {
-	unsigned own = atomic_load_explicit(&m->asking, memory_order_relaxed) ? 1 : 0;
-	return atomic_load_explicit(&m->budget->asked, memory_order_relaxed) > own;
+	struct budget *b = m->budget;
+	struct budget_member *to = NULL;
+
+	pthread_mutex_lock(&b->lock);
+	if (!list_empty(&b->wishes))
+		to = container_of(b->wishes.next, struct budget_member, wish);
+	if (to == m)
+		to = NULL;
+	if (to) {
+		stop_wishing(to);
+		address(parcel, m, to);
+	}
+	pthread_mutex_unlock(&b->lock);
+	return to != NULL;
 }
 
-int budget_wait_begin(struct budget *b)
+/* --- draining --- */
+
+bool budget_drain(struct budget *b)
 {
-	if (atomic_fetch_add_explicit(&b->waiting, 1, memory_order_relaxed) < b->max_waiting)
-		return 0;
-	atomic_fetch_sub_explicit(&b->waiting, 1, memory_order_relaxed);
-	return -EBUSY;
+	bool may = atomic_load_explicit(&b->draining, memory_order_relaxed) <
+		   atomic_load_explicit(&b->waiting, memory_order_relaxed);
+
+	if (!may)
+		return false;
+	pthread_mutex_lock(&b->lock);
+	add(&b->draining, 1);
+	pthread_mutex_unlock(&b->lock);
+	return true;
 }
 
-void budget_wait_end(struct budget *b)
+void budget_drained(struct budget *b)
 {
-	atomic_fetch_sub_explicit(&b->waiting, 1, memory_order_relaxed);
+	pthread_mutex_lock(&b->lock);
+	add(&b->draining, -1u);
+	pthread_mutex_unlock(&b->lock);
 }

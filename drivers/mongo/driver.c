@@ -22,6 +22,7 @@ struct mongo_source {
 	struct tls *tls; /* NULL: clear text */
 	struct budget budget;
 	struct health health;
+	atomic_uint generation;
 	struct pool_settings settings;
 };
 
@@ -104,7 +105,9 @@ static int mongo_source_new(struct source **out, const struct config_source *con
 		return r;
 	}
 	health_init(&s->health, config->name);
-	budget_init(&s->budget, pool->size > workers ? pool->size : workers, workers, pool->max_waiting);
+	(void)workers;
+	budget_init(&s->budget, pool->size, pool->max_waiting);
+	atomic_init(&s->generation, 0);
 	s->settings = (struct pool_settings){
 		.name = config->name,
 		.uri = s->url.uri,
@@ -113,6 +116,7 @@ static int mongo_source_new(struct source **out, const struct config_source *con
 		.streams = {.executor = executor, .tls = s->tls, .connect_timeout_us = s->url.connect_timeout_us},
 		.budget = &s->budget,
 		.health = &s->health,
+		.generation = &s->generation,
 	};
 	*out = (struct source *)s;
 	return 0;

@@ -1,6 +1,7 @@
 /* PostgreSQL behind the interface of drivers: sources and clients. */
 #include "drivers/driver.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,7 +56,6 @@ static int source_new(struct source **out, const struct config_source *config, s
 		return -EINVAL;
 
 	struct pg_source *s = mem_zalloc(sizeof(*s));
-	unsigned size = config->pool.size > workers ? config->pool.size : workers;
 	s->config = config;
 	s->executor = executor;
 	s->conninfo = info;
@@ -63,7 +63,8 @@ static int source_new(struct source **out, const struct config_source *config, s
 	health_init(&s->health, config->name);
 	s->settings = transaction_settings(config, info);
 	s->workers = workers;
-	budget_init(&s->budget, size, workers, config->pool.max_waiting);
+	atomic_init(&s->clients, 0);
+	budget_init(&s->budget, config->pool.size, config->pool.max_waiting);
 	*out = (struct source *)s;
 	return 0;
 }
@@ -98,6 +99,9 @@ static int client_open(struct client **out, struct source *source, struct error 
 	(void)e;
 	c->source = (struct pg_source *)source;
 	c->loop = loop_current();
+	c->number = atomic_fetch_add_explicit(&c->source->clients, 1, memory_order_relaxed);
+	assert(c->number < c->source->workers);
+	c->next_index = c->number;
 	c->result_max = RESULT_MAX_BYTES;
 	list_init(&c->free_calls);
 	pg_pool_init(c);
@@ -181,7 +185,7 @@ static void client_close(struct client *client)
 static bool client_ready(const struct client *client)
 {
 	const struct pg_client *c = (const struct pg_client *)client;
-	return pg_client_live(c) > 0 || (c->ever_connected && c->failures == 0);
+	return budget_working(&c->source->budget) > 0 || (c->ever_connected && c->failures == 0);
 }
 
 static bool client_idle(const struct client *client)

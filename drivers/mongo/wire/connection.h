@@ -3,6 +3,7 @@
 
 #include "async/task.h"
 #include "base/error.h"
+#include "drivers/budget.h"
 #include "drivers/mongo/wire/session.h"
 #include "drivers/mongo/wire/stream.h"
 
@@ -36,7 +37,8 @@ struct connection_limits {
 struct connection {
 	struct list link; /* in pool->in[state] */
 	enum connection_state state;
-	struct mongo_pool *pool;
+	struct mongo_pool *pool; /* NULL: on its way to another worker's */
+	struct budget_parcel parcel;
 	mongoc_client_t *client;
 	uint32_t server; /* the one that was chosen when it was opened */
 	bson_t *options; /* {serverId}: every command goes there */
@@ -46,7 +48,7 @@ struct connection {
 	unsigned labels;        /* enum error_label: of the last answer */
 	struct task *task;      /* CONNECTION_OPENING: who opens it */
 	bool counted;           /* as a connection that works, in the source's health */
-	unsigned generation;    /* the pool's when it was opened */
+	unsigned generation;    /* the source's when it was opened */
 	bool disturbed;         /* a connection of its was closed meanwhile */
 	bool lost;              /* libmongoc has forgotten the server: no more commands */
 	int64_t opened_us, idle_since_us;

@@ -26,6 +26,7 @@ static const uint8_t allowed[CONNECTION_STATES] = {
 
 struct acquire_wait {
 	struct waiter waiter;
+	struct budget_ticket ticket;
 	struct mongo_pool *pool;
 	struct connection *found;
 };
@@ -41,6 +42,10 @@ static void move(struct connection *c, enum connection_state to)
 	struct mongo_pool *p = c->pool;
 
 	assert(allowed[c->state] & BIT(to));
+	if (c->state == CONNECTION_OPENING && to == CONNECTION_IDLE)
+		budget_works(p->settings->budget, true);
+	if (c->state != CONNECTION_OPENING && (BIT(to) & ENDS))
+		budget_works(p->settings->budget, false);
 	list_remove(&c->link);
 	p->count[c->state]--;
 	c->state = to;
@@ -83,19 +88,16 @@ static void discard(struct connection *c, int fault)
 
 /* --- giving connections to who waits --- */
 
-static struct acquire_wait *next_waiter(struct mongo_pool *p)
+static unsigned generation_now(const struct mongo_pool *p)
 {
-	struct list *link = list_shift(&p->waiters);
-
-	if (!link)
-		return NULL;
-	p->waiting--;
-	return container_of(container_of(link, struct waiter, link), struct acquire_wait, waiter);
+	return atomic_load_explicit(p->settings->generation, memory_order_relaxed);
 }
 
+/* Too old, or suspect. */
 static bool outlived(const struct connection *c)
 {
-	return loop_now_us(c->pool->loop) - c->opened_us >= c->pool->settings->limits.lifetime_us;
+	return loop_now_us(c->pool->loop) - c->opened_us >= c->pool->settings->limits.lifetime_us ||
+	       c->generation != generation_now(c->pool);
 }
 
 static void janitor_start(struct mongo_pool *p)
@@ -107,26 +109,57 @@ static void janitor_start(struct mongo_pool *p)
 		timer_start(&p->janitor, loop_timers(p->loop), (deadline_t){loop_now_us(p->loop) + every / 2 + 1000});
 }
 
+/* c is idle; the ticket is out of line. */
+static void serve_ticket(struct connection *c, struct budget_ticket *ticket)
+{
+	struct acquire_wait *w = container_of(ticket, struct acquire_wait, ticket);
+
+	list_remove(&w->waiter.link);
+	c->pool->waiting--;
+	move(c, CONNECTION_BUSY);
+	w->found = c;
+	task_wake(&w->waiter, 0);
+}
+
+static void send_away(struct connection *c)
+{
+	stream_set_detach(&c->streams);
+	list_remove(&c->link);
+	c->pool->count[CONNECTION_IDLE]--;
+	c->pool = NULL;
+	budget_send(&c->parcel);
+}
+
+/* What is idle goes to the first in line. */
+static void serve(struct mongo_pool *p)
+{
+	if (!budget_waiting(p->settings->budget))
+		return;
+	list_for_each_safe (node, &p->in[CONNECTION_IDLE]) {
+		struct connection *c = container_of(node, struct connection, link);
+		struct budget_ticket *ours;
+		if (outlived(c)) {
+			discard(c, 0);
+			continue;
+		}
+		enum budget_fate fate = budget_next(&p->member, &c->parcel, c->opened_us, &ours);
+		if (fate == BUDGET_OURS)
+			serve_ticket(c, ours);
+		else if (fate == BUDGET_SEND)
+			send_away(c);
+	}
+}
+
 /* c is free and sound. */
 static void offer(struct connection *c)
 {
 	struct mongo_pool *p = c->pool;
-	struct acquire_wait *w = next_waiter(p);
 
 	p->down_since_us = 0;
-	if (w) {
-		if (c->state != CONNECTION_BUSY) {
-			if (c->state == CONNECTION_OPENING)
-				move(c, CONNECTION_IDLE);
-			move(c, CONNECTION_BUSY);
-		}
-		w->found = c;
-		task_wake(&w->waiter, 0);
-		return;
-	}
 	c->idle_since_us = loop_now_us(p->loop);
 	move(c, CONNECTION_IDLE);
 	janitor_start(p);
+	serve(p);
 }
 
 /* --- opening --- */
@@ -149,7 +182,7 @@ static void opening_failed(struct mongo_pool *p, struct connection *c, int r, co
 	health_failed(p->settings->health, e->what);
 	p->failure = *e;
 	p->proven = false;
-	if (!p->down_since_us && usable(p) == 0)
+	if (!p->down_since_us && budget_working(p->settings->budget) == 0)
 		p->down_since_us = loop_now_us(p->loop);
 	pause_attempts(p);
 }
@@ -193,7 +226,7 @@ static int start_opening(struct mongo_pool *p)
 	struct connection *c = mem_zalloc(sizeof(*c));
 
 	c->pool = p;
-	c->generation = p->generation;
+	c->generation = generation_now(p);
 	c->state = CONNECTION_OPENING;
 	stream_set_init(&c->streams, &p->settings->streams, disturbed);
 	int r = task_spawn(&c->task, open_task, c, &options);
@@ -225,9 +258,7 @@ static unsigned wanted(const struct mongo_pool *p)
 static void open_wanted(struct mongo_pool *p)
 {
 	for (unsigned n = wanted(p); n > 0; n--) {
-		if (p->granted > 0)
-			p->granted--;
-		else if (!budget_take(&p->member))
+		if (!budget_take(&p->member))
 			break;
 		if (start_opening(p) < 0) {
 			budget_give(&p->member);
@@ -235,10 +266,6 @@ static void open_wanted(struct mongo_pool *p)
 			break;
 		}
 	}
-	for (; p->granted > 0; p->granted--)
-		budget_give(&p->member);
-	if (p->waiting == 0)
-		budget_withdraw(&p->member);
 }
 
 /* --- destroying --- */
@@ -295,6 +322,7 @@ static void pool_work(struct deferred *d)
 {
 	struct mongo_pool *p = container_of(d, struct mongo_pool, work);
 
+	serve(p);
 	open_wanted(p);
 	start_destroying(p);
 	if (p->closer)
@@ -316,7 +344,7 @@ static void drop_suspects(struct mongo_pool *p)
 {
 	list_for_each_safe (node, &p->in[CONNECTION_IDLE]) {
 		struct connection *c = container_of(node, struct connection, link);
-		if (c->generation != p->generation)
+		if (c->generation != generation_now(p))
 			discard(c, -ECONNRESET);
 	}
 }
@@ -341,17 +369,37 @@ static void retry_fire(struct timer *t)
 	more_work(container_of(t, struct mongo_pool, retry));
 }
 
-/* The budget's word: more may be opened; or another worker waits for what is idle here. */
-static void budget_notify(struct budget_member *m, unsigned granted, bool shed)
+/* A connection from another worker. */
+static void arrived(struct budget_member *m, struct budget_parcel *parcel, struct budget_ticket *ticket)
 {
 	struct mongo_pool *p = container_of(m, struct mongo_pool, member);
-	struct list *l = &p->in[CONNECTION_IDLE];
+	struct connection *c = container_of(parcel, struct connection, parcel);
 
-	p->granted += granted;
-	if (shed && !list_empty(l) && usable(p) > 1)
-		discard(container_of(l->prev, struct connection, link), 0);
+	c->pool = p;
+	list_prepend(&p->in[CONNECTION_IDLE], &c->link);
+	p->count[CONNECTION_IDLE]++;
+	p->down_since_us = 0;
+	p->proven = true;
+	janitor_start(p);
+	stream_set_attach(&c->streams);
+	if (ticket)
+		serve_ticket(c, ticket);
+	else if (p->closing)
+		discard(c, 0);
+	else
+		serve(p);
+}
+
+/* Others wait for what is idle here, or there is room for one more. */
+static void look(struct budget_member *m)
+{
+	struct mongo_pool *p = container_of(m, struct mongo_pool, member);
+
+	serve(p);
 	more_work(p);
 }
+
+static const struct budget_ops budget_ops = {.arrived = arrived, .look = look};
 
 /* --- acquire and release --- */
 
@@ -384,16 +432,20 @@ static int unavailable(const struct mongo_pool *p, struct error *e)
 	return r;
 }
 
-static bool down_for_long(const struct mongo_pool *p)
+/* The pool is down while no worker has a connection that works. */
+static bool down_for_long(struct mongo_pool *p)
 {
-	return p->down_since_us && usable(p) == 0 &&
-	       loop_now_us(p->loop) - p->down_since_us >= p->settings->limits.acquire_timeout_us;
+	if (budget_working(p->settings->budget) > 0)
+		p->down_since_us = 0;
+	return p->down_since_us && loop_now_us(p->loop) - p->down_since_us >= p->settings->limits.acquire_timeout_us;
 }
 
 static void stop_waiting(struct waiter *w)
 {
-	struct mongo_pool *p = container_of(w, struct acquire_wait, waiter)->pool;
+	struct acquire_wait *wait = container_of(w, struct acquire_wait, waiter);
+	struct mongo_pool *p = wait->pool;
 
+	budget_withdraw(&wait->ticket);
 	p->waiting--;
 	more_work(p);
 }
@@ -408,18 +460,19 @@ static int waited_in_vain(const struct mongo_pool *p, int r, struct error *e)
 	if (deadline_passed(task_deadline()))
 		return error_set(e, r, 504, "the database did not answer in time",
 				 "the deadline passed while waiting for a connection of source %s", p->settings->name);
-	if (usable(p) == 0)
+	unsigned working = budget_working(p->settings->budget);
+	if (working == 0)
 		return unavailable(p, e);
 	return error_set(e, r, 503, "the database is busy",
 			 "source %s: no connection became free within acquire_timeout (%u in use)", p->settings->name,
-			 p->count[CONNECTION_BUSY]);
+			 working);
 }
 
 static int wait_in_line(struct mongo_pool *p, struct connection **out, struct error *e)
 {
 	struct acquire_wait w = {.pool = p};
 
-	if (budget_wait_begin(p->settings->budget) < 0)
+	if (budget_stand(&p->member, &w.ticket, false, INT64_MIN) < 0)
 		return error_set(e, -EBUSY, 503, "the database is busy",
 				 "source %s: pool.max_waiting calls are waiting for a connection", p->settings->name);
 	waiter_init(&w.waiter, stop_waiting, "a MongoDB connection");
@@ -427,7 +480,6 @@ static int wait_in_line(struct mongo_pool *p, struct connection **out, struct er
 	p->waiting++;
 	more_work(p);
 	int r = task_suspend(&w.waiter, deadline_in_us(p->settings->limits.acquire_timeout_us));
-	budget_wait_end(p->settings->budget);
 	if (r < 0)
 		return waited_in_vain(p, r, e);
 	*out = w.found;
@@ -438,21 +490,22 @@ int mongo_pool_acquire(struct mongo_pool *p, struct connection **out, struct err
 {
 	if (p->closing || down_for_long(p))
 		return unavailable(p, e);
-	*out = take_idle(p);
+	*out = budget_waiting(p->settings->budget) ? NULL : take_idle(p);
 	return *out ? 0 : wait_in_line(p, out, e);
 }
 
 void mongo_pool_release(struct mongo_pool *p, struct connection *c, unsigned consequences)
 {
-	if ((consequences & MONGO_SUSPECT) && c->generation == p->generation) {
-		p->generation++;
+	/* Whoever comes second finds it counted already: its connection is of an older generation. */
+	unsigned generation = c->generation;
+	if ((consequences & MONGO_SUSPECT) &&
+	    atomic_compare_exchange_strong_explicit(p->settings->generation, &generation, generation + 1,
+						    memory_order_relaxed, memory_order_relaxed))
 		drop_suspects(p);
-	}
 	bool spoilt = (consequences & MONGO_DISCARD) || c->streams.fault || c->disturbed || c->lost;
-	bool spare = budget_wanted(&p->member) && p->waiting == 0 && usable(p) > 1;
 	if (spoilt)
 		discard(c, c->streams.fault ? c->streams.fault : -ECONNRESET);
-	else if (p->closing || spare || outlived(c) || c->generation != p->generation)
+	else if (p->closing || outlived(c))
 		discard(c, 0);
 	else
 		offer(c);
@@ -470,16 +523,17 @@ void mongo_pool_open(struct mongo_pool *p, const struct pool_settings *settings)
 	timer_init(&p->retry, retry_fire);
 	timer_init(&p->janitor, janitor_fire);
 	deferred_init(&p->work, pool_work);
-	budget_join(settings->budget, &p->member, p->loop, budget_notify);
+	budget_join(settings->budget, &p->member, p->loop, &budget_ops);
 	more_work(p);
 }
 
 static void refuse_all(struct mongo_pool *p)
 {
-	struct acquire_wait *w;
-
-	while ((w = next_waiter(p)))
-		task_wake(&w->waiter, -ESHUTDOWN);
+	for (struct list *link; (link = list_shift(&p->waiters)); p->waiting--) {
+		struct waiter *waiter = container_of(link, struct waiter, link);
+		budget_withdraw(&container_of(waiter, struct acquire_wait, waiter)->ticket);
+		task_wake(waiter, -ESHUTDOWN);
+	}
 	list_for_each (node, &p->in[CONNECTION_OPENING])
 		task_cancel(container_of(node, struct connection, link)->task);
 	list_for_each (node, &p->in[CONNECTION_BUSY])
@@ -494,7 +548,7 @@ static bool anything_left(const struct mongo_pool *p)
 
 	for (int s = 0; s < CONNECTION_STATES; s++)
 		left += p->count[s];
-	return left > 0 || p->granted > 0;
+	return left > 0;
 }
 
 void mongo_pool_close(struct mongo_pool *p)
@@ -505,10 +559,10 @@ void mongo_pool_close(struct mongo_pool *p)
 	task_shield(&shield, DEADLINE_NEVER);
 	p->closing = true;
 	p->close_by = deadline_in_us(GOODBYE_US);
-	budget_leave(&p->member);
 	timer_stop(&p->retry, loop_timers(p->loop));
 	timer_stop(&p->janitor, loop_timers(p->loop));
 	refuse_all(p);
+	budget_leave(&p->member);
 	more_work(p);
 	/* The budget's last message comes by the loop: without one of its own to wait for, look again soon. */
 	while (anything_left(p) || !budget_quiet(&p->member)) {
@@ -538,7 +592,7 @@ int mongo_pool_check(struct mongo_pool *p, deadline_t by, struct error *e)
 
 bool mongo_pool_ready(const struct mongo_pool *p)
 {
-	return p->proven || usable(p) > 0;
+	return p->proven || budget_working(p->settings->budget) > 0;
 }
 
 bool mongo_pool_idle(const struct mongo_pool *p)

@@ -1,7 +1,8 @@
-/* A worker's connections to one source: a few, shared by all its tasks, one task at a time each.
+/* A worker's part of the connections to one source: shared by all its tasks, one task at a time each.
  *
  * DESIGN. A connection is opening, idle, busy or leaving; mongo_pool_acquire takes an idle one, or waits in line, while
- * the pool opens more as far as the process's budget allows. Opening and destroying are tasks of the pool's own, so
+ * the pool opens more as far as the process's budget allows. The line is one for all workers (budget.h): what becomes
+ * idle, here or in another worker, goes to the first in it. Opening and destroying are tasks of the pool's own, so
  * that a caller who gives up leaves nothing behind. A pool without a connection always tries to get one, with growing
  * pauses, whether anybody asks or not: it is ready again as soon as the server is. While the server is down calls wait
  * for up to acquire_timeout; once it has been down for longer than that they fail at once. Loop thread only. */
@@ -20,18 +21,17 @@ struct pool_settings {
 	struct stream_settings streams;
 	struct budget *budget;
 	struct health *health;
+	atomic_uint *generation; /* of the source: counted up when the connections of before became suspect */
 };
 
 struct mongo_pool {
 	const struct pool_settings *settings;
 	struct loop *loop;
 	struct budget_member member;
-	unsigned granted; /* connections that the budget allows and that were not opened yet */
 	struct list in[CONNECTION_STATES];
 	unsigned count[CONNECTION_STATES];
-	struct list waiters; /* first come, first served */
+	struct list waiters; /* each has a ticket in the line of the source */
 	unsigned waiting;
-	unsigned generation;   /* counted up when the connections of before became suspect */
 	int64_t pause_us;      /* after the next failure to connect */
 	int64_t down_since_us; /* of the first failure since the last success; 0: fine */
 	bool proven;           /* the last attempt to connect succeeded */

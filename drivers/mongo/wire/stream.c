@@ -26,6 +26,7 @@
 #define TLS_RECORD_SIZE  16384
 #define IOVECS_AT_ONCE   8
 #define OTHERS_US        250000
+#define EVENTS           (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
 enum stream_state { CONNECTING, SHAKING_HANDS, OPEN, FAILED };
 
@@ -136,6 +137,21 @@ void stream_set_fail(struct stream_set *set, int fault)
 		fail_stream(container_of(node, struct stream, link));
 }
 
+void stream_set_detach(struct stream_set *set)
+{
+	list_for_each (node, &set->streams)
+		watch_clear(&container_of(node, struct stream, link)->watch);
+}
+
+void stream_set_attach(struct stream_set *set)
+{
+	list_for_each (node, &set->streams) {
+		struct stream *s = container_of(node, struct stream, link);
+		if (s->fd >= 0 && watch_set(&s->watch, loop_poller(loop_current()), s->fd, EVENTS) < 0)
+			fail_stream(s);
+	}
+}
+
 /* --- connecting --- */
 
 static void set_options(int fd, int family)
@@ -187,7 +203,7 @@ static int start_connecting(struct stream *s)
 	bool at_once = connect(s->fd, to, len) == 0;
 	if (!at_once && errno != EINPROGRESS)
 		return -errno;
-	int r = watch_set(&s->watch, loop_poller(loop_current()), s->fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+	int r = watch_set(&s->watch, loop_poller(loop_current()), s->fd, EVENTS);
 	if (r == 0 && at_once)
 		connected(s);
 	return r;

@@ -42,6 +42,10 @@ void stream_set_init(struct stream_set *set, const struct stream_settings *setti
 		     void (*disturbed)(struct stream_set *set));
 /* Set the fault, where there is none yet, and close every socket. Whoever waits on one is woken. Does not suspend. */
 void stream_set_fail(struct stream_set *set, int fault);
+/* The client goes to another thread: its sockets leave this loop, and are watched by that one. Nobody waits on them.
+ * What has happened to a socket meanwhile is noticed by the loop that it comes to. */
+void stream_set_detach(struct stream_set *set);
+void stream_set_attach(struct stream_set *set);
 /* Are no streams left? */
 static inline bool stream_set_empty(const struct stream_set *set)
 {

@@ -39,7 +39,7 @@ struct pg_call *pg_call_new(struct pg_client *c, struct pg_statement *st)
 	call->result = NULL;
 	call->state = PG_CALL_NEW;
 	call->outcome = PG_ANSWERED;
-	call->alone = call->rerun = call->begun = call->abandoned = call->counted = call->aborted = false;
+	call->alone = call->rerun = call->begun = call->abandoned = call->aborted = false;
 	call->unparsed = call->unfreed = call->transaction = false;
 	call->unwanted = call->fetching = call->too_large = false;
 	call->pending = 0;

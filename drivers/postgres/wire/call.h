@@ -11,6 +11,7 @@
 
 #include "async/task.h"
 #include "base/error.h"
+#include "drivers/budget.h"
 #include "drivers/postgres/types/bind.h"
 
 struct pg_client;
@@ -45,7 +46,8 @@ struct pg_rows {
 };
 
 struct pg_call {
-	struct list link; /* waiting, or free */
+	struct list link;            /* waiting, or free */
+	struct budget_ticket ticket; /* PG_CALL_WAITING */
 	struct pg_client *client;
 	struct pg_statement *statement; /* NULL: a lease */
 	struct pg_statement *running;   /* a lease's, until the next one; NULL: none */
@@ -65,7 +67,6 @@ struct pg_call {
 	bool unwanted;    /* what comes for it is dropped: nobody waits for it any more */
 	bool fetching;    /* a lease's FETCH is on its way; pg_transaction_rows ends it */
 	bool too_large;   /* its result was: error says it */
-	bool counted;     /* as waiting, in the budget */
 	bool aborted;     /* by a neighbour's failure in the same group */
 	bool unparsed;    /* the server did not take the statement's text: nothing has run */
 	bool unfreed;     /* the server had lost what was to be deallocated before it: nothing has run */
@@ -75,7 +76,6 @@ struct pg_call {
 	int64_t placed_us, abandoned_us;
 	int64_t broken_us; /* PG_QUEUE_FRESH: when its connection broke */
 	int64_t rewait_us; /* placed before it, the task is woken: its time-out ends before its wait */
-	uint64_t sequence; /* the order of waiting */
 };
 
 /* A step's time-out counts from when it first has a connection; all that it does is bound by it together. */

@@ -1,7 +1,8 @@
 /* The source (the process's) and its client (a worker's): what the files of this folder share.
  *
  * DESIGN. A call (call.h) is one run of one statement by one task. It is placed on a connection (pool.h): an idle one;
- * else, where its statement is known to be short and reads only, one that other such calls share; else it waits. A
+ * else, where its statement is known to be short and reads only, one that other such calls share; else it waits, in a
+ * line of all workers, and the next connection that becomes idle in any worker comes to it (budget.h). A
  * connection (connection.h) is a pipe: commands go in (pipeline.h), and what they brought comes out in their order.
  * What was sent in one turn of the loop goes out with one Sync and one system call at the end of the turn. Whatever
  * happens to a connection happens in its readiness callback or at the end of a turn, never inside a task that sends. */
@@ -35,6 +36,7 @@ struct pg_source {
 	struct health health;
 	char *settings; /* prepare: false: the statement that begins every transaction */
 	unsigned workers;
+	atomic_uint clients; /* that were opened: the next one's number */
 };
 
 /* A statement has gone whose names had this index; the next one that takes it goes on counting its generations. */
@@ -47,16 +49,16 @@ struct pg_client {
 	struct pg_source *source;
 	struct loop *loop;
 	struct budget_member member;
+	unsigned number; /* among the source's */
 	struct pg_types types;
 	size_t result_max; /* bytes, of what one statement brings: RESULT_MAX_BYTES, but in tests */
 
 	struct list connections[PG_STATES]; /* of each state; idle: the last one used first */
 	unsigned count[PG_STATES];
-	unsigned draining; /* shared connections that take no more calls, for a call that needs one alone */
 
-	struct list waiting[PG_QUEUES]; /* calls, the first to come first */
+	/* Calls, the first to come first; each has a ticket in the line of the source. */
+	struct list waiting[PG_QUEUES];
 	unsigned waiting_count[PG_QUEUES];
-	uint64_t waiting_sequence;
 	struct list free_calls;
 	unsigned free_call_count;
 
@@ -64,14 +66,14 @@ struct pg_client {
 	unsigned statement_count, statement_capacity;
 	struct pg_texts *texts; /* of handlers; NULL: none yet */
 	struct pg_hub *hub;     /* who listens (listen.h); NULL: nobody yet */
-	unsigned next_index;    /* of statements */
+	unsigned next_index;    /* of statements; those of other workers are different ones */
 	struct pg_free_index *free_indexes;
 	unsigned free_index_count, free_index_capacity;
 
 	struct deferred tend;    /* open and close connections: at the end of the turn, outside tasks */
 	struct timer tend_timer; /* … and when time has come */
 	int64_t pressed_us;      /* when a call last found no idle connection */
-	bool asking;             /* the budget knows that we want one more */
+	bool wishing;            /* the other workers know that we would like one more */
 	bool closing;
 
 	unsigned failures;     /* of connecting, since the last success */

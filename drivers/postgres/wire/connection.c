@@ -19,6 +19,8 @@
 /* Statements that were prepared again leave their old selves on the server; beyond so many the connection is closed
  * when it is idle. */
 #define MAX_STALE_STATEMENTS 64
+/* The same for what other workers have prepared on it: each prepares its own, and the server keeps them all. */
+#define MAX_STATEMENTS_ELSEWHERE 512
 
 static const uint8_t allowed[PG_STATES] = {
 	[PG_CONNECTING] = BIT(PG_IDLE) | BIT(PG_CLOSED),
@@ -38,7 +40,7 @@ void pg_connection_move(struct pg_connection *conn, enum pg_state state)
 	assert(allowed[conn->state] & BIT(state));
 	if (conn->draining) {
 		conn->draining = false;
-		c->draining--;
+		budget_drained(&c->source->budget);
 	}
 	list_remove(&conn->link);
 	c->count[conn->state]--;
@@ -94,10 +96,45 @@ void pg_connection_established(struct pg_connection *conn, PGconn *pg)
 	PQsetNoticeReceiver(pg, take_notice, conn);
 	conn->expires_us = loop_now_us(c->loop) + lifetime_us(c);
 	conn->idle_since_us = loop_now_us(c->loop);
+	budget_works(&c->source->budget, true);
 	pg_connection_move(conn, PG_IDLE);
 	bool piped = PQsetnonblocking(pg, 1) == 0 && PQenterPipelineMode(pg) == 1;
 	if (!piped || watch_set(&conn->watch, loop_poller(c->loop), PQsocket(pg), EPOLLIN) < 0)
 		pg_connection_close(conn, "cannot use the connection");
+}
+
+void pg_connection_detach(struct pg_connection *conn)
+{
+	struct pg_client *c = conn->client;
+
+	assert(conn->state == PG_IDLE && conn->entries == 0 && !conn->cancelling && !conn->lease);
+	watch_clear(&conn->watch);
+	timer_stop(&conn->cancel_timer, loop_timers(c->loop));
+	deferred_cancel(&conn->flush);
+	list_remove(&conn->link);
+	c->count[PG_IDLE]--;
+	conn->client = NULL;
+}
+
+static unsigned prepared_elsewhere(const struct pg_connection *conn)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < conn->prepared_size; i++)
+		count += conn->prepared[i] && i % conn->client->source->workers != conn->client->number;
+	return count;
+}
+
+void pg_connection_attach(struct pg_connection *conn, struct pg_client *c)
+{
+	conn->client = c;
+	conn->prepared_elsewhere = prepared_elsewhere(conn);
+	list_prepend(&c->connections[PG_IDLE], &conn->link);
+	c->count[PG_IDLE]++;
+	if (watch_set(&conn->watch, loop_poller(c->loop), PQsocket(conn->pg), EPOLLIN) < 0)
+		pg_connection_close(conn, "cannot use the connection");
+	else if (c->closing)
+		pg_connection_close(conn, "closing");
 }
 
 /* Each call that is on conn, once: its entries are dropped. */
@@ -124,6 +161,8 @@ void pg_connection_close(struct pg_connection *conn, const char *why)
 
 	if (conn->state == PG_CLOSED)
 		return;
+	if (conn->state != PG_CONNECTING)
+		budget_works(&c->source->budget, false);
 	/* It may point into what PQfinish frees. */
 	snprintf(reason, sizeof(reason), "%s", why);
 	reason[strcspn(reason, "\n")] = '\0';
@@ -176,11 +215,10 @@ void pg_connection_settle(struct pg_connection *conn)
 		return;
 	}
 	timer_stop(&conn->cancel_timer, loop_timers(c->loop));
-	bool wanted_elsewhere = pg_client_waiting(c) == 0 && pg_client_live(c) > 1 && budget_wanted(&c->member);
 	conn->idle_since_us = now;
 	pg_connection_move(conn, PG_IDLE);
-	if (conn->retired || conn->ending || now >= conn->expires_us || wanted_elsewhere ||
-	    conn->prepared_stale > MAX_STALE_STATEMENTS || pg_connection_is_suspect(conn))
+	if (conn->retired || conn->ending || now >= conn->expires_us || conn->prepared_stale > MAX_STALE_STATEMENTS ||
+	    conn->prepared_elsewhere > MAX_STATEMENTS_ELSEWHERE || pg_connection_is_suspect(conn))
 		pg_connection_close(conn, "its time has come");
 }
 

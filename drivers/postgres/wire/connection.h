@@ -8,6 +8,8 @@
  *                request and the statement have ended
  *   CLOSED       freed at the end of the turn
  *
+ * One that is IDLE may be sent to another worker: it then belongs to that worker's loop.
+ *
  * Loop thread only. */
 #pragma once
 
@@ -27,8 +29,9 @@ struct pg_entry {
 };
 
 struct pg_connection {
-	struct list link; /* in its client's list of its state */
-	struct pg_client *client;
+	struct list link;         /* in its client's list of its state */
+	struct pg_client *client; /* NULL: on its way to another worker's */
+	struct budget_parcel parcel;
 	enum pg_state state; /* written by connection_move alone */
 	PGconn *pg;
 	unsigned host; /* of the URL's, to which it leads */
@@ -59,8 +62,9 @@ struct pg_connection {
 	int64_t received;    /* bytes, when that began to be counted */
 
 	struct pg_call *lease;
-	uint32_t *prepared; /* by statement: the generation that was prepared here; 0: none */
+	uint32_t *prepared; /* by statement, of any worker: the generation that was prepared here; 0: none */
 	unsigned prepared_size, prepared_stale;
+	unsigned prepared_elsewhere;          /* by other workers, when it came */
 	int64_t began_us;                     /* to connect */
 	int64_t cancelled_us, quarantined_us; /* the last request; since when */
 	int64_t expires_us, idle_since_us;
@@ -73,6 +77,10 @@ struct pg_connection *pg_connection_new(struct pg_client *c);
 void pg_connection_established(struct pg_connection *conn, PGconn *pg);
 /* The one writer of the state. */
 void pg_connection_move(struct pg_connection *conn, enum pg_state state);
+/* It is idle, and leaves its client's loop: nothing of this thread knows it any more. */
+void pg_connection_detach(struct pg_connection *conn);
+/* It has come from another worker's, and is idle in c. Where it can't be used it is closed. */
+void pg_connection_attach(struct pg_connection *conn, struct pg_client *c);
 /* Close it, whatever its state; calls that are on it are run again or fail with `why`. */
 void pg_connection_close(struct pg_connection *conn, const char *why);
 /* Nothing is in the pipe and nobody holds it: back to idle, or closed where its time has come. Who holds it still goes

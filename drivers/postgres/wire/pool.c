@@ -1,8 +1,10 @@
-/* The pool of a worker: placing calls, opening and closing connections.
+/* A worker's part of the pool: placing calls, opening and closing connections.
  *
- * A call takes an idle connection; else, where it is a short read, the least loaded shared one; else it waits. While
- * calls wait that need a connection alone, shared connections are drained for them one after another, but for one, so
- * that neither kind starves the other.
+ * A call takes an idle connection; else, if it is a short read, the least loaded shared one; else it stands in the line
+ * of all workers (budget.h), and so does every call that comes while others stand there. Whatever becomes idle goes to
+ * the first in line, here or in another worker: `pg_pool_serve` follows whenever a connection may have become idle.
+ * While calls stand in line, as many shared connections take no more calls and so become idle. A call that may share
+ * need not wait for its turn if a connection that this worker shares can take it.
  *
  * Opening and closing is `tend`, at the end of a turn and on a timer: nobody who waits is needed to bring a source back
  * to life. Attempts back off with jitter while they fail. */
@@ -20,14 +22,17 @@
 #define BACKOFF_FIRST_US   20000
 #define BACKOFF_LONGEST_US 5000000
 #define PRESSURE_US        20000   /* a call without an idle connection is news for so long */
-#define ASKING_US          1000000 /* … and so long we go on asking other workers for one */
+#define WISHING_US         1000000 /* … and so long we go on wishing for another worker's */
+#define STUCK_US           10000   /* a statement that shares and has run for so long is not short this time */
+#define SPARE_US           20000   /* idle for so long, another worker may have it */
+#define SPARE_LAST_US      1000000 /* … even if it is our last */
 #define TICK_SHORTEST_US   5000
 #define TRIED_US           1000000 /* a connection as young as this shows that another one would lead to the same server */
 #define TICK_LONGEST_US    1000000
 
 static bool tending(const struct pg_client *c)
 {
-	return c->asking || c->count[PG_CONNECTING] > 0;
+	return c->wishing || c->count[PG_CONNECTING] > 0;
 }
 
 /* --- placing --- */
@@ -38,15 +43,27 @@ static struct pg_connection *first_of(struct pg_client *c, enum pg_state state)
 	return list_empty(head) ? NULL : container_of(head->next, struct pg_connection, link);
 }
 
+/* Does the statement at the head run for longer than one that shares should? What is sent now would wait for it. */
+static bool is_stuck(struct pg_connection *conn, int64_t now)
+{
+	const struct pg_entry *head = pg_connection_head(conn);
+
+	if (!head || !head->call)
+		return false;
+	int64_t since = head->call->placed_us > conn->answered_us ? head->call->placed_us : conn->answered_us;
+	return now - since > STUCK_US;
+}
+
 static struct pg_connection *least_loaded(struct pg_client *c)
 {
 	struct pg_connection *best = NULL;
+	int64_t now = loop_now_us(c->loop);
 
 	list_for_each (link, &c->connections[PG_SHARED]) {
 		struct pg_connection *conn = container_of(link, struct pg_connection, link);
 		/* Behind one that was abandoned there may be a long wait. */
 		bool closed = conn->draining || conn->retired || conn->ending || conn->broken || conn->abandoned > 0;
-		if (closed || conn->calls >= PG_MAX_SHARING)
+		if (closed || conn->calls >= PG_MAX_SHARING || is_stuck(conn, now))
 			continue;
 		if (!best || conn->calls < best->calls)
 			best = conn;
@@ -73,92 +90,115 @@ static void put_on(struct pg_connection *conn, struct pg_call *call)
 		task_wake(call->waiter, 0);
 }
 
-/* All but one of the connections that work may be drained for calls that need one alone. */
-static void drain_for_waiting(struct pg_client *c)
-{
-	unsigned live = pg_client_live(c);
-	unsigned wanted = live > 1 ? live - 1 : 1;
-
-	if (wanted > c->waiting_count[PG_QUEUE_ALONE])
-		wanted = c->waiting_count[PG_QUEUE_ALONE];
-	while (c->draining < wanted) {
-		struct pg_connection *conn = least_loaded(c);
-		if (!conn)
-			break;
-		conn->draining = true;
-		c->draining++;
-	}
-}
-
-static void enqueue(struct pg_call *call, enum pg_queue queue)
-{
-	struct pg_client *c = call->client;
-
-	call->state = PG_CALL_WAITING;
-	call->queue = (uint8_t)queue;
-	call->sequence = call->rerun ? 0 : ++c->waiting_sequence;
-	if (call->rerun)
-		list_prepend(&c->waiting[queue], &call->link);
-	else
-		list_append(&c->waiting[queue], &call->link);
-	c->waiting_count[queue]++;
-}
-
-void pg_pool_forget(struct pg_call *call)
-{
-	list_remove(&call->link);
-	call->client->waiting_count[call->queue]--;
-	if (call->counted)
-		budget_wait_end(&call->client->source->budget);
-	call->counted = false;
-}
-
 static struct pg_call *head_of(struct pg_client *c, enum pg_queue queue)
 {
 	struct list *head = &c->waiting[queue];
 	return list_empty(head) ? NULL : container_of(head->next, struct pg_call, link);
 }
 
-/* Who has waited longest of those that may go on conn, which is idle. */
-static struct pg_call *next_for(struct pg_client *c, const struct pg_connection *conn)
+/* Returns 0 or -EBUSY: the line is full. */
+static int enqueue(struct pg_call *call, enum pg_queue queue)
 {
-	struct pg_call *fresh = head_of(c, PG_QUEUE_FRESH);
-	struct pg_call *alone = head_of(c, PG_QUEUE_ALONE);
-	struct pg_call *sharing = head_of(c, PG_QUEUE_SHARING);
+	struct pg_client *c = call->client;
+	int64_t fresh_us = queue == PG_QUEUE_FRESH ? call->broken_us : INT64_MIN;
 
-	if (fresh && conn->began_us >= fresh->broken_us)
-		return fresh;
-	return !sharing || (alone && alone->sequence < sharing->sequence) ? alone : sharing;
+	int r = budget_stand(&c->member, &call->ticket, call->rerun, fresh_us);
+	if (r < 0)
+		return r;
+	call->state = PG_CALL_WAITING;
+	call->queue = (uint8_t)queue;
+	if (call->rerun)
+		list_prepend(&c->waiting[queue], &call->link);
+	else
+		list_append(&c->waiting[queue], &call->link);
+	c->waiting_count[queue]++;
+	return 0;
 }
 
-static bool serve_one(struct pg_client *c)
+/* Its ticket is out of line already. */
+static void dequeue(struct pg_call *call)
 {
-	struct pg_connection *conn = NULL;
-	struct pg_call *call = NULL;
+	list_remove(&call->link);
+	call->client->waiting_count[call->queue]--;
+}
 
-	list_for_each (link, &c->connections[PG_IDLE]) {
-		conn = container_of(link, struct pg_connection, link);
-		call = next_for(c, conn);
-		if (call)
-			break;
-	}
-	if (!call) {
-		call = head_of(c, PG_QUEUE_SHARING);
-		conn = call ? least_loaded(c) : NULL;
-	}
-	if (!call || !conn)
-		return false;
-	pg_pool_forget(call);
+void pg_pool_forget(struct pg_call *call)
+{
+	budget_withdraw(&call->ticket);
+	dequeue(call);
+}
+
+static void serve_ticket(struct pg_connection *conn, struct budget_ticket *ticket)
+{
+	struct pg_call *call = container_of(ticket, struct pg_call, ticket);
+
+	dequeue(call);
 	put_on(conn, call);
-	return true;
+}
+
+/* One that broke, or that has something to send, settles at the end of the turn. */
+static bool is_at_rest(const struct pg_connection *conn)
+{
+	return conn->entries == 0 && !conn->unsynced && !conn->broken;
+}
+
+static void send_away(struct pg_connection *conn)
+{
+	pg_connection_detach(conn);
+	budget_send(&conn->parcel);
+}
+
+/* What is idle goes to the first in line. */
+static void serve_idle(struct pg_client *c)
+{
+	list_for_each_safe (link, &c->connections[PG_IDLE]) {
+		struct pg_connection *conn = container_of(link, struct pg_connection, link);
+		struct budget_ticket *ours;
+		if (!is_at_rest(conn))
+			continue;
+		if (pg_connection_is_suspect(conn)) {
+			pg_connection_close(conn, "the server went, or takes no writes");
+			continue;
+		}
+		switch (budget_next(&c->member, &conn->parcel, conn->began_us, &ours)) {
+		case BUDGET_OURS:
+			serve_ticket(conn, ours);
+			break;
+		case BUDGET_SEND:
+			send_away(conn);
+			break;
+		case BUDGET_KEEP:
+			break;
+		}
+	}
+}
+
+static void share(struct pg_client *c)
+{
+	struct pg_connection *conn;
+	struct pg_call *call;
+
+	while ((call = head_of(c, PG_QUEUE_SHARING)) && (conn = least_loaded(c))) {
+		pg_pool_forget(call);
+		put_on(conn, call);
+	}
+}
+
+static void drain(struct pg_client *c)
+{
+	struct pg_connection *conn;
+
+	while ((conn = least_loaded(c)) && budget_drain(&c->source->budget))
+		conn->draining = true;
 }
 
 void pg_pool_serve(struct pg_client *c)
 {
-	while (pg_client_waiting(c) > 0 && serve_one(c))
-		;
-	if (c->waiting_count[PG_QUEUE_ALONE] > c->draining)
-		drain_for_waiting(c);
+	if (!budget_waiting(&c->source->budget))
+		return;
+	serve_idle(c);
+	share(c);
+	drain(c);
 }
 
 void pg_pool_resubmit(struct pg_call *call, enum pg_queue queue)
@@ -166,14 +206,18 @@ void pg_pool_resubmit(struct pg_call *call, enum pg_queue queue)
 	call->alone = true;
 	call->rerun = true;
 	call->broken_us = loop_now_us(call->client->loop);
-	enqueue(call, queue);
+	int r = enqueue(call, queue);
+	(void)r; /* what is run again is never refused */
 	pg_pool_tend(call->client);
 }
 
 /* --- refusing --- */
 
-static bool is_down(const struct pg_client *c)
+/* The pool is down while no worker has a connection that works. */
+static bool is_down(struct pg_client *c)
 {
+	if (budget_working(&c->source->budget) > 0)
+		c->down_since_us = 0;
 	return c->down_since_us && c->failures > 0 &&
 	       loop_now_us(c->loop) - c->down_since_us >= c->source->config->pool.acquire_timeout_us;
 }
@@ -192,18 +236,30 @@ void pg_pool_refuse(struct pg_client *c, const struct error *e)
 
 static int refused(struct pg_client *c, struct error *e)
 {
-	const char *name = c->source->config->name;
-
 	if (c->closing)
-		return error_set(e, -ECONNREFUSED, 503, "The service is stopping.", "source %s: closing", name);
+		return error_set(e, -ECONNREFUSED, 503, "The service is stopping.", "source %s: closing",
+				 c->source->config->name);
 	if (is_down(c)) {
 		if (e)
 			*e = c->down;
 		return -ECONNREFUSED;
 	}
-	if (budget_wait_begin(&c->source->budget) < 0)
-		return error_set(e, -EBUSY, 503, "The queue is full.", "source %s: the queue is full (max_waiting %u)",
-				 name, c->source->config->pool.max_waiting);
+	return 0;
+}
+
+/* There is no connection for it, or others wait for longer. */
+static int submit_waiting(struct pg_call *call, struct error *e)
+{
+	struct pg_client *c = call->client;
+
+	int r = refused(c, e);
+	if (r < 0)
+		return r;
+	r = enqueue(call, call->alone ? PG_QUEUE_ALONE : PG_QUEUE_SHARING);
+	if (r < 0)
+		return error_set(e, r, 503, "The queue is full.", "source %s: the queue is full (max_waiting %u)",
+				 c->source->config->name, c->source->config->pool.max_waiting);
+	pg_pool_serve(c);
 	return 0;
 }
 
@@ -220,32 +276,30 @@ int pg_pool_submit(struct pg_call *call, struct error *e)
 			pg_pool_tend(c);
 		if (!call->alone && !c->closing)
 			conn = least_loaded(c);
+	} else if (budget_waiting(&c->source->budget)) {
+		conn = NULL;
 	}
-	if (conn) {
-		put_on(conn, call);
-		return 0;
-	}
-	int r = refused(c, e);
-	if (r < 0)
-		return r;
-	call->counted = true;
-	enqueue(call, call->alone ? PG_QUEUE_ALONE : PG_QUEUE_SHARING);
-	if (call->alone)
-		drain_for_waiting(c);
+	if (!conn)
+		return submit_waiting(call, e);
+	put_on(conn, call);
 	return 0;
 }
 
 /* --- the number of connections --- */
 
+static bool is_pressed(const struct pg_client *c)
+{
+	return loop_now_us(c->loop) - c->pressed_us < PRESSURE_US;
+}
+
 static bool wants_more(const struct pg_client *c)
 {
 	unsigned connecting = c->count[PG_CONNECTING];
-	unsigned waiting = pg_client_waiting(c);
-	bool pressed = loop_now_us(c->loop) - c->pressed_us < PRESSURE_US;
 
 	if (pg_client_live(c) + connecting == 0)
 		return true;
-	return connecting < waiting || (pressed && connecting == 0 && !first_of((struct pg_client *)c, PG_IDLE));
+	return connecting < pg_client_waiting(c) ||
+	       (is_pressed(c) && connecting == 0 && !first_of((struct pg_client *)c, PG_IDLE));
 }
 
 /* The budget counts it already. */
@@ -288,27 +342,47 @@ static void make_room(struct pg_client *c)
 	}
 }
 
+static void stop_wishing(struct pg_client *c)
+{
+	if (c->wishing)
+		budget_unwish(&c->member);
+	c->wishing = false;
+}
+
 static void grow(struct pg_client *c)
 {
 	unsigned at_once = c->failures ? 1 : CONNECTING_AT_ONCE;
 
 	while (c->count[PG_CONNECTING] < at_once && wants_more(c)) {
-		/* The first one is ours, whatever we ask the others for. */
-		bool first = pg_client_live(c) + c->count[PG_CONNECTING] == 0;
-		if (loop_now_us(c->loop) < c->retry_at_us || (c->asking && !first))
+		if (loop_now_us(c->loop) < c->retry_at_us)
 			break;
 		if (!budget_take(&c->member)) {
-			/* Where it would be the first, one that was granted is on its way to us, in a message. */
-			c->asking = true;
 			make_room(c);
+			if (is_pressed(c)) {
+				budget_wish(&c->member);
+				c->wishing = true;
+			}
 			break;
 		}
+		stop_wishing(c);
 		open_one(c);
 	}
-	int64_t quiet_us = loop_now_us(c->loop) - c->pressed_us;
-	if (c->asking && pg_client_waiting(c) == 0 && quiet_us > ASKING_US) {
-		budget_withdraw(&c->member);
-		c->asking = false;
+	if (c->wishing && loop_now_us(c->loop) - c->pressed_us > WISHING_US)
+		stop_wishing(c);
+}
+
+/* What has long been idle here goes to workers that would like one more. */
+static void grant_wishes(struct pg_client *c)
+{
+	int64_t now = loop_now_us(c->loop);
+
+	while (budget_wished(&c->source->budget) && !list_empty(&c->connections[PG_IDLE])) {
+		struct pg_connection *conn = container_of(c->connections[PG_IDLE].prev, struct pg_connection, link);
+		int64_t idle_us = now - conn->idle_since_us;
+		if (idle_us < (pg_client_live(c) > 1 ? SPARE_US : SPARE_LAST_US) || !is_at_rest(conn) ||
+		    !budget_next_wish(&c->member, &conn->parcel))
+			break;
+		send_away(conn);
 	}
 }
 
@@ -348,7 +422,9 @@ static void tend_now(struct deferred *d)
 	pg_connections_bury(c);
 	if (c->closing)
 		return;
+	pg_pool_serve(c);
 	reap(c);
+	grant_wishes(c);
 	grow(c);
 	if (is_down(c))
 		pg_pool_refuse(c, &c->down);
@@ -371,7 +447,7 @@ void pg_pool_tend(struct pg_client *c)
 
 void pg_pool_lost(struct pg_client *c, const char *why)
 {
-	if (pg_client_live(c) == 0 && !c->down_since_us && c->ever_connected) {
+	if (budget_working(&c->source->budget) == 0 && !c->down_since_us && c->ever_connected) {
 		c->down_since_us = loop_now_us(c->loop);
 		error_set(&c->down, -ECONNREFUSED, 503, "The data source is not available.", "source %s: %s",
 			  c->source->config->name, why);
@@ -426,7 +502,7 @@ void pg_pool_connected(struct pg_client *c, int r, const struct error *e)
 		c->failures++;
 		c->retry_at_us = loop_now_us(c->loop) + backoff_us(c->failures);
 		/* While others work, one that is refused is no reason to refuse who waits. */
-		if (pg_client_live(c) == 0) {
+		if (budget_working(&c->source->budget) == 0) {
 			c->down = *e;
 			if (!c->down_since_us)
 				c->down_since_us = loop_now_us(c->loop);
@@ -435,23 +511,34 @@ void pg_pool_connected(struct pg_client *c, int r, const struct error *e)
 	pg_pool_tend(c);
 }
 
-/* From the budget: `granted` more may be opened (they are counted); another worker could use an idle one. */
-static void notified(struct budget_member *m, unsigned granted, bool shed)
+/* A connection from another worker. */
+static void arrived(struct budget_member *m, struct budget_parcel *parcel, struct budget_ticket *ticket)
+{
+	struct pg_client *c = container_of(m, struct pg_client, member);
+	struct pg_connection *conn = container_of(parcel, struct pg_connection, parcel);
+
+	c->down_since_us = 0;
+	c->wishing &= ticket != NULL;
+	pg_connection_attach(conn, c);
+	if (ticket && conn->state == PG_IDLE) {
+		serve_ticket(conn, ticket);
+	} else if (ticket) {
+		int r = budget_stand(m, ticket, true, ticket->fresh_us);
+		(void)r; /* the first in line is never refused */
+	}
+	pg_pool_serve(c);
+}
+
+/* Others wait for what is idle here, or there is room for one more. */
+static void look(struct budget_member *m)
 {
 	struct pg_client *c = container_of(m, struct pg_client, member);
 
-	if (granted)
-		c->asking = false;
-	for (; granted > 0; granted--) {
-		if (!c->closing && wants_more(c))
-			open_one(c);
-		else
-			budget_give(m);
-	}
-	if (shed && pg_client_live(c) > 1 && !list_empty(&c->connections[PG_IDLE]))
-		pg_connection_close(container_of(c->connections[PG_IDLE].prev, struct pg_connection, link),
-				    "another worker needs it");
+	pg_pool_serve(c);
+	pg_pool_tend(c);
 }
+
+static const struct budget_ops budget_ops = {.arrived = arrived, .look = look};
 
 void pg_pool_init(struct pg_client *c)
 {
@@ -461,7 +548,7 @@ void pg_pool_init(struct pg_client *c)
 		list_init(&c->waiting[i]);
 	deferred_init(&c->tend, tend_now);
 	timer_init(&c->tend_timer, tend_fire);
-	budget_join(&c->source->budget, &c->member, c->loop, notified);
+	budget_join(&c->source->budget, &c->member, c->loop, &budget_ops);
 	c->pressed_us = INT64_MIN / 2;
 	pg_pool_tend(c);
 }

@@ -63,7 +63,8 @@ static void next_generation(struct pg_client *c, struct pg_statement *st)
 static void take_index(struct pg_client *c, struct pg_statement *st)
 {
 	if (c->free_index_count == 0) {
-		st->index = c->next_index++;
+		st->index = c->next_index;
+		c->next_index += c->source->workers;
 		return;
 	}
 	const struct pg_free_index *freed = &c->free_indexes[--c->free_index_count];

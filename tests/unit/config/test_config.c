@@ -88,7 +88,6 @@ START_TEST(defaults)
 	ck_assert_str_eq(s->listen[0].host, "127.0.0.1");
 	ck_assert_uint_eq(s->listen[0].port, 8080);
 	ck_assert(!s->listen[0].admin);
-	ck_assert(s->threads_auto);
 	ck_assert_uint_ge(s->threads, 1);
 	ck_assert_uint_eq(s->max_connections, 10000);
 	ck_assert_uint_eq(s->max_requests, 4096);
@@ -128,7 +127,7 @@ START_TEST(defaults_of_services)
 	ck_assert(r->retry.attempts == 0 && r->breaker.failures == 0 && !r->headers && !r->proxy);
 	ck_assert(r->redirects == 0 && r->max_size == 8 << 20 && r->semaphore == -1 && r->timeout_us == 0);
 	ck_assert(!p->write && p->max_size == 8 << 20 && p->longest_us == 10000000);
-	ck_assert_uint_ge(c->server.threads, 1); /* they have no pool that bounds it */
+	ck_assert_uint_ge(c->server.threads, 1);
 	ck_assert(c->semaphores[0].permits == 3 && c->semaphores[0].max_waiting == 1024);
 	const struct config_step *s = c->endpoints[0].steps;
 	ck_assert(s[0].expect == EXPECT_JSON && s[0].semaphore == -1 && !s[0].join && s[0].cache.ttl_us == 0);
@@ -137,13 +136,17 @@ START_TEST(defaults_of_services)
 }
 END_TEST
 
-/* auto: no more threads than the smallest pool has connections. */
-START_TEST(threads_auto)
+/* A pool may be smaller than the threads that share it. */
+START_TEST(threads)
 {
-	load("sources: { shop: { postgres: \"postgresql:///shop\", pool: { size: 1 } } }\n" MINIMAL);
-	ck_assert_uint_eq(c->server.threads, 1);
+	load("server: { threads: 12 }\n"
+	     "sources:\n"
+	     "  shop: { postgres: \"postgresql:///shop\" }\n"
+	     "  small: { mongodb: \"mongodb://127.0.0.1/c\", pool: { size: 1 } }\n" MINIMAL);
+	ck_assert_uint_eq(c->server.threads, 12);
+	ck_assert(c->sources[0].pool.size == 8 && c->sources[1].pool.size == 1);
 	load("server:\n  threads: ${TEST_NUMBER}\n" MINIMAL);
-	ck_assert(!c->server.threads_auto && c->server.threads == 3);
+	ck_assert_uint_eq(c->server.threads, 3);
 }
 END_TEST
 
@@ -162,7 +165,7 @@ START_TEST(server)
 	ck_assert_uint_eq(s->listen[3].mode, 0600);
 	ck_assert_uint_eq(s->listen[4].mode, 0660);
 	ck_assert(s->listen[5].admin && s->listen[5].port == 9091);
-	ck_assert(!s->threads_auto && s->threads == 2);
+	ck_assert_uint_eq(s->threads, 2);
 	ck_assert_uint_eq(s->max_connections, 500);
 	ck_assert_uint_eq(s->max_requests, 100);
 	ck_assert_int_eq(s->request_timeout_us, 1500000);
@@ -568,7 +571,7 @@ int main(void)
 	TCase *t = tcase_create("good");
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, defaults);
-	tcase_add_test(t, threads_auto);
+	tcase_add_test(t, threads);
 	tcase_add_test(t, server);
 	tcase_add_test(t, sources);
 	tcase_add_test(t, credential);
