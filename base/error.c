@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 int error_set(struct error *e, int errnum, int status, const char *public_text, const char *format, ...)
 {
@@ -16,4 +17,23 @@ int error_set(struct error *e, int errnum, int status, const char *public_text, 
 	vsnprintf(e->what, sizeof(e->what), format, ap);
 	va_end(ap);
 	return errnum;
+}
+
+void error_add_public(struct error *e, const char *sentence)
+{
+	size_t len = strlen(e->public);
+	const char *between = len == 0 ? "" : e->public[len - 1] == '.' ? " " : ". ";
+
+	snprintf(e->public + len, sizeof(e->public) - len, "%s%s", between, sentence);
+}
+
+void error_uncertain(struct error *e)
+{
+	size_t len = strlen(e->what);
+
+	if (e->change == CHANGE_UNKNOWN)
+		return;
+	e->change = CHANGE_UNKNOWN;
+	snprintf(e->what + len, sizeof(e->what) - len, "; the write may or may not have happened");
+	error_add_public(e, "The change may or may not have been made.");
 }

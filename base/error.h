@@ -2,13 +2,22 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/compiler.h"
+
+/* What a failure has left of the changes that it was about. */
+enum change {
+	CHANGE_NONE,    /* nothing was changed */
+	CHANGE_PARTIAL, /* a part of them was made, and stays */
+	CHANGE_UNKNOWN, /* they may or may not have been made */
+};
 
 struct error {
 	int errnum;        /* -errno; 0: no error */
 	int status;        /* the HTTP status that the table of statuses gives it; 0: 500 */
 	int retry_after_s; /* with 503: Retry-After in seconds; 0: 1 */
+	uint8_t change;    /* enum change */
 	char code[16];     /* SQLSTATE, MongoDB's code, or "": for the log and, where it helps, the client */
 	const char *step;  /* of a plan, where one failed; lives as long as the configuration */
 	char public[192];  /* what the client may read: no internals, no data of other clients */
@@ -20,3 +29,8 @@ struct error {
 /* Fill e and return errnum (negative). public may be NULL: the status's own title is shown. e may be NULL. */
 int error_set(struct error *e, int errnum, int status, const char *public_text, const char *format, ...)
 	printf_like(5, 6);
+
+/* Add to e that the change may or may not have been made: CHANGE_UNKNOWN, in the public text, and in `what`. Once. */
+void error_uncertain(struct error *e);
+/* Add a sentence, which ends with a full stop, to the public text. Cut off if there is no room for it. */
+void error_add_public(struct error *e, const char *sentence);

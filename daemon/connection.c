@@ -216,14 +216,17 @@ static void refuse(struct connection *c, unsigned status, const char *why)
 	char id[40];
 	struct buf body = BUF_INIT;
 	exchange_make_id(c->all->exchanges, id, sizeof(id));
-	problem_render(&body, &(struct problem){.status = status, .detail = why, .instance = id});
+	struct span method = request_part(c, c->head.start, c->head.method_len);
+	problem_render(&body, &(struct problem){.status = status,
+						.detail = why,
+						.instance = id,
+						.outcome = problem_outcome_of_refusal(method.base, method.len)});
 	(void)h2o_get_timestamp(ctx, NULL, NULL);
 	buf_printf(&c->refusal,
 		   "HTTP/1.1 %u %s\r\nDate: %s\r\nConnection: close\r\nContent-Type: " PROBLEM_CONTENT_TYPE
 		   "\r\nX-Request-Id: %s\r\n%sContent-Length: %zu\r\n\r\n",
 		   status, http_status_title(status), ctx->_timestamp_cache.value->rfc1123, id,
 		   status == 415 ? "Accept-Encoding: identity\r\n" : "", body.len);
-	struct span method = request_part(c, c->head.start, c->head.method_len);
 	if (!(method.len == 4 && memcmp(method.base, "HEAD", 4) == 0))
 		buf_append(&c->refusal, body.data, body.len);
 	buf_done(&body);

@@ -43,7 +43,10 @@ static void setup_refusal(h2o_filter_t *self, h2o_req_t *req, h2o_ostream_t **sl
 		struct buf body = BUF_INIT;
 		r->super.do_send = send_refusal;
 		connection_make_id(connection_of(req), r->id, sizeof(r->id));
-		problem_render(&body, &(struct problem){.status = (unsigned)req->res.status, .instance = r->id});
+		const char *outcome = problem_outcome_of_refusal(req->input.method.base, req->input.method.len);
+		problem_render(
+			&body,
+			&(struct problem){.status = (unsigned)req->res.status, .instance = r->id, .outcome = outcome});
 		r->body = h2o_strdup(&req->pool, body.data, body.len);
 		buf_done(&body);
 		slot = &r->super.next;

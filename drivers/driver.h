@@ -24,12 +24,20 @@ struct reference_sink {
 	int (*add)(struct reference_sink *sink, const struct reference *ref);
 };
 
+/* What an action does to its source. */
+enum action_effect {
+	ACTION_READS,
+	ACTION_MAY_WRITE, /* it calls functions that may */
+	ACTION_WRITES,
+};
+
 struct action_env {
 	struct arena *arena; /* lives as long as the configuration: actions are allocated here */
 	struct diagnostics *diagnostics;
 	struct reference_sink *references;
 	const struct config_endpoint *endpoint;
-	bool read_only; /* GET and HEAD endpoints, unless the step says write: true */
+	bool read_only;            /* GET and HEAD endpoints, unless the step says write: true */
+	enum action_effect effect; /* set by action_new; ACTION_READS before it */
 };
 
 /* A source's circuit breaker in numbers. */
@@ -73,8 +81,9 @@ struct driver {
 	bool (*client_idle)(const struct client *c);
 
 	/* Suspends. Run the action with args (one value a slot). Returns 0 and *out, which the caller frees; or -errno
-	 * with e filled: its status is the HTTP status (table of statuses). `expect` is applied by the driver:
-	 * 404 for none, 500 for two of `one`. */
+	 * with e filled: its status is the HTTP status (table of statuses), e->change what it has left of its changes.
+	 * A success with e->change CHANGE_UNKNOWN does not say that the change was made.
+	 * `expect` is applied by the driver: 404 for none, 500 for two of `one`. */
 	int (*run)(struct client *c, const struct action *action, const struct value *args,
 		   const struct run_options *options, struct result **out, struct error *e);
 

@@ -1,6 +1,8 @@
 /* Compiling steps of file sources. config has checked that only what may write does. */
 #include "drivers/files/action.h"
 
+#include "drivers/files/work.h"
+
 static const char *const verbs[] = {
 	[ACTION_READ] = "read",   [ACTION_STAT] = "stat",     [ACTION_LIST] = "list",     [ACTION_SEND] = "send",
 	[ACTION_WRITE] = "write", [ACTION_APPEND] = "append", [ACTION_REMOVE] = "remove",
@@ -36,6 +38,7 @@ struct files_action *files_action_new(const struct config_step *step, struct act
 	counted.references = &counter.base;
 	a->place = (struct files_place){step->name, verbs[step->action], step->action_value->text};
 	a->kind = step->action;
+	env->effect = files_action_writes(a->kind) ? ACTION_WRITES : ACTION_READS;
 	a->as = step->as;
 	bool good = file_path_compile(&a->path, step->action_value, &counted);
 	if (step->action == ACTION_WRITE || step->action == ACTION_APPEND)

@@ -27,6 +27,14 @@ static int too_large(struct work *w)
 			 "the file would be larger than max_size (%zu bytes)", w->max_size);
 }
 
+/* The change was made, but it is not known to be on the disk. Returns r. */
+static int unsynced(struct work *w, int r, bool done)
+{
+	if (done)
+		error_uncertain(&w->error);
+	return r;
+}
+
 static int sync_fd(int fd)
 {
 	return fsync(fd) < 0 ? -errno : 0;
@@ -74,7 +82,8 @@ static int create_unfinished(int folder, char *name, size_t size, const struct s
 	return fd;
 }
 
-static int replace(struct work *w, int folder, const char *name, const struct stat *old, struct stat *st)
+/* *done: the file is there under its name. */
+static int replace(struct work *w, int folder, const char *name, const struct stat *old, struct stat *st, bool *done)
 {
 	char unfinished[sizeof(ENTRY_UNFINISHED) + 16];
 	int fd = create_unfinished(folder, unfinished, sizeof(unfinished), old);
@@ -94,6 +103,7 @@ static int replace(struct work *w, int folder, const char *name, const struct st
 		unlinkat(folder, unfinished, 0);
 		return r;
 	}
+	*done = true;
 	return sync_fd(folder);
 }
 
@@ -101,7 +111,7 @@ int work_write(struct work *w)
 {
 	struct stat old, st;
 	const char *name;
-	bool there;
+	bool there, done = false;
 
 	if (w->content.len > w->max_size)
 		return too_large(w);
@@ -110,10 +120,10 @@ int work_write(struct work *w)
 		return change_error(w, folder, "open the folder");
 	int r = stat_in(folder, name, &old, &there);
 	if (r == 0 || (r == -ENOENT && !there))
-		r = replace(w, folder, name, there ? &old : NULL, &st);
+		r = replace(w, folder, name, there ? &old : NULL, &st, &done);
 	close(folder);
 	if (r < 0)
-		return change_error(w, r, "write");
+		return unsynced(w, change_error(w, r, "write"), done);
 	entry_render(&w->json, name, &st);
 	w->rows = 1;
 	return 0;
@@ -133,12 +143,15 @@ static int append(struct work *w, int fd, struct stat *st)
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return file_error(&w->error, -errno, "append");
-	if ((size_t)n < w->content.len)
-		return file_error(&w->error, -ENOSPC, "append: only a part was written");
+	if ((size_t)n < w->content.len) {
+		int part = file_error(&w->error, -ENOSPC, "append: only a part was written");
+		w->error.change = CHANGE_PARTIAL;
+		return part;
+	}
 	int r = sync_fd(fd);
 	if (r == 0 && fstat(fd, st) < 0)
 		r = -errno;
-	return r < 0 ? file_error(&w->error, r, "append") : 0;
+	return r < 0 ? unsynced(w, file_error(&w->error, r, "append"), true) : 0;
 }
 
 static int sync_parent(struct work *w)
@@ -173,7 +186,7 @@ int work_append(struct work *w)
 		return r;
 	r = created ? sync_parent(w) : 0;
 	if (r < 0)
-		return change_error(w, r, "sync the folder");
+		return unsynced(w, change_error(w, r, "sync the folder"), true);
 	entry_render(&w->json, w->path.data, &st);
 	w->rows = 1;
 	return 0;
@@ -193,11 +206,12 @@ int work_remove(struct work *w)
 	int r = stat_in(folder, name, &st, &there);
 	if (r == 0 && unlinkat(folder, name, 0) < 0)
 		r = -errno;
-	if (r == 0)
+	bool done = r == 0;
+	if (done)
 		r = sync_fd(folder);
 	close(folder);
 	if (r < 0)
-		return change_error(w, r, "remove");
+		return unsynced(w, change_error(w, r, "remove"), done);
 	entry_render(&w->json, name, &st);
 	w->rows = 1;
 	return 0;

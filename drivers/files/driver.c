@@ -109,9 +109,11 @@ int files_locate(struct error *e, int r, const struct files_client *c, const str
 	if (e->errnum == 0)
 		describe(e, r);
 	struct error inner = *e;
-	return error_set(e, r, inner.status, inner.public[0] ? inner.public : NULL, "%s%s%ssource %s: %s %s: %s",
-			 at->step ? "step " : "", at->step ? at->step : "", at->step ? ", " : "",
-			 c->source->config->name, at->verb, at->shown, inner.what);
+	error_set(e, r, inner.status, inner.public[0] ? inner.public : NULL, "%s%s%ssource %s: %s %s: %s",
+		  at->step ? "step " : "", at->step ? at->step : "", at->step ? ", " : "", c->source->config->name,
+		  at->verb, at->shown, inner.what);
+	e->change = inner.change;
+	return r;
 }
 
 /* The job for args; NULL: e says why. */
@@ -148,11 +150,17 @@ static struct result *result_of(struct work *w)
 
 int files_run_work(struct files_client *c, struct work *w, int64_t timeout_us, struct result **out, struct error *e)
 {
+	bool writes = files_action_writes(w->kind);
+
 	c->callers++;
 	int r = executor_run(c->source->executor, &w->job, timeout_us ? deadline_in_us(timeout_us) : DEADLINE_NEVER);
 	c->callers--;
-	if (r < 0)
-		return r; /* the job frees itself */
+	if (r < 0) { /* the job frees itself; it may go on */
+		describe(e, r);
+		if (e && writes && r != -EBUSY)
+			error_uncertain(e);
+		return r;
+	}
 	r = w->result;
 	if (r == 0)
 		*out = result_of(w);

@@ -26,6 +26,11 @@ struct work {
 	bool is_text; /* they are UTF-8, without a NUL */
 };
 
+static inline bool files_action_writes(enum action_kind kind)
+{
+	return kind == ACTION_WRITE || kind == ACTION_APPEND || kind == ACTION_REMOVE;
+}
+
 struct work *work_new(struct root *root, enum action_kind kind);
 void work_free(struct work *w);
 

@@ -71,6 +71,7 @@ struct http_action *http_action_new(const struct config_source *config, const st
 	a->shown = arena_strndup(env->arena, path, strcspn(path, "?"));
 	a->expect = step->expect;
 	a->idempotent = http_method_idempotent(a->method);
+	env->effect = http_method_safe(a->method) ? ACTION_READS : ACTION_WRITES;
 	bool good = check_body(step, reads, env);
 	good &= compile_target(a, config, step, env);
 	good &= compile_lines(a, config, step, env);

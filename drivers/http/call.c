@@ -61,6 +61,12 @@ static int attempt(struct http_client *c, const struct http_request *request, st
 	return r;
 }
 
+/* Only a 4xx, or that nothing was sent, says that nothing was done. */
+static bool may_have_done(int r, const struct http_response *response)
+{
+	return r < 0 ? response->sent : response->status < 400 || response->status > 499;
+}
+
 /* Retry-After in seconds; its other form, a date, is of a clock that is not ours. */
 static int64_t retry_after_us(const struct http_response *response)
 {
@@ -90,25 +96,39 @@ static int64_t pause_us(struct http_client *c, unsigned attempts, const struct h
 	return asked > jittered ? asked : jittered;
 }
 
+/* Suspends. The pause before another attempt. Returns 0, or -errno with e filled: there will be none. */
+static int pause_before(struct http_client *c, int64_t us, struct http_response *response, struct error *e)
+{
+	http_response_done(response);
+	int woken = future_await(&c->closing, deadline_in_us(us));
+	if (woken == -ETIMEDOUT)
+		return 0;
+	response->outcome = HTTP_INTERRUPTED;
+	return error_set(e, woken < 0 ? woken : -ECONNREFUSED, 503, NULL, "given up between attempts");
+}
+
 /* Suspends. All attempts, within the task's deadline. */
 static int try_all(struct http_client *c, const struct http_request *request, struct http_response *response,
 		   struct error *e)
 {
+	bool in_doubt = false;
+	int r;
+
 	for (unsigned attempts = 1;; attempts++) {
-		int r = attempt(c, request, response, e);
+		r = attempt(c, request, response, e);
+		in_doubt |= may_have_done(r, response);
 		if (attempts >= c->source->config->retry.attempts || !may_try_again(c, request, r, response))
-			return r;
+			break;
 		/* Never past the deadline: what came is then the outcome. */
 		int64_t pause = pause_us(c, attempts, response);
 		if (pause >= deadline_left_us(task_deadline()))
-			return r;
-		http_response_done(response);
-		int woken = future_await(&c->closing, deadline_in_us(pause));
-		if (woken != -ETIMEDOUT) {
-			response->outcome = HTTP_INTERRUPTED;
-			return error_set(e, woken < 0 ? woken : -ECONNREFUSED, 503, NULL, "given up between attempts");
-		}
+			break;
+		r = pause_before(c, pause, response, e);
+		if (r < 0)
+			break;
 	}
+	response->in_doubt = in_doubt && !http_method_safe(request->method);
+	return r;
 }
 
 int http_call(struct http_client *c, struct http_request *request, int64_t timeout_us, struct http_response *response,
@@ -133,5 +153,18 @@ int http_locate(struct error *e, int r, const struct http_client *c, const struc
 		  a->step ? "step " : "", a->step ? a->step : "", a->step ? ", " : "", c->source->config->name,
 		  a->method, a->shown, inner.what);
 	e->retry_after_s = inner.retry_after_s;
+	e->change = inner.change;
+	return r;
+}
+
+int http_conclude(struct error *e, int r, const struct http_response *response, const struct http_client *c,
+		  const struct http_action *a)
+{
+	if (r < 0)
+		http_locate(e, r, c, a);
+	if (r < 0 && e && response->in_doubt)
+		error_uncertain(e);
+	else if (e && response->in_doubt && response->status > 499)
+		e->change = CHANGE_UNKNOWN;
 	return r;
 }

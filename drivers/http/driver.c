@@ -174,8 +174,7 @@ static int run(struct client *client, const struct action *action, const struct 
 		r = http_call(c, &message.request, options->timeout_us, &response, e);
 	if (r == 0)
 		r = http_result_new(out, a, &response, e);
-	if (r < 0)
-		http_locate(e, r, c, a);
+	http_conclude(e, r, &response, c, a);
 	http_response_done(&response);
 	http_message_done(&message);
 	c->callers--;

@@ -81,6 +81,8 @@ enum http_outcome {
 struct http_response {
 	enum http_outcome outcome;
 	unsigned status;
+	bool sent;                  /* something of the request has left, or was about to */
+	bool in_doubt;              /* http_call's: nothing says that no attempt has done what it was to do */
 	struct buf head;            /* header lines of the final answer, each "Name: value\r\n" */
 	struct buf body;            /* decompressed */
 	struct http_stream *stream; /* of what was streamed and answered: the body; the response stays where it is. It
@@ -107,6 +109,8 @@ void http_response_done(struct http_response *r);
 
 /* May a request of this method be sent again without doing its work twice (RFC 9110, 9.2.2)? */
 bool http_method_idempotent(const char *method);
+/* Does a request of this method change nothing (RFC 9110, 9.2.1)? */
+bool http_method_safe(const char *method);
 
 struct http_header {
 	const char *name, *value;

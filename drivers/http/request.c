@@ -206,6 +206,7 @@ static int exchange_once(struct http_engine *engine, const struct http_request *
 	http_transfer_prepare(t, request, response, fresh);
 	response->stream = request->streamed ? http_stream_new(t) : NULL;
 	int r = http_transfer_run(t, by);
+	response->sent |= t->sends > 0;
 	*again = false;
 	if (r < 0) {
 		t->ended = true;
@@ -384,6 +385,16 @@ void http_response_done(struct http_response *r)
 bool http_method_idempotent(const char *method)
 {
 	static const char *const methods[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
+		if (strcmp(method, methods[i]) == 0)
+			return true;
+	return false;
+}
+
+bool http_method_safe(const char *method)
+{
+	static const char *const methods[] = {"GET", "HEAD", "OPTIONS", "TRACE"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
 		if (strcmp(method, methods[i]) == 0)

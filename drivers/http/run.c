@@ -103,8 +103,7 @@ static int run(struct client *client, const struct http_ask *ask, enum expect ex
 		*out = http_answer_new(&response);
 	else if (r == 0)
 		r = http_result_new(out, &action, &response, e);
-	if (r < 0)
-		http_locate(e, r, c, &action);
+	http_conclude(e, r, &response, c, &action);
 	http_response_done(&response);
 	http_message_done(&message);
 	c->callers--;
@@ -137,10 +136,9 @@ int http_reading_open(struct http_reading *out, struct client *client, const str
 	out->message.request.streamed = true;
 	if (r == 0)
 		r = http_call(c, &out->message.request, options->timeout_us, &out->response, e);
-	if (r < 0) {
-		http_locate(e, r, c, &out->action);
+	http_conclude(e, r, &out->response, c, &out->action);
+	if (r < 0)
 		http_reading_close(out);
-	}
 	return r;
 }
 

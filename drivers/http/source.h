@@ -43,3 +43,7 @@ int http_call(struct http_client *c, struct http_request *request, int64_t timeo
 	      struct error *e) must_check;
 /* Say in e where it happened, and return r. */
 int http_locate(struct error *e, int r, const struct http_client *c, const struct http_action *a);
+/* How a call ended, with r: a failure is located, and e->change says so if the service may have done it all the same
+ * (of an answer that is handed on whatever its status, too). Returns r. */
+int http_conclude(struct error *e, int r, const struct http_response *response, const struct http_client *c,
+		  const struct http_action *a);

@@ -11,6 +11,8 @@ struct step_run {
 	struct run *run;
 	unsigned index;
 	bool started;
+	bool changed;            /* it has made changes, or a part of them */
+	bool uncertain;          /* it may or may not have made them */
 	struct error *error;     /* NULL: it did not fail */
 	struct span key;         /* in the cache; base NULL: none */
 	int64_t wait_us, run_us; /* before it started (for other steps, for permits), from the request's start; then */

@@ -107,6 +107,7 @@ static int compile_step(struct plan_step *p, const struct config *c, struct scop
 	if (config->on_error == ON_ERROR_DEFAULT && constant_value(&p->substitute, config->default_node, scope) < 0)
 		r = -EINVAL;
 	p->action = p->driver->action_new(config->source, config, &env);
+	p->effect = env.effect;
 	if (!p->action)
 		r = -EINVAL;
 	struct slot *args = arena_array(scope->arena, s.count ? s.count : 1, sizeof(*args));
@@ -139,6 +140,48 @@ static int check_cycles(const struct plan *plan, struct scope *scope)
 				  plan->steps[i].config->name, other->name);
 	}
 	return startable == all ? 0 : -EINVAL;
+}
+
+/* The steps that have ended well before step i starts, whatever way that goes. */
+static uint64_t before(const struct plan *plan, unsigned i)
+{
+	uint64_t all = plan->steps[i].needs, last;
+	do {
+		last = all;
+		for (unsigned k = 0; k < plan->step_count; k++) {
+			if (all & (UINT64_C(1) << k))
+				all |= plan->steps[k].needs;
+		}
+	} while (all != last);
+	return all;
+}
+
+/* Can step `failing` fail the request when `writing` has made its changes? */
+static bool leaves_half(const struct plan *plan, unsigned failing, unsigned writing)
+{
+	return plan->steps[failing].config->on_error == ON_ERROR_FAIL &&
+	       !(before(plan, writing) & (UINT64_C(1) << failing));
+}
+
+/* Two steps that write are two transactions. */
+static void warn_of_halves(const struct plan *plan, struct scope *scope)
+{
+	for (unsigned b = 1; b < plan->step_count; b++) {
+		for (unsigned a = 0; a < b && plan->steps[b].effect == ACTION_WRITES; a++) {
+			if (plan->steps[a].effect != ACTION_WRITES)
+				continue;
+			bool b_fails = leaves_half(plan, b, a);
+			if (!b_fails && !leaves_half(plan, a, b))
+				continue;
+			diagnostics_warning(scope->diagnostics, plan->steps[b].config->at,
+					    "the steps '%s' and '%s' both write: if '%s' fails, what '%s' has changed "
+					    "stays; one statement can do both (with … as (insert …))",
+					    plan->steps[a].config->name, plan->steps[b].config->name,
+					    plan->steps[b_fails ? b : a].config->name,
+					    plan->steps[b_fails ? a : b].config->name);
+			break;
+		}
+	}
 }
 
 /* A step that others are joined into is embedded with them: they come first. config refused circles. */
@@ -209,7 +252,11 @@ static int compile_steps(struct plan *plan, const struct config *c, struct scope
 			r = -EINVAL;
 	}
 	order_joins(plan, scope->arena);
-	return r == 0 ? check_cycles(plan, scope) : r;
+	if (r == 0)
+		r = check_cycles(plan, scope);
+	if (r == 0)
+		warn_of_halves(plan, scope);
+	return r;
 }
 
 /* All of the request that the reply can depend on. */

@@ -16,6 +16,7 @@ struct plan_step {
 	const struct driver *driver;
 	unsigned source; /* index in config.sources */
 	struct action *action;
+	enum action_effect effect;
 	const struct slot *args;
 	unsigned arg_count;
 	bool has_when;

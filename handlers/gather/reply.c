@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_out.h"
 #include "handlers/gather/internal.h"
 #include "handlers/web/conditions.h"
 
@@ -132,6 +133,26 @@ int run_reply(struct run *run, struct reply *out)
 
 /* --- failures --- */
 
+/* `"done":["a","b"]`: the steps whose changes stay; NULL: there are none. */
+static const char *done_member(const struct run *run)
+{
+	struct buf names = BUF_INIT;
+	const char *text = NULL;
+	for (unsigned i = 0; i < run->plan->step_count; i++) {
+		const char *name = run->plan->steps[i].config->name;
+		if (!run->steps[i].changed || run->steps[i].error)
+			continue;
+		buf_str(&names, names.len ? "," : "\"done\":[");
+		json_string(&names, name, strlen(name));
+	}
+	if (names.len) {
+		buf_char(&names, ']');
+		text = arena_strndup(run->evaluation.arena, names.data, names.len);
+	}
+	buf_done(&names);
+	return text;
+}
+
 void reply_failure(struct run *run, int r)
 {
 	struct error e = run->failed >= 0 ? *run->steps[run->failed].error : run->error;
@@ -141,7 +162,10 @@ void reply_failure(struct run *run, int r)
 		error_set(&e, r, 503, NULL, "no memory map is left for a task's stack");
 	else if (e.errnum == 0)
 		error_set(&e, r, 500, NULL, "a step failed without saying why (%s)", strerror(-r));
-	exchange_problem(run->exchange, &e, e.step, NULL, NULL);
+	const char *done = done_member(run);
+	if (done)
+		error_add_public(&e, "Other changes of this request were made.");
+	exchange_problem(run->exchange, &e, e.step, done, NULL);
 }
 
 /* --- kept replies --- */

@@ -63,6 +63,15 @@ static int run_steps(struct run *run)
 	return r;
 }
 
+/* Whatever becomes of the request: a problem that ends it says what was changed. */
+static void note_changes(struct run *run)
+{
+	for (unsigned i = 0; i < run->plan->step_count; i++) {
+		run->exchange->changed |= run->steps[i].changed;
+		run->exchange->uncertain |= run->steps[i].uncertain;
+	}
+}
+
 static int apply_joins(struct run *run)
 {
 	const struct plan *plan = run->plan;
@@ -91,6 +100,7 @@ static int run_plan(struct run *run)
 	if (r < 0)
 		return r;
 	r = run_steps(run);
+	note_changes(run);
 	if (semaphore >= 0)
 		shared_semaphore_release(&run->env->semaphores[semaphore]);
 	return r == 0 ? apply_joins(run) : r;

@@ -217,11 +217,15 @@ static int run_unless_skipped(struct step_run *s)
 	const struct value *args = evaluate_args(s);
 	struct error e; /* large, and rarely wanted: neither cleared nor part of the step */
 	e.errnum = 0;
+	e.change = CHANGE_NONE;
 	int r = plan_of(s)->config->cache.ttl_us ? run_cached(s, args, &e) : run_with_permits(s, args, &o->result, &e);
+	s->uncertain = e.change == CHANGE_UNKNOWN;
 	if (r == 0) {
 		o->kind = OUTCOME_RESULT;
+		s->changed = plan_of(s)->effect != ACTION_READS && !s->uncertain;
 		return 0;
 	}
+	s->changed = e.change == CHANGE_PARTIAL;
 	if (r == -ECANCELED && task_cancelled())
 		return r; /* not its own failure: the client left or a neighbour failed */
 	if (e.errnum == 0)

@@ -55,6 +55,7 @@ void *call_new(size_t size, const char *function, const char *source, enum sourc
 /* What it brought, or why it did not, becomes *c->out. Where it was cancelled the reason is another's. */
 static void settle(struct call *c, int r)
 {
+	scope_note_change(c->scope, c->error.change, r >= 0 && c->changes);
 	if (r >= 0) {
 		*c->out = c->result ? *value_of_result(c->scope, c->result) : *value_new(c->scope, c->value);
 		return;

@@ -3,6 +3,7 @@
 
 #include "drivers/files/open.h"
 #include "drivers/files/run.h"
+#include "drivers/files/work.h"
 #include "handlers/module/internal.h"
 
 /* --- whole files --- */
@@ -17,7 +18,9 @@ struct files_call {
 static int run_files(struct call *call)
 {
 	const struct files_call *c = container_of(call, struct files_call, call);
-	return files_run(call->client, c->kind, c->path, c->content, &call->options, &call->result, &call->error);
+	int r = files_run(call->client, c->kind, c->path, c->content, &call->options, &call->result, &call->error);
+	call->changes = r >= 0 && files_action_writes(c->kind);
+	return r;
 }
 
 /* The content was wrong; the call's error says how. */
@@ -180,7 +183,11 @@ int64_t gd_file_write(gd_file *f, const void *p, size_t len)
 {
 	struct error e;
 	int r = begin(f, p, len, __func__);
-	return r < 0 ? r : finish(f, open_file_write(f->file, p, len, &e), &e);
+	if (r < 0)
+		return r;
+	int64_t n = finish(f, open_file_write(f->file, p, len, &e), &e);
+	scope_note_change(f->call.scope, CHANGE_NONE, n > 0);
+	return n;
 }
 
 int64_t gd_file_seek(gd_file *f, int64_t offset, int whence)

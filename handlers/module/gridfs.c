@@ -130,6 +130,7 @@ gd_value *gd_gridfs_finish(gd_gridfs *f)
 	if (r == 0) {
 		users_enter(&f->users);
 		r = note(f, gridfs_finish(&f->upload, &out, &e), &e);
+		scope_note_change(f->call->call.scope, e.change, r >= 0);
 		users_leave(&f->users);
 	}
 	close_upload(f);
@@ -182,7 +183,9 @@ gd_cursor *gd_gridfs_read(const char *source, const char *bucket, gd_value *id)
 static int run_delete(struct call *call)
 {
 	struct mongo_call *c = container_of(call, struct mongo_call, call);
-	return gridfs_delete(&c->target, c->field, c->filter, &call->result, &call->error);
+	int r = gridfs_delete(&c->target, c->field, c->filter, &call->result, &call->error);
+	call->changes = r >= 0;
+	return r;
 }
 
 gd_value *gd_gridfs_delete(gd_gather *g, const char *source, const char *bucket, gd_value *id)

@@ -22,7 +22,10 @@ static int run_json(struct call *call)
 static int run_whole(struct call *call)
 {
 	const struct http_call *c = container_of(call, struct http_call, call);
-	return http_run(call->client, &c->ask, &call->options, &call->result, &call->error);
+	int r = http_run(call->client, &c->ask, &call->options, &call->result, &call->error);
+	call->changes = r >= 0 && c->ask.method && !http_method_safe(c->ask.method) &&
+			call->error.change == CHANGE_NONE;
+	return r;
 }
 
 /* An argument was wrong; the call's error says how. */

@@ -70,6 +70,7 @@ struct call {
 	struct run_options options; /* the source's timeout, the request's id and trace */
 	struct result *result;
 	struct value value;
+	bool changes; /* set by run: it has made a change, for good */
 	struct error error;
 	gd_value *out;
 	struct shared_semaphore *permits; /* one of these is held … */

@@ -3,6 +3,7 @@
 
 #include "drivers/mongo/bson/follow.h"
 #include "drivers/mongo/calls/cursor.h"
+#include "drivers/mongo/calls/transaction.h"
 #include "drivers/mongo/calls/writes.h"
 #include "handlers/module/mongo.h"
 
@@ -142,10 +143,17 @@ gd_value *gd_mongo_distinct(gd_gather *g, const char *source, const char *collec
 
 /* --- writing --- */
 
+/* What a transaction has not committed is not changed for good. */
+static int written(struct call *call, int r)
+{
+	call->changes = r >= 0 && !mongo_transaction_here(mongo_client_of(call->client));
+	return r;
+}
+
 static int run_insert_one(struct call *call)
 {
 	struct mongo_call *c = call_of(call);
-	return mongo_insert_one(&c->target, c->filter, &call->result, &call->error);
+	return written(call, mongo_insert_one(&c->target, c->filter, &call->result, &call->error));
 }
 
 gd_value *gd_mongo_insert_one(gd_gather *g, const char *source, const char *collection, gd_value *document)
@@ -157,7 +165,7 @@ gd_value *gd_mongo_insert_one(gd_gather *g, const char *source, const char *coll
 static int run_insert_many(struct call *call)
 {
 	struct mongo_call *c = call_of(call);
-	return mongo_insert_many(&c->target, c->filter, c->options, &call->result, &call->error);
+	return written(call, mongo_insert_many(&c->target, c->filter, c->options, &call->result, &call->error));
 }
 
 gd_value *gd_mongo_insert_many(gd_gather *g, const char *source, const char *collection, gd_value *documents,
@@ -170,7 +178,8 @@ gd_value *gd_mongo_insert_many(gd_gather *g, const char *source, const char *col
 static int run_update(struct call *call, enum mongo_update kind)
 {
 	struct mongo_call *c = call_of(call);
-	return mongo_update(&c->target, kind, c->filter, c->change, c->options, &call->result, &call->error);
+	return written(call,
+		       mongo_update(&c->target, kind, c->filter, c->change, c->options, &call->result, &call->error));
 }
 
 static int run_update_one(struct call *call)
@@ -212,7 +221,7 @@ gd_value *gd_mongo_replace_one(gd_gather *g, const char *source, const char *col
 static int run_delete_one(struct call *call)
 {
 	struct mongo_call *c = call_of(call);
-	return mongo_delete(&c->target, false, c->filter, &call->result, &call->error);
+	return written(call, mongo_delete(&c->target, false, c->filter, &call->result, &call->error));
 }
 
 gd_value *gd_mongo_delete_one(gd_gather *g, const char *source, const char *collection, gd_value *filter)
@@ -223,7 +232,7 @@ gd_value *gd_mongo_delete_one(gd_gather *g, const char *source, const char *coll
 static int run_delete_many(struct call *call)
 {
 	struct mongo_call *c = call_of(call);
-	return mongo_delete(&c->target, true, c->filter, &call->result, &call->error);
+	return written(call, mongo_delete(&c->target, true, c->filter, &call->result, &call->error));
 }
 
 gd_value *gd_mongo_delete_many(gd_gather *g, const char *source, const char *collection, gd_value *filter)
@@ -234,7 +243,8 @@ gd_value *gd_mongo_delete_many(gd_gather *g, const char *source, const char *col
 static int run_find_one_and(struct call *call, enum mongo_find_one_and kind)
 {
 	struct mongo_call *c = call_of(call);
-	return mongo_find_one_and(&c->target, kind, c->filter, c->change, c->options, &call->result, &call->error);
+	return written(call, mongo_find_one_and(&c->target, kind, c->filter, c->change, c->options, &call->result,
+						&call->error));
 }
 
 static int run_find_one_and_update(struct call *call)
@@ -275,7 +285,7 @@ gd_value *gd_mongo_find_one_and_delete(gd_gather *g, const char *source, const c
 static int run_bulk(struct call *call)
 {
 	struct mongo_call *c = call_of(call);
-	return mongo_bulk(&c->target, c->filter, c->options, &call->result, &call->error);
+	return written(call, mongo_bulk(&c->target, c->filter, c->options, &call->result, &call->error));
 }
 
 gd_value *gd_mongo_bulk(gd_gather *g, const char *source, const char *collection, gd_value *operations,

@@ -38,5 +38,7 @@ int gd_mongo_transaction(const char *source, const gd_mongo_options *options, in
 		how.attempts = options->attempts;
 		how.snapshot = options->snapshot;
 	}
-	return ended(c->call.scope, run_permitted(c, &how, fn, arg), &c->call.error);
+	int r = run_permitted(c, &how, fn, arg);
+	scope_note_change(c->call.scope, c->call.error.change, r >= 0);
+	return ended(c->call.scope, r, &c->call.error);
 }

@@ -63,6 +63,7 @@ static int run_query(struct call *call)
 	if (r < 0)
 		return r;
 	call->result = answer.result;
+	call->changes = answer.writes;
 	if (!answer.result)
 		call->value = value_int(answer.changed);
 	return 0;
@@ -153,6 +154,7 @@ int gd_pg_transaction(const char *source, const gd_pg_options *options, gd_pg_fn
 		r = pg_transact((struct pg_client *)c->client, c->scope->arena, &how, run_attempt, &what, e);
 		call_release(c);
 	}
+	scope_note_change(c->scope, e->change, r >= 0 && !how.read_only);
 	return ended(c->scope, r, e);
 }
 

@@ -210,6 +210,7 @@ gd_value *gd_copy_end(gd_copy *c)
 						: "the copy is closed");
 	}
 	r = pg_copy_end(&c->copy, &rows, &e);
+	scope_note_change(c->scope, e.change, r >= 0 && rows > 0 && c->copy.in && c->call);
 	leave(c, r, &e);
 	if (r < 0)
 		c->error = e;

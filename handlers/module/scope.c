@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "handlers/module/holds.h"
 #include "handlers/module/internal.h"
+#include "handlers/module/request.h"
 #include "handlers/module/status.h"
 
 static const struct task_local scope_key = {.name = "scope"};
@@ -213,6 +214,14 @@ static struct failure *find_failure(const struct gd_scope *outermost, int errnum
 	return NULL;
 }
 
+void scope_note_change(struct gd_scope *s, enum change change, bool made)
+{
+	if (!s->request)
+		return;
+	s->request->exchange->uncertain |= change == CHANGE_UNKNOWN;
+	s->request->exchange->changed |= made || change == CHANGE_PARTIAL;
+}
+
 int scope_fail(struct gd_scope *s, const struct error *e)
 {
 	enum { MOST_FAILURES = 16 }; /* as many as a handler tells apart; the oldest goes */
@@ -227,6 +236,7 @@ int scope_fail(struct gd_scope *s, const struct error *e)
 		outermost->failure_count++;
 	}
 	f->error = *e;
+	scope_note_change(s, e->change, false);
 	list_prepend(&outermost->failures, &f->link);
 	return e->errnum;
 }

@@ -92,6 +92,9 @@ bool scope_is_within(const struct gd_scope *s, const struct gd_scope *outer);
 /* Remember e as what the scope's outermost one failed with, beside others of another errnum: of several tasks that fail
  * it is not the last that counts, but whose errnum is returned. Returns e->errnum. */
 int scope_fail(struct gd_scope *s, const struct error *e);
+/* What has become of a change that a call of s was to make, for the problem that may end the request: `change` of its
+ * failure, or that it was made. Nothing where there is no request. */
+void scope_note_change(struct gd_scope *s, enum change change, bool made);
 /* What a scope's function that returned r failed with: what was remembered of that errnum last, else what is known of r
  * by itself. */
 void scope_error(struct gd_scope *s, int r, struct error *e);

@@ -731,6 +731,20 @@ int exchange_stream_end(struct exchange *x)
 	return 0;
 }
 
+/* What has become of the changes that the request was to make. x->error says it, too. NULL: it was to make none. */
+static const char *settle_outcome(struct exchange *x)
+{
+	static const char *const names[] = {
+		[CHANGE_NONE] = "none", [CHANGE_PARTIAL] = "partial", [CHANGE_UNKNOWN] = "unknown"};
+	struct error *e = &x->error;
+	bool safe = x->method == METHOD_GET || x->method == METHOD_HEAD || x->method == METHOD_OPTIONS;
+	if (x->uncertain)
+		error_uncertain(e);
+	else if (x->changed && e->change == CHANGE_NONE)
+		e->change = CHANGE_PARTIAL;
+	return safe && e->change == CHANGE_NONE ? NULL : names[e->change];
+}
+
 void exchange_problem(struct exchange *x, const struct error *e, const char *step, const char *members_json,
 		      const struct header *extra)
 {
@@ -738,14 +752,16 @@ void exchange_problem(struct exchange *x, const struct error *e, const char *ste
 	struct reply r = {.status = status, .content_type = PROBLEM_CONTENT_TYPE};
 	char retry_after[16];
 	x->error = *e;
+	const char *outcome = settle_outcome(x);
 	private_of(x)->step = step;
 	problem_render(&r.body, &(struct problem){.status = status,
 						  .detail = x->error.public,
 						  .instance = x->id,
 						  .code = x->error.code,
 						  .step = step,
+						  .outcome = outcome,
 						  .members_json = members_json});
-	if (status == 503 || status == 429) {
+	if ((status == 503 || status == 429) && x->error.change == CHANGE_NONE) {
 		int n = snprintf(retry_after, sizeof(retry_after), "%d", e->retry_after_s ? e->retry_after_s : 1);
 		r.headers[r.header_count++] = (struct header){{"retry-after", 11}, {retry_after, (size_t)n}};
 	}

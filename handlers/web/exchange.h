@@ -56,6 +56,10 @@ struct exchange {
 	const char *missing;  /* steps that were replaced: "a, b"; or NULL */
 	struct error error;   /* what went wrong, for the log; errnum 0: nothing */
 
+	/* What the request has changed by now; set by whoever knows, and said in the problem that ends it. */
+	bool changed;   /* a change was made, and stays */
+	bool uncertain; /* one may or may not have been made */
+
 	void *handler_data; /* the handler's own */
 
 	struct header always[2]; /* on the reply, whatever it will be; they live in the arena */
@@ -120,6 +124,8 @@ int exchange_stream_end(struct exchange *x) must_check;
 
 /* An RFC 9457 problem+json, from e: status, title, detail (e->public), instance (the request id), code and step where
  * they are not NULL; members_json: further members, rendered (`"errors":[…]`) or NULL. Sets x->error for the log.
- * 503 and 429 get Retry-After; extra headers (Allow, WWW-Authenticate) by `extra`, which may be NULL. */
+ * If the request may change something, the problem says what has become of that (`outcome`), by e->change, x->changed
+ * and x->uncertain. 503 and 429 get Retry-After, unless something was or may have been changed; extra headers (Allow,
+ * WWW-Authenticate) by `extra`, which may be NULL. */
 void exchange_problem(struct exchange *x, const struct error *e, const char *step, const char *members_json,
 		      const struct header *extra);

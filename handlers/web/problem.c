@@ -74,6 +74,17 @@ const char *http_status_title(unsigned status)
 	return title ? title : status < 400 ? "Other" : "Error";
 }
 
+const char *problem_outcome_of_refusal(const char *method, size_t len)
+{
+	static const char *const safe[] = {"GET", "HEAD", "OPTIONS"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(safe); i++) {
+		if (strlen(safe[i]) == len && memcmp(safe[i], method, len) == 0)
+			return NULL;
+	}
+	return len ? "none" : NULL;
+}
+
 static void member(struct buf *out, const char *name, const char *value)
 {
 	if (!value || !*value || !utf8_valid(value, strlen(value)))
@@ -94,6 +105,7 @@ void problem_render(struct buf *out, const struct problem *p)
 	member(out, "instance", p->instance);
 	member(out, "code", p->code);
 	member(out, "step", p->step);
+	member(out, "outcome", p->outcome);
 	if (p->members_json && *p->members_json) {
 		buf_char(out, ',');
 		buf_str(out, p->members_json);

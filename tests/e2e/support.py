@@ -49,8 +49,11 @@ def problem(reply: Any, *statuses: int, step: str | None = None, code: str | Non
     assert document["status"] == reply.status
     assert document["title"] == TITLES.get(reply.status, document["title"]) and document["title"]
     assert document["instance"] == reply.headers["X-Request-Id"]
-    if reply.status in (503, 429):
+    assert document.get("outcome") in (None, "none", "partial", "unknown")
+    if reply.status in (503, 429) and document.get("outcome") in (None, "none"):
         assert int(reply.headers["Retry-After"]) >= 1
+    elif document.get("outcome") in ("partial", "unknown"):
+        assert "Retry-After" not in reply.headers
     if reply.status == 405:
         assert reply.headers["Allow"]
     if step is not None:

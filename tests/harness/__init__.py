@@ -7,6 +7,7 @@ Only the standard library and Debian's packages are needed.
 """
 
 from .bson import Binary, Decimal128, Int64, ObjectId, Regex, Timestamp
+from .cutting import CuttingProxy
 from .gatherd import Gatherd, Response
 from .mongo import Mongo, MongoClient, MongoError
 from .network import BlackHole, Relay
@@ -16,6 +17,7 @@ from .server import ROOT, Port, Server, ServerError
 __all__ = [
     "Binary",
     "BlackHole",
+    "CuttingProxy",
     "Decimal128",
     "Gatherd",
     "Int64",

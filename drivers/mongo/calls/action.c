@@ -49,6 +49,8 @@ static bool compile_parts(struct mongo_action *a, const struct config_step *step
 	good &= number_compile(&a->skip, step->skip, "skip", env);
 	if (a->kind == ACTION_AGGREGATE)
 		good &= step->pipeline && template_compile(&a->pipeline, step->pipeline, TEMPLATE_PIPELINE, env);
+	if (a->pipeline.writes)
+		env->effect = ACTION_WRITES;
 	return good;
 }
 

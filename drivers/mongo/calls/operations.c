@@ -174,6 +174,10 @@ int mongo_execute(struct connection *c, const char *database, const struct mongo
 	}
 	if (status == 0 && a->expect == EXPECT_NONE)
 		r->value = (struct element){0};
+	if (status < 0 && a->pipeline.writes && e->change == CHANGE_NONE) {
+		e->change = CHANGE_PARTIAL;
+		error_add_public(e, "The change was made.");
+	}
 	return status;
 }
 

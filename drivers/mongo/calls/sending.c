@@ -210,11 +210,14 @@ static int read_answer(struct sending *x, const struct asking *asking, struct sp
 }
 
 /* How far it came, for whoever has to clean up. */
-static void say_done(const struct sending *x, struct error *e)
+static void say_done(const struct sending *x, bool open, struct error *e)
 {
 	uint32_t count = x->statements->count;
 	size_t what = strlen(e->what), public = strlen(e->public);
 
+	/* What a transaction has not committed does not stay. */
+	if (x->done && !open && e->change == CHANGE_NONE)
+		e->change = x->concern.count ? CHANGE_UNKNOWN : CHANGE_PARTIAL;
 	if (count <= 1)
 		return;
 	snprintf(e->what + what, sizeof(e->what) - what, "; %u of %u were done", x->done, count);
@@ -222,7 +225,7 @@ static void say_done(const struct sending *x, struct error *e)
 		snprintf(e->public + public, sizeof(e->public) - public, "; %u of %u were done", x->done, count);
 }
 
-static int refused(const struct sending *x, struct error *e, unsigned *consequences)
+static int refused(const struct sending *x, bool open, struct error *e, unsigned *consequences)
 {
 	const struct statements *s = x->statements;
 	char text[sizeof(x->error.message) + 32];
@@ -231,7 +234,7 @@ static int refused(const struct sending *x, struct error *e, unsigned *consequen
 		snprintf(text, sizeof(text), "at index %u: %s", x->error.index, x->error.message);
 	int r = mongo_statement_error(e, x->error.code, s->count > 1 ? text : x->error.message, s->maker.from_request,
 				      consequences);
-	say_done(x, e);
+	say_done(x, open, e);
 	return r;
 }
 
@@ -264,7 +267,7 @@ static int send_span(struct sending *x, const struct asking *asking, struct span
 		r = read_answer(x, asking, span, &answer);
 	bson_free(answer.data);
 	if (r < 0 && x->done)
-		say_done(x, asking->error);
+		say_done(x, asking->connection->session.open, asking->error);
 	return r;
 }
 
@@ -285,7 +288,7 @@ static int send_all(struct mongo_attempt *a, struct connection *c, unsigned *con
 		r = send_span(x, &asking, span);
 	}
 	if (r == 0 && x->error.count)
-		r = refused(x, a->error, consequences);
+		r = refused(x, c->session.open, a->error, consequences);
 	else if (r == 0 && x->concern.count)
 		r = mongo_concern_error(a->error, x->concern.code, x->concern.message);
 	return r;

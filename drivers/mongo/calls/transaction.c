@@ -214,8 +214,10 @@ static int tell_unknown(struct error *e)
 	char why[sizeof(e->what)];
 
 	memcpy(why, e->what, sizeof(why));
-	return error_set(e, -EIO, 503, "the change may or may not have been made",
-			 "the transaction may or may not have happened: %.250s", why);
+	error_set(e, -EIO, 502, "The change may or may not have been made.",
+		  "the transaction may or may not have happened: %.250s", why);
+	e->change = CHANGE_UNKNOWN;
+	return e->errnum;
 }
 
 /* UnsatisfiableWriteConcern, UnknownReplWriteConcern: no second answer is another one. */

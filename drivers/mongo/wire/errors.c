@@ -92,10 +92,12 @@ int mongo_statement_error(struct error *e, uint32_t code, const char *message, b
 
 int mongo_concern_error(struct error *e, uint32_t code, const char *message)
 {
-	int r = error_set(e, -EIO, 503, "the change was made, but may not last",
+	int r = error_set(e, -EIO, 502, "The change was made, but may not last.",
 			  "MongoDB's write concern failed with error %u: %.200s; the write was done, but may not last",
 			  code, message);
 	set_code(e, code);
+	if (e)
+		e->change = CHANGE_UNKNOWN;
 	return r;
 }
 
@@ -116,11 +118,9 @@ bool mongo_error_is_uncertain(const bson_error_t *error, const struct stream_set
 
 void mongo_error_uncertain(struct error *e)
 {
-	size_t what = strlen(e->what), public = strlen(e->public);
-
-	snprintf(e->what + what, sizeof(e->what) - what, "; the write may or may not have happened");
-	snprintf(e->public + public, sizeof(e->public) - public, "%sthe change may or may not have been made",
-		 public ? "; " : "");
+	if (e->status == 503 && e->errnum != -ECANCELED)
+		e->status = 502; /* 503 would ask the client to do it again */
+	error_uncertain(e);
 }
 
 /* The deadline that ran out is the task's, or only libmongoc's own for connecting. */

@@ -26,5 +26,5 @@ int mongo_statement_error(struct error *e, uint32_t code, const char *message, b
 int mongo_concern_error(struct error *e, uint32_t code, const char *message);
 /* A write was sent and ended with error: is it unknown whether the server has done it? */
 bool mongo_error_is_uncertain(const bson_error_t *error, const struct stream_set *streams);
-/* Say in e that the write may or may not have happened. */
+/* Say in e that the write may or may not have happened; what would be 503 is 502. */
 void mongo_error_uncertain(struct error *e);

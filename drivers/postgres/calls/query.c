@@ -1,5 +1,9 @@
 /* A run binds its arguments, is placed by the pool, waits, and turns rows into a result. Where the server says that it
- * knows the statement no more, or knows it otherwise, it is learned and run once more: nothing has run before. */
+ * knows the statement no more, or knows it otherwise, it is learned and run once more: nothing has run before.
+ *
+ * A statement that may write is a transaction: BEGIN, the statement and COMMIT leave in one flush. If `expect` may find
+ * fault with its rows, COMMIT waits for that look (a transaction on a lease, transaction.h), and what is not as
+ * expected is rolled back. */
 #include "drivers/postgres/calls/query.h"
 
 #include <errno.h>
@@ -7,15 +11,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
+#include "drivers/postgres/calls/transaction.h"
 #include "drivers/postgres/statements/text.h"
 #include "drivers/postgres/wire/call.h"
+#include "drivers/postgres/wire/cancel.h"
+#include "drivers/postgres/wire/pipeline.h"
 #include "drivers/postgres/wire/pool.h"
+#include "drivers/value_result.h"
+
+#define LAST_WORD_US 500000 /* that the server has, at a write's deadline, to say what has become of it */
 
 struct run {
 	struct pg_client *client;
 	struct pg_statement *statement;
 	uint32_t generation; /* of statement, as the call was bound */
-	struct pg_call *call;
+	PGresult *rows;      /* what an attempt has brought */
+	bool unfreed;        /* the last attempt failed because the server had lost what was to be deallocated */
+	bool fresh;          /* the next one goes to a connection that was opened after the last one ended */
 	const struct value *args;
 	enum expect expect;
 	struct pg_limit limit;
@@ -75,16 +88,73 @@ bool pg_is_stale(const PGresult *failure, bool unparsed)
 	return pg_sqlstate_is(failure, "0A000") && function && strcmp(function, "RevalidateCachedQuery") == 0;
 }
 
-/* Suspends. Run it once; 1: it has to be learned again. */
-static int attempt(struct run *run, bool last)
+static int64_t changed_rows(const PGresult *result)
 {
-	struct pg_call *call = run->call;
+	return strtoll(PQcmdTuples((PGresult *)result), NULL, 10);
+}
 
+/* Do the rows, or the count of what was changed without any, keep what `expect` promises? */
+static int check_expect(enum expect expect, const PGresult *result, const struct pg_place *place, struct error *e)
+{
+	bool counts = PQresultStatus(result) == PGRES_COMMAND_OK;
+	int64_t rows = counts ? changed_rows(result) : PQntuples(result);
+	const char *what = NULL;
+
+	if (counts && !*PQcmdTuples((PGresult *)result))
+		return 0; /* CALL, DO, TRUNCATE: there is nothing to count */
+	if (expect == EXPECT_ONE && rows == 0)
+		return pg_error_at(e, -ENOENT, 404, NULL, place, "no row");
+	if ((expect == EXPECT_ONE || expect == EXPECT_MAYBE || (expect == EXPECT_VALUE && !counts)) && rows > 1)
+		what = "more than one row";
+	else if (expect == EXPECT_VALUE && !counts && PQnfields(result) != 1)
+		what = "not exactly one column";
+	return what ? pg_error_at(e, -EBADMSG, 500, NULL, place, what) : 0;
+}
+
+/* --- an attempt: in one flush --- */
+
+/* The attempt has failed after its statement was sent, and the server has not said that nothing was changed. */
+static int uncertain(const struct run *run, int r)
+{
+	if (run->statement->action->writes && run->error)
+		error_uncertain(run->error);
+	return r;
+}
+
+/* Suspends, shielded. The deadline has passed while a write is on its way: it is cancelled, and the server has a moment
+ * to say what has become of it. Returns 0: it has; or r. */
+static int last_word(struct pg_call *call, int r)
+{
+	deadline_t by = deadline_in_us(LAST_WORD_US);
+	struct pg_limit limit = {.by = by};
+	struct error none;
+	struct shield shield;
+
+	pg_shield_until(&shield, by);
+	(void)pg_cancel_request(call->connection);
+	int waited = pg_call_wait(call, &limit, &none);
+	task_unshield(&shield);
+	return waited == 0 ? 0 : r;
+}
+
+/* Suspends until the call was answered, has ended, or may not be waited for any longer. */
+static int await_answer(struct run *run, struct pg_call *call)
+{
+	int r = pg_call_wait(call, &run->limit, run->error);
+	bool sent = call->state == PG_CALL_PLACED;
+
+	if (r == -ETIMEDOUT && sent && run->statement->action->writes)
+		r = last_word(call, r);
+	return r < 0 && sent ? uncertain(run, r) : r;
+}
+
+static int attempt(struct run *run, struct pg_call *call)
+{
 	int r = pg_bind(&call->parameters, run->statement, run->args, &run->place, run->error);
 	if (r == 0)
 		r = pg_pool_submit(call, run->error);
 	if (r == 0)
-		r = pg_call_wait(call, &run->limit, run->error);
+		r = await_answer(run, call);
 	if (r < 0)
 		return r;
 	if (call->outcome == PG_REFUSED) {
@@ -93,66 +163,139 @@ static int attempt(struct run *run, bool last)
 		return call->error.errnum;
 	}
 	if (call->outcome == PG_BROKEN)
-		return pg_error_broken(run->error, &run->place, call->error.what);
-	if (!call->result)
-		return pg_error_broken(run->error, &run->place, "no answer came");
-	if (!pg_failed(call->result))
-		return 0;
+		return uncertain(run, pg_error_broken(run->error, &run->place, call->error.what));
+	run->rows = call->result;
+	run->unfreed = call->unfreed;
+	call->result = NULL;
+	return run->rows ? 0 : uncertain(run, pg_error_broken(run->error, &run->place, "no answer came"));
+}
+
+/* Suspends. What the server answers is in run->rows; 1: it has to be learned again. */
+static int attempt_flush(struct run *run, bool last)
+{
+	struct pg_call *call = pg_call_new(run->client, run->statement);
+	int r = attempt(run, call);
+	bool unparsed = call->unparsed;
+
+	pg_call_leave(call);
+	if (r < 0 || !pg_failed(run->rows))
+		return r;
 	/* Each connection can say that but once. */
-	if (call->unfreed)
+	if (run->unfreed)
 		return 1;
-	if (!last && pg_is_stale(call->result, call->unparsed)) {
+	if (!last && pg_is_stale(run->rows, unparsed)) {
 		pg_statement_forget(run->statement, run->generation);
 		return 1;
 	}
-	return pg_error_from_result(run->error, call->result, &run->place);
+	r = pg_error_from_result(run->error, run->rows, &run->place);
+	return pg_sqlstate_is_uncertain(run->rows) ? uncertain(run, r) : r;
 }
 
-/* Do the rows keep what `expect` promises? */
-static int check_expect(enum expect expect, const PGresult *result, const struct pg_place *place, struct error *e)
+/* --- an attempt: with a look before COMMIT --- */
+
+/* Suspends. Until it is committed nothing has happened, whatever comes in between. */
+static int run_checked(struct run *run, struct pg_transaction *tx, struct error *e)
 {
-	int rows = PQntuples(result);
-	const char *what = NULL;
+	int r = pg_bind(&tx->lease->parameters, run->statement, run->args, &run->place, e);
 
-	if (expect == EXPECT_ONE && rows == 0)
-		return pg_error_at(e, -ENOENT, 404, NULL, place, "no row");
-	if ((expect == EXPECT_ONE || expect == EXPECT_MAYBE || expect == EXPECT_VALUE) && rows > 1)
-		what = "more than one row";
-	else if (expect == EXPECT_VALUE && PQnfields(result) != 1)
-		what = "not exactly one column";
-	return what ? pg_error_at(e, -EBADMSG, 500, NULL, place, what) : 0;
+	if (r == 0)
+		r = pg_transaction_begin(tx, e);
+	if (r < 0)
+		return r;
+	tx->place.from_request = run->place.from_request;
+	pg_call_run(tx->lease, run->statement);
+	pg_pipeline_run(tx->lease->connection, tx->lease);
+	r = pg_transaction_exchange(tx, &run->rows, e);
+	if (r == 0)
+		r = check_expect(run->expect, run->rows, &run->place, e);
+	return r == 0 ? pg_transaction_commit(tx, e) : r;
 }
+
+/* Suspends. As attempt_flush. */
+static int attempt_checked(struct run *run, bool last)
+{
+	struct pg_transaction_options options = {
+		.call = run->place.call, .isolation = PG_SESSION_ISOLATION, .timeout_us = run->limit.timeout_us};
+	struct pg_transaction tx;
+	struct error e = ERROR_INIT;
+	bool fresh = run->fresh;
+
+	int r = pg_transaction_open(&tx, run->client, &options, fresh, &e);
+	if (r < 0) {
+		if (run->error)
+			*run->error = e;
+		return r;
+	}
+	tx.place.step = run->place.step;
+	r = run_checked(run, &tx, &e);
+	/* A lease that has gone was lost at COMMIT. */
+	bool unbegun = r < 0 && tx.lease && !tx.lease->begun && strncmp(e.code, "57P0", 4) == 0;
+	run->unfreed = r < 0 && tx.lease && tx.lease->unfreed;
+	pg_transaction_close(&tx);
+	if (run->unfreed || (r < 0 && tx.stale && !last))
+		return 1;
+	/* The server has ended the session instead of beginning the transaction. */
+	run->fresh = unbegun && !fresh && !run->client->closing;
+	if (run->fresh)
+		return 1;
+	if (r < 0 && run->error)
+		*run->error = e;
+	return r;
+}
+
+static bool is_checked(const struct run *run)
+{
+	return !run->statement->action->read_only &&
+	       (run->expect == EXPECT_ONE || run->expect == EXPECT_MAYBE || run->expect == EXPECT_VALUE);
+}
+
+/* --- the result --- */
 
 /* The columns of the result; NULL: it has to be learned again, which what may have written is not. */
 static struct pg_layout *layout_of(struct run *run, bool last)
 {
 	struct pg_statement *st = run->statement;
 
-	if (pg_layout_fits(st->layout, run->call->result))
+	if (pg_layout_fits(st->layout, run->rows))
 		return pg_layout_keep(st->layout);
 	pg_statement_forget(st, run->generation);
-	return last || !st->action->read_only ? pg_layout_new(run->call->result, &run->client->types) : NULL;
+	return last || !st->action->read_only ? pg_layout_new(run->rows, &run->client->types) : NULL;
 }
 
-/* The call was answered. 1: it has to be learned again. */
+/* {"changed": n}; with `value` n, with `none` null. */
+static struct result *changed_result(enum expect expect, int64_t n)
+{
+	struct value_result *r = value_result_new();
+	struct value_member *m = arena_alloc(&r->arena, sizeof(*m));
+
+	r->base.rows = (size_t)n;
+	*m = (struct value_member){"changed", sizeof("changed") - 1, value_int(n)};
+	if (expect == EXPECT_VALUE)
+		r->value = m->value;
+	else if (expect != EXPECT_NONE)
+		r->value = (struct value){.kind = VALUE_DOCUMENT, .count = 1, .members = m};
+	return &r->base;
+}
+
+/* The statement was answered. 1: it has to be learned again. */
 static int take_result(struct run *run, bool last, struct result **out)
 {
+	if (!is_checked(run)) {
+		int r = check_expect(run->expect, run->rows, &run->place, run->error);
+		if (r < 0)
+			return r;
+	}
+	if (PQresultStatus(run->rows) == PGRES_COMMAND_OK) {
+		*out = changed_result(run->expect, changed_rows(run->rows));
+		return 0;
+	}
 	struct pg_layout *layout = layout_of(run, last);
-
 	if (!layout)
 		return 1;
-	int r = check_expect(run->expect, run->call->result, &run->place, run->error);
-	if (r == 0) {
-		*out = pg_result_new(run->call->result, layout, run->expect);
-		run->call->result = NULL;
-	}
+	*out = pg_result_new(run->rows, layout, run->expect);
+	run->rows = NULL;
 	pg_layout_drop(layout);
-	return r;
-}
-
-static int64_t changed_rows(const PGresult *result)
-{
-	return strtoll(PQcmdTuples((PGresult *)result), NULL, 10);
+	return 0;
 }
 
 int pg_take_answer(PGresult **rows, struct pg_layout *layout, const struct pg_ask *ask, const struct pg_place *place,
@@ -183,14 +326,14 @@ static int run_statement(struct run *run, struct result **out, int64_t *changed)
 		if (r < 0)
 			return r;
 		run->generation = run->statement->generation;
-		run->call = pg_call_new(run->client, run->statement);
-		r = attempt(run, last);
-		if (r == 0 && changed && PQresultStatus(run->call->result) == PGRES_COMMAND_OK)
-			*changed = changed_rows(run->call->result);
+		r = is_checked(run) ? attempt_checked(run, last) : attempt_flush(run, last);
+		if (r == 0 && changed && PQresultStatus(run->rows) == PGRES_COMMAND_OK)
+			*changed = changed_rows(run->rows);
 		else if (r == 0)
 			r = take_result(run, last, out);
-		last |= !run->call->unfreed;
-		pg_call_leave(run->call);
+		last |= !run->unfreed && !run->fresh;
+		PQclear(run->rows);
+		run->rows = NULL;
 	}
 	return r;
 }
@@ -266,6 +409,7 @@ int pg_query(struct pg_client *c, const struct pg_ask *ask, struct pg_answer *ou
 		return r;
 	c->callers++;
 	r = run_statement(&run, &out->result, ask->writes ? &out->changed : NULL);
+	out->writes = run.statement->action->writes;
 	c->callers--;
 	pg_text_drop(c, run.statement);
 	return r < 0 ? pg_error_called(e, &run.place) : r;

@@ -27,6 +27,7 @@ struct pg_ask {
 struct pg_answer {
 	struct result *result; /* the caller's to free; NULL: it brought no rows, and may have changed some */
 	int64_t changed;       /* then: how many */
+	bool writes;           /* the statement may have changed something */
 };
 
 /* Suspends. Returns 0 with *out filled, or -errno with e filled. */

@@ -19,9 +19,10 @@
 #define BACKOFF_LONGEST_US 1000000
 
 static const char *const isolations[] = {
-	[PG_READ_COMMITTED] = "read committed",
-	[PG_REPEATABLE_READ] = "repeatable read",
-	[PG_SERIALIZABLE] = "serializable",
+	[PG_READ_COMMITTED] = "isolation level read committed ",
+	[PG_REPEATABLE_READ] = "isolation level repeatable read ",
+	[PG_SERIALIZABLE] = "isolation level serializable ",
+	[PG_SESSION_ISOLATION] = "",
 };
 
 /* --- the connection --- */
@@ -319,7 +320,7 @@ static void send_prefix(struct pg_transaction *tx)
 	char sql[80];
 
 	if (!tx->begun) {
-		snprintf(sql, sizeof(sql), "begin isolation level %s read %s", isolations[tx->options.isolation],
+		snprintf(sql, sizeof(sql), "begin %sread %s", isolations[tx->options.isolation],
 			 tx->options.read_only ? "only" : "write");
 		pg_pipeline_command(conn, tx->lease, sql);
 		if (!tx->client->source->config->prepare)
@@ -567,12 +568,18 @@ int pg_transaction_savepoint(struct pg_transaction *tx, pg_transaction_fn *fn, v
 
 /* --- the end --- */
 
-static int not_known(struct pg_transaction *tx, const char *why, struct error *e)
+static int not_known(struct pg_transaction *tx, int r, const char *why, struct error *e)
 {
+	bool late = r == -ETIMEDOUT;
+	char text[256];
+
 	tx->uncertain = true;
-	return error_set(e, -EIO, 502, "It is not known whether the change was made.",
-			 "%s, source %s: the answer to COMMIT was lost, it may or may not have happened: %s",
-			 tx->place.call, tx->place.source, why);
+	snprintf(text, sizeof(text), "the answer to COMMIT was lost: %.200s", why);
+	pg_error_at(e, -EIO, late ? 504 : 502,
+		    late ? "The data source took too long." : "The connection to the data source broke.", &tx->place,
+		    text);
+	error_uncertain(e);
+	return e->errnum;
 }
 
 /* Suspends, shielded. */
@@ -593,7 +600,7 @@ static int commit(struct pg_transaction *tx, struct error *e)
 		r = pg_error_at(&failure, -EIO, 500, NULL, &tx->place, "the server rolled the transaction back");
 	PQclear(result);
 	if (r < 0 && (!answered || strcmp(failure.code, "40003") == 0 || strncmp(failure.code, "08", 2) == 0))
-		return not_known(tx, failure.what, e);
+		return not_known(tx, r, failure.what, e);
 	if (r < 0)
 		*e = failure;
 	return r;

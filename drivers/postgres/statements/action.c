@@ -104,6 +104,8 @@ struct pg_action *pg_action_new(const struct config_step *step, struct action_en
 	a->step = step->name;
 	a->expect = step->expect == EXPECT_DEFAULT ? EXPECT_MANY : step->expect;
 	a->read_only = env->read_only;
+	env->effect = env->read_only ? ACTION_READS : a->sql.effect;
+	a->writes = env->effect != ACTION_READS;
 	size_t room = a->sql.parameter_count + 1;
 	const struct config_schema **schemas = arena_array(env->arena, room, sizeof(*schemas));
 	Oid *declared = arena_array(env->arena, room, sizeof(*declared));

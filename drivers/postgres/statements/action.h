@@ -14,6 +14,7 @@ struct pg_action {
 	const Oid *declared; /* of $1, $2, …: by the declared type of the parameter; 0, or NULL: none was declared */
 	enum expect expect;  /* never EXPECT_DEFAULT; a handler's text: each run says it */
 	bool read_only;
+	bool writes; /* it may change something: what has become of that is to be known when it fails */
 };
 
 /* NULL: what is wrong was reported. */

@@ -23,7 +23,11 @@ struct lexer {
 	struct pg_sql_piece *pieces;
 	size_t piece_count, piece_capacity;
 	const char *semicolon; /* the statement's end */
-	const char *why;       /* it failed; a handler's text */
+	const char *before;    /* the word before this one; NULL: none */
+	size_t before_len;
+	bool changes;    /* it has a word that only what writes has, or is no query at all */
+	bool calls;      /* it calls functions that may do anything */
+	const char *why; /* it failed; a handler's text */
 	bool failed;
 	struct pg_copy_sql *target; /* NULL: it is no COPY */
 	unsigned depth;             /* of parentheses, for target */
@@ -60,6 +64,142 @@ static const struct refusal {
 static const char *const modifying[] = {"insert", "update", "delete", "merge"};
 static const char *const writing[] = {"insert", "update", "delete", "merge",  "truncate", "create",
 				      "alter",  "drop",   "grant",  "revoke", "comment",  "lock"};
+
+/* Statements that do not write by themselves. */
+static const char *const querying[] = {"select", "with", "values", "table", "show", "explain"};
+
+/* What may stand before a parenthesis without being a function that may write: keywords, and PostgreSQL's own functions
+ * that statements are full of. Any other name is taken for a function that may. */
+static const char *const harmless[] = {"abs",
+				       "all",
+				       "and",
+				       "any",
+				       "array",
+				       "array_agg",
+				       "array_length",
+				       "as",
+				       "avg",
+				       "between",
+				       "bool_and",
+				       "bool_or",
+				       "by",
+				       "cardinality",
+				       "case",
+				       "cast",
+				       "ceil",
+				       "coalesce",
+				       "concat",
+				       "concat_ws",
+				       "count",
+				       "cube",
+				       "date_trunc",
+				       "dense_rank",
+				       "distinct",
+				       "else",
+				       "except",
+				       "exists",
+				       "extract",
+				       "filter",
+				       "floor",
+				       "format",
+				       "from",
+				       "generate_series",
+				       "greatest",
+				       "group",
+				       "grouping",
+				       "having",
+				       "in",
+				       "intersect",
+				       "interval",
+				       "join",
+				       "json_agg",
+				       "json_array_elements",
+				       "json_array_elements_text",
+				       "json_build_array",
+				       "json_build_object",
+				       "json_each",
+				       "json_object_agg",
+				       "json_populate_record",
+				       "json_populate_recordset",
+				       "json_to_record",
+				       "json_to_recordset",
+				       "jsonb_agg",
+				       "jsonb_array_elements",
+				       "jsonb_array_elements_text",
+				       "jsonb_build_array",
+				       "jsonb_build_object",
+				       "jsonb_each",
+				       "jsonb_object_agg",
+				       "jsonb_populate_record",
+				       "jsonb_populate_recordset",
+				       "jsonb_set",
+				       "jsonb_to_record",
+				       "jsonb_to_recordset",
+				       "lag",
+				       "lateral",
+				       "lead",
+				       "least",
+				       "left",
+				       "length",
+				       "like",
+				       "limit",
+				       "lower",
+				       "materialized",
+				       "max",
+				       "md5",
+				       "min",
+				       "mod",
+				       "not",
+				       "now",
+				       "nullif",
+				       "numeric",
+				       "offset",
+				       "on",
+				       "or",
+				       "order",
+				       "over",
+				       "overlay",
+				       "partition",
+				       "position",
+				       "power",
+				       "rank",
+				       "replace",
+				       "right",
+				       "rollup",
+				       "round",
+				       "row",
+				       "row_number",
+				       "row_to_json",
+				       "select",
+				       "sets",
+				       "similar",
+				       "some",
+				       "split_part",
+				       "string_agg",
+				       "string_to_array",
+				       "substr",
+				       "substring",
+				       "sum",
+				       "tablesample",
+				       "then",
+				       "to_char",
+				       "to_date",
+				       "to_json",
+				       "to_jsonb",
+				       "to_number",
+				       "to_timestamp",
+				       "trim",
+				       "trunc",
+				       "union",
+				       "unnest",
+				       "upper",
+				       "using",
+				       "values",
+				       "varchar",
+				       "when",
+				       "where",
+				       "window",
+				       "within"};
 
 /* Where `at` of the text stands in the file. */
 static struct mark mark_at(const struct lexer *l, const char *at)
@@ -162,6 +302,14 @@ static const char *continuation(const struct lexer *l, const char *p)
 	return newline && p < l->end && *p == '\'' ? p : NULL;
 }
 
+/* Does a parenthesis follow p, with or without blanks before it? */
+static bool opens(const struct lexer *l, const char *p)
+{
+	while (p < l->end && is_space(*p))
+		p++;
+	return p < l->end && *p == '(';
+}
+
 /* 'it''s', "a ""name""", E'it\'s', E'a' on a line, with 'it\'s' on the next. `from` is where the quote stands. */
 static void quoted(struct lexer *l, const char *from, bool escapes)
 {
@@ -182,6 +330,8 @@ static void quoted(struct lexer *l, const char *from, bool escapes)
 		fail(l, from, quote == '"' ? "the quoted identifier has no end" : "the string has no end");
 		return;
 	}
+	if (quote == '"')
+		l->calls |= opens(l, q + 1);
 	copy(l, q + 1, quote == '"' ? "a quoted identifier" : "a string literal");
 }
 
@@ -350,6 +500,30 @@ static void copy_part(struct lexer *l, size_t n)
 	}
 }
 
+static bool is_among(const char *word, size_t n, const char *const *names, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (is_named(word, n, names[i]))
+			return true;
+	}
+	return false;
+}
+
+/* The n bytes at l->p are a word, or a quoted name. SELECT … FOR UPDATE locks, and changes nothing. */
+static void note_effect(struct lexer *l, size_t n)
+{
+	bool locks = l->before && is_named(l->p, n, "update") &&
+		     (is_named(l->before, l->before_len, "for") || is_named(l->before, l->before_len, "key"));
+	bool first = !l->before;
+
+	l->changes |= !locks && is_among(l->p, n, modifying, ARRAY_SIZE(modifying));
+	l->changes |= is_named(l->p, n, "into");
+	l->changes |= first && !is_among(l->p, n, querying, ARRAY_SIZE(querying));
+	l->calls |= opens(l, l->p + n) && !is_among(l->p, n, harmless, ARRAY_SIZE(harmless));
+	l->before = l->p;
+	l->before_len = n;
+}
+
 /* An identifier, a keyword, or the prefix of a string. */
 static void word(struct lexer *l)
 {
@@ -359,6 +533,7 @@ static void word(struct lexer *l)
 	size_t n = (size_t)(q - l->p);
 	if (l->target)
 		copy_part(l, n);
+	note_effect(l, n);
 	if (!*l->out->keyword && n < sizeof(l->out->keyword)) {
 		for (size_t i = 0; i < n; i++) {
 			char c = l->p[i];
@@ -436,6 +611,11 @@ static const struct refusal *refusal_of(const char *keyword)
 	return NULL;
 }
 
+static enum action_effect effect_of(const struct lexer *l)
+{
+	return l->changes ? ACTION_WRITES : l->calls ? ACTION_MAY_WRITE : ACTION_READS;
+}
+
 static void check_keyword(struct lexer *l)
 {
 	const char *keyword = l->out->keyword;
@@ -454,6 +634,7 @@ static void check_keyword(struct lexer *l)
 				    "`write: true`",
 				    keyword);
 	l->out->modifies = one_of(keyword, modifying, ARRAY_SIZE(modifying));
+	l->out->effect = effect_of(l);
 }
 
 static void *keep(struct arena *a, const void *items, size_t count, size_t size)
@@ -516,6 +697,7 @@ bool pg_sql_scan(struct pg_sql *out, const char *text, size_t len, const char **
 		out->text = mem_strndup(l.text.data, l.text.len);
 		out->parameter_count = l.count;
 		out->modifies = one_of(out->keyword, modifying, ARRAY_SIZE(modifying));
+		out->effect = effect_of(&l);
 	}
 	*why = l.why;
 	buf_done(&l.text);

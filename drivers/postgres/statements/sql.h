@@ -18,6 +18,7 @@ struct pg_sql {
 	const struct reference *references; /* of $1, $2, …; NULL: a handler's text */
 	char keyword[16];                   /* the first word, in lower case: select, with, insert, … */
 	bool modifies;                      /* insert, update, delete or merge */
+	enum action_effect effect;          /* as far as the text says it, if it may write */
 
 	const struct node *node;           /* where it stands */
 	const struct pg_sql_piece *pieces; /* in order; the first is at 0 */

@@ -105,6 +105,7 @@ struct pg_statement *pg_text_of(struct pg_client *c, const char *text, size_t le
 	}
 	if (!pg_sql_scan(&action.sql, text, len, why))
 		return NULL;
+	action.writes = !read_only && action.sql.effect != ACTION_READS;
 	struct pg_text *t = text_new(c, text, len, &action, false);
 	keep(c, t, hash);
 	return t->statement;

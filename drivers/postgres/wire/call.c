@@ -271,13 +271,13 @@ void pg_call_answered(struct pg_call *call)
 void pg_call_overflow(struct pg_call *call)
 {
 	const struct pg_client *c = call->client;
-	bool writes = call->statement && !call->statement->action->read_only;
 
 	call->too_large = true;
-	error_set(&call->error, -EFBIG, 502,
-		  writes ? "It is not known whether the change was made." : "The result is too large.",
-		  "source %s: the result is larger than %zu MiB%s", c->source->config->name, c->result_max >> 20,
-		  writes ? "; the change may or may not have happened" : "");
+	error_set(&call->error, -EFBIG, 502, "The result is too large.", "source %s: the result is larger than %zu MiB",
+		  c->source->config->name, c->result_max >> 20);
+	/* COMMIT has left with it. */
+	if (call->statement && call->statement->action->writes)
+		error_uncertain(&call->error);
 }
 
 void pg_call_broken(struct pg_call *call, const char *why)

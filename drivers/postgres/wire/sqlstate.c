@@ -21,6 +21,7 @@ static const struct meaning meanings[] = {
 	{"23502", 422, -EINVAL, "A value that must be there is missing."},
 	{"23514", 422, -EINVAL, "A value breaks a rule of the database."},
 	{"23", 422, -EINVAL, "The data breaks a rule of the database."},
+	{"21000", 422, -EINVAL, "The data holds twice what may be there once."},
 	{"22", 500, -EINVAL, NULL}, /* 400 where the request supplied a parameter */
 	{"40001", 503, -EAGAIN, "Other requests changed the same data at the same time."},
 	{"40P01", 503, -EAGAIN, "Other requests changed the same data at the same time."},
@@ -50,6 +51,12 @@ const char *pg_sqlstate(const PGresult *result)
 {
 	const char *s = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 	return s && strlen(s) == 5 ? s : "";
+}
+
+bool pg_sqlstate_is_uncertain(const PGresult *result)
+{
+	const char *s = pg_sqlstate(result);
+	return !*s || strncmp(s, "08", 2) == 0 || strcmp(s, "40003") == 0;
 }
 
 bool pg_sqlstate_ends_connection(const PGresult *result)

@@ -40,6 +40,9 @@ static inline bool pg_sqlstate_is(const PGresult *result, const char *sqlstate)
 	return s[0] == sqlstate[0] && s[1] == sqlstate[1] && s[2] == sqlstate[2] && s[3] == sqlstate[3] &&
 	       s[4] == sqlstate[4];
 }
+/* Does the failure leave open whether what a statement was to change was changed? There is no SQLSTATE, it is a
+ * connection's (which a pooler reports), or it says so itself. */
+bool pg_sqlstate_is_uncertain(const PGresult *result);
 /* Does the error say that the server ends this connection (57P0x)? */
 bool pg_sqlstate_ends_connection(const PGresult *result);
 /* … and all others: it stops, or it crashed? */

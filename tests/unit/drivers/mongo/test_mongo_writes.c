@@ -177,7 +177,7 @@ MONGO_TEST(find_and_modify)
 		    "\"query\":{\"a\":1},\"remove\":true,\"sort\":{\"a\":1},");
 	ck_assert_str_eq(find_one_and(f, AND_DELETE, "docs_0", "{}", NULL, NULL), "null");
 	ck_contains(find_one_and(f, AND_UPDATE, "error_11000", "{}", "{'$set':{'a':1}}", NULL), "! 409 11000");
-	ck_contains(find_one_and(f, AND_UPDATE, "concern", "{}", "{'$set':{'a':1}}", NULL), "! 503 64");
+	ck_contains(find_one_and(f, AND_UPDATE, "concern", "{}", "{'$set':{'a':1}}", NULL), "! 502 64");
 }
 
 MONGO_TEST(operations_of_all_kinds)
@@ -279,13 +279,38 @@ MONGO_TEST(errors_have_statuses)
 	ck_contains(insert_one(f, "error_13", made(f, "{}")), "! 500 13");
 	ck_contains(insert_one(f, "error_50", made(f, "{}")), "the write may or may not have happened");
 	ck_contains(insert_one(f, "wordless", made(f, "{}")), "no n; the write may or may not have happened");
-	ck_contains(insert_one(f, "concern", made(f, "{}")), "! 503 64: MongoDB's write concern failed");
+	ck_contains(insert_one(f, "concern", made(f, "{}")), "! 502 64: MongoDB's write concern failed");
 	ck_contains(delete_from(f, true, "error_2", made(f, "{}")), "! 500 2");
 	ck_contains(bulk(f, "bad_0_2",
 			 "[{'delete_one':{'filter':{}}},{'insert_one':{'document':{}}},{'delete_one':{'filter':{}}}]",
 			 "{'ordered':false}"),
 		    "! 500 2: MongoDB error 2: at index 1: secret internals; 1 of 3 were done");
 	ck_assert_str_eq(insert_one(f, "c", made(f, "{'_id':1}")), "{\"inserted_id\":1}");
+}
+
+static int change_of(struct fixture *f, const char *collection, const char *documents, int *status)
+{
+	struct result *result = NULL;
+	struct error e = ERROR_INIT;
+
+	ck_assert_int_lt(mongo_insert_many(target(f, collection, 0), made(f, documents), NULL, &result, &e), 0);
+	*status = e.status;
+	return e.change;
+}
+
+MONGO_TEST(a_failure_says_what_it_has_left)
+{
+	int status;
+
+	ck_assert_int_eq(change_of(f, "bad_0_11000", "[{},{},{}]", &status), CHANGE_NONE);
+	ck_assert_int_eq(status, 409);
+	ck_assert_int_eq(change_of(f, "bad_1_11000", "[{},{},{}]", &status), CHANGE_PARTIAL);
+	ck_assert_int_eq(status, 409);
+	ck_assert_int_eq(change_of(f, "concern", "[{},{}]", &status), CHANGE_UNKNOWN);
+	ck_assert_int_eq(status, 502);
+	ck_assert_int_eq(change_of(f, "error_11600", "[{}]", &status), CHANGE_UNKNOWN);
+	ck_assert_int_eq(status, 502);
+	ck_assert_int_eq(change_of(f, "error_13", "[{}]", &status), CHANGE_NONE);
 }
 
 /* --- what is refused, and never sent --- */
@@ -484,7 +509,8 @@ MONGO_TEST(time_runs_out)
 	ck_assert_int_eq(r, -ETIMEDOUT);
 	ck_assert_int_eq(e.status, 504);
 	ck_contains(e.what, "the write may or may not have happened");
-	ck_contains(e.public, "the change may or may not have been made");
+	ck_contains(e.public, "The change may or may not have been made.");
+	ck_assert_uint_eq(e.change, CHANGE_UNKNOWN);
 	ck_assert_int_le(atomic_load(&f->server.last_max_time_ms), 50);
 	ck_assert_int_gt(atomic_load(&f->server.last_max_time_ms), 20);
 	deadline_t before = deadline_push(deadline_in_ms(50));
@@ -633,6 +659,7 @@ int main(void)
 	tcase_add_test(c, large_documents_are_several_commands);
 	tcase_add_test(c, the_largest_document);
 	tcase_add_test(c, errors_have_statuses);
+	tcase_add_test(c, a_failure_says_what_it_has_left);
 	tcase_add_test(c, mistakes_of_the_handler);
 	tcase_add_test(c, mistakes_of_a_request);
 	tcase_add_test(c, names_of_a_request);

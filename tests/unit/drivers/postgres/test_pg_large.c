@@ -157,7 +157,7 @@ PG_TEST(a_write_that_brings_too_much)
 	const char *got = write_text(
 		f, "insert into t select repeat('x', 1000000) from generate_series(1, 50) returning x", NULL, 0);
 	ck_assert_contains(got,
-			   "! 502  gd_pg_execute, source shop: the result is larger than 4 MiB; the change may or may "
+			   "! 502  gd_pg_execute, source shop: the result is larger than 4 MiB; the write may or may "
 			   "not have happened");
 	await_end(f);
 	ck_assert_contains(write_text(f, "insert into t select 'x' from generate_series(1, 50)", NULL, 0),
