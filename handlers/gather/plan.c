@@ -284,12 +284,20 @@ struct plan *plan_compile(const struct config *c, const struct config_endpoint *
 	struct plan *plan = arena_zalloc(a, sizeof(*plan));
 	plan->endpoint = e;
 	int steps = compile_steps(plan, c, &scope);
+	if (scope.kinds & BIT(SLOT_BODY))
+		plan->body_wanted = BODY_REQUIRED;
 	int respond = respond_compile(&plan->respond, &scope);
 	int headers = compile_reply_headers(plan, &scope);
 	const char **names = arena_array(a, scope.header_count ? scope.header_count : 1, sizeof(*names));
 	memcpy(names, scope.headers, scope.header_count * sizeof(*names));
 	plan->headers = names;
 	plan->header_count = scope.header_count;
+	if (plan->body_wanted == BODY_ANY && scope.kinds & BIT(SLOT_BODY))
+		plan->body_wanted = BODY_JSON;
+	if (plan->body_wanted == BODY_REQUIRED && !e->body && e->method == METHOD_GET)
+		diagnostics_warning(d, e->at,
+				    "a step refers to {body}, which requests of GET hardly ever have: without one they "
+				    "are 400");
 	compile_key(plan, &scope);
 	return steps < 0 || respond < 0 || headers < 0 ? NULL : plan;
 }

@@ -39,6 +39,7 @@ struct plan {
 	const uint8_t *joins; /* the steps that are joined into others, each before the one that it is joined into */
 	unsigned join_count;
 	struct respond respond;
+	enum body_wanted body_wanted;
 	const struct slot *key; /* all of the request that the reply depends on: where it is cached */
 	unsigned key_count;
 	const char *const *headers; /* of the request, that references name */

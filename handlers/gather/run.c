@@ -265,6 +265,7 @@ static struct run *run_new(const struct plan *plan, const struct gather_env *env
 	struct arena *a = &x->arena;
 	struct run *run = arena_zalloc(a, sizeof(*run));
 	run->plan = plan;
+	run->evaluation.parameters.body_wanted = plan->body_wanted;
 	run->env = env;
 	run->exchange = x;
 	run->failed = -1;

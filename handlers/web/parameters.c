@@ -301,9 +301,9 @@ static void check_body(struct collector *c)
 {
 	const struct config_schema *schema = c->endpoint->body;
 
-	if (c->body)
+	if (c->body && schema)
 		schema_check(c->check, schema, c->body, "", IN_BODY);
-	else if (!schema->nullable)
+	else if (!c->body && (schema ? !schema->nullable : c->out->body_wanted == BODY_REQUIRED))
 		mistake_add(&c->mistakes, span_of("body"), IN_BODY, "is required");
 }
 
@@ -312,9 +312,10 @@ static int collect_body(struct collector *c)
 {
 	bool parameters = takes_body_parameters(c->endpoint);
 	bool json = is_json_type(c->x->content_type);
+	bool whole = c->endpoint->body || c->out->body_wanted != BODY_ANY;
 
 	if (c->x->body.len > 0) {
-		if (!json && (parameters || c->endpoint->body))
+		if (!json && (parameters || whole))
 			return -EMEDIUMTYPE;
 		if (json && !parse_body(c)) {
 			refuse_body(c);
@@ -327,7 +328,7 @@ static int collect_body(struct collector *c)
 		return 0;
 	}
 	body_members(c);
-	if (c->endpoint->body)
+	if (whole)
 		check_body(c);
 	return 0;
 }

@@ -2,8 +2,8 @@
  *
  * Path, query and header give text, which is typed by what is declared; the query is application/x-www-form-urlencoded
  * (`+` is a blank), a declared array its name repeated; an array in a header is a list with commas. The body is JSON:
- * its Content-Type must say so (application/json or …+json) where the endpoint declares a body or parameters in it. An
- * endpoint that declares neither takes any body: JSON is parsed for `{body}`, everything else is left alone.
+ * its Content-Type must say so (application/json or …+json) if the endpoint declares a body or parameters in it, or
+ * refers to `{body}`. An endpoint that does none of this takes any body: JSON is parsed, everything else is left alone.
  * `integer` is an integer of 64 bits, 1.0 and 1e2 included; `number` keeps its digits. A member that is null is not
  * absent: only `type: [X, "null"]` allows it. A text with a NUL is refused. */
 #pragma once
@@ -17,7 +17,15 @@
 #include "handlers/web/exchange.h"
 #include "handlers/web/router.h"
 
+/* What references to `{body}` ask of an endpoint that declares no body, which would say more. */
+enum body_wanted {
+	BODY_ANY,      /* there are none: any bytes will do */
+	BODY_JSON,     /* the reply shows it: JSON, or nothing, which is null */
+	BODY_REQUIRED, /* a step acts on it: JSON, and there must be some */
+};
+
 struct parameters {
+	enum body_wanted body_wanted; /* set by the caller */
 	/* One for each of endpoint->parameters, in its order; from_request where the client gave it. Arrays of scalars
 	 * are VALUE_LIST, each item typed; other arrays and objects of the body are VALUE_JSON. */
 	struct value *values;

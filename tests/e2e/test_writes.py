@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -391,3 +392,46 @@ endpoints:
         document = problem(daemon.post("/", json_body={"first": count, "second": count}), 502)
         assert document["outcome"] == "unknown" and "may or may not have been made" in document["detail"]
         assert counts(tables)[0] == 2
+
+
+# -- the body --
+
+BODY = """
+sources:
+  pg: { postgres: "${PG}" }
+  desk: { files: "${FOLDER}/desk", write: true }
+endpoints:
+  "PUT /file": { gather: { f: { from: desk, write: a.txt, content: "{body}" } } }
+  "PUT /sql": { gather: { w: { from: pg, sql: "update wares set kind = {body.kind}::text where id = 1" } } }
+  "PUT /when": { gather: { w: { from: pg, when: "{body.go}", sql: "update wares set n = 5 where id = 1" } } }
+  "PUT /path": { gather: { f: { from: desk, read: "{body.name}" } } }
+  "PUT /respond": { respond: { it: "{body}" } }
+  "PUT /headers": { respond: 1, headers: { X-It: "{body.it}" } }
+  "PUT /location": { respond: 1, location: "/{body.it}" }
+  "PUT /default": { respond: "{a}", gather: { a: { from: desk, append: a.txt, content: { it: "{body.it}" } } } }
+  "PUT /optional": { body: { type: [ object, "null" ] }, respond: { it: "{body}" } }
+  "PUT /none": { respond: 1 }
+"""
+
+
+def test_a_reference_to_the_body_makes_json_wanted(gatherd: Callable[..., Gatherd], tables: Postgres) -> None:
+    daemon = start(gatherd, BODY, tables, files={"desk/a.txt": "kept"})
+    acting = ["/file", "/sql", "/when", "/path", "/default"]
+    for path in acting + ["/respond", "/headers", "/location"]:
+        for type in ["text/plain", "application/x-www-form-urlencoded", "application/octet-stream"]:
+            document = problem(daemon.request("PUT", path, body="hello", headers={"Content-Type": type}), 415)
+            assert document["outcome"] == "none", path
+        problem(daemon.request("PUT", path, body="hello"), 415)  # no type at all
+    for path in acting:
+        for headers in [{}, {"Content-Type": "application/json"}, {"Content-Type": "text/plain"}]:
+            document = problem(daemon.request("PUT", path, body="", headers=headers), 400)
+            assert document["errors"] == [{"name": "body", "in": "body", "detail": "is required"}], path
+    assert (daemon.folder / "desk/a.txt").read_text() == "kept"
+    assert tables.sql("select kind, n from wares where id = 1", DATABASE) == "single|0"
+    assert good(daemon.request("PUT", "/respond", body="")) == {"it": None}  # nothing was done with it
+    assert good(daemon.request("PUT", "/respond", json_body={"a": 1})) == {"it": {"a": 1}}
+    assert good(daemon.request("PUT", "/respond", body="null", headers={"Content-Type": "application/json"})) == {"it": None}
+    assert good(daemon.request("PUT", "/optional", body="")) == {"it": None}
+    assert good(daemon.request("PUT", "/none", body="hello", headers={"Content-Type": "text/plain"})) == 1
+    good(daemon.request("PUT", "/file", json_body={"text": "new"}))
+    assert json.loads((daemon.folder / "desk/a.txt").read_text()) == {"text": "new"}
