@@ -237,6 +237,41 @@ START_TEST(keywords_are_found)
 }
 END_TEST
 
+static const struct {
+	const char *text;
+	enum action_effect effect;
+} effects[] = {
+	{"select a, count(*) from t where a in (1, 2) and (b or c) group by a", ACTION_READS},
+	{"select a from t where b = {id} for update", ACTION_READS},
+	{"select a from t for no key update", ACTION_READS},
+	{"with q as (select 1) select * from q", ACTION_READS},
+	{"values (1, 2)", ACTION_READS},
+	{"table t", ACTION_READS},
+	{"select 'insert into t' as \"delete\" /* update */", ACTION_READS},
+	{"select f(1)", ACTION_MAY_WRITE},
+	{"select * from shop.f (1)", ACTION_MAY_WRITE},
+	{"select \"F\"(1)", ACTION_MAY_WRITE},
+	{"select set_config('a', 'b', true)", ACTION_MAY_WRITE},
+	{"select nextval('s')", ACTION_MAY_WRITE},
+	{"insert into t values (1)", ACTION_WRITES},
+	{"WITH q AS (UPDATE t SET a = 1 RETURNING a) SELECT * FROM q", ACTION_WRITES},
+	{"select a into u from t", ACTION_WRITES},
+	{"explain analyze delete from t", ACTION_WRITES},
+	{"call p()", ACTION_WRITES},
+	{"do 'begin end'", ACTION_WRITES},
+	{"truncate t", ACTION_WRITES},
+};
+
+START_TEST(what_a_statement_may_do_is_told)
+{
+	struct parsed p;
+	parse(&p, effects[_i].text, false);
+	ck_assert(p.fine);
+	ck_assert_msg(p.sql.effect == effects[_i].effect, "%s: %d", effects[_i].text, p.sql.effect);
+	parsed_done(&p);
+}
+END_TEST
+
 /* No text makes the lexer read beyond its end: every prefix and every suffix of everything above. */
 START_TEST(any_cut_is_survived)
 {
@@ -265,6 +300,7 @@ int main(void)
 	tcase_add_test(c, marks_say_where);
 	tcase_add_loop_test(c, positions_lead_back, 0, (int)ARRAY_SIZE(places));
 	tcase_add_test(c, keywords_are_found);
+	tcase_add_loop_test(c, what_a_statement_may_do_is_told, 0, (int)ARRAY_SIZE(effects));
 	tcase_add_test(c, any_cut_is_survived);
 	return run_suite(s);
 }
