@@ -11,6 +11,7 @@
 #include "async/executor.h"
 #include "async/monitor.h"
 #include "async/overflow.h"
+#include "base/compiler.h"
 #include "base/log.h"
 #include "config/config.h"
 #include "daemon/lifecycle.h"
@@ -312,7 +313,12 @@ static int print_schema(void)
 
 int main(int argc, char **argv)
 {
+	/* libpq would tell servers so, and values look as the documentation says. */
+	static const char *const session_variables[] = {"PGTZ", "PGDATESTYLE", "PGGEQO", "PGOPTIONS"};
 	struct options o;
+
+	for (size_t i = 0; i < ARRAY_SIZE(session_variables); i++)
+		unsetenv(session_variables[i]);
 	if (options_parse(&o, argc, argv) < 0)
 		return EX_USAGE;
 	switch (o.command) {

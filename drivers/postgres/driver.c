@@ -37,12 +37,15 @@ static char *transaction_settings(const struct config_source *config, const stru
 
 	buf_printf(&sql,
 		   "select pg_catalog.set_config('statement_timeout', '%lld', true), "
-		   "pg_catalog.set_config('DateStyle', 'ISO', true)",
+		   "pg_catalog.set_config('DateStyle', 'ISO', true), "
+		   "pg_catalog.set_config('standard_conforming_strings', 'on', true)",
 		   (long long)(longest_ms > INT32_MAX ? INT32_MAX : longest_ms));
 	if (!options || !strcasestr(options, "intervalstyle"))
 		buf_lit(&sql, ", pg_catalog.set_config('IntervalStyle', 'postgres', true)");
 	if (!options || !strcasestr(options, "timezone"))
 		buf_lit(&sql, ", pg_catalog.set_config('TimeZone', 'UTC', true)");
+	if (!options || !strcasestr(options, "extra_float_digits"))
+		buf_lit(&sql, ", pg_catalog.set_config('extra_float_digits', '1', true)");
 	char *text = mem_strdup(buf_cstr(&sql));
 	buf_done(&sql);
 	return text;

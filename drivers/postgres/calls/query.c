@@ -27,6 +27,8 @@ struct run {
 	struct pg_statement *statement;
 	uint32_t generation; /* of statement, as the call was bound */
 	PGresult *rows;      /* what an attempt has brought */
+	PGresult *names;     /* of their columns, if they are not what was learned */
+	bool retyped;        /* its types are not what was learned */
 	bool unfreed;        /* the last attempt failed because the server had lost what was to be deallocated */
 	bool fresh;          /* the next one goes to a connection that was opened after the last one ended */
 	const struct value *args;
@@ -86,6 +88,31 @@ bool pg_is_stale(const PGresult *failure, bool unparsed)
 		return true;
 	/* "cached plan must not change result type": the only message of that function, in whatever language. */
 	return pg_sqlstate_is(failure, "0A000") && function && strcmp(function, "RevalidateCachedQuery") == 0;
+}
+
+/* May a failure come from that the statement was learned when tables and types were others? A value was out of the
+ * range that its parameter had then, or the statement, as it was prepared, does not fit what is there now. */
+static bool is_suspect(const char *sqlstate)
+{
+	if (strncmp(sqlstate, "42", 2) == 0)
+		return strcmp(sqlstate, "42501") != 0;
+	return strncmp(sqlstate, "22", 2) == 0 || strcmp(sqlstate, "XX000") == 0;
+}
+
+/* Suspends. Has it changed? Then it is forgotten. */
+static bool has_changed(struct run *run)
+{
+	struct error ignored = ERROR_INIT;
+
+	return pg_statement_recheck(run->client, run->statement, run->generation, &run->limit, &ignored) == 1;
+}
+
+/* What the server said of names and types besides the rows. */
+static void take_signs(struct run *run, struct pg_call *call)
+{
+	run->retyped = call->retyped;
+	run->names = call->names;
+	call->names = NULL;
 }
 
 static int64_t changed_rows(const PGresult *result)
@@ -166,6 +193,7 @@ static int attempt(struct run *run, struct pg_call *call)
 		return uncertain(run, pg_error_broken(run->error, &run->place, call->error.what));
 	run->rows = call->result;
 	run->unfreed = call->unfreed;
+	take_signs(run, call);
 	call->result = NULL;
 	return run->rows ? 0 : uncertain(run, pg_error_broken(run->error, &run->place, "no answer came"));
 }
@@ -183,10 +211,18 @@ static int attempt_flush(struct run *run, bool last)
 	/* Each connection can say that but once. */
 	if (run->unfreed)
 		return 1;
+	if (!last && run->retyped) {
+		pg_statement_forget_types(run->client, run->statement, run->generation);
+		return 1;
+	}
 	if (!last && pg_is_stale(run->rows, unparsed)) {
 		pg_statement_forget(run->statement, run->generation);
 		return 1;
 	}
+	/* Nothing of it has stayed: what fails was rolled back. */
+	bool suspect = is_suspect(pg_sqlstate(run->rows)) && !pg_sqlstate_is_uncertain(run->rows);
+	if (!last && suspect && has_changed(run))
+		return 1;
 	r = pg_error_from_result(run->error, run->rows, &run->place);
 	return pg_sqlstate_is_uncertain(run->rows) ? uncertain(run, r) : r;
 }
@@ -206,6 +242,7 @@ static int run_checked(struct run *run, struct pg_transaction *tx, struct error 
 	pg_call_run(tx->lease, run->statement);
 	pg_pipeline_run(tx->lease->connection, tx->lease);
 	r = pg_transaction_exchange(tx, &run->rows, e);
+	take_signs(run, tx->lease);
 	if (r == 0)
 		r = check_expect(run->expect, run->rows, &run->place, e);
 	return r == 0 ? pg_transaction_commit(tx, e) : r;
@@ -234,6 +271,8 @@ static int attempt_checked(struct run *run, bool last)
 	pg_transaction_close(&tx);
 	if (run->unfreed || (r < 0 && tx.stale && !last))
 		return 1;
+	if (r < 0 && !tx.uncertain && !last && is_suspect(e.code) && has_changed(run))
+		return 1;
 	/* The server has ended the session instead of beginning the transaction. */
 	run->fresh = unbegun && !fresh && !run->client->closing;
 	if (run->fresh)
@@ -251,15 +290,21 @@ static bool is_checked(const struct run *run)
 
 /* --- the result --- */
 
-/* The columns of the result; NULL: it has to be learned again, which what may have written is not. */
+/* The columns of the result; NULL: it has to be learned again, and run again unless it may have written. */
 static struct pg_layout *layout_of(struct run *run, bool last)
 {
 	struct pg_statement *st = run->statement;
 
-	if (pg_layout_fits(st->layout, run->rows))
+	if (!run->retyped && !run->names && pg_layout_fits(st->layout, run->rows))
 		return pg_layout_keep(st->layout);
-	pg_statement_forget(st, run->generation);
-	return last || !st->action->read_only ? pg_layout_new(run->rows, &run->client->types) : NULL;
+	if (run->retyped)
+		pg_statement_forget_types(run->client, st, run->generation);
+	else
+		pg_statement_forget(st, run->generation);
+	if (!last && st->action->read_only)
+		return NULL;
+	return run->names ? pg_layout_renamed(run->names, run->rows, &run->client->types)
+			  : pg_layout_new(run->rows, &run->client->types);
 }
 
 /* {"changed": n}; with `value` n, with `none` null. */
@@ -333,7 +378,9 @@ static int run_statement(struct run *run, struct result **out, int64_t *changed)
 			r = take_result(run, last, out);
 		last |= !run->unfreed && !run->fresh;
 		PQclear(run->rows);
-		run->rows = NULL;
+		PQclear(run->names);
+		run->rows = run->names = NULL;
+		run->retyped = false;
 	}
 	return r;
 }

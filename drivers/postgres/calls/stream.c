@@ -118,6 +118,18 @@ static int await_row(struct pg_stream *s, struct error *e)
 	return r < 0 ? r : 0;
 }
 
+/* The first rows have come: are the columns called what they were when the statement was learned? */
+static void take_names(struct pg_stream *s)
+{
+	const struct pg_call *lease = s->tx->lease;
+
+	if (!lease || !lease->names || !s->rows.count)
+		return;
+	pg_layout_drop(s->layout);
+	s->layout = pg_layout_renamed(lease->names, s->rows.items[s->rows.first], &s->tx->client->types);
+	pg_statement_forget(lease->running, lease->running->generation);
+}
+
 /* Suspends. In the transaction. */
 static int declare(struct pg_stream *s, const struct pg_ask *ask, struct error *e)
 {
@@ -132,7 +144,9 @@ static int declare(struct pg_stream *s, const struct pg_ask *ask, struct error *
 	pg_transaction_hold(tx, &s->held);
 	send_declare(s);
 	send_fetch(s);
-	return await_row(s, e);
+	int awaited = await_row(s, e);
+	take_names(s);
+	return awaited;
 }
 
 int pg_stream_open_within(struct pg_stream *s, struct pg_transaction *tx, const struct pg_ask *ask, struct error *e)

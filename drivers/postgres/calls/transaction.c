@@ -417,8 +417,13 @@ static int run_statement(struct pg_transaction *tx, const struct pg_ask *ask, st
 	pg_text_keep(st);
 	r = pg_transaction_exchange(tx, &rows, e);
 	if (r == 0) {
-		bool fits = pg_layout_fits(st->layout, rows);
-		struct pg_layout *layout = fits ? pg_layout_keep(st->layout) : pg_layout_new(rows, &tx->client->types);
+		if (tx->lease->retyped)
+			pg_statement_forget_types(tx->client, st, generation);
+		bool fits = !tx->lease->retyped && !tx->lease->names && pg_layout_fits(st->layout, rows);
+		struct pg_layout *layout = fits ? pg_layout_keep(st->layout)
+					   : tx->lease->names
+						   ? pg_layout_renamed(tx->lease->names, rows, &tx->client->types)
+						   : pg_layout_new(rows, &tx->client->types);
 		r = pg_take_answer(&rows, layout, ask, &tx->place, out, e);
 		pg_layout_drop(layout);
 		if (!fits)
@@ -594,6 +599,7 @@ static int commit(struct pg_transaction *tx, struct error *e)
 	int r = pg_transaction_ready(tx, e);
 	if (r < 0)
 		return r;
+	pg_leaving_tidy_within(tx->lease->connection, tx->lease);
 	r = command(tx, "commit", &result, &failure);
 	bool answered = tx->lease->state == PG_CALL_PLACED && tx->lease->pending == 0;
 	if (r == 0 && strcmp(PQcmdStatus(result), "COMMIT") != 0)

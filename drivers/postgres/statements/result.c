@@ -43,6 +43,24 @@ struct pg_layout *pg_layout_new(const PGresult *names, const struct pg_types *ty
 	return layout;
 }
 
+struct pg_layout *pg_layout_renamed(const PGresult *names, const PGresult *rows, const struct pg_types *types)
+{
+	struct pg_layout *layout = pg_layout_new(names, types);
+	unsigned count = (unsigned)PQnfields(rows);
+
+	/* Columns that were added are at the end of what the statement inside knows. */
+	for (; layout->count > count; layout->count--) {
+		free((void *)layout->columns[layout->count - 1].name);
+		free((void *)layout->columns[layout->count - 1].key);
+	}
+	for (unsigned i = 0; i < layout->count; i++) {
+		if (!pg_types_find(types, PQftype(rows, (int)i), &layout->columns[i].type))
+			layout->columns[i].type = (struct pg_type){.oid = PQftype(rows, (int)i)};
+	}
+	layout->wrapped = true;
+	return layout;
+}
+
 bool pg_layout_fits(const struct pg_layout *layout, const PGresult *rows)
 {
 	if (PQnfields(rows) != (int)layout->count)

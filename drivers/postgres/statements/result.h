@@ -27,6 +27,8 @@ struct pg_layout {
 /* From a description or rows; the names are `names`' columns', the types are found in types (a string where they are
  * not). */
 struct pg_layout *pg_layout_new(const PGresult *names, const struct pg_types *types);
+/* For rows of a statement inside another, which are described by names now: its columns' names, the types of rows. */
+struct pg_layout *pg_layout_renamed(const PGresult *names, const PGresult *rows, const struct pg_types *types);
 /* Are rows of this layout? A table may have changed since the statement was described. */
 bool pg_layout_fits(const struct pg_layout *layout, const PGresult *rows);
 struct pg_layout *pg_layout_keep(struct pg_layout *layout);

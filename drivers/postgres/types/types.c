@@ -160,6 +160,13 @@ const char pg_types_query[] =
 	"and c.castmethod = 'f') "
 	"from t join pg_catalog.pg_type p using (oid)";
 
+const char pg_types_text_query[] =
+	"select pg_catalog.string_agg(pg_catalog.concat_ws(' ', t.oid, t.typname, t.typtype, t.typbasetype, t.typelem, "
+	"t.typcategory, t.typdelim, e.typname, e.typtype, e.typbasetype, b.typname, b.typtype, b.typbasetype), ',' "
+	"order by t.oid) from pg_catalog.pg_type t left join pg_catalog.pg_type e on e.oid = t.typelem "
+	"left join pg_catalog.pg_type b on b.oid = case t.typbasetype when 0 then e.typbasetype else t.typbasetype end "
+	"where t.oid = any ($1::pg_catalog.oid[])";
+
 enum { COLUMN_OID, COLUMN_KIND, COLUMN_BASE, COLUMN_ELEMENT, COLUMN_DELIMITER, COLUMN_CAST };
 
 /* A domain of a domain of … : more levels than anybody has. */

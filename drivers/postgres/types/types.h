@@ -44,6 +44,15 @@ extern const char pg_types_query[];
 /* Take in the rows of pg_types_query. A type of `asked` that has no row becomes a string. */
 void pg_types_learn(struct pg_types *types, const PGresult *rows, const Oid *asked, size_t asked_count);
 
+/* What makes types what they are, in one text; $1 is an array of type oids. Another database behind the same address,
+ * or one that was restored, may use an oid for something else: what was learned is good if the text is the same. */
+extern const char pg_types_text_query[];
+/* Is it a type of the database's own, and not one that all servers have? */
+static inline bool pg_type_is_own(Oid oid)
+{
+	return oid >= 16384;
+}
+
 /* The oids of the types that a declared parameter is given where the server can't tell. */
 enum {
 	PG_OID_BOOL = 16,

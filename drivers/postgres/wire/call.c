@@ -41,7 +41,7 @@ struct pg_call *pg_call_new(struct pg_client *c, struct pg_statement *st)
 	call->outcome = PG_ANSWERED;
 	call->alone = call->rerun = call->begun = call->abandoned = call->aborted = false;
 	call->unparsed = call->unfreed = call->transaction = false;
-	call->unwanted = call->fetching = call->too_large = false;
+	call->unwanted = call->fetching = call->too_large = call->retyped = false;
 	call->pending = 0;
 	return call;
 }
@@ -51,6 +51,9 @@ void pg_call_run(struct pg_call *lease, struct pg_statement *st)
 	pg_text_keep(st);
 	pg_text_drop(lease->client, lease->running);
 	lease->running = st;
+	lease->retyped = false;
+	PQclear(lease->names);
+	lease->names = NULL;
 }
 
 static void recycle(struct pg_call *call)
@@ -61,6 +64,8 @@ static void recycle(struct pg_call *call)
 	pg_text_drop(c, call->running);
 	PQclear(call->result);
 	call->result = NULL;
+	PQclear(call->names);
+	call->names = NULL;
 	if (c->free_call_count >= FREE_CALLS_KEPT || call->parameters.text.cap > KEPT_TEXT_BYTES) {
 		pg_parameters_done(&call->parameters);
 		free(call);
@@ -212,7 +217,9 @@ static bool run_again(struct pg_call *call, enum pg_queue queue)
 		return false;
 	PQclear(call->result);
 	call->result = NULL;
-	call->aborted = call->unparsed = call->unfreed = false;
+	PQclear(call->names);
+	call->names = NULL;
+	call->aborted = call->unparsed = call->unfreed = call->retyped = false;
 	call->pending = 0;
 	call->connection = NULL;
 	pg_pool_resubmit(call, queue);

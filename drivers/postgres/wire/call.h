@@ -56,6 +56,7 @@ struct pg_call {
 	struct pg_parameters parameters;
 	struct pg_rows *rows; /* a lease's FETCH: where they go; NULL: they are dropped */
 	PGresult *result;     /* rows; or the first error */
+	PGresult *names;      /* of the columns, if they are not what they were when the statement was learned */
 	struct error error;   /* PG_REFUSED, PG_BROKEN: why */
 	uint8_t state, outcome;
 	uint8_t queue;    /* where it waits */
@@ -67,6 +68,7 @@ struct pg_call {
 	bool unwanted;    /* what comes for it is dropped: nobody waits for it any more */
 	bool fetching;    /* a lease's FETCH is on its way; pg_transaction_rows ends it */
 	bool too_large;   /* its result was: error says it */
+	bool retyped;     /* types that its statement was learned with are not what they were */
 	bool aborted;     /* by a neighbour's failure in the same group */
 	bool unparsed;    /* the server did not take the statement's text: nothing has run */
 	bool unfreed;     /* the server had lost what was to be deallocated before it: nothing has run */

@@ -331,18 +331,12 @@ static enum verdict set_read_only(struct walk *w)
 	return v == CONNECTED ? ask(w, "set default_transaction_read_only = on", value, sizeof(value)) : v;
 }
 
-/* Suspends. JSON has ISO dates, whatever style the URL asks for: that is how to_json does it. */
+/* Suspends. */
 static enum verdict begin_session(struct walk *w)
 {
-	const char *style = PQparameterStatus(w->pg, "DateStyle");
-	char value[16];
-
 	if (!w->source->config->prepare)
 		return CONNECTED;
-	enum verdict v = pg_target_looks_at_default(w->wanted) ? set_read_only(w) : check_options(w);
-	if (v != CONNECTED || !style || strncmp(style, "ISO", 3) == 0)
-		return v;
-	return ask(w, "set DateStyle = ISO", value, sizeof(value));
+	return pg_target_looks_at_default(w->wanted) ? set_read_only(w) : check_options(w);
 }
 
 /* --- the walk --- */

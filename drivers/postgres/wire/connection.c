@@ -172,6 +172,7 @@ void pg_connection_close(struct pg_connection *conn, const char *why)
 	deferred_cancel(&conn->flush);
 	if (conn->pg)
 		health_disconnected(&c->source->health);
+	pg_leaving_drop(conn);
 	PQfinish(conn->pg);
 	conn->pg = NULL;
 	budget_give(&c->member);
@@ -215,6 +216,8 @@ void pg_connection_settle(struct pg_connection *conn)
 		return;
 	}
 	timer_stop(&conn->cancel_timer, loop_timers(c->loop));
+	if (pg_leaving_tidy(conn))
+		return;
 	conn->idle_since_us = now;
 	pg_connection_move(conn, PG_IDLE);
 	if (conn->retired || conn->ending || now >= conn->expires_us || conn->prepared_stale > MAX_STALE_STATEMENTS ||

@@ -18,7 +18,20 @@
 #include "drivers/postgres/wire/client.h"
 
 /* What an entry of the pipe is an answer to. */
-enum pg_role { PG_OTHER, PG_PREPARE, PG_DEALLOCATE, PG_DESCRIBE, PG_EXECUTE, PG_FETCH, PG_COPY, PG_SYNC };
+enum pg_role {
+	PG_OTHER,
+	PG_PREPARE,
+	PG_DEALLOCATE,
+	PG_DESCRIBE,
+	PG_EXECUTE,
+	PG_FETCH,
+	PG_COPY,
+	PG_NAMES,
+	PG_TYPES,
+	PG_RESET,
+	PG_JUDGE,
+	PG_SYNC
+};
 
 /* Which way the data of the COPY goes that is at the head of the pipe. */
 enum pg_copying { PG_COPYING_NOT, PG_COPYING_IN, PG_COPYING_OUT };
@@ -53,6 +66,8 @@ struct pg_connection {
 	bool retired;           /* to be closed as soon as it is idle */
 	bool ending;            /* the server has said that it ends it */
 	bool cancelling;        /* the request is under way */
+	uint8_t left;           /* enum pg_leaving: on the session, since its last reset */
+	struct pg_judge *judge; /* of a statement that has run here; NULL: none */
 	uint8_t copying;        /* enum pg_copying */
 	bool paused;            /* PG_COPYING_OUT, PG_FETCH: what has come is not read yet, and no more is taken in */
 	int64_t said_us; /* PG_COPYING_IN: since when there is something from the server that is no notice; 0: nothing

@@ -213,9 +213,10 @@ static void set_session(struct pg_conninfo *info, const struct config_source *co
 
 	if (!config->prepare)
 		return;
+	/* JSON has ISO dates, whatever style the URL asks for: that is how to_json does it. */
 	buf_printf(&options,
-		   "-c DateStyle=ISO -c IntervalStyle=postgres -c TimeZone=UTC -c statement_timeout=%lld %s "
-		   "-c standard_conforming_strings=on %s",
+		   "-c IntervalStyle=postgres -c TimeZone=UTC -c extra_float_digits=1 -c statement_timeout=%lld %s "
+		   "-c DateStyle=ISO -c standard_conforming_strings=on %s",
 		   (long long)(longest_ms > INT32_MAX ? INT32_MAX : longest_ms), own ? own : "",
 		   pg_target_looks_at_default(info->target) ? "-c gatherd.options=on"
 							    : "-c default_transaction_read_only=on");

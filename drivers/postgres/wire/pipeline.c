@@ -46,6 +46,16 @@ void pg_pipeline_command(struct pg_connection *conn, struct pg_call *call, const
 	pushed(conn, call, PG_OTHER, PQsendQueryParams(conn->pg, sql, 0, NULL, NULL, NULL, NULL, 0));
 }
 
+void pg_pipeline_reset_end(struct pg_connection *conn, struct pg_call *call, const char *sql)
+{
+	pushed(conn, call, PG_RESET, PQsendQueryParams(conn->pg, sql, 0, NULL, NULL, NULL, NULL, 0));
+}
+
+void pg_pipeline_judge(struct pg_connection *conn, const char *sql, const char *words)
+{
+	pushed(conn, NULL, PG_JUDGE, PQsendQueryParams(conn->pg, sql, 1, NULL, &words, NULL, NULL, 0));
+}
+
 void pg_pipeline_prepare(struct pg_connection *conn, struct pg_call *lease, const char *name, const char *sql,
 			 unsigned parameters, const Oid *types)
 {
@@ -104,6 +114,8 @@ void pg_pipeline_copy(struct pg_connection *conn, struct pg_call *lease, const c
 {
 	bool free = conn->entries == 0 && !conn->unsynced;
 
+	/* Nobody has judged its triggers and functions. */
+	pg_leaving_note_unknown(conn);
 	push(conn, lease, PG_COPY);
 	if (!free || !PQexitPipelineMode(conn->pg) || !PQsendQuery(conn->pg, sql))
 		conn->broken = true;
@@ -170,25 +182,76 @@ static struct pg_statement *running(const struct pg_call *call)
 	return call->statement ? call->statement : call->running;
 }
 
+/* Is an oid still what it was? The connection may lead to another server than the one that was asked. Once a
+ * connection; behind a pooler each time. */
+static void ask_for_types(struct pg_connection *conn, struct pg_call *call)
+{
+	const struct pg_statement *st = running(call);
+	const char *value = st->own_types;
+
+	if (value)
+		pushed(conn, call, PG_TYPES,
+		       PQsendQueryParams(conn->pg, pg_types_text_query, 1, NULL, &value, NULL, NULL, 0));
+}
+
+static void take_types(struct pg_call *call, const PGresult *result)
+{
+	const struct pg_statement *st = running(call);
+	const char *text = PQntuples(result) == 1 ? PQgetvalue(result, 0, 0) : "";
+
+	call->retyped |= st && st->own_types_text && strcmp(text, st->own_types_text) != 0;
+}
+
 /* Prepare the call's statement where this connection does not know it. */
 static void prepare_once(struct pg_connection *conn, struct pg_call *call)
 {
 	const struct pg_statement *st = running(call);
 
-	if (!*st->name || pg_connection_has(conn, st))
+	if (*st->name && pg_connection_has(conn, st))
+		return;
+	ask_for_types(conn, call);
+	if (!*st->name)
 		return;
 	pg_pipeline_deallocate(conn, call, st);
 	pg_pipeline_prepare(conn, call, st->name, st->sql, st->action->sql.parameter_count, st->types);
 	pg_connection_prepared(conn, st);
 }
 
+/* The columns of a statement inside another have no names of their own: a table whose columns were renamed would not be
+ * noticed. So the server describes it once more, in the same group, as it is now; others say that themselves. */
+static void ask_for_names(struct pg_connection *conn, struct pg_call *call)
+{
+	const struct pg_statement *st = running(call);
+
+	if (!st->layout->wrapped)
+		return;
+	pushed(conn, call, PG_OTHER,
+	       PQsendPrepare(conn->pg, "", st->action->sql.text, (int)st->action->sql.parameter_count, st->types));
+	pushed(conn, call, PG_NAMES, PQsendDescribePrepared(conn->pg, ""));
+}
+
+static void take_names(struct pg_call *call, PGresult *description)
+{
+	const struct pg_statement *st = running(call);
+
+	if (!call->unwanted && st && st->description && !pg_statement_is_described(st, description)) {
+		PQclear(call->names);
+		call->names = description;
+	} else {
+		PQclear(description);
+	}
+}
+
 static void execute(struct pg_connection *conn, struct pg_call *call)
 {
 	const struct pg_statement *st = running(call);
+
+	ask_for_names(conn, call);
 	const struct pg_parameters *p = &call->parameters;
 	int sent = *st->name ? PQsendQueryPrepared(conn->pg, st->name, (int)p->count, p->values, NULL, NULL, 0)
 			     : PQsendQueryParams(conn->pg, st->sql, (int)p->count, st->types, p->values, NULL, NULL, 0);
 
+	pg_leaving_note(conn, running(call));
 	pushed(conn, call, PG_EXECUTE, sent);
 }
 
@@ -202,6 +265,8 @@ void pg_pipeline_bound(struct pg_connection *conn, struct pg_call *lease, const 
 {
 	const struct pg_parameters *p = &lease->parameters;
 
+	ask_for_names(conn, lease);
+	pg_leaving_note(conn, lease->running);
 	pushed(conn, lease, PG_OTHER,
 	       PQsendQueryParams(conn->pg, sql, (int)p->count, lease->running->types, p->values, NULL, NULL, 0));
 }
@@ -221,11 +286,11 @@ void pg_pipeline_send(struct pg_connection *conn, struct pg_call *call)
 		return;
 	}
 	pg_pipeline_command(conn, call, read_only ? "begin read only" : "begin read write");
-	if (source->config->prepare)
-		prepare_once(conn, call);
-	else
+	if (!source->config->prepare)
 		pg_pipeline_command(conn, call, source->settings);
+	prepare_once(conn, call);
 	execute(conn, call);
+	pg_leaving_tidy_within(conn, call);
 	pg_pipeline_command(conn, call, "commit");
 }
 
@@ -323,6 +388,13 @@ static void take_result(struct pg_connection *conn, struct pg_entry *entry, PGre
 		      entry->role == PG_FETCH;
 	bool data = status == PGRES_COPY_IN || status == PGRES_COPY_OUT;
 
+	if (entry->role == PG_JUDGE) {
+		pg_leaving_judge(conn, result);
+		PQclear(result);
+		return;
+	}
+	if (entry->role == PG_RESET)
+		pg_leaving_reset_done(conn, result);
 	if (data && entry->role == PG_COPY) {
 		begin_copy(conn, call, result);
 		PQclear(result);
@@ -341,6 +413,12 @@ static void take_result(struct pg_connection *conn, struct pg_entry *entry, PGre
 	}
 	if (entry->role == PG_OTHER && status == PGRES_COMMAND_OK)
 		call->begun = true;
+	if (entry->role == PG_NAMES && !failed && status != PGRES_PIPELINE_ABORTED) {
+		take_names(call, result);
+		return;
+	}
+	if (entry->role == PG_TYPES && status == PGRES_TUPLES_OK)
+		take_types(call, result);
 	bool undone = failed || status == PGRES_PIPELINE_ABORTED;
 	if (entry->role == PG_PREPARE && running(call) && undone) {
 		pg_connection_unprepared(conn, running(call));

@@ -92,6 +92,7 @@ struct pg_statement *pg_statement_new(struct pg_client *c, const struct pg_actio
 		take_index(c, st);
 	st->sql = action->sql.text;
 	st->types = mem_zalloc((count + 1) * sizeof(*st->types));
+	st->given = mem_zalloc((count + 1) * sizeof(*st->given));
 	st->parameters = mem_zalloc((count + 1) * sizeof(*st->parameters));
 	list_init(&st->learners);
 	return st;
@@ -103,6 +104,10 @@ void pg_statement_free(struct pg_client *c, struct pg_statement *st)
 		give_index(c, st);
 	free(st->wrapped);
 	free(st->types);
+	free(st->given);
+	free(st->own_types);
+	free(st->own_types_text);
+	PQclear(st->description);
 	free(st->parameters);
 	pg_layout_drop(st->layout);
 	PQclear(st->refusal);
@@ -137,6 +142,12 @@ void pg_statement_forget(struct pg_statement *st, uint32_t generation)
 		st->knowledge = PG_UNKNOWN;
 }
 
+void pg_statement_forget_types(struct pg_client *c, struct pg_statement *st, uint32_t generation)
+{
+	pg_types_done(&c->types);
+	pg_statement_forget(st, generation);
+}
+
 /* --- how long it takes --- */
 
 /* Falls fast and rises slowly: one hiccup of a busy server is no reason to take a connection for each call. */
@@ -159,7 +170,8 @@ void pg_statement_erred(struct pg_statement *st, int64_t now_us)
 
 bool pg_statement_may_share(const struct pg_statement *st, int64_t now_us)
 {
-	return st->is_short && st->action->read_only && *st->name && now_us >= st->apart_until_us;
+	return st->is_short && st->action->read_only && *st->name && now_us >= st->apart_until_us &&
+	       pg_leaves_nothing(st, now_us);
 }
 
 /* --- learning --- */
@@ -213,10 +225,15 @@ static int explain(struct lesson *l, int r, PGresult *result)
  * under way a savepoint keeps its failure from it. */
 static void begin_exchange(struct lesson *l)
 {
-	if (l->within)
-		pg_pipeline_command(l->lease->connection, l->lease, "savepoint gatherd_learn");
-	else if (!l->client->source->config->prepare)
-		pg_pipeline_command(l->lease->connection, l->lease, "begin read only");
+	const struct pg_source *source = l->client->source;
+	struct pg_connection *conn = l->lease->connection;
+
+	if (l->within) {
+		pg_pipeline_command(conn, l->lease, "savepoint gatherd_learn");
+	} else if (!source->config->prepare) {
+		pg_pipeline_command(conn, l->lease, "begin read only");
+		pg_pipeline_command(conn, l->lease, source->settings);
+	}
 }
 
 static void end_exchange(struct lesson *l)
@@ -381,6 +398,42 @@ static int look_up_types(struct lesson *l, const PGresult *description)
 	return r;
 }
 
+/* Suspends. What its own types are now, for connections to other servers. */
+static int look_at_own_types(struct lesson *l, const PGresult *description)
+{
+	struct pg_statement *st = l->statement;
+	int parameters = PQnparams(description), columns = PQnfields(description);
+	struct buf list = BUF_INIT;
+	PGresult *rows = NULL;
+	int r = 0;
+
+	free(st->own_types);
+	free(st->own_types_text);
+	st->own_types = st->own_types_text = NULL;
+	for (int i = 0; i < parameters + columns; i++) {
+		Oid oid = i < parameters ? PQparamtype(description, i) : PQftype(description, i - parameters);
+		if (pg_type_is_own(oid))
+			buf_printf(&list, "%c%u", list.len ? ',' : '{', oid);
+	}
+	if (list.len) {
+		buf_char(&list, '}');
+		const char *value = buf_cstr(&list);
+		begin_exchange(l);
+		pg_pipeline_query(l->lease->connection, l->lease, pg_types_text_query, 1, &value);
+		end_exchange(l);
+		r = exchange(l, &rows);
+		if (r == 0) {
+			st->own_types = mem_strdup(value);
+			st->own_types_text = mem_strdup(PQntuples(rows) ? PQgetvalue(rows, 0, 0) : "");
+			PQclear(rows);
+		} else {
+			r = explain(l, r, rows);
+		}
+	}
+	buf_done(&list);
+	return r;
+}
+
 static void wrapped_columns(struct buf *sql, const struct pg_layout *layout, bool rendered)
 {
 	for (unsigned i = 0; i < layout->count; i++) {
@@ -492,20 +545,65 @@ static int learn_on_lease(struct lesson *l)
 	if (r < 0)
 		return r;
 	r = look_up_types(l, description);
+	if (r == 0)
+		r = look_at_own_types(l, description);
 	struct pg_layout *layout = NULL;
 	if (r == 0) {
+		memcpy(st->given, st->types, st->action->sql.parameter_count * sizeof(*st->types));
 		take_parameters(l, description);
 		layout = pg_layout_new(description, &l->client->types);
 		r = wrap_where_needed(l, layout);
 	}
-	PQclear(description);
 	if (r == 0) {
+		PQclear(st->description);
+		st->description = description;
 		pg_layout_drop(st->layout);
 		st->layout = layout;
 		st->measured = st->is_short = false;
+		st->judged_us = INT64_MIN / 2;
 	} else {
+		PQclear(description);
 		pg_layout_drop(layout);
 	}
+	return r;
+}
+
+bool pg_statement_is_described(const struct pg_statement *st, const PGresult *description)
+{
+	const PGresult *known = st->description;
+	int parameters = PQnparams(known), columns = PQnfields(known);
+
+	if (PQnparams(description) != parameters || PQnfields(description) != columns)
+		return false;
+	for (int i = 0; i < parameters; i++) {
+		if (PQparamtype(description, i) != st->types[i])
+			return false;
+	}
+	for (int i = 0; i < columns; i++) {
+		if (PQftype(description, i) != PQftype(known, i) ||
+		    strcmp(PQfname(description, i), PQfname(known, i)) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* Suspends. 1: it is not what it was; 0: it is. */
+static int recheck_on_lease(struct lesson *l)
+{
+	struct pg_statement *st = l->statement;
+	struct pg_connection *conn = l->lease->connection;
+	PGresult *description;
+
+	begin_exchange(l);
+	pg_pipeline_prepare(conn, l->lease, "", st->action->sql.text, st->action->sql.parameter_count, st->given);
+	pg_pipeline_describe(conn, l->lease, "");
+	end_exchange(l);
+	int r = exchange(l, &description);
+	if (r == 0)
+		r = !pg_statement_is_described(st, description);
+	else if (description && !l->lost)
+		r = 1;
+	PQclear(description);
 	return r;
 }
 
@@ -530,6 +628,28 @@ static int take_lease(struct lesson *l, bool again)
 	}
 	l->lost = true;
 	return pg_error_broken(l->error, &l->place, l->lease->error.what);
+}
+
+int pg_statement_recheck(struct pg_client *c, struct pg_statement *st, uint32_t generation, struct pg_limit *limit,
+			 struct error *e)
+{
+	struct lesson l = {
+		.client = c,
+		.statement = st,
+		.limit = limit,
+		.error = e,
+		.place = {.source = c->source->config->name, .step = st->action->step, .read_only = true},
+	};
+
+	if (st->knowledge != PG_KNOWN || st->generation != generation)
+		return 1;
+	int r = take_lease(&l, false);
+	if (r == 0)
+		r = recheck_on_lease(&l);
+	pg_call_leave(l.lease);
+	if (r == 1)
+		pg_statement_forget(st, generation);
+	return r;
 }
 
 /* Suspends. */

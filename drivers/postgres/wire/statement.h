@@ -8,6 +8,7 @@
 #include "drivers/postgres/statements/result.h"
 #include "drivers/postgres/wire/call.h"
 #include "drivers/postgres/wire/client.h"
+#include "drivers/postgres/wire/leaving.h"
 #include "drivers/postgres/wire/sqlstate.h"
 
 enum pg_knowledge { PG_UNKNOWN, PG_LEARNING, PG_KNOWN };
@@ -19,14 +20,21 @@ struct pg_statement {
 	struct pg_text *text; /* whose it is (text.h); NULL: a step's, which lives as long as the client */
 	unsigned index;       /* among its client's */
 	enum pg_knowledge knowledge;
-	uint32_t generation; /* counts preparations that made earlier ones worthless; from 1 */
-	char name[32];       /* on the server; "" with prepare: false, and where it is nameless */
-	bool nameless;       /* of one run; it has no index */
-	const char *sql;     /* the action's, or wrapped */
-	char *wrapped;       /* columns that only the server can render as JSON go through its to_json */
-	Oid *types;          /* of the parameters */
+	uint32_t generation;   /* counts preparations that made earlier ones worthless; from 1 */
+	char name[32];         /* on the server; "" with prepare: false, and where it is nameless */
+	bool nameless;         /* of one run; it has no index */
+	const char *sql;       /* the action's, or wrapped */
+	char *wrapped;         /* columns that only the server can render as JSON go through its to_json */
+	Oid *types;            /* of the parameters */
+	Oid *given;            /* those of them that the server asked for; 0: it infers the others */
+	char *own_types;       /* the array of those of the database's own among its types; NULL: none */
+	char *own_types_text;  /* pg_types_text_query of them */
+	PGresult *description; /* as the server last described it, not wrapped */
 	struct pg_type *parameters;
 	struct pg_layout *layout;
+	enum pg_leaving leaving; /* as it was judged to leave its session (leaving.h) */
+	int64_t judged_us;       /* long ago: it was not */
+	unsigned runs;           /* before it was first judged, and while it was in doubt */
 
 	bool measured;
 	bool is_short;          /* short enough to share a connection */
@@ -61,6 +69,15 @@ int pg_statement_learn_within(struct pg_client *c, struct pg_statement *st, stru
 /* What was known at that generation is not true any more: the server has lost it, or its columns have changed. It is
  * learned again, unless that was done meanwhile. */
 void pg_statement_forget(struct pg_statement *st, uint32_t generation);
+
+/* The same, and the types are not what they were either, whoever uses them. */
+void pg_statement_forget_types(struct pg_client *c, struct pg_statement *st, uint32_t generation);
+/* Suspends. The server's failure may come from that something has changed of what is known at that generation: ask it
+ * again. Returns 1: something has, and the statement is forgotten; 0: nothing has; or -errno with e filled. */
+int pg_statement_recheck(struct pg_client *c, struct pg_statement *st, uint32_t generation, struct pg_limit *limit,
+			 struct error *e) must_check;
+/* Is that what was known of it? */
+bool pg_statement_is_described(const struct pg_statement *st, const PGresult *description);
 
 /* It took us on the server. */
 void pg_statement_took(struct pg_statement *st, int64_t us);

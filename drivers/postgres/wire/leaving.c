@@ -1,0 +1,347 @@
+/* The words of a statement, what the catalog says of them, and the commands that reset a session. */
+#include "drivers/postgres/wire/leaving.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/compiler.h"
+#include "base/mem.h"
+#include "drivers/postgres/statements/text.h"
+#include "drivers/postgres/wire/connection.h"
+#include "drivers/postgres/wire/conninfo.h"
+#include "drivers/postgres/wire/pipeline.h"
+
+#define JUDGED_AT_RUN 2       /* texts that handlers make up run only once */
+#define JUDGED_FOR_US 5000000 /* then it is in doubt again */
+#define MAX_WORDS     1024
+#define WORD_SLOTS    4096
+#define MAX_ROUNDS    8 /* a view of a view of … */
+
+/* A judgement that is under way. */
+struct pg_judge {
+	struct pg_statement *statement;
+	uint32_t generation; /* … as it is judged */
+	enum pg_leaving leaving;
+	unsigned rounds;
+	char *words[MAX_WORDS];
+	unsigned count, asked;      /* the first `asked` of them were asked about */
+	uint16_t slots[WORD_SLOTS]; /* hashed: 1 + the word's number; 0: free */
+};
+
+/* A row for whatever one of the words in $1 may stand for: d, it may leave anything; s, it moves a sequence; t, it is
+ * fine by itself. The second column is text whose words come next. No word stands for an operator or a cast. */
+static const char judge_query[] =
+	"select case when p.oid < 16384 and p.proname = any ('{nextval,setval}') then 's' else 'd' end, null "
+	"from pg_catalog.pg_proc p where p.proname = any ($1::pg_catalog.name[]) and case when p.oid < 16384 then "
+	"p.provolatile = 'v' and p.proname <> all ('{"
+	"random,random_normal,clock_timestamp,timeofday,gen_random_uuid,uuidv4,uuidv7,pg_sleep,pg_sleep_for,"
+	"pg_sleep_until,pg_notify,pg_is_in_recovery,pg_database_size,pg_relation_size,pg_table_size,pg_indexes_size,"
+	"pg_total_relation_size,pg_advisory_xact_lock,pg_advisory_xact_lock_shared,pg_try_advisory_xact_lock,"
+	"pg_try_advisory_xact_lock_shared,pg_cancel_backend,pg_terminate_backend,pg_blocking_pids,currval,lastval}') "
+	"else p.prolang not in (12, 13) or p.prokind <> 'f' or p.provolatile = 'v' end "
+	"union all select 't', pg_catalog.pg_get_viewdef(c.oid) from pg_catalog.pg_class c "
+	"where c.relname = any ($1::pg_catalog.name[]) and c.relkind = 'v' and c.oid >= 16384 "
+	"union all select 't', pg_catalog.concat(pg_catalog.pg_get_expr(p.polqual, p.polrelid), ' ', "
+	"pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid)) from pg_catalog.pg_policy p "
+	"join pg_catalog.pg_class c on c.oid = p.polrelid where c.relname = any ($1::pg_catalog.name[]) "
+	"union all select 'd', null from pg_catalog.pg_proc p where p.provolatile = 'v' and p.prolang not in (12, 13) "
+	"and p.oid in (select o.oprcode from pg_catalog.pg_operator o where o.oid >= 16384 "
+	"union all select k.castfunc from pg_catalog.pg_cast k where k.oid >= 16384)";
+
+/* The same for what a change of a table sets off. */
+static const char judge_writing_query[] =
+	"with c as materialized (select c.oid from pg_catalog.pg_class c "
+	"where c.relname = any ($1::pg_catalog.name[]) and c.oid >= 16384) "
+	"select 'd', null from pg_catalog.pg_trigger g where g.tgrelid in (select oid from c) and not g.tgisinternal "
+	"union all select 'd', null from pg_catalog.pg_rewrite u "
+	"where u.ev_class in (select oid from c) and u.ev_type <> '1' "
+	"union all select 's', null from pg_catalog.pg_attribute a "
+	"where a.attrelid in (select oid from c) and a.attidentity <> '' "
+	"union all select 't', pg_catalog.pg_get_expr(f.adbin, f.adrelid) from pg_catalog.pg_attrdef f "
+	"where f.adrelid in (select oid from c) "
+	"union all select 't', pg_catalog.pg_get_constraintdef(k.oid) from pg_catalog.pg_constraint k "
+	"where k.conrelid in (select oid from c) and k.contype = 'c' "
+	"union all select 't', pg_catalog.pg_get_indexdef(x.indexrelid) from pg_catalog.pg_index x "
+	"where x.indrelid in (select oid from c) and (x.indexprs is not null or x.indpred is not null) "
+	"union all select 't', k.conrelid::pg_catalog.regclass::text from pg_catalog.pg_constraint k "
+	"where k.confrelid in (select oid from c) and k.contype = 'f' "
+	"union all select 't', h.inhrelid::pg_catalog.regclass::text from pg_catalog.pg_inherits h "
+	"where h.inhparent in (select oid from c)";
+
+/* --- words --- */
+
+static void at_least(struct pg_judge *j, enum pg_leaving leaving)
+{
+	if (j->leaving < leaving)
+		j->leaving = leaving;
+}
+
+static uint64_t hash_of(const char *p, size_t len)
+{
+	uint64_t h = 0xcbf29ce484222325u;
+
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ (unsigned char)p[i]) * 0x100000001b3u;
+	return h ^ h >> 32;
+}
+
+static void add_word(struct pg_judge *j, const char *p, size_t len)
+{
+	size_t slot = hash_of(p, len) % WORD_SLOTS;
+
+	for (; j->slots[slot]; slot = (slot + 1) % WORD_SLOTS) {
+		const char *known = j->words[j->slots[slot] - 1];
+		if (strncmp(known, p, len) == 0 && !known[len])
+			return;
+	}
+	if (j->count == MAX_WORDS) {
+		at_least(j, PG_LEAVES_SETTINGS);
+		return;
+	}
+	j->words[j->count] = mem_strndup(p, len);
+	j->slots[slot] = (uint16_t)++j->count;
+}
+
+static bool is_word(unsigned char c)
+{
+	return c >= 0x80 || c == '_' || c == '$' || (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+}
+
+/* A word as it stands there, and as the server folds it. */
+static void add_bare(struct pg_judge *j, const char *p, size_t len)
+{
+	char *folded = mem_strndup(p, len);
+
+	add_word(j, p, len);
+	for (size_t i = 0; i < len; i++) {
+		if (folded[i] >= 'A' && folded[i] <= 'Z')
+			folded[i] = (char)(folded[i] | 0x20);
+	}
+	add_word(j, folded, len);
+	free(folded);
+}
+
+/* All that may be an identifier: words, and what stands between two quotes, whichever quotes belong together. */
+static void add_text(struct pg_judge *j, const char *text)
+{
+	for (const char *p = text; *p;) {
+		size_t len = 0;
+		while (is_word((unsigned char)p[len]))
+			len++;
+		if (len > 0)
+			add_bare(j, p, len);
+		p += len > 0 ? len : 1;
+	}
+	for (const char *p = strchr(text, '"'); p;) {
+		size_t len = strcspn(++p, "\"");
+		if (len > 0 && p[len])
+			add_word(j, p, len);
+		/* Quotes and escapes within a quoted name. */
+		if (len == 0 || (p - text >= 2 && p[-2] == '&'))
+			at_least(j, PG_LEAVES_SETTINGS);
+		p = p[len] ? p + len : NULL;
+	}
+}
+
+/* --- the judgement --- */
+
+static bool is_one_of(const char *word, const char *const *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(word, list[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* How much is in doubt of one that nobody has judged. */
+static enum pg_leaving doubt_of(const struct pg_action *action)
+{
+	static const char *const lasting[] = {"prepare", "deallocate", "discard", "load"};
+
+	return is_one_of(action->sql.keyword, lasting, ARRAY_SIZE(lasting)) ? PG_LEAVES_MORE : PG_LEAVES_SETTINGS;
+}
+
+/* Is it of a kind that changes nothing of a session by itself? SELECT … INTO makes a table. */
+static bool is_plain(const struct pg_action *action)
+{
+	static const char *const reading[] = {"select", "with", "values", "table"};
+	static const char *const writing[] = {"insert", "update", "delete", "merge"};
+
+	return action->read_only ? is_one_of(action->sql.keyword, reading, ARRAY_SIZE(reading))
+				 : is_one_of(action->sql.keyword, writing, ARRAY_SIZE(writing));
+}
+
+/* Its judgement, if it has one that is good still. */
+static enum pg_leaving leaving_of(const struct pg_statement *st, int64_t now)
+{
+	return now < st->judged_us + JUDGED_FOR_US ? st->leaving : doubt_of(st->action);
+}
+
+bool pg_leaves_nothing(const struct pg_statement *st, int64_t now_us)
+{
+	return leaving_of(st, now_us) == PG_LEAVES_NOTHING;
+}
+
+void pg_leaving_note(struct pg_connection *conn, struct pg_statement *st)
+{
+	int64_t now = loop_now_us(conn->client->loop);
+	enum pg_leaving leaving = leaving_of(st, now);
+
+	if (conn->left < leaving)
+		conn->left = (uint8_t)leaving;
+	if (leaving == PG_LEAVES_NOTHING || now < st->judged_us + JUDGED_FOR_US || conn->judge || !is_plain(st->action))
+		return;
+	if (++st->runs < JUDGED_AT_RUN)
+		return;
+	struct pg_judge *j = mem_zalloc(sizeof(*j));
+	j->statement = st;
+	j->generation = st->generation;
+	pg_text_keep(st);
+	add_text(j, st->action->sql.text);
+	conn->judge = j;
+}
+
+void pg_leaving_note_unknown(struct pg_connection *conn)
+{
+	if (conn->left < PG_LEAVES_SETTINGS)
+		conn->left = PG_LEAVES_SETTINGS;
+}
+
+static void words_to_ask(struct pg_judge *j, struct buf *array)
+{
+	for (char separator = '{'; j->asked < j->count; j->asked++, separator = ',') {
+		buf_char(array, separator);
+		buf_char(array, '"');
+		for (const char *p = j->words[j->asked]; *p; p++) {
+			if (*p == '\\')
+				buf_char(array, '\\');
+			buf_char(array, *p);
+		}
+		buf_char(array, '"');
+	}
+	buf_char(array, '}');
+}
+
+void pg_leaving_drop(struct pg_connection *conn)
+{
+	struct pg_judge *j = conn->judge;
+
+	if (!j)
+		return;
+	pg_text_drop(conn->client, j->statement);
+	for (unsigned i = 0; i < j->count; i++)
+		free(j->words[i]);
+	free(j);
+	conn->judge = NULL;
+}
+
+/* What is known by now is enough. */
+static void pronounce(struct pg_connection *conn)
+{
+	struct pg_judge *j = conn->judge;
+	struct pg_statement *st = j->statement;
+
+	if (j->asked < j->count)
+		at_least(j, PG_LEAVES_SETTINGS);
+	if (st->generation == j->generation) {
+		st->leaving = j->leaving;
+		st->judged_us = loop_now_us(conn->client->loop);
+	}
+	pg_leaving_drop(conn);
+}
+
+/* True: there is something to ask. */
+static bool judge_next(struct pg_connection *conn)
+{
+	struct pg_judge *j = conn->judge;
+	struct buf array = BUF_INIT;
+
+	if (j->asked == j->count || j->leaving >= PG_LEAVES_SETTINGS || j->rounds++ == MAX_ROUNDS) {
+		pronounce(conn);
+		return false;
+	}
+	words_to_ask(j, &array);
+	const char *words = buf_cstr(&array);
+	pg_pipeline_judge(conn, judge_query, words);
+	if (!j->statement->action->read_only)
+		pg_pipeline_judge(conn, judge_writing_query, words);
+	buf_done(&array);
+	return true;
+}
+
+void pg_leaving_judge(struct pg_connection *conn, const PGresult *rows)
+{
+	struct pg_judge *j = conn->judge;
+
+	if (PQresultStatus(rows) != PGRES_TUPLES_OK)
+		at_least(j, PG_LEAVES_SETTINGS);
+	for (int i = 0; i < PQntuples(rows); i++) {
+		char kind = *PQgetvalue(rows, i, 0);
+		if (kind != 't')
+			at_least(j, kind == 's' ? PG_LEAVES_SEQUENCES : PG_LEAVES_SETTINGS);
+		if (!PQgetisnull(rows, i, 1))
+			add_text(j, PQgetvalue(rows, i, 1));
+	}
+}
+
+/* --- the reset --- */
+
+/* DISCARD ALL would drop our own prepared statements with the others. The role comes after the session's user, which
+ * takes it along; settings go back to what the session was opened with. */
+static const char *const commands[] = {
+	"discard sequences", "reset session authorization", "reset role", "reset all", "unlisten *", "close all",
+	"discard temp",
+};
+
+static const char last_command[] =
+	"select pg_catalog.pg_advisory_unlock_all(), "
+	"(select pg_catalog.count(*) from pg_catalog.pg_prepared_statement() where from_sql)";
+
+static void put_reset(struct pg_connection *conn, struct pg_call *call)
+{
+	const struct pg_source *source = conn->client->source;
+	size_t count = conn->left == PG_LEAVES_SEQUENCES ? 1 : ARRAY_SIZE(commands);
+
+	for (size_t i = 0; i < count; i++)
+		pg_pipeline_command(conn, call, commands[i]);
+	/* If this could not be an option of the session it was set when that had begun. */
+	if (source->config->prepare && pg_target_looks_at_default(source->conninfo->target))
+		pg_pipeline_command(conn, call, "set default_transaction_read_only = on");
+	pg_pipeline_reset_end(conn, call, conn->left == PG_LEAVES_SEQUENCES ? "" : last_command);
+}
+
+bool pg_leaving_tidy(struct pg_connection *conn)
+{
+	conn->retired |= conn->left == PG_LEAVES_MORE;
+	if (conn->retired || conn->ending || conn->client->closing)
+		return false;
+	if (conn->left == PG_LEAVES_NOTHING)
+		return conn->judge && judge_next(conn);
+	put_reset(conn, NULL);
+	return true;
+}
+
+void pg_leaving_tidy_within(struct pg_connection *conn, struct pg_call *call)
+{
+	if (conn->client->source->config->prepare || conn->left == PG_LEAVES_NOTHING)
+		return;
+	/* Triggers that wait for COMMIT leave things, too. */
+	pg_pipeline_command(conn, call, "set constraints all immediate");
+	put_reset(conn, call);
+}
+
+void pg_leaving_reset_done(struct pg_connection *conn, const PGresult *result)
+{
+	ExecStatusType status = PQresultStatus(result);
+	bool prepared = status == PGRES_TUPLES_OK && strcmp(PQgetvalue(result, 0, 1), "0") != 0;
+
+	if (status != PGRES_TUPLES_OK && status != PGRES_EMPTY_QUERY)
+		return;
+	/* What was prepared in SQL may have a name that somebody else wants. */
+	if (prepared || conn->left == PG_LEAVES_MORE)
+		conn->left = PG_LEAVES_MORE;
+	else
+		conn->left = PG_LEAVES_NOTHING;
+}
