@@ -292,13 +292,26 @@ static void copy(struct lexer *l, const char *to, const char *in)
 	l->p = to;
 }
 
-/* Where a string goes on that was closed before p: behind a blank with a newline in it; NULL: it does not. */
+static const char *line_end(const struct lexer *l, const char *p)
+{
+	while (p < l->end && *p != '\n' && *p != '\r')
+		p++;
+	return p;
+}
+
+/* Where a string goes on that was closed before p: behind blanks and comments of the kind that ends with its line, with
+ * a newline among them (the server's quotecontinue); NULL: it does not. */
 static const char *continuation(const struct lexer *l, const char *p)
 {
 	bool newline = false;
 
-	for (; p < l->end && is_space(*p); p++)
+	for (; p < l->end; p++) {
+		if (*p == '-' && p + 1 < l->end && p[1] == '-')
+			p = line_end(l, p);
+		if (p == l->end || !is_space(*p))
+			break;
 		newline |= *p == '\n' || *p == '\r';
+	}
 	return newline && p < l->end && *p == '\'' ? p : NULL;
 }
 
@@ -310,7 +323,7 @@ static bool opens(const struct lexer *l, const char *p)
 	return p < l->end && *p == '(';
 }
 
-/* 'it''s', "a ""name""", E'it\'s', E'a' on a line, with 'it\'s' on the next. `from` is where the quote stands. */
+/* 'it''s', "a ""name""", E'it\'s', E'a' on a line, with 'it\'s' on a later one. `from` is where the quote stands. */
 static void quoted(struct lexer *l, const char *from, bool escapes)
 {
 	char quote = *from;
@@ -402,11 +415,7 @@ static void block_comment(struct lexer *l)
 
 static void line_comment(struct lexer *l)
 {
-	const char *q = l->p;
-
-	while (q < l->end && *q != '\n' && *q != '\r')
-		q++;
-	copy(l, q, "a comment");
+	copy(l, line_end(l, l->p), "a comment");
 }
 
 /* The number of the parameter that `slot` is bound to: a new one, or the one that it has already. */

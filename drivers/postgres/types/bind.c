@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/decimal.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 
@@ -63,7 +64,39 @@ static void bytes_hex(struct buf *out, const void *p, size_t len)
 	}
 }
 
+/* The text of a value that has no parts. An integer's type reads plain digits alone: a whole number written 1.0 or 1e2
+ * is turned into them. A number of any other type keeps its own. */
+static void add_scalar(struct buf *out, enum pg_shape shape, const struct value *v)
+{
+	size_t begin = out->len;
+	int64_t n;
+
+	if (shape == PG_SHAPE_JSON) {
+		value_render(v, out);
+		return;
+	}
+	value_text(v, out);
+	if (shape != PG_SHAPE_INTEGER || value_looks(v) != VALUE_NUMBER)
+		return;
+	const char *digits = out->data + begin;
+	size_t len = out->len - begin;
+	if (json_is_number(digits, len) && decimal_to_int64(digits, len, &n)) {
+		out->len = begin;
+		buf_int(out, n);
+	}
+}
+
 static int add_array(struct buf *out, const struct pg_type *t, const struct value *v, unsigned depth);
+
+/* An element whose text may hold what an array literal needs quotes for. */
+static void add_quoted(struct buf *out, enum pg_shape shape, const struct value *v)
+{
+	struct buf text = BUF_INIT;
+
+	add_scalar(&text, shape, v);
+	element_quoted(out, text.data, text.len);
+	buf_done(&text);
+}
 
 static int add_element(struct buf *out, const struct pg_type *t, const struct value *v, unsigned depth)
 {
@@ -80,31 +113,25 @@ static int add_element(struct buf *out, const struct pg_type *t, const struct va
 		element_quoted(out, text.data, text.len);
 		buf_done(&text);
 		return 0;
-	case VALUE_DOCUMENT:
-		value_render(v, &text);
-		element_quoted(out, text.data, text.len);
-		buf_done(&text);
-		return 0;
-	case VALUE_STRING:
-		element_quoted(out, v->text, v->len);
-		return 0;
 	case VALUE_LIST:
-		return add_array(out, t, v, depth + 1);
+		if (t->element != PG_SHAPE_JSON)
+			return add_array(out, t, v, depth + 1);
+		add_quoted(out, PG_SHAPE_JSON, v);
+		return 0;
 	case VALUE_JSON:
 		if (v->json->kind == JSON_ARRAY && t->element != PG_SHAPE_JSON)
 			return add_array(out, t, v, depth + 1);
 		element_quoted(out, v->json->raw, v->json->raw_len);
 		return 0;
+	case VALUE_DOCUMENT:
+		add_quoted(out, PG_SHAPE_JSON, v);
+		return 0;
+	case VALUE_STRING:
 	case VALUE_FOREIGN:
-		if (t->element == PG_SHAPE_JSON)
-			value_render(v, &text);
-		else
-			value_text(v, &text);
-		element_quoted(out, text.data, text.len);
-		buf_done(&text);
+		add_quoted(out, t->element, v);
 		return 0;
 	default:
-		value_text(v, out);
+		add_scalar(out, t->element, v);
 		return 0;
 	}
 }
@@ -190,10 +217,10 @@ static int add_text(struct buf *out, const struct pg_type *t, const struct value
 		if (r <= 0)
 			return r;
 	}
-	if (is_list || v->kind == VALUE_JSON || (v->kind == VALUE_FOREIGN && t->shape == PG_SHAPE_JSON))
+	if (is_list || v->kind == VALUE_JSON)
 		value_render(v, out);
 	else
-		value_text(v, out);
+		add_scalar(out, t->shape, v);
 	return 0;
 }
 

@@ -48,11 +48,11 @@ enum { F = PG_FITS, M = PG_MAY_FIT, X = PG_CANNOT_FIT };
 /* clang-format off */
 static const uint8_t fits[DECLARED][WANTED] = {
 	/*                    any int num bool date time uuid json array */
-	[TEXT]           = {   F,  M,  M,  M,   M,   M,   M,   M,   M},
-	[TEXT_DATE]      = {   F,  X,  X,  X,   F,   F,   X,   X,   X},
-	[TEXT_DATE_TIME] = {   F,  X,  X,  X,   F,   F,   X,   X,   X},
-	[TEXT_UUID]      = {   F,  X,  X,  X,   X,   X,   F,   X,   X},
-	[TEXT_OTHER]     = {   F,  X,  X,  X,   X,   X,   X,   X,   X},
+	[TEXT]           = {   F,  M,  M,  M,   M,   M,   M,   F,   M},
+	[TEXT_DATE]      = {   F,  X,  X,  X,   F,   F,   X,   F,   X},
+	[TEXT_DATE_TIME] = {   F,  X,  X,  X,   F,   F,   X,   F,   X},
+	[TEXT_UUID]      = {   F,  X,  X,  X,   X,   X,   F,   F,   X},
+	[TEXT_OTHER]     = {   F,  X,  X,  X,   X,   X,   X,   F,   X},
 	[WHOLE]          = {   F,  F,  F,  M,   M,   M,   X,   F,   X},
 	[NUMERIC]        = {   F,  M,  F,  M,   M,   M,   X,   F,   X},
 	[TRUTH]          = {   F,  X,  X,  F,   X,   X,   X,   F,   X},
