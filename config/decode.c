@@ -163,7 +163,7 @@ static void decode_integer(struct decoder *dc, const struct key *k, const struct
 static void decode_number(struct decoder *dc, const struct key *k, const struct node *n, void *object)
 {
 	if (n->kind == NODE_INT || n->kind == NODE_FLOAT)
-		store_pointer(k, object, n->text);
+		store_pointer(k, object, n->number);
 	else
 		decode_unexpected(dc, k->name, n, "a number");
 }
@@ -298,7 +298,7 @@ static void decode_absent(struct decoder *dc, const struct key *k, struct mark a
 	size_t len = strlen(k->initial);
 	struct node *n = arena_zalloc(dc->arena, sizeof(*n));
 	*n = (struct node){.kind = scalar_kind(k->initial, len), .at = at, .body_at = at, .plain = true};
-	n->text = k->initial;
+	n->text = n->number = k->initial;
 	n->len = len;
 	n->boolean = *k->initial == 't';
 	int64_t integer = 0;

@@ -137,7 +137,7 @@ void node_render(const struct node *n, struct buf *out)
 		break;
 	case NODE_INT:
 	case NODE_FLOAT:
-		buf_append(out, n->text, n->len);
+		buf_str(out, n->number);
 		break;
 	case NODE_STRING:
 		json_string(out, n->text, n->len);

@@ -1,9 +1,9 @@
 /* YAML as a tree: what libyaml's events say, with the place of each node, aliases resolved and bounded.
  *
- * Scalars follow the YAML 1.2 core schema: plain null, true/false, integers and floats as in JSON, .inf and .nan
- * refused; `yes`, `on`, `012` and everything quoted are strings. ${NAME} was expanded after parsing, so a value cannot
- * change the structure; a plain scalar is typed after expansion. Keys are strings, as they stand. Texts are UTF-8 and
- * hold no NUL. The tree is at most NODE_MAX_DEPTH deep and, aliases expanded, NODE_MAX_COUNT nodes large, so that it
+ * Scalars follow the YAML 1.2 core schema: plain null, true/false, integers (012 is 12, 0o14 and 0xC are, too) and
+ * floats (.5, 1., +1e3); .inf and .nan are refused; `yes`, `on`, `1_000` and everything quoted are strings. ${NAME} was
+ * expanded after parsing, so a value cannot change the structure; a plain scalar is typed after expansion. Keys are
+ * strings, as they stand. Texts are UTF-8 and hold no NUL. The tree is at most NODE_MAX_DEPTH deep and, aliases expanded, NODE_MAX_COUNT nodes large, so that it
  * may be walked by recursion (on a thread's stack, not a task's). Immutable; lives in the configuration's arena. */
 #pragma once
 
@@ -37,9 +37,9 @@ struct node {
 	bool refused;    /* a mistake about it was reported: say no more (never in a configuration that loaded) */
 	bool boolean;    /* NODE_BOOL */
 	int64_t integer; /* NODE_INT */
-	const char
-		*text; /* scalars: the text, NUL-terminated; NODE_FLOAT: a JSON number of any size, digit for digit */
+	const char *text;   /* scalars: the text, NUL-terminated, as it stands in the file */
 	size_t len;
+	const char *number; /* NODE_INT, NODE_FLOAT: text as a JSON number, NUL-terminated, digit for digit */
 	size_t count;                      /* NODE_SEQUENCE, NODE_MAPPING */
 	const struct node *const *items;   /* NODE_SEQUENCE */
 	const struct node_member *members; /* NODE_MAPPING: in order, names unique */

@@ -28,7 +28,7 @@ static bool fits_type(const struct node *n, enum parameter_type type)
 	case TYPE_STRING:
 		return n->kind == NODE_STRING;
 	case TYPE_INTEGER:
-		return is_number(n) && decimal_is_integer(n->text, n->len);
+		return is_number(n) && decimal_is_integer(n->number, strlen(n->number));
 	case TYPE_NUMBER:
 		return is_number(n);
 	case TYPE_BOOLEAN:
@@ -137,9 +137,9 @@ static const char *misfit(const struct config_schema *s, const struct node *n, c
 		return s->nullable || s->type == TYPE_ANY ? NULL : "null is not allowed";
 	if (!fits_type(n, s->type))
 		return not_of_type[s->type];
-	if (number && s->has_minimum && decimal_compare(n->text, n->len, s->minimum, strlen(s->minimum)) < 0)
+	if (number && s->has_minimum && decimal_compare(n->number, strlen(n->number), s->minimum, strlen(s->minimum)) < 0)
 		return "it is below \"minimum\"";
-	if (number && s->has_maximum && decimal_compare(n->text, n->len, s->maximum, strlen(s->maximum)) > 0)
+	if (number && s->has_maximum && decimal_compare(n->number, strlen(n->number), s->maximum, strlen(s->maximum)) > 0)
 		return "it is above \"maximum\"";
 	if (measured && s->has_min_length && length < s->min_length)
 		return n->kind == NODE_STRING ? "it is shorter than \"minLength\"" : "it has less than \"minItems\"";

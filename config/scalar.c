@@ -1,11 +1,13 @@
 /* What the text of a scalar means. Nothing passes through a double: 0.1 stays 0.1, and 1.5GiB is exact. */
 #include "config/scalar.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
+#include "base/buf.h"
+#include "base/decimal.h"
+
+#define RADIX_DIGITS_MAX 4096 /* of 0x… and 0o…: turning them into decimal ones takes their square */
 
 static bool one_of(const char *text, const char *const *words)
 {
@@ -14,6 +16,137 @@ static bool one_of(const char *text, const char *const *words)
 			return true;
 	}
 	return false;
+}
+
+static size_t digits_at(const char *p)
+{
+	return strspn(p, "0123456789");
+}
+
+/* 0x1F, 0o17: the radix; 0: text is neither. */
+static unsigned radix_of(const char *text, size_t len)
+{
+	bool hex = text[0] == '0' && text[1] == 'x', octal = text[0] == '0' && text[1] == 'o';
+	size_t digits = hex || octal ? strspn(text + 2, hex ? "0123456789abcdefABCDEF" : "01234567") : 0;
+
+	if (digits == 0 || digits + 2 != len || digits > RADIX_DIGITS_MAX)
+		return 0;
+	return hex ? 16 : 8;
+}
+
+/* The parts of [-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)? */
+struct number {
+	bool negative;
+	const char *whole, *fraction, *exponent; /* fraction behind the point, exponent from its letter on */
+	size_t whole_len, fraction_len, exponent_len;
+	bool point;
+};
+
+static bool number_parse(struct number *n, const char *text, size_t len)
+{
+	const char *p = text;
+
+	*n = (struct number){.negative = *p == '-'};
+	p += *p == '-' || *p == '+';
+	n->whole = p;
+	n->whole_len = digits_at(p);
+	p += n->whole_len;
+	n->point = *p == '.';
+	p += n->point;
+	n->fraction = p;
+	n->fraction_len = n->point ? digits_at(p) : 0;
+	p += n->fraction_len;
+	if (n->whole_len + n->fraction_len == 0)
+		return false;
+	n->exponent = p;
+	if (*p == 'e' || *p == 'E') {
+		p += 1 + (p[1] == '-' || p[1] == '+');
+		size_t digits = digits_at(p);
+		if (digits == 0)
+			return false;
+		p += digits;
+	}
+	n->exponent_len = (size_t)(p - n->exponent);
+	return p == text + len;
+}
+
+/* Decimal digits, the last first, of a number in another radix. */
+static void add_radix(struct buf *out, const char *digits, unsigned radix)
+{
+	struct buf reversed = BUF_INIT;
+
+	for (; *digits; digits++) {
+		unsigned carry = (unsigned)(*digits <= '9' ? *digits - '0' : (*digits | 0x20) - 'a' + 10);
+		for (size_t i = 0; i < reversed.len; i++) {
+			carry += radix * (unsigned)(reversed.data[i] - '0');
+			reversed.data[i] = (char)('0' + carry % 10);
+			carry /= 10;
+		}
+		for (; carry; carry /= 10)
+			buf_char(&reversed, (char)('0' + carry % 10));
+	}
+	if (reversed.len == 0)
+		buf_char(out, '0');
+	while (reversed.len > 0)
+		buf_char(out, reversed.data[--reversed.len]);
+	buf_done(&reversed);
+}
+
+static void add_number(struct buf *out, const struct number *n)
+{
+	const char *whole = n->whole;
+	size_t len = n->whole_len;
+
+	for (; len > 1 && *whole == '0'; whole++)
+		len--;
+	if (n->negative)
+		buf_char(out, '-');
+	buf_append(out, len ? whole : "0", len ? len : 1);
+	if (n->point) {
+		buf_char(out, '.');
+		buf_append(out, n->fraction_len ? n->fraction : "0", n->fraction_len ? n->fraction_len : 1);
+	}
+	buf_append(out, n->exponent, n->exponent_len);
+}
+
+/* text as JSON's digits; false: it is no number. */
+static bool write_number(struct buf *out, const char *text, size_t len)
+{
+	unsigned radix = radix_of(text, len);
+	struct number n;
+
+	if (radix)
+		add_radix(out, text + 2, radix);
+	else if (number_parse(&n, text, len))
+		add_number(out, &n);
+	else
+		return false;
+	return true;
+}
+
+const char *scalar_number(struct arena *a, const char *text, size_t len)
+{
+	struct buf out = BUF_INIT;
+	const char *number = "0";
+
+	if (write_number(&out, text, len))
+		number = arena_strndup(a, out.data, out.len);
+	buf_done(&out);
+	return number;
+}
+
+static enum node_kind number_kind(const char *text, size_t len)
+{
+	struct buf out = BUF_INIT;
+	enum node_kind kind = NODE_STRING;
+	int64_t n;
+
+	if (write_number(&out, text, len)) {
+		bool whole = strspn(out.data, "-0123456789") >= out.len;
+		kind = whole && decimal_to_int64(out.data, out.len, &n) ? NODE_INT : NODE_FLOAT;
+	}
+	buf_done(&out);
+	return kind;
 }
 
 enum node_kind scalar_kind(const char *text, size_t len)
@@ -25,13 +158,7 @@ enum node_kind scalar_kind(const char *text, size_t len)
 		return NODE_NULL;
 	if (one_of(text, booleans))
 		return NODE_BOOL;
-	if (!json_is_number(text, len))
-		return NODE_STRING;
-	if (strpbrk(text, ".eE"))
-		return NODE_FLOAT;
-	errno = 0;
-	(void)strtoll(text, NULL, 10);
-	return errno == ERANGE ? NODE_FLOAT : NODE_INT;
+	return number_kind(text, len);
 }
 
 bool scalar_is_infinite(const char *text)

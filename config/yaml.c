@@ -11,6 +11,7 @@
 #include <string.h>
 #include <yaml.h>
 
+#include "base/decimal.h"
 #include "base/mem.h"
 #include "config/scalar.h"
 #include "config/variables.h"
@@ -390,8 +391,11 @@ static void resolve(struct builder *b, struct node *n, const char *tag)
 	}
 	if (n->kind == NODE_BOOL)
 		n->boolean = n->text[0] == 't' || n->text[0] == 'T';
-	else if (n->kind == NODE_INT)
-		n->integer = strtoll(n->text, NULL, 10);
+	if (n->kind == NODE_INT || n->kind == NODE_FLOAT)
+		n->number = scalar_number(b->arena, n->text, n->len);
+	/* It fits, or it would be a float. */
+	if (n->kind == NODE_INT)
+		(void)decimal_to_int64(n->number, strlen(n->number), &n->integer);
 }
 
 static void on_scalar(struct builder *b, const yaml_event_t *e)

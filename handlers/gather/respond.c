@@ -103,7 +103,7 @@ static void render_constant(struct builder *b, const struct node *n, struct buf 
 		buf_int(out, n->integer);
 		break;
 	case NODE_FLOAT:
-		buf_append(out, n->text, n->len);
+		buf_str(out, n->number);
 		break;
 	case NODE_STRING:
 		render_literal(b, n, out);

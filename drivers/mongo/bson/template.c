@@ -129,7 +129,7 @@ static struct value scalar_value(const struct node *n)
 	case NODE_INT:
 		return value_int(n->integer);
 	case NODE_FLOAT:
-		return (struct value){.kind = VALUE_NUMBER, .text = n->text, .len = n->len};
+		return (struct value){.kind = VALUE_NUMBER, .text = n->number, .len = strlen(n->number)};
 	case NODE_STRING:
 		return value_string(n->text, n->len);
 	default:
