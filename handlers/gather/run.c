@@ -251,7 +251,7 @@ static void collect_headers(struct run *run)
 	const struct plan *plan = run->plan;
 	struct span *headers = arena_array(run->evaluation.arena, plan->header_count + 1, sizeof(*headers));
 	for (unsigned i = 0; i < plan->header_count; i++)
-		headers[i] = exchange_header(run->exchange, plan->headers[i]);
+		headers[i] = exchange_header_list(run->exchange, plan->headers[i]);
 	run->evaluation.headers = headers;
 	exchange_trace(run->exchange, &run->traceparent, &run->tracestate);
 	if (plan->endpoint->cache.ttl_us)

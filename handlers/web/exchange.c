@@ -340,12 +340,13 @@ struct span exchange_header_list(struct exchange *x, const char *name)
 	struct buf list = BUF_INIT;
 	struct span span = {NULL, 0};
 	ssize_t at = -1;
+	const char *between = strcmp(name, "cookie") == 0 ? "; " : ", ";
 	if (strcmp(name, "host") == 0)
 		return exchange_header(x, name);
 	while (req && (at = h2o_find_header_by_str(&req->headers, name, strlen(name), at)) >= 0) {
 		h2o_iovec_t v = req->headers.entries[at].value;
 		if (span.base)
-			buf_lit(&list, ", ");
+			buf_str(&list, between);
 		buf_append(&list, v.base, v.len);
 		span.base = "";
 	}

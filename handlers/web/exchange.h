@@ -82,7 +82,8 @@ struct reply {
 /* The header of that name (lower case), copied to the arena; base NULL: absent. Several of them: the first. Before the
  * reply only. */
 struct span exchange_header(struct exchange *x, const char *name);
-/* The same; several of them are one list, in their order, with commas in between (RFC 9110, 5.3). */
+/* The same; several of them are one list, in their order, with commas in between (RFC 9110, 5.3), cookies with
+ * semicolons (RFC 9113, 8.2.3). */
 struct span exchange_header_list(struct exchange *x, const char *name);
 
 /* The request's traceparent and tracestate, as HTTP sources pass them on; base NULL: absent. Whoever reads them judges
