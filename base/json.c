@@ -14,6 +14,8 @@ struct parser {
 	struct arena *arena;
 	struct json *open; /* the innermost container, or NULL */
 	unsigned depth, max_depth;
+	unsigned lets;   /* enum json_leniency */
+	bool cut;        /* the string that was read last holds half of a surrogate pair */
 	int error;       /* -errno */
 	const char *why; /* with error: static text */
 };
@@ -100,23 +102,34 @@ static int32_t hex4(const char *s, const char *end)
 	return n;
 }
 
+/* The second half of a surrogate pair at s, with its `\u`; -1: there is none. */
+static int32_t low_surrogate(const char *s, const char *end)
+{
+	int32_t low = end - s >= 6 && s[0] == '\\' && s[1] == 'u' ? hex4(s + 2, end) : -1;
+
+	return low >= 0xDC00 && low <= 0xDFFF ? low : -1;
+}
+
 /* Read the \uXXXX or the pair of them at s (after the first `\u`) and write its character to *to. Returns where it
  * ends, or NULL. */
-static const char *unescape_unicode(const char *s, const char *end, char **to)
+static const char *unescape_unicode(struct parser *p, const char *s, const char *end, char **to)
 {
 	int32_t c = hex4(s, end);
 
-	if (c < 0 || (c >= 0xDC00 && c <= 0xDFFF))
+	if (c < 0)
 		return NULL;
 	s += 4;
-	if (c >= 0xD800 && c <= 0xDBFF) {
-		if (end - s < 6 || s[0] != '\\' || s[1] != 'u')
+	if (c >= 0xD800 && c <= 0xDFFF) {
+		int32_t low = c <= 0xDBFF ? low_surrogate(s, end) : -1;
+		if (low >= 0) {
+			c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00);
+			s += 6;
+		} else if (p->lets & JSON_CUT_SURROGATES) {
+			c = 0xFFFD;
+			p->cut = true;
+		} else {
 			return NULL;
-		int32_t low = hex4(s + 2, end);
-		if (low < 0xDC00 || low > 0xDFFF)
-			return NULL;
-		c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00);
-		s += 6;
+		}
 	}
 	*to += utf8_encode(*to, (uint32_t)c);
 	return s;
@@ -171,7 +184,7 @@ static bool unescape_string(struct parser *p, const char *begin, const char **te
 		if (*from != '\\')
 			return fail(p, "a control character in a string");
 		if (from[1] == 'u') {
-			from = unescape_unicode(from + 2, close, &to);
+			from = unescape_unicode(p, from + 2, close, &to);
 			if (!from)
 				return fail(p, "a wrong \\u escape");
 			continue;
@@ -192,6 +205,7 @@ static bool parse_string(struct parser *p, const char **text, uint32_t *len)
 {
 	const char *begin = p->at + 1;
 
+	p->cut = false;
 	p->at = begin + json_plain_run(begin, (size_t)(p->end - begin));
 	if (p->at == p->end)
 		return fail(p, "a string does not end");
@@ -228,7 +242,7 @@ static bool parse_number(struct parser *p, struct json *j)
 
 static bool open_container(struct parser *p, struct json *j, enum json_kind kind)
 {
-	if (p->depth == p->max_depth) {
+	if (p->depth == p->max_depth && !(p->lets & JSON_ANY_DEPTH)) {
 		p->error = -E2BIG;
 		p->why = "nested too deep";
 		return false;
@@ -255,7 +269,10 @@ static bool parse_value(struct parser *p, struct json *j)
 		return open_container(p, j, JSON_ARRAY);
 	case '"':
 		j->kind = JSON_STRING;
-		return parse_string(p, &j->text, &j->len);
+		if (!parse_string(p, &j->text, &j->len))
+			return false;
+		j->cut = p->cut;
+		return true;
 	case 't':
 		j->kind = JSON_BOOL;
 		j->boolean = true;
@@ -375,7 +392,13 @@ static struct json *parse_document(struct parser *p)
 int json_parse(struct json **out, struct arena *a, const char *text, size_t len, unsigned max_depth, char *what,
 	       size_t what_size)
 {
-	struct parser p = {.at = text, .end = text + len, .arena = a, .max_depth = max_depth};
+	return json_read(out, a, text, len, max_depth, JSON_STRICT, what, what_size);
+}
+
+int json_read(struct json **out, struct arena *a, const char *text, size_t len, unsigned max_depth, unsigned lets,
+	      char *what, size_t what_size)
+{
+	struct parser p = {.at = text, .end = text + len, .arena = a, .max_depth = max_depth, .lets = lets};
 
 	*out = NULL;
 	if (len > UINT32_MAX) {
@@ -383,7 +406,7 @@ int json_parse(struct json **out, struct arena *a, const char *text, size_t len,
 		return -E2BIG;
 	}
 
-	size_t good = utf8_prefix(text, len);
+	size_t good = lets & JSON_ANY_BYTES ? len : utf8_prefix(text, len);
 	if (good < len) {
 		p.at = text + good;
 		fail(&p, "bad UTF-8");

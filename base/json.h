@@ -22,6 +22,8 @@ enum json_kind { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSO
 struct json {
 	enum json_kind kind : 8;
 	bool boolean;
+	bool declared; /* JSON_ARRAY, JSON_OBJECT: whoever read it expects one here; set by others than the parser */
+	bool cut; /* JSON_STRING: half of a surrogate pair stands in it, which is U+FFFD in text; raw has it still */
 	uint32_t name_len;
 	uint32_t raw_len;
 	union {
@@ -43,9 +45,23 @@ struct json {
 int json_parse(struct json **out, struct arena *a, const char *text, size_t len, unsigned max_depth, char *what,
 	       size_t what_size) must_check;
 
-/* What json_parse would say of text, without making a tree; max_depth is at most JSON_MAX_DEPTH. *spaced: is there
- * white space between its tokens, so that json_compact would make it shorter? */
-int json_check(const char *text, size_t len, unsigned max_depth, bool *spaced, char *what, size_t what_size) must_check;
+/* What json_read lets through that json_parse refuses: sources say it, and mean something by it. */
+enum json_leniency {
+	JSON_STRICT = 0,
+	JSON_CUT_SURROGATES = 1, /* half of a surrogate pair in a string: "\ud83d" */
+	JSON_ANY_BYTES = 2,      /* bytes in strings that are not UTF-8 */
+	JSON_ANY_DEPTH = 4,      /* any nesting: the tree must not be walked by recursion (nothing here does) */
+};
+
+/* json_parse, but for what `lets` (enum json_leniency) lets through; max_depth does not hold with JSON_ANY_DEPTH. */
+int json_read(struct json **out, struct arena *a, const char *text, size_t len, unsigned max_depth, unsigned lets,
+	      char *what, size_t what_size) must_check;
+
+/* What json_read would say of text, without making a tree; max_depth is at most JSON_MAX_DEPTH, and of `lets`
+ * JSON_CUT_SURROGATES alone counts. *spaced: is there white space between its tokens, so that json_compact would make
+ * it shorter? */
+int json_check(const char *text, size_t len, unsigned max_depth, unsigned lets, bool *spaced, char *what,
+	       size_t what_size) must_check;
 
 /* The last member of that name, or NULL; NULL too where object is no object. */
 const struct json *json_member(const struct json *object, const char *name, size_t len);

@@ -14,6 +14,7 @@ struct checker {
 	const char *why; /* what is wrong; NULL: nothing so far */
 	int error;       /* with why: -errno */
 	bool spaced;
+	bool cut_surrogates; /* are let through */
 	unsigned depth, max_depth;
 	uint64_t objects; /* bit n: the container at depth n + 1 is an object */
 };
@@ -68,11 +69,11 @@ static bool check_escape(struct checker *c)
 		return true;
 	}
 	int32_t code = hex4(c->at + 1, c->end);
-	bool high = code >= 0xD800 && code <= 0xDBFF;
-	if (code < 0 || (code >= 0xDC00 && code <= 0xDFFF))
+	if (code < 0 || (code >= 0xDC00 && code <= 0xDFFF && !c->cut_surrogates))
 		return fail(c, "a wrong \\u escape");
 	c->at += 5;
-	if (!high)
+	/* Where halves may stand alone, nothing has to follow one. */
+	if (code < 0xD800 || code > 0xDBFF || c->cut_surrogates)
 		return true;
 	int32_t low = c->end - c->at >= 6 && c->at[0] == '\\' && c->at[1] == 'u' ? hex4(c->at + 2, c->end) : -1;
 	if (low < 0xDC00 || low > 0xDFFF)
@@ -223,9 +224,11 @@ static void check_document(struct checker *c)
 	}
 }
 
-int json_check(const char *text, size_t len, unsigned max_depth, bool *spaced, char *what, size_t what_size)
+int json_check(const char *text, size_t len, unsigned max_depth, unsigned lets, bool *spaced, char *what,
+	       size_t what_size)
 {
-	struct checker c = {.at = text, .end = text + len, .max_depth = max_depth};
+	struct checker c = {
+		.at = text, .end = text + len, .max_depth = max_depth, .cut_surrogates = lets & JSON_CUT_SURROGATES};
 
 	assert(max_depth <= JSON_MAX_DEPTH);
 	size_t good = utf8_prefix(text, len);

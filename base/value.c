@@ -8,7 +8,8 @@
 #include "base/json_out.h"
 #include "base/mem.h"
 
-#define ANY_DEPTH UINT32_MAX /* of what was let in before */
+/* Of what was let in before. */
+#define ANYTHING (JSON_CUT_SURROGATES | JSON_ANY_BYTES | JSON_ANY_DEPTH)
 
 struct value value_string(const char *s, size_t len)
 {
@@ -41,6 +42,64 @@ struct value value_number(const char *digits, size_t len)
 	return (struct value){.kind = VALUE_NUMBER, .text = digits, .len = len};
 }
 
+/* --- a JSON string with half of a surrogate pair: no text has one, so in JSON it stays as it was written --- */
+
+static void cut_string_render(const struct value *v, struct buf *out)
+{
+	const struct json *j = v->foreign;
+
+	buf_append(out, j->raw, j->raw_len);
+}
+
+static void cut_string_text(const struct value *v, struct buf *out)
+{
+	const struct json *j = v->foreign;
+
+	buf_append(out, j->text, j->len);
+}
+
+static bool cut_string_falsy(const struct value *v)
+{
+	(void)v;
+	return false;
+}
+
+static enum value_kind cut_string_looks(const struct value *v)
+{
+	(void)v;
+	return VALUE_STRING;
+}
+
+static size_t cut_string_parts(const struct value *v, struct arena *a, const struct value_member **out)
+{
+	(void)v;
+	(void)a;
+	(void)out;
+	return 0;
+}
+
+static struct value cut_string_copy(const struct value *v, struct arena *a)
+{
+	const struct json *from = v->foreign;
+	struct json *j = arena_alloc(a, sizeof(*j));
+	struct value out = *v;
+
+	*j = *from;
+	j->raw = arena_strndup(a, from->raw, from->raw_len);
+	j->text = arena_strndup(a, from->text, from->len);
+	out.foreign = j;
+	return out;
+}
+
+static const struct value_ops cut_string_ops = {
+	.render = cut_string_render,
+	.text = cut_string_text,
+	.falsy = cut_string_falsy,
+	.looks = cut_string_looks,
+	.parts = cut_string_parts,
+	.copy = cut_string_copy,
+};
+
 struct value value_from_json(const struct json *j)
 {
 	switch (j->kind) {
@@ -51,12 +110,15 @@ struct value value_from_json(const struct json *j)
 	case JSON_NUMBER:
 		return value_number(j->text, j->len);
 	case JSON_STRING:
+		if (j->cut)
+			return (struct value){
+				.kind = VALUE_FOREIGN, .foreign = j, .len = j->len, .ops = &cut_string_ops};
 		return value_string(j->text, j->len);
 	case JSON_ARRAY:
 	case JSON_OBJECT:
 		break;
 	}
-	return (struct value){.kind = VALUE_JSON, .json = j};
+	return (struct value){.kind = VALUE_JSON, .json = j, .undeclared = !j->declared};
 }
 
 static void render_scalar(const struct value *v, struct buf *out)
@@ -256,16 +318,20 @@ static const struct json *step_into(const struct json *j, const struct path_segm
 struct places {
 	const struct json **at;
 	size_t count;
+	bool undeclared; /* an array on the way here was not declared as one */
 };
 
 /* The elements of every array among the places, in order; what is no array has none. */
 static struct places each_element(const struct places *from, struct arena *a)
 {
-	struct places to = {0};
+	struct places to = {.undeclared = from->undeclared};
 
-	for (size_t i = 0; i < from->count; i++)
-		if (from->at[i] && from->at[i]->kind == JSON_ARRAY)
-			to.count += from->at[i]->count;
+	for (size_t i = 0; i < from->count; i++) {
+		if (!from->at[i] || from->at[i]->kind != JSON_ARRAY)
+			continue;
+		to.count += from->at[i]->count;
+		to.undeclared |= !from->at[i]->declared;
+	}
 	to.at = arena_array(a, to.count, sizeof(const struct json *));
 
 	size_t n = 0;
@@ -301,7 +367,8 @@ struct value json_follow(const struct json *j, const struct path_segment *segmen
 	struct value *list = arena_array(a, places.count, sizeof(*list));
 	for (size_t k = 0; k < places.count; k++)
 		list[k] = value_at(places.at[k]);
-	return (struct value){.kind = VALUE_LIST, .count = (uint32_t)places.count, .list = list};
+	return (struct value){
+		.kind = VALUE_LIST, .count = (uint32_t)places.count, .list = list, .undeclared = places.undeclared};
 }
 
 /* --- the way into any value --- */
@@ -391,6 +458,36 @@ struct value value_follow(const struct value *v, const struct path_segment *segm
 
 /* --- what it looks like, its parts, a copy --- */
 
+/* Two trees of the same text: what is declared in one is in the other. A request's are no deeper than this. */
+static void copy_declared(const struct json *from, struct json *to)
+{
+	struct {
+		const struct json *from;
+		struct json *to;
+	} open[JSON_MAX_DEPTH + 1];
+	size_t depth = 0;
+
+	for (;;) {
+		to->declared = from->declared;
+		bool inside = from->kind == JSON_ARRAY || from->kind == JSON_OBJECT;
+		if (inside && from->child && depth < ARRAY_SIZE(open)) {
+			open[depth].from = from;
+			open[depth++].to = to;
+			from = from->child;
+			to = to->child;
+			continue;
+		}
+		while (depth > 0 && !from->next) {
+			from = open[--depth].from;
+			to = open[depth].to;
+		}
+		if (depth == 0)
+			return;
+		from = from->next;
+		to = to->next;
+	}
+}
+
 static struct value by_way_of_json(const struct value *v, struct arena *a)
 {
 	struct buf text = BUF_INIT;
@@ -401,12 +498,15 @@ static struct value by_way_of_json(const struct value *v, struct arena *a)
 	const char *copy = arena_strndup(a, text.len ? text.data : "", text.len);
 	size_t len = text.len;
 	buf_done(&text);
-	if (json_parse(&j, a, copy, len, ANY_DEPTH, why, sizeof(why)) < 0)
+	if (json_read(&j, a, copy, len, 0, ANYTHING, why, sizeof(why)) < 0)
 		return VALUE_OF_NULL;
+	if (v->kind == VALUE_JSON && v->from_request)
+		copy_declared(v->json, j);
 	struct value out = value_from_json(j);
 	out.from_request = v->from_request;
 	out.brought = v->brought;
 	out.structured = v->structured;
+	out.undeclared = v->undeclared;
 	return out;
 }
 
@@ -517,6 +617,7 @@ static void copy_later(struct copy_stack *s, struct value *v)
 static void copy_one(struct copy_stack *s, struct value *v, struct arena *a)
 {
 	bool from_request = v->from_request, brought = v->brought, structured = v->structured;
+	bool undeclared = v->undeclared;
 
 	switch (v->kind) {
 	case VALUE_NULL:
@@ -545,6 +646,7 @@ static void copy_one(struct copy_stack *s, struct value *v, struct arena *a)
 	v->from_request = from_request;
 	v->brought = brought;
 	v->structured = structured;
+	v->undeclared = undeclared;
 }
 
 static void copy_list(struct copy_stack *s, struct value *v, struct arena *a)

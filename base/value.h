@@ -55,7 +55,9 @@ struct value {
 	enum value_kind kind;
 	bool from_request; /* a stranger supplied it: errors about it are 400, and it may bring no operators */
 	bool brought;      /* a source brought it, or JSON text did: its texts are data, and name no fields */
-	bool structured;   /* declared as object or array: it may bring structure (never operators) */
+	bool structured;   /* declared as object or array, or in what is: it may bring structure (never operators) */
+	bool undeclared;   /* it was itself declared as neither: it may bring structure to be stored, not to be asked by
+			    */
 	uint8_t subtype; /* VALUE_FOREIGN: the driver's own type number; VALUE_STRING: enum value_format; VALUE_NUMBER:
 			    enum value_number */
 	uint32_t count;  /* VALUE_LIST, VALUE_DOCUMENT */
@@ -107,7 +109,8 @@ struct value value_bool(bool b);
 struct value value_bytes_of(const void *p, size_t len);
 /* From a valid JSON number. Plain digits that fit int64_t are VALUE_INT; 1.0, 1e3 and -0 keep their digits. */
 struct value value_number(const char *digits, size_t len);
-/* From parsed JSON: scalars become scalars, the rest VALUE_JSON. An integer that fits is VALUE_INT. */
+/* From parsed JSON: scalars become scalars, the rest VALUE_JSON. An integer that fits is VALUE_INT. A string that holds
+ * half of a surrogate pair is VALUE_FOREIGN: as JSON it is what it was. */
 struct value value_from_json(const struct json *j);
 
 void value_render(const struct value *v, struct buf *out); /* as JSON */

@@ -6,8 +6,8 @@
 #include "base/json.h"
 #include "base/mem.h"
 
-/* Deeper than any result that a driver lets in. */
-enum { DEPTH = JSON_MAX_DEPTH * 4 };
+/* What a driver has let in is read again here, whatever it is. */
+enum { ANYTHING = JSON_CUT_SURROGATES | JSON_ANY_BYTES | JSON_ANY_DEPTH };
 
 struct json_result {
 	struct result base;
@@ -30,7 +30,7 @@ static struct value get(const struct result *base, const struct path *path, stru
 	struct json_result *r = container_of(base, struct json_result, base);
 	char why[64];
 
-	if (!r->tree && json_parse(&r->tree, a, r->text, r->len, DEPTH, why, sizeof(why)) < 0)
+	if (!r->tree && json_read(&r->tree, a, r->text, r->len, 0, ANYTHING, why, sizeof(why)) < 0)
 		return VALUE_OF_NULL;
 	return json_follow(r->tree, path->segments, path->count, a);
 }

@@ -72,7 +72,7 @@ static int json_to_json(struct work *w, struct buf *bytes)
 	char why[128];
 	bool spaced;
 
-	if (json_check(text, len, JSON_MAX_DEPTH, &spaced, why, sizeof(why)) < 0)
+	if (json_check(text, len, JSON_MAX_DEPTH, JSON_CUT_SURROGATES, &spaced, why, sizeof(why)) < 0)
 		return error_set(&w->error, -EBADMSG, 502, "The file is not JSON.", "it is not JSON: %s", why);
 	if (spaced || skip) {
 		json_compact(&w->json, text, len);

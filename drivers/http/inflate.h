@@ -1,4 +1,5 @@
-/* Decompressing an answer's body while it comes (RFC 9110, 8.4.1: gzip, and deflate as zlib wraps it).
+/* Decompressing an answer's body while it comes (RFC 9110, 8.4.1: gzip, and deflate, as zlib wraps it or, as many
+ * servers send it, bare).
  *
  * libcurl would do it too, but takes a stream that is cut off for a whole one; here the end of the stream must come.
  * One thread at a time. */
@@ -6,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <zlib.h>
 
 #include "base/buf.h"
@@ -13,9 +15,12 @@
 
 struct inflater {
 	z_stream z;
-	bool on;    /* the answer is compressed */
-	bool begun; /* a byte of it came */
-	bool ended; /* and the last one */
+	bool on;       /* the answer is compressed */
+	bool choosing; /* its first two bytes decide: zlib's wrapping, or none */
+	bool bare;     /* none: no further member can follow */
+	uint8_t first; /* the first of them, once it came */
+	bool begun;    /* a byte of it came */
+	bool ended;    /* and the last one */
 };
 
 /* From the value of a Content-Encoding header. Returns 0, -EOPNOTSUPP (a coding that is none of ours, or several), or

@@ -35,7 +35,8 @@ static const struct json *tree_of(struct http_result *r)
 
 	if (!r->parsed) {
 		r->parsed = true;
-		if (json_parse(&tree, &r->arena, r->json, r->len, JSON_MAX_DEPTH + 4, why, sizeof(why)) == 0)
+		if (json_read(&tree, &r->arena, r->json, r->len, JSON_MAX_DEPTH + 4, JSON_CUT_SURROGATES, why,
+			      sizeof(why)) == 0)
 			r->tree = tree;
 	}
 	return r->tree;
@@ -118,6 +119,12 @@ static void pick(struct http_result *r, const struct path *path)
 	r->tree = NULL;
 }
 
+/* A byte order mark, which some services put before JSON (RFC 8259, 8.1: a reader may ignore it). */
+static size_t mark_len(const struct buf *body)
+{
+	return body->len >= 3 && memcmp(body->data, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
+}
+
 static int not_json(struct error *e, const char *why)
 {
 	return error_set(e, -EBADMSG, 502, NULL, "the answer is not JSON: %s", why);
@@ -130,12 +137,18 @@ static int json_result(struct result **out, const struct http_action *a, struct 
 	char why[128];
 	bool spaced = true;
 
+	size_t mark = mark_len(body);
+	if (mark) {
+		body->len -= mark;
+		memmove(body->data, body->data + mark, body->len);
+	}
 	if (body->len == 0 && (!a->idempotent || strcmp(a->method, "GET") != 0 || response->status == 204)) {
 		*out = null_result();
 		return 0;
 	}
 	if (!a->picks) {
-		if (json_check(body->data, body->len, JSON_MAX_DEPTH, &spaced, why, sizeof(why)) < 0)
+		if (json_check(body->data, body->len, JSON_MAX_DEPTH, JSON_CUT_SURROGATES, &spaced, why, sizeof(why)) <
+		    0)
 			return not_json(e, why);
 		struct http_result *r = result_new();
 		set_text(r, body);
@@ -145,7 +158,8 @@ static int json_result(struct result **out, const struct http_action *a, struct 
 	}
 	struct http_result *r = result_new();
 	struct json *tree;
-	if (json_parse(&tree, &r->arena, body->data, body->len, JSON_MAX_DEPTH, why, sizeof(why)) < 0) {
+	if (json_read(&tree, &r->arena, body->data, body->len, JSON_MAX_DEPTH, JSON_CUT_SURROGATES, why, sizeof(why)) <
+	    0) {
 		free_result(&r->base);
 		return not_json(e, why);
 	}
@@ -234,7 +248,7 @@ static bool is_set_cookie(const struct http_header *h)
 	return h->name_len == 10 && strncasecmp(h->name, "Set-Cookie", 10) == 0;
 }
 
-static void render_headers(const struct http_response *response, bool cookies_listed, struct buf *out)
+static void render_headers(const struct http_response *response, struct buf *out)
 {
 	struct http_header h;
 	bool first = true;
@@ -247,7 +261,7 @@ static void render_headers(const struct http_response *response, bool cookies_li
 			buf_char(out, ',');
 		first = false;
 		render_name(&h, out);
-		if (cookies_listed && is_set_cookie(&h))
+		if (is_set_cookie(&h))
 			render_list(response, &h, out);
 		else
 			render_values(response, &h, out);
@@ -274,13 +288,15 @@ static int render_body(const struct http_response *response, struct buf *out, st
 {
 	const struct buf *body = &response->body;
 	const char *data = body->data ? body->data : "";
+	size_t mark = mark_len(body);
 	char why[128];
 	bool spaced;
 
 	if (body->len == 0) {
 		json_null(out);
-	} else if (says_json(response) && json_check(data, body->len, JSON_MAX_DEPTH, &spaced, why, sizeof(why)) == 0) {
-		json_compact(out, data, body->len);
+	} else if (says_json(response) && json_check(data + mark, body->len - mark, JSON_MAX_DEPTH, JSON_CUT_SURROGATES,
+						     &spaced, why, sizeof(why)) == 0) {
+		json_compact(out, data + mark, body->len - mark);
 	} else if (utf8_valid(data, body->len)) {
 		json_string(out, data, body->len);
 	} else {
@@ -294,7 +310,7 @@ static int whole_result(struct result **out, struct http_response *response, str
 	struct buf text = BUF_INIT;
 
 	buf_printf(&text, "{\"status\":%u,\"headers\":", response->status);
-	render_headers(response, false, &text);
+	render_headers(response, &text);
 	buf_lit(&text, ",\"body\":");
 	int r = render_body(response, &text, e);
 	if (r < 0) {
@@ -318,7 +334,7 @@ static bool json_value(struct value_result *r, const char *text, size_t len, str
 	struct json *tree;
 	char why[128];
 
-	if (json_parse(&tree, &r->arena, text, len, JSON_MAX_DEPTH, why, sizeof(why)) < 0)
+	if (json_read(&tree, &r->arena, text, len, JSON_MAX_DEPTH, JSON_CUT_SURROGATES, why, sizeof(why)) < 0)
 		return false;
 	*out = value_from_json(tree);
 	return true;
@@ -329,7 +345,7 @@ static struct value headers_value(struct value_result *r, const struct http_resp
 	struct value v = VALUE_OF_NULL;
 	struct buf text = BUF_INIT;
 
-	render_headers(response, true, &text);
+	render_headers(response, &text);
 	json_value(r, arena_strndup(&r->arena, text.data, text.len), text.len, &v);
 	buf_done(&text);
 	return v;
@@ -338,11 +354,12 @@ static struct value headers_value(struct value_result *r, const struct http_resp
 /* The body is in r->text. */
 static struct value body_value(struct value_result *r, const struct http_response *response)
 {
+	size_t mark = mark_len(&r->text);
 	struct value v;
 
 	if (r->text.len == 0)
 		return VALUE_OF_NULL;
-	if (says_json(response) && json_value(r, r->text.data, r->text.len, &v))
+	if (says_json(response) && json_value(r, r->text.data + mark, r->text.len - mark, &v))
 		return v;
 	if (utf8_valid(r->text.data, r->text.len))
 		return value_string(r->text.data, r->text.len);

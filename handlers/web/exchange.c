@@ -350,6 +350,9 @@ struct span exchange_header_list(struct exchange *x, const char *name)
 		buf_append(&list, v.base, v.len);
 		span.base = "";
 	}
+	/* The last one may have been empty. */
+	while (list.len > 0 && (list.data[list.len - 1] == ' ' || list.data[list.len - 1] == '\t'))
+		list.len--;
 	if (span.base)
 		span = copy_span(x, list.data ? list.data : "", list.len);
 	buf_done(&list);

@@ -272,7 +272,8 @@ static struct value text_value(const struct pg_type *t, const char *text, size_t
 	return (struct value){.kind = VALUE_FOREIGN, .foreign = text, .len = len, .ops = &bytea_value_ops};
 }
 
-/* What has parts, or reads differently in JSON: rendered, parsed, followed. */
+/* What has parts, or reads differently in JSON: rendered, parsed, followed. The server's json may be nested as deep as
+ * it likes and hold half of a surrogate pair; only a text of 4 GiB can't be read, and no result is as large. */
 static struct value parsed_cell(const struct pg_result *r, int row, unsigned column, const struct path_segment *rest,
 				size_t count, struct arena *a)
 {
@@ -284,7 +285,8 @@ static struct value parsed_cell(const struct pg_result *r, int row, unsigned col
 	char *copy = arena_strndup(a, text.data, text.len);
 	size_t len = text.len;
 	buf_done(&text);
-	if (json_parse(&tree, a, copy, len, JSON_MAX_DEPTH, why, sizeof(why)) < 0)
+	unsigned lets = JSON_CUT_SURROGATES | JSON_ANY_BYTES | JSON_ANY_DEPTH;
+	if (json_read(&tree, a, copy, len, 0, lets, why, sizeof(why)) < 0)
 		return VALUE_OF_NULL;
 	return json_follow(tree, rest, count, a);
 }

@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "base/json_out.h"
 #include "base/mem.h"
+#include "base/value.h"
 
 static struct arena arena;
 static struct buf out;
@@ -529,6 +530,55 @@ START_TEST(integers)
 }
 END_TEST
 
+/* What sources say and requests may not: halves of surrogate pairs, any bytes, any depth. */
+START_TEST(lenient)
+{
+	static char deep[20001];
+	struct json *j;
+
+	static const char cut[] = "[\"\\ud800\", \"a\\udfffb\", \"\\ud83d\\ude00\", \"\\ud83d\\u0041\"]";
+	ck_assert_int_eq(json_parse(&j, &arena, cut, strlen(cut), 4, what, sizeof(what)), -EBADMSG);
+	ck_assert_int_eq(json_read(&j, &arena, cut, strlen(cut), 4, JSON_CUT_SURROGATES, what, sizeof(what)), 0);
+	static const struct {
+		const char *text, *raw;
+		bool cut;
+	} items[] = {
+		{"\xEF\xBF\xBD", "\"\\ud800\"", true},
+		{"a\xEF\xBF\xBD"
+		 "b",
+		 "\"a\\udfffb\"", true},
+		{"\xF0\x9F\x98\x80", "\"\\ud83d\\ude00\"", false},
+		{"\xEF\xBF\xBD"
+		 "A",
+		 "\"\\ud83d\\u0041\"", true},
+	};
+	const struct json *item = j->child;
+	for (size_t i = 0; i < ARRAY_SIZE(items); i++, item = item->next) {
+		struct value v = value_from_json(item);
+		struct buf text = BUF_INIT, rendered = BUF_INIT;
+		ck_assert(item->cut == items[i].cut);
+		value_text(&v, &text);
+		ck_assert_str_eq(buf_cstr(&text), items[i].text);
+		ck_assert(value_looks(&v) == VALUE_STRING && !value_falsy(&v));
+		struct value copy = value_copy(&v, &arena);
+		value_render(&copy, &rendered);
+		if (item->cut)
+			ck_assert_str_eq(buf_cstr(&rendered), items[i].raw);
+		buf_done(&text);
+		buf_done(&rendered);
+	}
+	ck_assert_int_eq(json_read(&j, &arena, "\"\\udx00\"", 8, 4, JSON_CUT_SURROGATES, what, sizeof(what)), -EBADMSG);
+
+	ck_assert_int_eq(json_read(&j, &arena, "\"\xff\"", 3, 4, JSON_STRICT, what, sizeof(what)), -EBADMSG);
+	ck_assert_int_eq(json_read(&j, &arena, "\"\xff\"", 3, 4, JSON_ANY_BYTES, what, sizeof(what)), 0);
+
+	memset(deep, '[', 10000);
+	memset(deep + 10000, ']', 10000);
+	ck_assert_int_eq(json_read(&j, &arena, deep, 20000, 4, JSON_STRICT, what, sizeof(what)), -E2BIG);
+	ck_assert_int_eq(json_read(&j, &arena, deep, 20000, 4, JSON_ANY_DEPTH, what, sizeof(what)), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("json");
@@ -544,6 +594,7 @@ int main(void)
 	tcase_add_test(in, mutated);
 	tcase_add_test(in, decimals);
 	tcase_add_test(in, integers);
+	tcase_add_test(in, lenient);
 	suite_add_tcase(s, in);
 
 	tcase_add_checked_fixture(text, setup, teardown);

@@ -212,7 +212,8 @@ static void read_json(const char *text, size_t len)
 	bool spaced;
 	gd_value *v = gd_parse(text, len);
 	must_be_sound(v);
-	ck_assert_int_eq(json_check(text, len, JSON_MAX_DEPTH, &spaced, what, sizeof(what)) == 0, gd_failed(v) == 0);
+	ck_assert_int_eq(json_check(text, len, JSON_MAX_DEPTH, JSON_STRICT, &spaced, what, sizeof(what)) == 0,
+			 gd_failed(v) == 0);
 	must_be_sound(gd_string_n(text, len));
 	must_be_sound(gd_bytes(text, len));
 }

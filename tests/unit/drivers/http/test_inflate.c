@@ -1,4 +1,5 @@
 /* Decompression: whole streams, streams that are cut off, streams that are none, and how much may come out. */
+#include <errno.h>
 #include <string.h>
 
 #include "drivers/http/inflate.h"
@@ -39,7 +40,8 @@ static int unpack(const char *coding, size_t len, size_t piece, struct buf *out,
 START_TEST(whole)
 {
 	static const size_t pieces[] = {1, 7, 100, sizeof(packed)};
-	pack(_i ? 15 : 31);
+	static const int wrappings[] = {31, 15, -15};
+	pack(wrappings[_i]);
 	for (size_t k = 0; k < ARRAY_SIZE(pieces); k++) {
 		struct buf out = BUF_INIT;
 		ck_assert_int_eq(unpack(_i ? " deflate\r\n" : " GZIP\r\n", packed_len, pieces[k], &out, sizeof(sample)),
@@ -79,6 +81,36 @@ START_TEST(members_and_what_is_none)
 }
 END_TEST
 
+/* Without a wrapping: cut anywhere, followed by something, no stream at all. */
+START_TEST(bare)
+{
+	static const size_t pieces[] = {1, sizeof(packed)};
+	pack(-15);
+	for (size_t k = 0; k < ARRAY_SIZE(pieces); k++) {
+		for (size_t len = 1; len < packed_len; len++) {
+			struct buf out = BUF_INIT;
+			ck_assert_int_eq(unpack("deflate", len, pieces[k], &out, sizeof(sample)), 1);
+			buf_done(&out);
+		}
+		struct buf out = BUF_INIT;
+		packed[packed_len] = 'x';
+		ck_assert_int_eq(unpack("deflate", packed_len + 1, pieces[k], &out, 9 * sizeof(sample)), -EBADMSG);
+		out.len = 0;
+		memset(packed, 0xff, 10);
+		ck_assert_int_eq(unpack("deflate", 10, pieces[k], &out, sizeof(sample)), -EBADMSG);
+		ck_assert_int_eq(unpack("gzip", 10, pieces[k], &out, sizeof(sample)), -EBADMSG);
+		buf_done(&out);
+		pack(-15);
+	}
+	/* An empty stream of two bytes. */
+	struct buf out = BUF_INIT;
+	memcpy(packed, "\3\0", 2);
+	ck_assert_int_eq(unpack("deflate", 2, 1, &out, 10), 0);
+	ck_assert_uint_eq(out.len, 0);
+	buf_done(&out);
+}
+END_TEST
+
 START_TEST(bounded)
 {
 	for (size_t max = 0; max < sizeof(sample); max += 499) {
@@ -106,7 +138,8 @@ int main(void)
 {
 	Suite *s = suite_create("inflate");
 	TCase *c = async_tcase(s, "inflate");
-	tcase_add_loop_test(c, whole, 0, 2);
+	tcase_add_loop_test(c, whole, 0, 3);
+	tcase_add_test(c, bare);
 	tcase_add_test(c, cut_anywhere);
 	tcase_add_test(c, members_and_what_is_none);
 	tcase_add_test(c, bounded);
