@@ -8,16 +8,17 @@
 
 #include "base/decimal.h"
 #include "base/utf8.h"
+#include "handlers/web/duplicates.h"
 #include "handlers/web/mistakes.h"
 #include "handlers/web/percent.h"
 #include "handlers/web/schema.h"
 
 /* What the client gave for a parameter. */
 struct given {
-	const struct json *value; /* NULL: nothing */
-	struct json *array;       /* value, while it is collected item by item */
-	struct json *last;        /* its last item */
-	bool refused;             /* a mistake was reported already */
+	struct json *value; /* NULL: nothing */
+	struct json *array; /* value, while it is collected item by item */
+	struct json *last;  /* its last item */
+	bool refused;       /* a mistake was reported already */
 };
 
 struct collector {
@@ -274,7 +275,7 @@ static bool parse_body(struct collector *c)
 	const char *text = arena_strndup(c->arena, c->x->body.base, c->x->body.len);
 
 	if (json_parse(&c->body, c->arena, text, c->x->body.len, JSON_MAX_DEPTH, what, sizeof(what)) == 0)
-		return true;
+		return duplicates_none(&c->mistakes, c->body, c->arena);
 	mistake_add(&c->mistakes, span_of("body"), IN_BODY, "is not valid JSON: %s", what);
 	return false;
 }
@@ -285,7 +286,7 @@ static void body_members(struct collector *c)
 		const struct config_parameter *p = &c->endpoint->parameters[i];
 
 		if (p->in == IN_BODY && c->body)
-			c->given[i].value = json_member(c->body, p->name, strlen(p->name));
+			c->given[i].value = (struct json *)(uintptr_t)json_member(c->body, p->name, strlen(p->name));
 	}
 }
 
@@ -351,6 +352,7 @@ static struct value scalar_value(const struct config_schema *s, const struct jso
 		v.subtype = (uint8_t)s->format;
 	v.from_request = true;
 	v.structured = is_structured(s);
+	v.undeclared &= !v.structured;
 	return v;
 }
 
@@ -391,7 +393,7 @@ static void check_parameter(struct collector *c, size_t i)
 {
 	const struct config_parameter *p = &c->endpoint->parameters[i];
 	struct value *out = &c->out->values[i];
-	const struct json *j = c->given[i].value;
+	struct json *j = c->given[i].value;
 
 	if (c->given[i].refused)
 		return;

@@ -26,8 +26,9 @@ enum {
 /* A container that the walk is in. */
 struct frame {
 	const struct config_schema *schema;
-	const struct json *container, *child; /* child: where it is; NULL before the first */
-	size_t index;                         /* of child */
+	const struct json *container;
+	struct json *child; /* where it is; NULL before the first */
+	size_t index;       /* of child */
 };
 
 struct schema_check {
@@ -344,7 +345,7 @@ static const char *const type_descriptions[] = {
 };
 
 /* One value; what is in it comes later. */
-static void check_value(struct schema_check *c, const struct config_schema *s, const struct json *j)
+static void check_value(struct schema_check *c, const struct config_schema *s, struct json *j)
 {
 	if (j->kind == JSON_NULL && s->nullable)
 		return;
@@ -356,6 +357,7 @@ static void check_value(struct schema_check *c, const struct config_schema *s, c
 		wrong_choice(c, s);
 		return;
 	}
+	j->declared = s->type == TYPE_ARRAY || s->type == TYPE_OBJECT;
 	switch (j->kind) {
 	case JSON_NUMBER:
 		check_number(c, s, j);
@@ -382,7 +384,7 @@ static bool advance(struct frame *f)
 	return f->child;
 }
 
-bool schema_check(struct schema_check *c, const struct config_schema *s, const struct json *j, const char *name,
+bool schema_check(struct schema_check *c, const struct config_schema *s, struct json *j, const char *name,
 		  enum parameter_in in)
 {
 	c->name = name;

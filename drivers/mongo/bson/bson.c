@@ -3,6 +3,8 @@
 
 #include <assert.h>
 
+#include "base/utf8.h"
+
 /* --- reading --- */
 
 double bson_read_double(const uint8_t *p)
@@ -23,6 +25,18 @@ const char *bson_read_text(const struct element *e, size_t *len)
 {
 	*len = e->len - 5;
 	return (const char *)e->value + 4;
+}
+
+const uint8_t *bson_read_binary(const struct element *e, size_t *len)
+{
+	const uint8_t *bytes = e->value + 5;
+
+	*len = e->len - 5;
+	if (e->value[4] == BSON_SUBTYPE_BINARY_DEPRECATED && *len >= 4 && bson_read_int32(bytes) == (int64_t)*len - 4) {
+		bytes += 4;
+		*len -= 4;
+	}
+	return bytes;
 }
 
 bool element_iter_init(struct element_iter *i, const uint8_t *document, size_t len)
@@ -113,6 +127,7 @@ bool element_next(struct element_iter *i, struct element *out)
 	size_t len;
 	if (!key_end || !value_len(*i->at, key_end + 1, (size_t)(i->end - key_end - 1), &len)) {
 		i->at = i->end;
+		i->damaged = true;
 		return false;
 	}
 	*out = (struct element){.type = *i->at,
@@ -146,6 +161,103 @@ struct element element_at(const uint8_t *document, size_t len, size_t n)
 	while (element_next(&i, &e) && n-- > 0)
 		;
 	return e;
+}
+
+/* --- is it sound? --- */
+
+static bool is_utf8(const void *text, size_t len)
+{
+	return utf8_valid(text, len);
+}
+
+static bool regex_is_sound(const struct element *e)
+{
+	const char *pattern = (const char *)e->value;
+	size_t len = strlen(pattern);
+
+	return is_utf8(pattern, len) && is_utf8(pattern + len + 1, strlen(pattern + len + 1));
+}
+
+/* Of a value that has no elements in it. */
+static bool scalar_is_sound(const struct element *e)
+{
+	size_t len;
+	const char *text;
+
+	switch (e->type) {
+	case BSON_TYPE_UTF8:
+	case BSON_TYPE_CODE:
+	case BSON_TYPE_SYMBOL:
+		text = bson_read_text(e, &len);
+		return is_utf8(text, len);
+	case BSON_TYPE_DBPOINTER:
+		return is_utf8(e->value + 4, e->len - 12 - 5);
+	case BSON_TYPE_BOOL:
+		return *e->value <= 1;
+	case BSON_TYPE_BINARY:
+		return e->value[4] != BSON_SUBTYPE_BINARY_DEPRECATED ||
+		       (e->len >= 9 && bson_read_int32(e->value + 5) == (int64_t)e->len - 9);
+	case BSON_TYPE_REGEX:
+		return regex_is_sound(e);
+	default:
+		return true;
+	}
+}
+
+/* The document in e, if it has one. False: there should be one, and is not. */
+static bool inner_document(const struct element *e, const uint8_t **document, size_t *len)
+{
+	*document = NULL;
+	if (e->type == BSON_TYPE_DOCUMENT || e->type == BSON_TYPE_ARRAY) {
+		*document = e->value;
+		*len = e->len;
+	} else if (e->type == BSON_TYPE_CODEWSCOPE) {
+		size_t text;
+		if (!text_len(e->value + 4, e->len - 4, &text) || !is_utf8(e->value + 8, text - 5))
+			return false;
+		*document = e->value + 4 + text;
+		*len = e->len - 4 - text;
+	}
+	return true;
+}
+
+/* A document whose bytes are `len`, no more and no less. */
+static bool begin_sound(struct element_iter *i, const uint8_t *document, size_t len)
+{
+	return element_iter_init(i, document, len) && (size_t)(i->end + 1 - document) == len;
+}
+
+bool bson_is_sound(const uint8_t *document, size_t len)
+{
+	const uint8_t *ends[BSON_DEPTH_MAX];
+	unsigned depth = 0;
+	struct element_iter i;
+	struct element e;
+	const uint8_t *inner;
+	size_t inner_len;
+
+	if (!begin_sound(&i, document, len))
+		return false;
+	for (;;) {
+		if (!element_next(&i, &e)) {
+			if (i.damaged)
+				return false;
+			if (depth == 0)
+				return true;
+			i.at = i.end + 1;
+			i.end = ends[--depth];
+			continue;
+		}
+		if (!is_utf8(e.key, e.key_len) || !scalar_is_sound(&e) || !inner_document(&e, &inner, &inner_len))
+			return false;
+		if (!inner)
+			continue;
+		if (depth == BSON_DEPTH_MAX)
+			return false;
+		ends[depth++] = i.end;
+		if (!begin_sound(&i, inner, inner_len))
+			return false;
+	}
 }
 
 /* --- writing --- */

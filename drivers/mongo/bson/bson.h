@@ -2,7 +2,7 @@
  *
  * libbson's own iterator and builder would do, but theirs copy keys, keep 128 bytes a level and recurse in their
  * visitors. Here a document is read with bounds checked at every step, whoever it came from: a document that is not
- * well-formed simply ends early. Any thread. */
+ * well-formed simply ends early, so what a server sends is looked through once (bson_is_sound). Any thread. */
 #pragma once
 
 #include <bson/bson.h>
@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/compiler.h"
 
 #define BSON_DEPTH_MAX 200 /* what MongoDB itself allows */
 
@@ -25,11 +26,12 @@ struct element {
 
 struct element_iter {
 	const uint8_t *at, *end;
+	bool damaged; /* the last element was none */
 };
 
 /* The elements of a document or array. False: it is not one (its length is wrong). */
 bool element_iter_init(struct element_iter *i, const uint8_t *document, size_t len);
-/* False at the end, and where the document is damaged. */
+/* False at the end, and where the document is damaged: i->damaged tells. */
 bool element_next(struct element_iter *i, struct element *out);
 /* The element of that name, or one of type 0. */
 struct element element_find(const uint8_t *document, size_t len, const char *key, size_t key_len);
@@ -53,7 +55,12 @@ static inline int64_t bson_read_int64(const uint8_t *p)
 double bson_read_double(const uint8_t *p);
 /* Text of a string, code or symbol (which begins with its length); *len without the NUL. */
 const char *bson_read_text(const struct element *e, size_t *len);
+/* The bytes of a binary, without what stands before them. */
+const uint8_t *bson_read_binary(const struct element *e, size_t *len);
 bson_decimal128_t bson_read_decimal(const uint8_t *p);
+/* Is it a whole document, to its last byte and its innermost element? Lengths fit, texts end and are UTF-8, truth
+ * values are 0 or 1, and nothing is nested deeper than this code reads. */
+bool bson_is_sound(const uint8_t *document, size_t len) must_check;
 
 /* --- writing --- */
 

@@ -131,12 +131,15 @@ static void timestamp(struct buf *out, const struct element *e)
 
 static void binary_plain(struct buf *out, const struct element *e)
 {
+	size_t len;
+	const uint8_t *bytes = bson_read_binary(e, &len);
+
 	if (is_uuid(e)) {
 		buf_char(out, '"');
-		uuid(out, e->value + 5);
+		uuid(out, bytes);
 		buf_char(out, '"');
 	} else {
-		json_base64(out, e->value + 5, e->len - 5);
+		json_base64(out, bytes, len);
 	}
 }
 
@@ -237,8 +240,11 @@ static void relaxed_binary(struct buf *out, const struct element *e)
 {
 	static const char digits[] = "0123456789abcdef";
 
+	size_t len;
+	const uint8_t *bytes = bson_read_binary(e, &len);
+
 	buf_lit(out, "{\"$binary\":{\"base64\":");
-	json_base64(out, e->value + 5, e->len - 5);
+	json_base64(out, bytes, len);
 	buf_lit(out, ",\"subType\":\"");
 	buf_char(out, digits[e->value[4] >> 4]);
 	buf_char(out, digits[e->value[4] & 15]);
@@ -463,6 +469,9 @@ void bson_render(struct buf *out, const struct element *e, enum mongo_json mode)
 
 void bson_render_text(struct buf *out, const struct element *e)
 {
+	const uint8_t *bytes;
+	size_t len;
+
 	switch (e->type) {
 	case BSON_TYPE_OID:
 		hex(out, e->value, 12);
@@ -474,12 +483,13 @@ void bson_render_text(struct buf *out, const struct element *e)
 		decimal(out, e);
 		break;
 	case BSON_TYPE_BINARY:
+		bytes = bson_read_binary(e, &len);
 		if (is_uuid(e)) {
-			uuid(out, e->value + 5);
+			uuid(out, bytes);
 		} else {
-			json_base64(out, e->value + 5, e->len - 5);
+			json_base64(out, bytes, len);
 			/* json_base64 writes quotes around it. */
-			size_t at = out->len - ((e->len - 5 + 2) / 3 * 4 + 2);
+			size_t at = out->len - ((len + 2) / 3 * 4 + 2);
 			memmove(out->data + at, out->data + at + 1, out->len - at - 2);
 			out->len -= 2;
 		}

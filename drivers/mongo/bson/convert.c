@@ -222,12 +222,16 @@ static int put_bson(struct converter *c, const char *key, size_t key_len, const 
 	return 0;
 }
 
+/* The old generic subtype has the length a second time, inside. */
 static void put_bytes(struct converter *c, const char *key, size_t key_len, uint8_t subtype, const void *p, size_t len)
 {
-	uint32_t le = BSON_UINT32_TO_LE((uint32_t)len);
+	bool twice = subtype == BSON_SUBTYPE_BINARY_DEPRECATED;
+	uint32_t le = BSON_UINT32_TO_LE((uint32_t)len), outer = BSON_UINT32_TO_LE((uint32_t)len + (twice ? 4 : 0));
 
-	bson_out_raw(c->out, BSON_TYPE_BINARY, key, key_len, &le, sizeof(le));
+	bson_out_raw(c->out, BSON_TYPE_BINARY, key, key_len, &outer, sizeof(outer));
 	buf_char(c->out->bytes, (char)subtype);
+	if (twice)
+		buf_append(c->out->bytes, &le, sizeof(le));
 	buf_append(c->out->bytes, p, len);
 }
 
@@ -312,9 +316,11 @@ static int enter_parts(struct converter *c, struct parts_walk *w, const char *ke
 }
 
 /* Of a request: an object or array that its parameter was not declared to be. */
-static bool is_undeclared(const struct value *v)
+static bool is_undeclared(const struct converter *c, const struct value *v)
 {
-	return (has_parts(v) || v->kind == VALUE_JSON) && v->from_request && !v->structured;
+	bool declared = v->structured && !(c->strict && v->undeclared);
+
+	return (has_parts(v) || v->kind == VALUE_JSON) && v->from_request && !declared;
 }
 
 /* The next part of what is open. A document's names are whoever's who made it: a handler's, or a request's. */
@@ -334,7 +340,7 @@ static int put_part(struct converter *c, struct parts_walk *w)
 		return refuse(c, operator_member);
 	if (!list && memchr(key, 0, key_len))
 		return refuse(c, "has a member whose name holds a NUL character");
-	if (is_undeclared(&part))
+	if (is_undeclared(c, &part))
 		return refuse(c, undeclared);
 	return has_parts(&part) ? enter_parts(c, w, key, key_len, &part) : put_scalar(c, key, key_len, &part);
 }
@@ -359,7 +365,7 @@ static int put_parts(struct converter *c, const char *key, size_t key_len, const
 
 static int put_as_is(struct converter *c, const char *key, size_t key_len, const struct value *v)
 {
-	if (is_undeclared(v))
+	if (is_undeclared(c, v))
 		return refuse(c, undeclared);
 	return has_parts(v) ? put_parts(c, key, key_len, v) : put_scalar(c, key, key_len, v);
 }
@@ -414,14 +420,22 @@ static int put_date(struct converter *c, const char *key, size_t key_len, const 
 	return 0;
 }
 
+static const char not_decimal[] = "is not a decimal number of at most 34 digits";
+
 static int put_decimal(struct converter *c, const char *key, size_t key_len, const char *text, size_t len,
 		       const char *detail)
 {
 	bson_decimal128_t d;
+	char copy[NUMBER_TEXT_MAX];
 
 	(void)detail;
-	if (len == 0 || len > NUMBER_TEXT_MAX || !bson_decimal128_from_string_w_len(text, (int)len, &d))
-		return refuse(c, "is not a decimal number of at most 34 digits");
+	/* Given a length, libbson 1.23 takes no NaN and no Infinity; and it stops at a NUL. */
+	if (len == 0 || len >= sizeof(copy) || memchr(text, 0, len))
+		return refuse(c, not_decimal);
+	memcpy(copy, text, len);
+	copy[len] = '\0';
+	if (!bson_decimal128_from_string(copy, &d))
+		return refuse(c, not_decimal);
 	uint64_t le[2] = {BSON_UINT64_TO_LE(d.low), BSON_UINT64_TO_LE(d.high)};
 	bson_out_raw(c->out, BSON_TYPE_DECIMAL128, key, key_len, le, sizeof(le));
 	return 0;
@@ -638,7 +652,7 @@ int convert_value(struct converter *c, const char *key, size_t key_len, const st
 {
 	bool list = v->kind == VALUE_LIST || (v->kind == VALUE_JSON && v->json->kind == JSON_ARRAY);
 
-	if (as == AS_IS || (list && v->from_request && !v->structured))
+	if (as == AS_IS || (list && is_undeclared(c, v)))
 		return put_as_is(c, key, key_len, v);
 	return list ? convert_each(c, key, key_len, v, as, detail) : convert_one(c, key, key_len, v, as, detail);
 }
@@ -711,14 +725,14 @@ static struct value copy(const struct value *v, struct arena *a)
 	return out;
 }
 
-/* Length and subtype stand before them. */
 static bool bytes_of(const struct value *v, struct arena *a, const void **p, size_t *len)
 {
+	struct element e = value_element(v);
+
 	(void)a;
-	if (v->subtype != BSON_TYPE_BINARY || v->len < 5)
+	if (e.type != BSON_TYPE_BINARY || e.len < 5)
 		return false;
-	*p = (const uint8_t *)v->foreign + 5;
-	*len = v->len - 5;
+	*p = bson_read_binary(&e, len);
 	return true;
 }
 

@@ -1,9 +1,9 @@
 /* Values of references as BSON: what they may bring, and what they become.
  *
  * A value is data, wherever it comes from: an object with a member that begins with "$" is refused at any depth, and an
- * object or array of a request is refused altogether unless its parameter was declared as such. A VALUE_DOCUMENT that
- * is not from_request is what a handler wrote: its own names may be operators, and what is in it is judged value by
- * value.
+ * object or array of a request is refused altogether unless its parameter was declared as such; in a step's document it
+ * must have been declared itself, and not only what it stands in. A VALUE_DOCUMENT that is not from_request is what a
+ * handler wrote: its own names may be operators, and what is in it is judged value by value.
  *
  * Numbers: integers become int32 or int64, whatever else JSON or a driver brought the nearest double; the digits that a
  * handler gave (NUMBER_EXACT) Decimal128, refused beyond its 34. Bytes are binary of the generic subtype. */
@@ -33,6 +33,7 @@ enum conversion {
 struct converter {
 	struct bson_out *out;
 	struct arena *arena; /* scratch */
+	bool strict;         /* what of a request has parts must have been declared itself */
 	const char *why;     /* after a failure: what is wrong with the value, "is not an ObjectId" */
 	bool dollar;         /* a string that begins with "$" was written: in an expression it would name a field */
 };

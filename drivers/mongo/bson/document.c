@@ -183,7 +183,7 @@ static int check_stages(struct document_maker *m, const struct value *v)
 		const struct value *stage = &v->list[i];
 		if (!is_made(stage) || stage->kind != VALUE_DOCUMENT || stage->count != 1 ||
 		    !is_operator(&stage->members[0]))
-			return document_refuse(m, false,
+			return document_refuse(m, stage->from_request || v->from_request,
 					       "stage %u is no document with one operator that gd_doc or "
 					       "gd_build made: {\"$match\": ...}",
 					       i);

@@ -533,7 +533,7 @@ static int refused(const struct template_part *p, const struct value *args, cons
 static int fill_value(const struct template_part *p, const struct value *args, struct bson_out *out,
 		      struct arena *scratch, struct error *e)
 {
-	struct converter c = {.out = out, .arena = scratch};
+	struct converter c = {.out = out, .arena = scratch, .strict = true};
 	size_t bytes = out->bytes->len;
 	unsigned depth = out->depth;
 	bool whole = p->piece_count == 1 && !p->pieces[0].text;

@@ -50,12 +50,23 @@ static bool ask(const struct asking *a, sender *send, const bson_t *command, str
 	       (refuses_max_time(a, error) && send_without_max_time(a, send, command, out, error));
 }
 
+/* What is stored may be damaged: cut off where the damage begins, an answer would look whole. */
+static int check_answer(const struct asking *a, struct answer *answer)
+{
+	if (bson_is_sound(answer->data, answer->len))
+		return 0;
+	bson_free(answer->data);
+	*answer = (struct answer){0};
+	return error_set(a->error, -EBADMSG, 502, "The data source's answer is damaged.",
+			 "MongoDB's answer is no well-formed BSON");
+}
+
 int mongo_ask(const struct asking *a, const bson_t *command, struct answer *out)
 {
 	bson_error_t error = {0};
 
 	if (ask(a, mongo_connection_command, command, out, &error))
-		return 0;
+		return check_answer(a, out);
 	return mongo_operation_error(a->error, &error, &a->connection->streams, a->from_request, a->consequences);
 }
 
@@ -87,8 +98,12 @@ int mongo_ask_to_write(const struct asking *a, const bson_t *command, struct ans
 		return r;
 	/* One that broke before is known to have sent nothing. */
 	bool sent = !a->connection->lost && !streams->fault;
-	if (ask(a, mongo_connection_write, command, out, &error))
-		return 0;
+	if (ask(a, mongo_connection_write, command, out, &error)) {
+		r = check_answer(a, out);
+		if (r < 0 && !a->connection->session.open)
+			mongo_error_uncertain(a->error);
+		return r;
+	}
 	r = mongo_operation_error(a->error, &error, streams, a->from_request, a->consequences);
 	/* What a transaction has not committed has not happened. */
 	if (sent && !a->connection->session.open && mongo_error_is_uncertain(&error, streams))

@@ -67,6 +67,7 @@ static inline const struct value *sent(struct fixture *f, const char *text, bool
 	*v = value_from_json(json_of(f, text));
 	v->from_request = true;
 	v->structured = declared;
+	v->undeclared = !declared;
 	return v;
 }
 

@@ -239,6 +239,103 @@ START_TEST(dates_come_back_as_they_were)
 }
 END_TEST
 
+/* One element, "v", in a document whose length is right: its type and bytes. */
+static const struct {
+	const char *bytes;
+	uint8_t type;
+	uint8_t len;
+	bool sound;
+} elements[] = {
+	{"\2\0\0\0a\0", BSON_TYPE_UTF8, 6, true},
+	{"\1\0\0\0\0", BSON_TYPE_UTF8, 5, true},
+	{"\3\0\0\0a\0\0", BSON_TYPE_UTF8, 7, true},
+	{"\0\0\0\0\0", BSON_TYPE_UTF8, 5, false},
+	{"\x7f\0\0\0a\0", BSON_TYPE_UTF8, 6, false},
+	{"\3\0\0\0a\0", BSON_TYPE_UTF8, 6, false},
+	{"\2\0\0\0ab", BSON_TYPE_UTF8, 6, false},
+	{"\1\0\0\0\0\0", BSON_TYPE_UTF8, 6, false},
+	{"\xff\xff\xff\xff\0", BSON_TYPE_UTF8, 5, false},
+	{"\2\0\0\0\xff\0", BSON_TYPE_UTF8, 6, false},
+	{"\2\0\0\0\xff\0", BSON_TYPE_CODE, 6, false},
+	{"\2\0\0\0\xff\0", BSON_TYPE_SYMBOL, 6, false},
+	{"\2\0\0\0a\0", BSON_TYPE_SYMBOL, 6, true},
+	{"\0", BSON_TYPE_BOOL, 1, true},
+	{"\1", BSON_TYPE_BOOL, 1, true},
+	{"\2", BSON_TYPE_BOOL, 1, false},
+	{"\5\0\0\0\0", BSON_TYPE_DOCUMENT, 5, true},
+	{"\5\0\0\0\1", BSON_TYPE_DOCUMENT, 5, false},
+	{"\6\0\0\0\0", BSON_TYPE_ARRAY, 5, false},
+	{"\4\0\0\0\0", BSON_TYPE_ARRAY, 5, false},
+	{"\x8\0\0\0\x8w\0\0", BSON_TYPE_DOCUMENT, 8, false},
+	{"\x9\0\0\0\x8w\0\2\0", BSON_TYPE_DOCUMENT, 9, false},
+	{"\x9\0\0\0\x8w\0\1\0", BSON_TYPE_DOCUMENT, 9, true},
+	{"\x9\0\0\0\x8\xff\0\1\0", BSON_TYPE_DOCUMENT, 9, false},
+	{"\2\0\0\0\0ab", BSON_TYPE_BINARY, 7, true},
+	{"\6\0\0\0\2\2\0\0\0ab", BSON_TYPE_BINARY, 11, true},
+	{"\6\0\0\0\2\3\0\0\0ab", BSON_TYPE_BINARY, 11, false},
+	{"\6\0\0\0\2\1\0\0\0ab", BSON_TYPE_BINARY, 11, false},
+	{"\3\0\0\0\2abc", BSON_TYPE_BINARY, 8, false},
+	{"\x7f\0\0\0\0ab", BSON_TYPE_BINARY, 7, false},
+	{"a\0i\0", BSON_TYPE_REGEX, 4, true},
+	{"\xff\0i\0", BSON_TYPE_REGEX, 4, false},
+	{"a\0\xff\0", BSON_TYPE_REGEX, 4, false},
+	{"a\0b\0i\0", BSON_TYPE_REGEX, 6, false},
+	{"\2\0\0\0a\0abcdefghijkl", BSON_TYPE_DBPOINTER, 18, true},
+	{"\2\0\0\0\xff\0abcdefghijkl", BSON_TYPE_DBPOINTER, 18, false},
+	{"\2\0\0\0a\0abcdefghijk", BSON_TYPE_DBPOINTER, 17, false},
+	{"\xf\0\0\0\2\0\0\0a\0\5\0\0\0\0", BSON_TYPE_CODEWSCOPE, 15, true},
+	{"\xf\0\0\0\2\0\0\0\xff\0\5\0\0\0\0", BSON_TYPE_CODEWSCOPE, 15, false},
+	{"\xf\0\0\0\2\0\0\0a\0\6\0\0\0\0", BSON_TYPE_CODEWSCOPE, 15, false},
+	{"\xf\0\0\0\1\0\0\0\0\0\5\0\0\0\0", BSON_TYPE_CODEWSCOPE, 15, false},
+	{"\x10\0\0\0\2\0\0\0a\0\5\0\0\0\0\0", BSON_TYPE_CODEWSCOPE, 16, false},
+	{"12345678", BSON_TYPE_DOUBLE, 8, true},
+	{"1234567", BSON_TYPE_DOUBLE, 7, false},
+	{"123456781", BSON_TYPE_INT64, 9, false},
+	{"", BSON_TYPE_NULL, 0, true},
+	{"", 0x14, 0, false},
+	{"", 0x80, 0, false},
+	{"", BSON_TYPE_MINKEY, 0, true},
+};
+
+START_TEST(soundness)
+{
+	uint8_t document[64] = {0};
+	size_t len = 4 + 3 + elements[_i].len + 1;
+
+	document[0] = (uint8_t)len;
+	document[4] = elements[_i].type;
+	document[5] = 'v';
+	memcpy(document + 7, elements[_i].bytes, elements[_i].len);
+	ck_assert_int_eq(bson_is_sound(document, len), elements[_i].sound);
+	/* The document itself: its length, its end. */
+	ck_assert(!bson_is_sound(document, len + 1));
+	ck_assert(!bson_is_sound(document, len - 1));
+	document[len - 1] = 1;
+	ck_assert(!bson_is_sound(document, len));
+
+	ck_assert(!bson_is_sound(document, 0));
+	ck_assert(!bson_is_sound((const uint8_t *)"\4\0\0\0", 4));
+}
+END_TEST
+
+/* Each level takes a length, a type, a name, and an end. */
+START_TEST(soundness_of_depth)
+{
+	for (unsigned depth = BSON_DEPTH_MAX; depth <= BSON_DEPTH_MAX + 1; depth++) {
+		size_t len = 5 + depth * 8;
+		uint8_t *bytes = calloc(1, len);
+		for (unsigned i = 0; i <= depth; i++) {
+			uint32_t le = BSON_UINT32_TO_LE((uint32_t)(len - i * 8));
+			memcpy(bytes + i * 7, &le, sizeof(le));
+			if (i < depth)
+				memcpy(bytes + i * 7 + 4, "\3v", 3);
+		}
+		ck_assert_int_eq(bson_is_sound(bytes, len), depth == BSON_DEPTH_MAX);
+		free(bytes);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("bson as json");
@@ -247,6 +344,8 @@ int main(void)
 	tcase_add_loop_test(c, each_type, 0, (int)ARRAY_SIZE(types));
 	tcase_add_test(c, strings_become_utf8);
 	tcase_add_test(c, depth_is_bounded);
+	tcase_add_loop_test(c, soundness, 0, (int)ARRAY_SIZE(elements));
+	tcase_add_test(c, soundness_of_depth);
 	tcase_add_loop_test(c, damage_is_survived, 0, (int)ARRAY_SIZE(types));
 	tcase_add_loop_test(c, dates_are_read, 0, (int)ARRAY_SIZE(dates));
 	tcase_add_test(c, dates_come_back_as_they_were);

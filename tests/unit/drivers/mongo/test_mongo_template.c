@@ -74,6 +74,7 @@ static struct value request(const char *json, bool structured)
 	struct value v = value_from_json(j);
 	v.from_request = true;
 	v.structured = structured;
+	v.undeclared = !structured;
 	return v;
 }
 
@@ -90,6 +91,12 @@ static const struct {
 	{"{ a: { $numberDecimal: 1.10 } }", "{\"a\":{\"$numberDecimal\":\"1.10\"}}"},
 	{"{ a: { $numberDecimal: \"0.1\" } }", "{\"a\":{\"$numberDecimal\":\"0.1\"}}"},
 	{"{ a: { $numberLong: \"5\" }, b: { $numberInt: 6 }, c: { $numberDouble: 7 } }", "{\"a\":5,\"b\":6,\"c\":7.0}"},
+	{"{ a: { $numberDecimal: \"NaN\" } }", "{\"a\":{\"$numberDecimal\":\"NaN\"}}"},
+	{"{ a: { $numberDecimal: \"Infinity\" } }", "{\"a\":{\"$numberDecimal\":\"Infinity\"}}"},
+	{"{ a: { $numberDecimal: \"-Infinity\" } }", "{\"a\":{\"$numberDecimal\":\"-Infinity\"}}"},
+	{"{ a: { $numberDecimal: 1E+3 } }", "{\"a\":{\"$numberDecimal\":\"1E+3\"}}"},
+	{"{ a: { $binary: { base64: \"AP8=\", subType: \"02\" } } }",
+	 "{\"a\":{\"$binary\":{\"base64\":\"AP8=\",\"subType\":\"02\"}}}"},
 	{"{ a: { $numberDouble: \"NaN\" } }", "{\"a\":{\"$numberDouble\":\"NaN\"}}"},
 	{"{ a: { $binary: aGVsbG8= } }", "{\"a\":{\"$binary\":{\"base64\":\"aGVsbG8=\",\"subType\":\"00\"}}}"},
 	{"{ a: { $binary: { base64: aGVsbG8=, subType: \"80\" } } }",
