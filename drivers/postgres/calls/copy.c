@@ -38,6 +38,7 @@ static int refused(struct pg_copy *c, const PGresult *failure, struct error *e)
 	int len = place_in_data(context);
 
 	place.from_request = c->from_request;
+	place.parameters = NULL;
 	int r = pg_error_from_result(e, failure, &place);
 	if (len > 0) {
 		memcpy(what, e->what, sizeof(what));

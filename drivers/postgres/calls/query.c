@@ -74,6 +74,8 @@ int pg_bind(struct pg_parameters *p, const struct pg_statement *st, const struct
 	}
 	pg_parameters_end(p);
 	place->from_request = p->from_request;
+	place->reads_data = sql->reads_data;
+	place->parameters = p;
 	return 0;
 }
 

@@ -87,6 +87,30 @@ static void report_misfit(const struct pg_client *c, const struct pg_statement *
 	buf_done(&wanted);
 }
 
+static bool has_name(const struct pg_layout *layout, unsigned i, const struct pg_column *c)
+{
+	const struct pg_column *other = &layout->columns[i];
+
+	return other->name_len == c->name_len && memcmp(other->name, c->name, c->name_len) == 0;
+}
+
+/* Rows become objects: of two columns of one name readers see one. Each name is told once. */
+static void report_doubles(const struct pg_statement *st, struct diagnostics *d)
+{
+	const struct pg_layout *layout = st->layout;
+
+	for (unsigned i = 1; i < layout->count; i++) {
+		unsigned before = 0;
+		for (unsigned k = 0; k < i; k++)
+			before += has_name(layout, k, &layout->columns[i]);
+		if (before == 1)
+			diagnostics_warning(d, pg_sql_mark(&st->action->sql, 0),
+					    "the statement of step \"%s\" has several columns with the name \"%.60s\": "
+					    "only the last of them can be told by it; name the others with `as`",
+					    st->action->step, layout->columns[i].name);
+	}
+}
+
 /* It was learned. */
 static void report_types(const struct pg_client *c, const struct pg_statement *st, struct diagnostics *d)
 {
@@ -94,6 +118,8 @@ static void report_types(const struct pg_client *c, const struct pg_statement *s
 
 	for (unsigned i = 0; i < a->sql.parameter_count; i++)
 		report_misfit(c, st, i, d);
+	if (a->expect != EXPECT_VALUE && a->expect != EXPECT_NONE)
+		report_doubles(st, d);
 	if (a->expect == EXPECT_VALUE && st->layout->count != 1)
 		diagnostics_error(d, pg_sql_mark(&a->sql, 0),
 				  "expect: value takes one column, and the statement of step \"%s\" has %u", a->step,

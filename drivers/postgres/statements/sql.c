@@ -62,6 +62,8 @@ static const struct refusal {
 };
 
 static const char *const modifying[] = {"insert", "update", "delete", "merge"};
+/* Words without which a statement sees no row that is stored. */
+static const char *const reading[] = {"from", "join", "using", "update", "delete", "merge", "table"};
 static const char *const writing[] = {"insert", "update", "delete", "merge",  "truncate", "create",
 				      "alter",  "drop",   "grant",  "revoke", "comment",  "lock"};
 
@@ -549,6 +551,8 @@ static void word(struct lexer *l)
 			l->out->keyword[i] = (char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
 		}
 	}
+	for (size_t i = 0; i < ARRAY_SIZE(reading) && !l->out->reads_data; i++)
+		l->out->reads_data = is_named(l->p, n, reading[i]);
 	if (n == 1 && (*l->p | 0x20) == 'e' && q < l->end && *q == '\'')
 		quoted(l, q, true);
 	else

@@ -19,6 +19,7 @@ struct pg_sql {
 	char keyword[16];                   /* the first word, in lower case: select, with, insert, … */
 	bool modifies;                      /* insert, update, delete or merge */
 	enum action_effect effect;          /* as far as the text says it, if it may write */
+	bool reads_data;                    /* it has a word that brings rows in: from, update, … */
 
 	const struct node *node;           /* where it stands */
 	const struct pg_sql_piece *pieces; /* in order; the first is at 0 */

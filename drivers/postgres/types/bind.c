@@ -17,6 +17,7 @@ void pg_parameters_done(struct pg_parameters *p)
 	buf_done(&p->text);
 	free(p->offsets);
 	free(p->values);
+	free(p->theirs);
 	*p = (struct pg_parameters){0};
 }
 
@@ -25,6 +26,7 @@ void pg_parameters_begin(struct pg_parameters *p, unsigned count)
 	if (count > p->capacity) {
 		p->offsets = mem_realloc_array(p->offsets, count, sizeof(*p->offsets));
 		p->values = mem_realloc_array(p->values, count, sizeof(*p->values));
+		p->theirs = mem_realloc_array(p->theirs, count, sizeof(*p->theirs));
 		p->capacity = count;
 	}
 	p->count = 0;
@@ -230,6 +232,7 @@ int pg_parameters_add(struct pg_parameters *p, const struct pg_type *t, const st
 	size_t begin = p->text.len;
 
 	p->from_request |= v->from_request;
+	p->theirs[p->count - 1] = v->from_request;
 	*offset = SIZE_MAX;
 	if (v->kind == VALUE_NULL)
 		return 0;

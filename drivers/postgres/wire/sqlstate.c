@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "drivers/postgres/wire/blame.h"
 
 struct meaning {
 	const char *prefix; /* of the SQLSTATE; the first row that fits counts */
@@ -22,7 +23,7 @@ static const struct meaning meanings[] = {
 	{"23514", 422, -EINVAL, "A value breaks a rule of the database."},
 	{"23", 422, -EINVAL, "The data breaks a rule of the database."},
 	{"21000", 422, -EINVAL, "The data holds twice what may be there once."},
-	{"22", 500, -EINVAL, NULL}, /* 400 where the request supplied a parameter */
+	{"22", 500, -EINVAL, NULL}, /* 400 if it is about a value of the request */
 	{"40001", 503, -EAGAIN, "Other requests changed the same data at the same time."},
 	{"40P01", 503, -EAGAIN, "Other requests changed the same data at the same time."},
 	{"40003", 502, -EIO, NULL},
@@ -127,7 +128,7 @@ int pg_error_from_result(struct error *e, const PGresult *result, const struct p
 {
 	const char *sqlstate = pg_sqlstate(result);
 	const char *primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-	char shortened[256];
+	char shortened[256], advised[384];
 
 	if (!*sqlstate)
 		return pg_error_broken(e, place, primary ? primary : "the connection broke");
@@ -135,18 +136,19 @@ int pg_error_from_result(struct error *e, const PGresult *result, const struct p
 	int status = m->status;
 	const char *public_text = m->public_text;
 	int errnum = m->errnum;
-	if (place->from_request && strncmp(sqlstate, "22", 2) == 0) {
+	bool data = place->from_request && strncmp(sqlstate, "22", 2) == 0;
+	if (data && primary)
+		primary = without_value(shortened, sizeof(shortened), primary);
+	if (data && (!place->parameters || pg_blames_request(result, place->parameters, place->reads_data))) {
 		status = 400;
 		public_text = "A parameter's value does not fit.";
-		if (primary)
-			primary = without_value(shortened, sizeof(shortened), primary);
 	} else if (!place->read_only && pg_sqlstate_refuses_writes(result)) {
 		status = 503;
 		errnum = -EROFS;
 		public_text = "The data source takes no writes now.";
 	} else if (place->advice && strcmp(sqlstate, "25006") == 0) {
-		snprintf(shortened, sizeof(shortened), "%s: %s", primary ? primary : "it writes", place->advice);
-		primary = shortened;
+		snprintf(advised, sizeof(advised), "%s: %s", primary ? primary : "it writes", place->advice);
+		primary = advised;
 	}
 	int r = pg_error_at(e, errnum, status, public_text, place, primary ? primary : "no message");
 	if (e)

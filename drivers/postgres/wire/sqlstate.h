@@ -6,14 +6,18 @@
 
 #include "base/error.h"
 
+struct pg_parameters;
+
 /* Where an error happened: for what the log says. */
 struct pg_place {
 	const char *source;
-	const char *step;   /* NULL: no step in particular */
-	const char *call;   /* a handler's: the public function; NULL: none */
-	bool from_request;  /* the request supplied a bound parameter: data exceptions are its fault */
-	bool read_only;     /* the step was not meant to write */
-	const char *advice; /* to who writes where nothing may be written; NULL: none */
+	const char *step;                       /* NULL: no step in particular */
+	const char *call;                       /* a handler's: the public function; NULL: none */
+	bool from_request;                      /* the request supplied a value: data exceptions may be its fault */
+	bool reads_data;                        /* the statement may read what is stored */
+	const struct pg_parameters *parameters; /* which values it supplied; NULL: all that the server reads */
+	bool read_only;                         /* the step was not meant to write */
+	const char *advice;                     /* to who writes where nothing may be written; NULL: none */
 };
 
 /* Fill e from an error result. An error without SQLSTATE (libpq's own) is a broken connection. Returns e->errnum. */
