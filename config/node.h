@@ -3,8 +3,9 @@
  * Scalars follow the YAML 1.2 core schema: plain null, true/false, integers (012 is 12, 0o14 and 0xC are, too) and
  * floats (.5, 1., +1e3); .inf and .nan are refused; `yes`, `on`, `1_000` and everything quoted are strings. ${NAME} was
  * expanded after parsing, so a value cannot change the structure; a plain scalar is typed after expansion. Keys are
- * strings, as they stand. Texts are UTF-8 and hold no NUL. The tree is at most NODE_MAX_DEPTH deep and, aliases expanded, NODE_MAX_COUNT nodes large, so that it
- * may be walked by recursion (on a thread's stack, not a task's). Immutable; lives in the configuration's arena. */
+ * strings, as they stand. Texts are UTF-8 and hold no NUL. The tree is at most NODE_MAX_DEPTH deep and, aliases
+ * expanded, NODE_MAX_COUNT nodes large, so that it may be walked by recursion (on a thread's stack, not a task's).
+ * Immutable; lives in the configuration's arena. */
 #pragma once
 
 #include <stdbool.h>
@@ -31,16 +32,16 @@ struct node_member {
 struct node {
 	enum node_kind kind;
 	struct mark at;
-	bool plain;      /* a scalar without quotes or block style */
-	bool expanded;   /* a scalar that took something from the environment: never shown in messages */
-	bool verbatim;   /* a scalar whose text stands in the file just so, from body_at on */
-	bool refused;    /* a mistake about it was reported: say no more (never in a configuration that loaded) */
-	bool boolean;    /* NODE_BOOL */
-	int64_t integer; /* NODE_INT */
-	const char *text;   /* scalars: the text, NUL-terminated, as it stands in the file */
+	bool plain;       /* a scalar without quotes or block style */
+	bool expanded;    /* a scalar that took something from the environment: never shown in messages */
+	bool verbatim;    /* a scalar whose text stands in the file just so, from body_at on */
+	bool refused;     /* a mistake about it was reported: say no more (never in a configuration that loaded) */
+	bool boolean;     /* NODE_BOOL */
+	int64_t integer;  /* NODE_INT */
+	const char *text; /* scalars: the text, NUL-terminated, as it stands in the file */
 	size_t len;
 	const char *number; /* NODE_INT, NODE_FLOAT: text as a JSON number, NUL-terminated, digit for digit */
-	size_t count;                      /* NODE_SEQUENCE, NODE_MAPPING */
+	size_t count;       /* NODE_SEQUENCE, NODE_MAPPING */
 	const struct node *const *items;   /* NODE_SEQUENCE */
 	const struct node_member *members; /* NODE_MAPPING: in order, names unique */
 	struct mark body_at; /* scalars: where the text begins, behind the quote or on the line after | or > */

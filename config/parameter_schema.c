@@ -137,9 +137,11 @@ static const char *misfit(const struct config_schema *s, const struct node *n, c
 		return s->nullable || s->type == TYPE_ANY ? NULL : "null is not allowed";
 	if (!fits_type(n, s->type))
 		return not_of_type[s->type];
-	if (number && s->has_minimum && decimal_compare(n->number, strlen(n->number), s->minimum, strlen(s->minimum)) < 0)
+	if (number && s->has_minimum &&
+	    decimal_compare(n->number, strlen(n->number), s->minimum, strlen(s->minimum)) < 0)
 		return "it is below \"minimum\"";
-	if (number && s->has_maximum && decimal_compare(n->number, strlen(n->number), s->maximum, strlen(s->maximum)) > 0)
+	if (number && s->has_maximum &&
+	    decimal_compare(n->number, strlen(n->number), s->maximum, strlen(s->maximum)) > 0)
 		return "it is above \"maximum\"";
 	if (measured && s->has_min_length && length < s->min_length)
 		return n->kind == NODE_STRING ? "it is shorter than \"minLength\"" : "it has less than \"minItems\"";

@@ -142,7 +142,7 @@ static enum node_kind number_kind(const char *text, size_t len)
 	int64_t n;
 
 	if (write_number(&out, text, len)) {
-		bool whole = strspn(out.data, "-0123456789") >= out.len;
+		bool whole = strspn(buf_cstr(&out), "-0123456789") == out.len;
 		kind = whole && decimal_to_int64(out.data, out.len, &n) ? NODE_INT : NODE_FLOAT;
 	}
 	buf_done(&out);

@@ -462,7 +462,8 @@ GD_PUBLIC gd_copy *gd_pg_copy(const char *source, const char *sql);
 GD_PUBLIC gd_copy *gd_tx_copy(gd_pg *tx, const char *sql);
 /* Suspend while the server is slower. Return 0 or -errno, after which nothing is stored. What the server has against
  * the data may show only in gd_copy_end. gd_copy_write: bytes as they are, rows cut anywhere. gd_copy_row: a list, for
- * a statement without options; null is \N, lists are arrays, documents JSON (a list for a JSON column: gd_to_json). */
+ * a statement without options; null is \N, lists are arrays, documents JSON, texts what the column reads (for a JSON
+ * column a list or a text is gd_to_json). */
 GD_PUBLIC int gd_copy_write(gd_copy *c, const void *p, size_t len) GD_MUST_CHECK;
 GD_PUBLIC int gd_copy_row(gd_copy *c, gd_value *list) GD_MUST_CHECK;
 /* Suspends. Returns how many bytes *p has (a row, or the header), valid until the next call; 0 at the end; or -errno.

@@ -122,7 +122,7 @@ static void pick(struct http_result *r, const struct path *path)
 /* A byte order mark, which some services put before JSON (RFC 8259, 8.1: a reader may ignore it). */
 static size_t mark_len(const struct buf *body)
 {
-	return body->len >= 3 && memcmp(body->data, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
+	return body->data && body->len >= 3 && memcmp(body->data, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
 }
 
 static int not_json(struct error *e, const char *why)

@@ -180,6 +180,9 @@ TYPES: dict[str, tuple[str, str, str, str]] = {
     "a date as a timestamp": ("{ type: string, format: date }", "select 1 from orders where placed_at > {v}", "", ""),
     "a uuid as an integer": ("{ type: string, format: uuid }", "select 1 from customers where id = {v}", "error", r"integer.*string \(uuid\)"),
     "an address as a date": ("{ type: string, format: email }", "select {v}::date", "error", r"date.*string \(email\)"),
+    "a string as jsonb": ("{ type: string }", "select {v}::jsonb", "", ""),
+    "a string as json": ("{ type: string, format: date }", "select {v}::json", "", ""),
+    "strings as jsonb": ("{ type: array, items: { type: string } }", "select {v}::jsonb[]", "", ""),
     "an object as jsonb": ("{ type: object }", "select {v}::jsonb", "", ""),
     "an object as an integer": ("{ type: object }", "select {v}::int", "error", "integer.*object"),
     "an array as an array": ("{ type: array, items: { type: integer } }", "select 1 from customers where id = any({v})", "", ""),
@@ -203,6 +206,25 @@ def test_types(program: Path, tmp_path: Path, url: str, name: str) -> None:
     [(_, line, column, text)] = said(done)
     assert (line, column) == (5, 36 + sql.index("{v}"))
     assert text.startswith(f"{severity}: source pg takes {{v}}") and re.search(pattern, text)
+
+
+@pytest.mark.parametrize(
+    "sql, expect, names",
+    [
+        ("select 1 as a, 2 as b, 3 as a, 4 as a, 5 as b", "many", ["a", "b"]),
+        ("select * from customers c join orders o on o.customer_id = c.id", "many", ["id"]),
+        ("select 1, 2", "one", ["?column?"]),
+        ("select 1 as a, row(1, 2) as a", "maybe", ["a"]),
+        ('select 1 as a, 2 as "A"', "many", []),
+        ("select 1 as a, 2 as a", "none", []),
+    ],
+)
+def test_columns_of_one_name(program: Path, tmp_path: Path, url: str, sql: str, expect: str, names: list[str]) -> None:
+    text = HEAD + f"  \"GET /\":\n    gather: {{ s: {{ from: pg, sql: '{sql}', expect: {expect} }} }}\n"
+    done = check(program, tmp_path, text, PG=url)
+    assert done.returncode == 0
+    assert [re.search('name "(.*?)":', line[3]).group(1) for line in said(done)] == names  # type: ignore[union-attr]
+    assert all(line[3].startswith('warning: the statement of step "s"') for line in said(done))
 
 
 def test_a_domain_is_what_it_stands_for(program: Path, tmp_path: Path, private_postgres: Any) -> None:
