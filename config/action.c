@@ -3,6 +3,7 @@
 
 #include "config/language.h"
 #include "config/reference.h"
+#include "config/scalar.h"
 
 static const char *actions_of(struct decoder *dc, enum source_kind kind)
 {
@@ -41,12 +42,19 @@ bool step_stranger(struct decoder *dc, const struct node *key, void *object)
 	return true;
 }
 
+/* true or false, also of a variable in quotes. */
+static bool is_flag(const struct node *n)
+{
+	return n->kind == NODE_BOOL ||
+	       (n->kind == NODE_STRING && n->variable && scalar_kind(n->text, n->len) == NODE_BOOL);
+}
+
 /* The action that a member of the step is, or NULL. `write: true` is none. */
 static const struct action_row *action_of(const struct node_member *m, enum source_kind kind)
 {
 	for (size_t i = 0; i < action_count; i++) {
 		if (action_rows[i].kind == kind && strcmp(action_rows[i].name, m->key->text) == 0)
-			return i == ACTION_WRITE && m->value->kind == NODE_BOOL ? NULL : &action_rows[i];
+			return i == ACTION_WRITE && is_flag(m->value) ? NULL : &action_rows[i];
 	}
 	return NULL;
 }
@@ -68,7 +76,7 @@ static const struct action_row *find_action(struct decoder *dc, const struct nod
 		found = row;
 		s->action = (enum action_kind)(row - action_rows);
 		if (!s->action_value) /* sql of a file has it */
-			s->action_value = mapping->members[i].value;
+			s->action_value = node_quoted(mapping->members[i].value, dc->arena);
 	}
 	return found;
 }
@@ -123,7 +131,7 @@ static void check_writing(struct decoder *dc, const struct node *mapping, const 
 		decode_report(dc, mapping, row->name,
 			      arena_printf(&dc->diagnostics->arena, "the source \"%s\" does not say \"write: true\"",
 					   s->source->name));
-	if (said && said->kind == NODE_BOOL && !said->boolean)
+	if (said && (said = node_unquoted(said, dc->arena))->kind == NODE_BOOL && !said->boolean)
 		decode_report(dc, mapping, "write",
 			      arena_printf(&dc->diagnostics->arena, "false: %s writes", row->name));
 	s->write = true;
@@ -146,7 +154,8 @@ static void check_pick(struct decoder *dc, const struct node *mapping, const str
 static void check_amount(struct decoder *dc, const char *name, const struct node *n, int64_t least)
 {
 	if (n && n->kind == NODE_INT && n->integer < least)
-		decode_error(dc, n->at, "%s: expected %s, found %s", name, least ? "1 or more" : "0 or more", n->text);
+		decode_error(dc, n->at, "%s: expected %s, found %s", name, least ? "1 or more" : "0 or more",
+			     decode_shown(dc, n));
 }
 
 static const char *const expect_names[] = {
@@ -182,7 +191,7 @@ static bool action_was_refused(const struct node *mapping, const struct config_s
 	for (size_t i = 0; i < mapping->count; i++) {
 		const char *name = mapping->members[i].key->text;
 		const struct key *k = section_find(section, name);
-		bool flag = strcmp(name, "write") == 0 && mapping->members[i].value->kind == NODE_BOOL;
+		bool flag = strcmp(name, "write") == 0 && is_flag(mapping->members[i].value);
 		if ((kind_of_action(name) && !flag) || (k && k->type == KEY_LATER))
 			return true;
 	}

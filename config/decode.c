@@ -32,8 +32,7 @@ bool decode_is_mapping(struct decoder *dc, const char *name, const struct node *
 
 bool decode_is_text(struct decoder *dc, const char *name, const struct node *n)
 {
-	bool text = n->kind == NODE_STRING || n->kind == NODE_INT || n->kind == NODE_FLOAT;
-	if (text && n->len > 0 && !n->refused)
+	if (node_is_text(n) && n->len > 0 && !n->refused)
 		return true;
 	decode_unexpected(dc, name, n, "a text");
 	return false;
@@ -273,9 +272,22 @@ static decode_fn *const decoders[KEY_LATER] = {
 	[KEY_CUSTOM] = decode_custom,
 };
 
+/* A variable in quotes or without: what counts is what the key takes. */
+static const struct node *variable_as_wanted(struct decoder *dc, const struct key *k, const struct node *n)
+{
+	if (!n->variable)
+		return n;
+	const struct node *unquoted = node_unquoted(n, dc->arena);
+	if (k->type == KEY_BOOL || k->type == KEY_INTEGER || k->type == KEY_NUMBER)
+		return unquoted;
+	if (k->type != KEY_NODE || k->kinds == 0)
+		return n;
+	return k->kinds & BIT(unquoted->kind) ? unquoted : node_quoted(n, dc->arena);
+}
+
 void decode_value(struct decoder *dc, const struct key *k, const struct node *n, void *object)
 {
-	decoders[k->type](dc, k, n, object);
+	decoders[k->type](dc, k, variable_as_wanted(dc, k, n), object);
 }
 
 void decode_as(struct decoder *dc, const struct section *s, const char *row, const char *name, const struct node *n,
@@ -297,13 +309,8 @@ static void decode_absent(struct decoder *dc, const struct key *k, struct mark a
 		return;
 	size_t len = strlen(k->initial);
 	struct node *n = arena_zalloc(dc->arena, sizeof(*n));
-	*n = (struct node){.kind = scalar_kind(k->initial, len), .at = at, .body_at = at, .plain = true};
-	n->text = n->number = k->initial;
-	n->len = len;
-	n->boolean = *k->initial == 't';
-	int64_t integer = 0;
-	if (n->kind == NODE_INT && sscanf(k->initial, "%" SCNd64, &integer) == 1)
-		n->integer = integer;
+	*n = (struct node){.at = at, .body_at = at, .plain = true, .text = k->initial, .len = len};
+	scalar_resolve(n, dc->arena);
 	decode_value(dc, k, n, object);
 }
 

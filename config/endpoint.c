@@ -1,4 +1,5 @@
 /* endpoints: "METHOD /path", parameters, and what is around the steps. */
+#include <ctype.h>
 #include <string.h>
 
 #include "base/token.h"
@@ -46,6 +47,17 @@ static char wrong_character(const char *segment, size_t len)
 	return 0;
 }
 
+/* Does the segment look like a parameter of another framework: :id, <id>, <int:id>, [id], $id? */
+static bool is_foreign_parameter(const char *segment, size_t len)
+{
+	static const char pairs[] = "<>[]";
+	const char *open = len > 2 ? strchr(pairs, segment[0]) : NULL;
+	bool prefixed = len > 1 && (segment[0] == ':' || segment[0] == '$') &&
+			(isalpha((unsigned char)segment[1]) || segment[1] == '_');
+
+	return prefixed || (open && segment[len - 1] == open[1]);
+}
+
 static void check_literal(struct decoder *dc, const struct node *key, const char *segment, size_t len)
 {
 	struct mark at = node_mark_at(key, (size_t)(segment - key->text));
@@ -61,12 +73,38 @@ static void check_literal(struct decoder *dc, const struct node *key, const char
 		decode_error(dc, at, "path: a path can't hold \"%c\"", wrong);
 	else if ((len == 1 && segment[0] == '.') || (len == 2 && memcmp(segment, "..", 2) == 0))
 		decode_error(dc, at, "path: \".\" and \"..\" are never answered");
+	else if (is_foreign_parameter(segment, len))
+		diagnostics_warning(
+			dc->diagnostics, at,
+			"path: \"%.*s\" is matched as it stands: a parameter is written {name}, the rest of a "
+			"path {name*}",
+			(int)(len < 60 ? len : 60), segment);
 }
 
 struct declared_path {
 	struct path_name names[MAX_PATH_PARAMETERS];
 	size_t count;
 };
+
+/* What other frameworks write in the braces has its place elsewhere. */
+static void refuse_path_name(struct decoder *dc, struct mark at, const char *name)
+{
+	size_t len = strlen(name);
+
+	if (strchr(name, ':'))
+		decode_error(dc, at,
+			     "path: {%.60s}: a parameter is written {name}: its type and its pattern stand in "
+			     "\"parameters\"",
+			     name);
+	else if (name[0] == '*' || (len > 3 && strcmp(name + len - 3, "...") == 0))
+		decode_error(dc, at, "path: {%.60s}: the rest of a path is written {name*}", name);
+	else if (len > 1 && name[len - 1] == '?')
+		decode_error(dc, at,
+			     "path: {%.60s}: a parameter in a path is always there: declare the path without it, too",
+			     name);
+	else
+		decode_error(dc, at, "path: {%.60s}: " NAME_RULE, name);
+}
 
 /* {name} or {name*}. */
 static void add_path_name(struct decoder *dc, const struct node *key, const char *segment, size_t len, bool last,
@@ -80,7 +118,7 @@ static void add_path_name(struct decoder *dc, const struct node *key, const char
 	for (size_t i = 0; i < path->count; i++)
 		twice = twice || strcmp(path->names[i].name, name) == 0;
 	if (!is_name(name))
-		decode_error(dc, at, "path: {%.60s}: " NAME_RULE, name);
+		refuse_path_name(dc, at, name);
 	else if (is_reserved_name(name))
 		decode_error(dc, at, "path: {%s}: the name is taken: it is of the request", name);
 	else if (rest && !last)

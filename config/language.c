@@ -21,7 +21,8 @@ static const struct key server_keys[] = {
 	{"listen", KEY_CUSTOM, .decode = decode_listen, INTO(struct config_server, listen), .initial = "127.0.0.1:8080",
 	 .shape = "{\"anyOf\":[{\"$ref\":\"#/$defs/address\"},{\"type\":\"array\",\"minItems\":1,\"items\":{\"anyOf\":"
 		  "[{\"$ref\":\"#/$defs/address\"},{\"$ref\":\"#/$defs/listen\"}]}}]}",
-	 .help = "Where requests are accepted: HOST:PORT with a numeric host, or unix:/path; default 127.0.0.1:8080."},
+	 .help = "Where requests are accepted: HOST:PORT with a numeric host or localhost, or unix:/path; default "
+		 "127.0.0.1:8080."},
 	{"admin", KEY_CUSTOM, .decode = decode_admin, .shape = "{\"$ref\":\"#/$defs/address\"}",
 	 .help = "A listener of its own for /-/ (health, metrics, status)."},
 	{"threads", KEY_CUSTOM, .decode = decode_threads, INTO(struct config_server, threads), .minimum = 1,
@@ -66,7 +67,7 @@ static const struct section section_server = {.name = "server", .what = "server"
 
 static const struct key listen_keys[] = {
 	{"address", KEY_STRING, .required = true, INTO(struct listen_words, address),
-	 .help = "HOST:PORT with a numeric host, or unix:/path."},
+	 .help = "HOST:PORT with a numeric host or localhost, or unix:/path."},
 	{"mode", KEY_STRING, INTO(struct listen_words, mode),
 	 .help = "Permissions of a Unix socket, octal, in quotes; default \"0660\"."},
 	LATER("tls"),

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/json_out.h"
 #include "base/mem.h"
+#include "config/scalar.h"
 
 #define SHOWN_MAX 60 /* bytes of a text that a message quotes */
 
@@ -90,6 +91,42 @@ const char *node_shown(const struct node *n, struct arena *a)
 	while (len > 0 && ((unsigned char)n->text[len] & 0xC0) == 0x80)
 		len--;
 	return arena_printf(a, "\"%.*s…\"", (int)len, n->text);
+}
+
+const struct node *node_unquoted(const struct node *n, struct arena *a)
+{
+	if (!n->variable || n->kind != NODE_STRING || n->refused)
+		return n;
+	struct node *made = arena_alloc(a, sizeof(*made));
+	*made = *n;
+	scalar_resolve(made, a);
+	return made;
+}
+
+const struct node *node_quoted(const struct node *n, struct arena *a)
+{
+	if (!n->variable || n->kind == NODE_STRING || n->refused)
+		return n;
+	struct node *made = arena_alloc(a, sizeof(*made));
+	*made = *n;
+	made->kind = NODE_STRING;
+	return made;
+}
+
+bool node_is_text(const struct node *n)
+{
+	return n->kind == NODE_STRING || n->kind == NODE_INT || n->kind == NODE_FLOAT ||
+	       (node_is_scalar(n) && n->variable);
+}
+
+bool node_is_supplied(const struct node *n, size_t at, size_t len)
+{
+	for (size_t i = 0; i < n->supplied_count; i++) {
+		const struct node_part *part = &n->supplied[i];
+		if (part->at < at + len && at < part->at + part->len)
+			return true;
+	}
+	return false;
 }
 
 struct mark node_mark_at(const struct node *n, size_t offset)

@@ -299,6 +299,14 @@ static void compile_pattern(struct decoder *dc, const struct node *mapping, stru
 	decode_error(dc, node_mark_at(n, offset), "pattern: %s", (const char *)why);
 }
 
+/* n as a value of s: a variable's text is a number, true or false if s is, in quotes or not; and a text if s is one. */
+static const struct node *variable_as(struct decoder *dc, const struct config_schema *s, const struct node *n)
+{
+	if (s->type == TYPE_INTEGER || s->type == TYPE_NUMBER || s->type == TYPE_BOOLEAN)
+		return node_unquoted(n, dc->arena);
+	return s->type == TYPE_STRING ? node_quoted(n, dc->arena) : n;
+}
+
 static void check_enum(struct decoder *dc, const struct node *mapping, struct config_schema *s)
 {
 	const struct node *n = node_member(mapping, "enum");
@@ -309,11 +317,11 @@ static void check_enum(struct decoder *dc, const struct node *mapping, struct co
 		decode_error(dc, n->at, "enum: it allows nothing");
 	struct value *values = arena_array(dc->arena, n->count, sizeof(*values));
 	for (size_t i = 0; i < n->count; i++) {
-		const struct node *where = n->items[i];
-		const char *why = where->refused ? NULL : misfit(s, n->items[i], &where);
+		const struct node *item = variable_as(dc, s, n->items[i]), *where = item;
+		const char *why = where->refused ? NULL : misfit(s, item, &where);
 		if (why)
 			decode_error(dc, where->at, "enum: %s does not fit: %s", decode_shown(dc, where), why);
-		values[i] = node_value(n->items[i], dc->arena);
+		values[i] = node_value(item, dc->arena);
 	}
 	s->enumeration = values;
 	s->enumeration_count = n->count;
@@ -325,6 +333,7 @@ static void check_default(struct decoder *dc, const struct node *mapping, struct
 
 	if (!n || n->refused)
 		return;
+	n = variable_as(dc, &p->schema, n);
 	/* null is what an optional parameter is where it is absent. */
 	const struct node *where = n;
 	const char *why = n->kind == NODE_NULL ? NULL : misfit(&p->schema, n, &where);
@@ -444,7 +453,7 @@ static void check_required(struct decoder *dc, const struct node *mapping, struc
 {
 	const struct node *n = node_member(mapping, "required");
 	const struct node *initial = node_member(mapping, "default");
-	bool said = n && n->kind == NODE_BOOL;
+	bool said = n && (n = node_unquoted(n, dc->arena))->kind == NODE_BOOL;
 
 	p->required = !(said && !n->boolean) && !initial;
 	if (said && n->boolean && initial)

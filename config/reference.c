@@ -118,6 +118,17 @@ size_t reference_parse(struct reference *out, struct arena *a, const char *text,
 	return size;
 }
 
+size_t reference_in(struct reference *out, struct arena *a, const struct node *n, const char *p, const char **why)
+{
+	size_t at = (size_t)(p - n->text);
+	size_t size = reference_parse(out, a, p, n->len - at, node_mark_at(n, at), why);
+
+	if (!node_is_supplied(n, at, size))
+		return size;
+	*why = "a variable's value is data: no part of a reference";
+	return 0;
+}
+
 bool path_parse(struct path *out, struct arena *a, const char *text, size_t len, const char **why)
 {
 	const char *whole = arena_printf(a, "{_%s%s}", len > 0 && *text == '[' ? "" : ".", text);
@@ -134,26 +145,37 @@ bool path_parse(struct path *out, struct arena *a, const char *text, size_t len,
 
 /* --- texts ----------------------------------------------------------------------------------------------------- */
 
+/* Is the byte at p of n's text a brace that the file has? One that a variable supplied is data. */
+static bool is_brace(const struct node *n, const char *p)
+{
+	return (*p == '{' || *p == '}') && !node_is_supplied(n, (size_t)(p - n->text), 1);
+}
+
+/* Is p a brace that stands alone? {{ and }} are literal ones. */
+static bool is_lone_brace(const struct node *n, const char *p)
+{
+	const char *end = n->text + n->len;
+	return is_brace(n, p) && (p + 1 == end || p[1] != *p || !is_brace(n, p + 1));
+}
+
 static size_t count_braces(const struct node *n)
 {
 	size_t count = 0;
 	for (size_t i = 0; i < n->len; i++)
-		count += n->text[i] == '{' || n->text[i] == '}';
+		count += is_brace(n, n->text + i);
 	return count;
 }
 
 /* The literal text from p up to a reference, the end or a brace that stands alone; {{ and }} become one brace each. */
-static const char *take_literal(const char *p, const char *end, struct arena *a, struct template_piece *piece)
+static const char *take_literal(const struct node *n, const char *p, struct arena *a, struct template_piece *piece)
 {
+	const char *end = n->text + n->len;
 	char *text = arena_alloc(a, (size_t)(end - p) + 1);
 	size_t len = 0;
 
-	while (p < end) {
-		bool brace = *p == '{' || *p == '}';
-		if (brace && (p + 1 == end || p[1] != *p))
-			break;
+	while (p < end && !is_lone_brace(n, p)) {
 		text[len++] = *p;
-		p += brace ? 2 : 1;
+		p += is_brace(n, p) ? 2 : 1;
 	}
 	text[len] = '\0';
 	*piece = (struct template_piece){.text = text, .len = len};
@@ -170,17 +192,16 @@ bool template_parse(struct template *out, struct arena *a, const struct node *n,
 		struct template_piece *piece = &pieces[count];
 		struct mark at = node_mark_at(n, (size_t)(p - n->text));
 		const char *why = NULL;
-		bool opens = *p == '{' && (p + 1 == end || p[1] != '{');
-		bool closes = *p == '}' && (p + 1 == end || p[1] != '}');
-		if (closes) {
+		bool lone = is_lone_brace(n, p);
+		if (lone && *p == '}') {
 			diagnostics_error(d, at, "\"}\" without \"{\": a literal brace is \"}}\"");
 			p++;
-		} else if (!opens) {
-			p = take_literal(p, end, a, piece);
+		} else if (!lone) {
+			p = take_literal(n, p, a, piece);
 			count++;
 		} else {
 			*piece = (struct template_piece){0};
-			size_t size = reference_parse(&piece->reference, a, p, (size_t)(end - p), at, &why);
+			size_t size = reference_in(&piece->reference, a, n, p, &why);
 			if (size == 0)
 				diagnostics_error(d, at, "not a reference: %s; a literal brace is \"{{\"", why);
 			else

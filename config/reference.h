@@ -24,6 +24,9 @@ struct reference {
 size_t reference_parse(struct reference *out, struct arena *a, const char *text, size_t len, struct mark at,
 		       const char **why);
 
+/* The same in a scalar's text: p is at the "{". What a variable supplied is no part of a reference. */
+size_t reference_in(struct reference *out, struct arena *a, const struct node *n, const char *p, const char **why);
+
 /* A way alone, as it stands behind a root but without the first ".": `rates.EUR`, `items[0].id`. text is
  * NUL-terminated; the way lives in a. False: *why says what was expected. */
 bool path_parse(struct path *out, struct arena *a, const char *text, size_t len, const char **why);

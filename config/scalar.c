@@ -124,7 +124,7 @@ static bool write_number(struct buf *out, const char *text, size_t len)
 	return true;
 }
 
-const char *scalar_number(struct arena *a, const char *text, size_t len)
+static const char *number_of(struct arena *a, const char *text, size_t len)
 {
 	struct buf out = BUF_INIT;
 	const char *number = "0";
@@ -159,6 +159,22 @@ enum node_kind scalar_kind(const char *text, size_t len)
 	if (one_of(text, booleans))
 		return NODE_BOOL;
 	return number_kind(text, len);
+}
+
+void scalar_resolve_as(struct node *n, enum node_kind kind, struct arena *a)
+{
+	n->kind = kind;
+	n->boolean = kind == NODE_BOOL && (n->text[0] == 't' || n->text[0] == 'T');
+	if (kind == NODE_INT || kind == NODE_FLOAT)
+		n->number = number_of(a, n->text, n->len);
+	/* It fits, or it would be a float. */
+	if (kind == NODE_INT)
+		(void)decimal_to_int64(n->number, strlen(n->number), &n->integer);
+}
+
+void scalar_resolve(struct node *n, struct arena *a)
+{
+	scalar_resolve_as(n, scalar_kind(n->text, n->len), a);
 }
 
 bool scalar_is_infinite(const char *text)

@@ -10,9 +10,10 @@
 /* The kind of a plain scalar: NODE_NULL, NODE_BOOL, NODE_INT (fits int64_t), NODE_FLOAT (any other number),
  * NODE_STRING. */
 enum node_kind scalar_kind(const char *text, size_t len);
-/* The digits of a scalar of kind NODE_INT or NODE_FLOAT as JSON writes them: 12 for 012, 12 for 0xC, 0.5 for .5. In a.
- */
-const char *scalar_number(struct arena *a, const char *text, size_t len);
+/* Make n what its text says: its kind, its number, its integer, its boolean. The number is in a. */
+void scalar_resolve(struct node *n, struct arena *a);
+/* The same for a kind that is settled already. */
+void scalar_resolve_as(struct node *n, enum node_kind kind, struct arena *a);
 /* .inf and .nan in the spellings of the core schema: numbers that JSON has not. */
 bool scalar_is_infinite(const char *text);
 

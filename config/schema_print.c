@@ -16,7 +16,8 @@ static const struct {
 		 "\"pattern\":\"^[0-9]+(\\\\.[0-9]+)?(B|KiB|MiB|GiB)$\"},{\"$ref\":\"#/$defs/variable\"}]}"},
 	{"duration", "{\"description\":\"A number with ms, s, m or h.\",\"anyOf\":[{\"const\":0},{\"type\":\"string\","
 		     "\"pattern\":\"^[0-9]+(\\\\.[0-9]+)?(ms|s|m|h)$\"},{\"$ref\":\"#/$defs/variable\"}]}"},
-	{"address", "{\"description\":\"HOST:PORT with a numeric host, or unix:/path.\",\"type\":\"string\",\"anyOf\":"
+	{"address", "{\"description\":\"HOST:PORT with a numeric host or localhost, or "
+		    "unix:/path.\",\"type\":\"string\",\"anyOf\":"
 		    "[{\"pattern\":\"^(\\\\[[0-9A-Fa-f:.]+\\\\]|[0-9.]+|localhost):[0-9]{1,5}$\"},{\"pattern\":"
 		    "\"^unix:/.\"},{\"$ref\":\"#/$defs/variable\"}]}"},
 	{"secret", "{\"description\":\"A text, or where it is to be found.\",\"anyOf\":[{\"type\":\"string\","

@@ -57,7 +57,7 @@ static const char *look_up(struct decoder *dc, const struct node *n, const char 
 	struct secret_words words = {0};
 
 	if (n->kind != NODE_MAPPING) {
-		bool text = n->kind == NODE_STRING || n->kind == NODE_INT || n->kind == NODE_FLOAT;
+		bool text = node_is_text(n);
 		if (!text)
 			diagnostics_error(dc->diagnostics, n->at,
 					  "%s: expected a text, { env: NAME }, { file: PATH } or { credential: NAME }",
@@ -119,7 +119,7 @@ static const struct node *plain_header(struct decoder *dc, const char *name, con
 {
 	struct template text;
 
-	if (!node_is_scalar(n) || n->kind == NODE_NULL) {
+	if (!node_is_scalar(n) || (n->kind == NODE_NULL && !n->variable)) {
 		decode_unexpected(dc, name, n, "a text, { env: NAME }, { file: PATH } or { credential: NAME }");
 		return n;
 	}

@@ -72,6 +72,7 @@ void decode_semaphore(struct decoder *dc, const struct key *k, const struct node
 {
 	int index = -1;
 
+	n = node_unquoted(n, dc->arena);
 	if (n->kind == NODE_INT) {
 		index = (int)dc->config->semaphore_count;
 		decode_permits(dc, k->name, n, add(dc, NULL, n->at));

@@ -11,8 +11,9 @@
 
 #define DEFAULT_MODE 0660
 #define ADDRESS                                                                                                        \
-	"HOST:PORT with a numeric host (127.0.0.1:8080, \"[::1]:8080\"; 0.0.0.0:8080 for every interface) or "         \
-	"unix:/path"
+	"HOST:PORT with a numeric host or localhost (127.0.0.1:8080, \"[::1]:8080\"; 0.0.0.0:8080 for every "          \
+	"interface) "                                                                                                  \
+	"or unix:/path"
 
 static bool parse_port(const char *text, uint16_t *port)
 {
@@ -54,6 +55,27 @@ static bool same_place(const struct config_listen *a, const struct config_listen
 	return a->port != 0 && a->port == b->port && strcmp(a->host, b->host) == 0;
 }
 
+/* What to write instead of text. */
+static const char *address_wanted(struct decoder *dc, const struct node *n, const char *text)
+{
+	const char *colon = strrchr(text, ':');
+	const char *port = colon ? colon + 1 : text;
+	size_t len = colon ? (size_t)(colon - text) : 0;
+	bool every = len == 0 || (len == 1 && text[0] == '*');
+	uint16_t number;
+
+	if (n->expanded || !parse_port(port, &number))
+		return ADDRESS;
+	struct arena *a = &dc->diagnostics->arena;
+	if (every)
+		return arena_printf(a, "HOST:PORT: 127.0.0.1:%s for this machine alone, 0.0.0.0:%s for every interface",
+				    port, port);
+	if (memchr(text, ':', len) && text[0] != '[' && !strstr(text, "://"))
+		return arena_printf(a, "an IPv6 address in brackets, and quotes around it all: \"[%.*s]:%s\"", (int)len,
+				    text, port);
+	return ADDRESS;
+}
+
 /* Parse n, an address, into the next listener of s. */
 static struct config_listen *add(struct decoder *dc, const char *name, const struct node *n, const char *text,
 				 struct config_server *s)
@@ -66,14 +88,14 @@ static struct config_listen *add(struct decoder *dc, const char *name, const str
 		return NULL;
 	}
 	if (!(strncmp(text, "unix:", 5) == 0 ? parse_unix(text + 5, l) : parse_tcp(dc, text, l))) {
-		decode_unexpected(dc, name, n, ADDRESS);
+		decode_unexpected(dc, name, n, address_wanted(dc, n, text));
 		return NULL;
 	}
 	for (size_t i = 0; i < s->listen_count; i++) {
 		if (!same_place(l, &s->listen[i]))
 			continue;
-		diagnostics_error(dc->diagnostics, n->at, "%s: %s is listened on already, by line %u", name, text,
-				  s->listen[i].at.line);
+		diagnostics_error(dc->diagnostics, n->at, "%s: %s is listened on already, by line %u", name,
+				  decode_shown(dc, n), s->listen[i].at.line);
 		return NULL;
 	}
 	s->listen_count++;
@@ -145,6 +167,7 @@ void decode_threads(struct decoder *dc, const struct key *k, const struct node *
 {
 	struct config_server *s = object;
 
+	n = node_unquoted(n, dc->arena);
 	if (n->kind == NODE_STRING && strcmp(n->text, "auto") == 0) {
 		s->threads = cores((unsigned)k->maximum);
 	} else if (n->kind == NODE_INT && n->integer >= k->minimum && n->integer <= k->maximum) {

@@ -64,8 +64,10 @@ void decode_write(struct decoder *dc, const struct key *k, const struct node *n,
 {
 	struct config_step *s = object;
 
-	if (n->kind == NODE_BOOL)
-		s->write = n->boolean;
+	const struct node *said = node_unquoted(n, dc->arena);
+
+	if (said->kind == NODE_BOOL)
+		s->write = said->boolean;
 	else if (n->kind != NODE_STRING)
 		decode_unexpected(dc, k->name, n, "the path of a file, or true beside append or remove");
 }

@@ -11,10 +11,11 @@
 
 struct expansion {
 	struct buf out;
+	struct buf parts; /* struct node_part: what the environment supplied */
 	struct arena *arena;
 	struct mark at;
 	struct diagnostics *diagnostics;
-	bool from_environment;
+	bool variable; /* there was one */
 };
 
 static size_t name_length(const char *p)
@@ -46,8 +47,9 @@ static bool substitute(struct expansion *x, const char *name, const char *fallba
 		diagnostics_error(x->diagnostics, x->at, "the environment variable %s is not UTF-8", name);
 		return false;
 	}
-	buf_str(&x->out, value);
-	x->from_environment = true;
+	struct node_part part = {x->out.len, strlen(value)};
+	buf_append(&x->parts, &part, sizeof(part));
+	buf_append(&x->out, value, part.len);
 	return true;
 }
 
@@ -69,16 +71,27 @@ static const char *expand_one(struct expansion *x, const char *p)
 	return NULL;
 }
 
-bool variables_expand(const char **out, size_t *out_len, bool *from_environment, const char *text, size_t len,
-		      struct arena *a, struct mark at, struct diagnostics *d)
+/* The expanded text becomes n's. */
+static void keep(struct node *n, struct expansion *x)
 {
-	struct expansion x = {.out = BUF_INIT, .arena = a, .at = at, .diagnostics = d};
-	const char *p = text, *found;
+	n->text = arena_strndup(x->arena, x->out.data ? x->out.data : "", x->out.len);
+	n->len = x->out.len;
+	n->variable = x->variable;
+	if (x->parts.len == 0)
+		return;
+	struct node_part *parts = arena_alloc(x->arena, x->parts.len);
+	memcpy(parts, x->parts.data, x->parts.len);
+	n->supplied = parts;
+	n->supplied_count = x->parts.len / sizeof(*parts);
+	n->expanded = true;
+}
 
-	*out = text;
-	*out_len = len;
-	*from_environment = false;
-	if (!strstr(text, "${"))
+bool variables_expand(struct node *n, struct arena *a, struct diagnostics *d)
+{
+	struct expansion x = {.out = BUF_INIT, .parts = BUF_INIT, .arena = a, .at = n->at, .diagnostics = d};
+	const char *p = n->text, *found;
+
+	if (!strstr(p, "${"))
 		return true;
 	while (p && (found = strstr(p, "${"))) {
 		if (found > p && found[-1] == '$') {
@@ -88,14 +101,14 @@ bool variables_expand(const char **out, size_t *out_len, bool *from_environment,
 		} else {
 			buf_append(&x.out, p, (size_t)(found - p));
 			p = expand_one(&x, found);
+			x.variable = true;
 		}
 	}
 	if (p) {
 		buf_str(&x.out, p);
-		*out = arena_strndup(a, x.out.data ? x.out.data : "", x.out.len);
-		*out_len = x.out.len;
-		*from_environment = x.from_environment;
+		keep(n, &x);
 	}
 	buf_done(&x.out);
+	buf_done(&x.parts);
 	return p != NULL;
 }

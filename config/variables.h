@@ -2,13 +2,12 @@
 #pragma once
 
 #include <stdbool.h>
-#include <stddef.h>
 
 #include "base/arena.h"
 #include "config/diagnostics.h"
+#include "config/node.h"
 
-/* Expand text, a NUL-terminated scalar of len bytes. *out lives in a (or is text itself, where nothing was to do);
- * *from_environment says whether the environment supplied part of it. A default stands for a variable that is unset or
- * empty. False where it is wrong: reported to d at `at`. */
-bool variables_expand(const char **out, size_t *out_len, bool *from_environment, const char *text, size_t len,
-		      struct arena *a, struct mark at, struct diagnostics *d);
+/* Expand the text of n, a scalar. The new text lives in a; n->expanded and n->supplied say what the environment
+ * supplied. A default stands for a variable that is unset or empty, and is text of the file. False if it is wrong:
+ * reported to d, and n is as it was. */
+bool variables_expand(struct node *n, struct arena *a, struct diagnostics *d);

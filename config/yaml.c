@@ -52,6 +52,7 @@ struct builder {
 	struct anchor anchors[MAX_ANCHORS];
 	size_t anchor_count;
 	size_t nodes; /* expanded, so far */
+	size_t added; /* by aliases, of nodes */
 	const struct node *root;
 	bool failed; /* there is no tree to look at */
 };
@@ -213,13 +214,16 @@ static void refuse(struct builder *b, struct node *n, const char *why)
 	n->refused = true;
 }
 
-/* Count nodes more. False where the bound is passed: nothing is looked at any more then. */
-static bool count_nodes(struct builder *b, size_t more, struct mark at)
+/* An alias adds that many nodes. False past the bound: nothing is looked at any more then. What the text itself has is
+ * bounded by its size. */
+static bool count_added(struct builder *b, size_t nodes, struct mark at)
 {
-	b->nodes += more;
-	if (b->nodes <= NODE_MAX_COUNT)
+	b->nodes += nodes;
+	b->added += nodes;
+	if (b->added <= NODE_MAX_ADDED)
 		return true;
-	diagnostics_error(b->diagnostics, at, "too large: more than %d values, aliases expanded", NODE_MAX_COUNT);
+	diagnostics_error(b->diagnostics, at, "too large: the aliases up to here add more than %d values",
+			  NODE_MAX_ADDED);
 	b->failed = true;
 	return false;
 }
@@ -288,7 +292,7 @@ static void on_alias(struct builder *b, const yaml_event_t *e)
 		       arena_printf(b->arena, "too deep: more than %d levels, aliases expanded", NODE_MAX_DEPTH));
 	if (stand_in->refused)
 		attach(b, stand_in, 0);
-	else if (count_nodes(b, a->nodes, stand_in->at))
+	else if (count_added(b, a->nodes, stand_in->at))
 		attach(b, a->node, a->height);
 }
 
@@ -383,19 +387,12 @@ static void resolve(struct builder *b, struct node *n, const char *tag)
 			refuse_tag(b, n, tag);
 			return;
 		}
-		n->kind = wanted;
+		scalar_resolve_as(n, wanted, b->arena);
 	} else if (!tag && n->plain) {
-		n->kind = kind;
-		if (kind == NODE_STRING && scalar_is_infinite(n->text))
+		scalar_resolve_as(n, kind, b->arena);
+		if (kind == NODE_STRING && !n->variable && scalar_is_infinite(n->text))
 			refuse(b, n, "infinities and .nan are no JSON numbers (quote it for a text)");
 	}
-	if (n->kind == NODE_BOOL)
-		n->boolean = n->text[0] == 't' || n->text[0] == 'T';
-	if (n->kind == NODE_INT || n->kind == NODE_FLOAT)
-		n->number = scalar_number(b->arena, n->text, n->len);
-	/* It fits, or it would be a float. */
-	if (n->kind == NODE_INT)
-		(void)decimal_to_int64(n->number, strlen(n->number), &n->integer);
 }
 
 static void on_scalar(struct builder *b, const yaml_event_t *e)
@@ -404,8 +401,7 @@ static void on_scalar(struct builder *b, const yaml_event_t *e)
 	struct node *n = node_new(b, NODE_STRING, e);
 	const char *tag = (const char *)e->data.scalar.tag;
 
-	if (!count_nodes(b, 1, n->at))
-		return;
+	b->nodes++;
 	n->len = e->data.scalar.length;
 	n->text = arena_strndup(b->arena, (const char *)e->data.scalar.value, n->len);
 	n->plain = e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
@@ -417,8 +413,7 @@ static void on_scalar(struct builder *b, const yaml_event_t *e)
 			refuse_tag(b, n, tag);
 	} else {
 		const char *given = n->text;
-		if (!variables_expand(&n->text, &n->len, &n->expanded, n->text, n->len, b->arena, n->at,
-				      b->diagnostics))
+		if (!variables_expand(n, b->arena, b->diagnostics))
 			n->refused = true;
 		else
 			resolve(b, n, tag);
@@ -451,8 +446,7 @@ static void on_start(struct builder *b, const yaml_event_t *e, bool mapping)
 		return;
 	}
 	size_t anchor_index = add_anchor(b, anchor, n, true);
-	if (!count_nodes(b, 1, n->at))
-		return;
+	b->nodes++;
 	b->frames[b->depth++] = (struct frame){
 		.node = n, .first = b->child_count, .anchor = anchor_index, .flow = flow};
 }

@@ -7,7 +7,7 @@
 #include "config/diagnostics.h"
 #include "config/node.h"
 
-#define YAML_MAX_SIZE (4u << 20) /* bytes of a file */
+#define YAML_MAX_SIZE (32u << 20) /* bytes of a file */
 
 /* Parse text, one document of at most YAML_MAX_SIZE bytes. name stands in the marks and must live as long as the tree,
  * which lives in a; text may go. Mistakes go to d. Returns the root, absent (node_is_absent) where the text says

@@ -38,7 +38,7 @@ static const char *of_connection(const char *name)
 static bool check_name(const struct node *key, struct diagnostics *d)
 {
 	if (!is_token(key->text)) {
-		diagnostics_error(d, key->at, "not the name of a header");
+		diagnostics_error(d, key->at, "headers: \"%.60s\" is not the name of a header", key->text);
 		return false;
 	}
 	const char *known = of_connection(key->text);

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "drivers/mongo/bson/convert.h"
@@ -40,13 +41,16 @@ void document_maker_done(struct document_maker *m)
 
 int document_refuse(struct document_maker *m, bool theirs, const char *format, ...)
 {
-	char text[160];
+	char text[160], detail[200];
 	va_list ap;
 
 	va_start(ap, format);
 	vsnprintf(text, sizeof(text), format, ap);
 	va_end(ap);
-	return error_set(m->error, -EINVAL, theirs ? 400 : 500, theirs ? text : NULL, "%s: %s", m->what, text);
+	/* Who reads the detail has not read what "it" is. */
+	bool it = strncmp(text, "it ", 3) == 0;
+	snprintf(detail, sizeof(detail), "%s%s", it ? m->what : "", it ? text + 2 : text);
+	return error_set(m->error, -EINVAL, theirs ? 400 : 500, theirs ? detail : NULL, "%s: %s", m->what, text);
 }
 
 /* --- data --- */

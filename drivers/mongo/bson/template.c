@@ -105,16 +105,38 @@ static void add_bytes(struct compiler *c, const struct buf *bytes)
 
 /* --- scalars --- */
 
+/* { $literal: v }: a text that begins with "$" is a text then, and no field's name. */
+static int put_literally(struct converter *c, struct key key, const struct value *v, enum conversion as,
+			 const char *detail)
+{
+	if (!bson_out_begin(c->out, BSON_TYPE_DOCUMENT, key.text, key.len))
+		return -EINVAL;
+	int r = convert_value(c, "$literal", strlen("$literal"), v, as, detail);
+	if (r == 0)
+		bson_out_end(c->out);
+	return r;
+}
+
+/* Does a "$" that a variable supplied begin it? It names no field: what a variable supplies is data. */
+static bool is_dollar_supplied(const struct node *n, const char *text, size_t len)
+{
+	return len > 0 && text[0] == '$' && node_is_supplied(n, 0, 1);
+}
+
 /* A value that is known now, as if it came from a reference: so the same checks hold for both. */
 static void add_literal(struct compiler *c, const struct node *n, struct key key, const struct value *v,
-			enum conversion as, const char *detail)
+			enum conversion as, const char *detail, const struct place *place)
 {
+	bool literally = place->expression && as == AS_IS && v->kind == VALUE_STRING &&
+			 is_dollar_supplied(n, v->text, v->len);
 	struct buf bytes = BUF_INIT;
 	struct bson_out out;
 	struct converter converter = {.out = &out, .arena = c->arena};
 
 	bson_out_init(&out, &bytes);
-	if (convert_value(&converter, key.text, key.len, v, as, detail) < 0)
+	int r = literally ? put_literally(&converter, key, v, as, detail)
+			  : convert_value(&converter, key.text, key.len, v, as, detail);
+	if (r < 0)
 		complain(c, n, "this %s", converter.why);
 	else
 		add_bytes(c, &bytes);
@@ -155,7 +177,8 @@ static bool references_allowed(struct compiler *c, const struct node *n, const s
 {
 	if (place->javascript)
 		complain(c, n, "no reference may stand below %s: it would run as JavaScript", place->javascript);
-	else if (place->expression && t->pieces[0].text && t->pieces[0].len && t->pieces[0].text[0] == '$')
+	else if (place->expression && t->pieces[0].text && t->pieces[0].len && t->pieces[0].text[0] == '$' &&
+		 !is_dollar_supplied(n, t->pieces[0].text, t->pieces[0].len))
 		complain(c, n, "a text that begins with \"$\" names a field here: no reference may stand in it");
 	else
 		return true;
@@ -208,7 +231,7 @@ static void add_scalar(struct compiler *c, const struct node *n, struct key key,
 	if (as != AS_IS && n->kind == NODE_NULL)
 		complain(c, n, "null can't be converted; write null without the form around it");
 	else
-		add_literal(c, n, key, &v, as, detail);
+		add_literal(c, n, key, &v, as, detail, place);
 }
 
 /* --- extended forms: { $oid: … } --- */
@@ -544,11 +567,7 @@ static int fill_value(const struct template_part *p, const struct value *args, s
 		/* Again, so that it is read as a value. */
 		out->bytes->len = bytes;
 		out->depth = depth;
-		r = bson_out_begin(out, BSON_TYPE_DOCUMENT, p->key, p->key_len) ? 0 : -EINVAL;
-		if (r == 0)
-			r = convert_value(&c, "$literal", strlen("$literal"), &v, p->as, p->detail);
-		if (r == 0)
-			bson_out_end(out);
+		r = put_literally(&c, (struct key){p->key, p->key_len}, &v, p->as, p->detail);
 	}
 	return r < 0 ? refused(p, args, c.why ? c.why : "is nested too deeply", e) : 0;
 }
@@ -655,5 +674,5 @@ const char *name_compile(const struct node *n, const char *what, struct action_e
 		diagnostics_error(env->diagnostics, n->at, "%s can't hold a NUL character", what);
 		return NULL;
 	}
-	return n->text;
+	return t.pieces[0].text;
 }

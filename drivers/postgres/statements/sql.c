@@ -250,13 +250,19 @@ static bool is_known_root(const struct lexer *l, const char *root)
 	return false;
 }
 
+/* Did a variable supply what stands at p? A brace of it is no reference. */
+static bool is_supplied(const struct lexer *l, const char *p)
+{
+	return node_is_supplied(l->node, (size_t)(p - l->begin), 1);
+}
+
 /* What stands in [from, to) is no code: a reference in it would be a surprise. */
 static void warn_of_references(const struct lexer *l, const char *from, const char *to, const char *in)
 {
 	for (const char *p = from; p < to && l->env; p++) {
 		struct reference ref;
 		const char *why;
-		if (*p != '{' || !reference_parse(&ref, l->env->arena, p, (size_t)(to - p), mark_at(l, p), &why))
+		if (*p != '{' || is_supplied(l, p) || !reference_in(&ref, l->env->arena, l->node, p, &why))
 			continue;
 		if (is_known_root(l, ref.root))
 			diagnostics_warning(l->env->diagnostics, mark_at(l, p),
@@ -450,13 +456,12 @@ static void brace(struct lexer *l)
 	struct reference ref;
 	const char *why = NULL;
 	const char *at = l->p;
-	struct mark mark = mark_at(l, at);
 
-	if (at + 1 < l->end && at[1] == '{') {
+	if (at + 1 < l->end && at[1] == '{' && !is_supplied(l, at + 1)) {
 		literal_brace(l);
 		return;
 	}
-	size_t n = reference_parse(&ref, l->env->arena, at, (size_t)(l->end - at), mark, &why);
+	size_t n = reference_in(&ref, l->env->arena, l->node, at, &why);
 	if (n == 0) {
 		fail(l, at, why ? why : "expected a reference: {name}");
 		return;
@@ -479,7 +484,7 @@ static void brace(struct lexer *l)
 
 static void closing_brace(struct lexer *l)
 {
-	if (l->p + 1 < l->end && l->p[1] == '}') {
+	if (l->p + 1 < l->end && l->p[1] == '}' && !is_supplied(l, l->p + 1)) {
 		literal_brace(l);
 		return;
 	}
@@ -587,9 +592,9 @@ static void token(struct lexer *l)
 		line_comment(l);
 	else if (c == '/' && next == '*')
 		block_comment(l);
-	else if (c == '{' && l->env)
+	else if (c == '{' && l->env && !is_supplied(l, l->p))
 		brace(l);
-	else if (c == '}' && l->env)
+	else if (c == '}' && l->env && !is_supplied(l, l->p))
 		closing_brace(l);
 	else if (is_word_start(c))
 		word(l);

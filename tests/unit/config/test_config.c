@@ -498,6 +498,83 @@ START_TEST(diagnostics_outlive)
 }
 END_TEST
 
+/* In quotes or not: what counts is what a key takes. */
+START_TEST(variables_in_quotes)
+{
+	setenv("TEST_TRUE", "true", 1);
+	setenv("TEST_NULL", "null", 1);
+	load("server: { threads: \"${TEST_NUMBER}\", max_connections: \"1${TEST_NUMBER}\", explain: \"${TEST_TRUE}\",\n"
+	     "  request_timeout: \"${TEST_NUMBER}s\", body_limit: \"${TEST_NUMBER}KiB\", debug: "
+	     "'${TEST_NOT_SET:-true}' }\n"
+	     "sources:\n"
+	     "  shop:\n"
+	     "    postgres: \"${TEST_NOT_SET:-postgresql:///shop}\"\n"
+	     "    password: ${TEST_TRUE}\n"
+	     "    pool: { size: \"${TEST_NUMBER}\" }\n"
+	     "    semaphore: \"${TEST_NUMBER}\"\n"
+	     "  docs:\n"
+	     "    mongodb: \"mongodb://u@127.0.0.1/c\"\n"
+	     "    password: ${TEST_NULL}\n"
+	     "  box: { files: tests/config/good, write: \"${TEST_TRUE}\" }\n"
+	     "endpoints:\n"
+	     "  \"POST /{name}\":\n"
+	     "    status: \"20${TEST_NOT_SET:-2}\"\n"
+	     "    parameters:\n"
+	     "      n: { type: integer, minimum: \"${TEST_NUMBER}\", default: \"${TEST_NUMBER}\", "
+	     "enum: [ \"${TEST_NUMBER}\", 4 ] }\n"
+	     "      s:\n"
+	     "        type: string\n"
+	     "        default: ${TEST_NUMBER}\n"
+	     "      o: { type: boolean, required: \"${TEST_NOT_SET:-false}\" }\n"
+	     "    gather:\n"
+	     "      a:\n"
+	     "        from: docs\n"
+	     "        find: ${TEST_NUMBER}\n"
+	     "        limit: \"${TEST_NUMBER}\"\n"
+	     "      b: { from: box, append: x, content: x, write: \"${TEST_TRUE}\" }\n");
+	const struct config_server *s = &c->server;
+	ck_assert(s->threads == 3 && s->max_connections == 13 && s->explain && s->debug);
+	ck_assert_int_eq(s->request_timeout_us, 3000000);
+	ck_assert_uint_eq(s->body_limit, 3 << 10);
+	ck_assert_str_eq(c->sources[0].password.value, "true");
+	ck_assert_str_eq(c->sources[1].password.value, "null");
+	ck_assert(c->sources[0].pool.size == 3 && c->semaphores[c->sources[0].semaphore].permits == 3);
+	ck_assert(c->sources[2].write);
+	const struct config_endpoint *e = &c->endpoints[0];
+	ck_assert_uint_eq(e->status, 202);
+	ck_assert(e->parameters[0].default_value.kind == VALUE_INT && e->parameters[0].default_value.integer == 3);
+	ck_assert(e->parameters[1].default_value.kind == VALUE_STRING && !e->parameters[2].required);
+	ck_assert(e->steps[0].limit->kind == NODE_INT && e->steps[0].limit->integer == 3);
+	ck_assert(e->steps[0].action_value->kind == NODE_STRING);
+	ck_assert(e->steps[1].action == ACTION_APPEND && e->steps[1].write);
+	unsetenv("TEST_TRUE");
+	unsetenv("TEST_NULL");
+}
+END_TEST
+
+/* What a person wrote is not bounded by the number of its values. */
+START_TEST(many_endpoints)
+{
+	enum { ENDPOINTS = 5000 };
+	struct buf text = BUF_INIT;
+
+	buf_lit(&text, "sources: { shop: { postgres: \"postgresql:///shop\" } }\nendpoints:\n");
+	for (int i = 0; i < ENDPOINTS; i++)
+		buf_printf(&text,
+			   "  \"GET /things/%d/{id}\":\n"
+			   "    parameters: { id: { type: integer, minimum: 1 }, a: { type: string }, b: { type: "
+			   "string } }\n"
+			   "    gather:\n"
+			   "      one: { from: shop, sql: \"select {id}\", expect: one }\n"
+			   "      two: { from: shop, sql: \"select {a}\", expect: many }\n"
+			   "    respond: { one: \"{one}\", two: \"{two}\", three: [ 1, 2, 3 ] }\n",
+			   i);
+	load(buf_cstr(&text));
+	ck_assert_uint_eq(c->endpoint_count, ENDPOINTS);
+	buf_done(&text);
+}
+END_TEST
+
 /* No value of the environment stands in a message. */
 START_TEST(nothing_leaks)
 {
@@ -525,11 +602,11 @@ END_TEST
 
 START_TEST(too_large)
 {
-	size_t len = (4u << 20) + 1;
+	size_t len = (32u << 20) + 1;
 	char *text = malloc(len);
 	memset(text, '\n', len);
 	load_wrong("large.yaml", text, len);
-	ck_assert_str_eq(d.items[0].text, "the file is larger than 4 MiB");
+	ck_assert_str_eq(d.items[0].text, "the file is larger than 32 MiB");
 	free(text);
 }
 END_TEST
@@ -589,6 +666,8 @@ int main(void)
 	tcase_add_test(t, endpoints);
 	tcase_add_test(t, kinds_of_text);
 	tcase_add_test(t, diagnostics_outlive);
+	tcase_add_test(t, variables_in_quotes);
+	tcase_add_test(t, many_endpoints);
 	tcase_add_test(t, nothing_leaks);
 	tcase_add_test(t, too_large);
 	tcase_add_test(t, json_schema);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/reference.h"
 #include "config/scalar.h"
 #include "config/yaml.h"
 
@@ -346,10 +347,60 @@ START_TEST(merging_is_bounded)
 	buf_lit(&text, "}\n- { <<: [ *a, *a, *a ] }\n");
 	const struct node *n = parse(buf_cstr(&text));
 	ck_assert_uint_eq(n->items[1]->count, 10000);
-	buf_lit(&text, "- { <<: [ *a, *a, *a ] }\n");
+	for (int i = 0; i < 33; i++)
+		buf_lit(&text, "- { <<: [ *a, *a, *a ] }\n");
 	ck_assert_ptr_null(yaml_parse(&arena, "t.yaml", text.data, text.len, &d));
-	ck_assert_str_eq(d.items[0].text, "too large: more than 100000 values, aliases expanded");
+	ck_assert_str_eq(d.items[0].text, "too large: the aliases up to here add more than 1000000 values");
 	buf_done(&text);
+}
+END_TEST
+
+/* The texts of t in one, references as <name>. */
+static const char *shape_of(const struct template *t)
+{
+	struct buf out = BUF_INIT;
+	for (size_t i = 0; i < t->count; i++) {
+		const struct template_piece *p = &t->pieces[i];
+		if (p->text)
+			buf_append(&out, p->text, p->len);
+		else
+			buf_printf(&out, "<%s>", p->reference.root);
+	}
+	const char *copy = arena_strdup(&arena, buf_cstr(&out));
+	buf_done(&out);
+	return copy;
+}
+
+static const struct {
+	const char *value, *yaml, *shape; /* shape: NULL: refused */
+} supplied[] = {
+	{"{id}", "'${TEST_DATA}'", "{id}"},
+	{"{id}", "'a{x}${TEST_DATA}{y}'", "a<x>{id}<y>"},
+	{"}}{{{}", "'${TEST_DATA}{{${TEST_DATA}}}'", "}}{{{}{}}{{{}}"},
+	{"{", "'{${TEST_DATA}{x}'", NULL},
+	{"{", "'{{${TEST_DATA}{x}'", "{{<x>"},
+	{"}", "'{x${TEST_DATA}'", NULL},
+	{"x", "'{${TEST_DATA}}'", NULL},
+	{"x", "'{a.${TEST_DATA}}'", NULL},
+	{"$${x} \"'#*: \n-", "\"${TEST_DATA}{x}\"", "$${x} \"'#*: \n-<x>"},
+	{"{a: [1", "- ${TEST_DATA}", "{a: [1"},
+};
+
+/* What a variable supplies is data: no reference, no part of one, no literal brace of the file's. */
+START_TEST(variables_are_data)
+{
+	setenv("TEST_DATA", supplied[_i].value, 1);
+	const struct node *n = parse(supplied[_i].yaml);
+	struct template t;
+	if (n->kind == NODE_SEQUENCE)
+		n = n->items[0];
+	bool good = template_parse(&t, &arena, n, &d);
+	unsetenv("TEST_DATA");
+	ck_assert_int_eq(good, supplied[_i].shape != NULL);
+	if (good)
+		ck_assert_str_eq(shape_of(&t), supplied[_i].shape);
+	for (size_t i = 0; i < d.count; i++)
+		ck_assert_ptr_null(strstr(d.items[i].text, "a.x"));
 }
 END_TEST
 
@@ -380,6 +431,7 @@ int main(void)
 	tcase_add_loop_test(t, merging, 0, (int)ARRAY_SIZE(merges));
 	tcase_add_test(t, merged_places);
 	tcase_add_test(t, merging_is_bounded);
+	tcase_add_loop_test(t, variables_are_data, 0, ARRAY_SIZE(supplied));
 	tcase_add_test(t, nothing);
 	suite_add_tcase(s, t);
 	SRunner *runner = srunner_create(s);
