@@ -13,7 +13,10 @@
 #include "async/internal.h"
 #include "base/mem.h"
 
-enum { JOIN_WAIT_S = 2 };
+enum {
+	JOIN_WAIT_S = 2,
+	REST_AFTER_S = 5, /* without a job, a thread gives back the memory that is kept for it */
+};
 
 struct executor {
 	pthread_mutex_t lock;
@@ -40,8 +43,20 @@ static struct job *next_job(struct executor *e)
 {
 	struct job *j = NULL;
 	pthread_mutex_lock(&e->lock);
-	while (list_empty(&e->queue) && !e->stopping)
-		pthread_cond_wait(&e->work, &e->lock);
+	bool rested = false;
+	while (list_empty(&e->queue) && !e->stopping) {
+		if (rested) {
+			pthread_cond_wait(&e->work, &e->lock);
+			continue;
+		}
+		struct timespec until;
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_sec += REST_AFTER_S;
+		if (pthread_cond_clockwait(&e->work, &e->lock, CLOCK_MONOTONIC, &until) == ETIMEDOUT) {
+			rested = true;
+			mem_rest();
+		}
+	}
 	if (!list_empty(&e->queue)) {
 		j = container_of(list_shift(&e->queue), struct job, link);
 		e->queued--;

@@ -109,6 +109,13 @@ struct loop {
 	int64_t now_us; /* NOT_READ since the poll */
 	struct loop_stats stats;
 
+	int64_t spare_us;      /* when what is not used is looked for again; INT64_MAX: the loop is quiet */
+	uint64_t spare_work;   /* what work was then, last */
+	uint64_t freed;        /* calls of loop_freed */
+	unsigned quiet;        /* times in a row that there was no work */
+	unsigned spare_ticks;  /* times in all */
+	unsigned spare_stacks; /* to be unmapped */
+
 	atomic_bool stop;
 	struct watch inbox_watch;
 	int inbox_fd;                    /* an eventfd */

@@ -13,9 +13,15 @@
 #include "base/mem.h"
 
 enum {
-	STACKS_KEPT = 4096, /* idle stacks of a loop that stay mapped */
+	STACKS_KEPT = 4096,  /* idle stacks of a loop that stay mapped */
+	STACKS_WARM = 64,    /* of them when the loop is quiet */
+	STACKS_A_TICK = 256, /* are unmapped: one to two milliseconds */
+	STACK_WINDOW = 30,   /* ticks: a stack that was not needed for so long is spare */
+	SPARE_TICK_US = 100000,
+	QUIET_TICKS = 90, /* longer than stacks and freed memory take to be given back */
 	LONGEST_WAIT_MS = 60000,
 };
+#define NEVER_SPARE INT64_MAX
 
 struct st_h2o_evloop_t *loop_h2o(struct loop *l)
 {
@@ -143,6 +149,59 @@ static void run_deferred(struct loop *l)
 	}
 }
 
+/* --- what is not used --- */
+
+static uint64_t work_done(const struct loop *l)
+{
+	return loop_stats(l).switches + l->freed;
+}
+
+void loop_freed(struct loop *l)
+{
+	l->freed++;
+}
+
+static void trim_stacks(struct loop *l)
+{
+	if (++l->spare_ticks % STACK_WINDOW == 0) {
+		unsigned unused = stack_pool_unused(&l->stacks);
+		l->spare_stacks = unused > STACKS_WARM ? unused - STACKS_WARM : 0;
+	}
+	unsigned count = l->spare_stacks < STACKS_A_TICK ? l->spare_stacks : STACKS_A_TICK;
+	l->spare_stacks -= count;
+	stack_pool_trim(&l->stacks, count);
+}
+
+/* A little at a time: no turn takes long. */
+static void give_back(struct loop *l, uint64_t work)
+{
+	l->quiet = work == l->spare_work ? l->quiet + 1 : 0;
+	l->spare_work = work;
+	trim_stacks(l);
+	if (l->quiet < QUIET_TICKS) {
+		mem_decay();
+		l->spare_us = loop_now_us(l) + SPARE_TICK_US;
+	} else {
+		mem_rest();
+		mem_purge();
+		l->spare_us = NEVER_SPARE;
+	}
+}
+
+/* Costs a few comparisons a turn. */
+static void watch_spare(struct loop *l)
+{
+	uint64_t work = work_done(l);
+
+	if (l->spare_us != NEVER_SPARE) {
+		if (loop_now_us(l) >= l->spare_us)
+			give_back(l, work);
+	} else if (work != l->spare_work) {
+		l->quiet = 0;
+		l->spare_us = loop_now_us(l) + SPARE_TICK_US;
+	}
+}
+
 /* --- life --- */
 
 static int open_inbox(struct loop *l)
@@ -171,6 +230,7 @@ int loop_new(struct loop **out)
 	list_init(&l->deferred);
 	list_init(&l->tasks);
 	timers_init(&l->timers);
+	l->spare_us = NEVER_SPARE;
 	stack_pool_init(&l->stacks, STACKS_KEPT);
 	int r = poller_init(&l->poller);
 	if (r == 0)
@@ -194,6 +254,10 @@ static int wait_ms(struct loop *l)
 	if (l->ready.first || l->yielded.first || !list_empty(&l->deferred))
 		return 0;
 	int64_t left_us = deadline_left_us(timers_next(&l->timers));
+	if (l->spare_us != NEVER_SPARE) {
+		int64_t spare_us = deadline_left_us((deadline_t){l->spare_us});
+		left_us = spare_us < left_us ? spare_us : left_us;
+	}
 	return left_us < LONGEST_WAIT_MS * 1000 ? (int)((left_us + 999) / 1000) : LONGEST_WAIT_MS;
 }
 
@@ -211,6 +275,7 @@ int loop_turn(struct loop *l, int wait)
 	loop_leave(l);
 	if (!list_empty(&l->deferred))
 		run_deferred(l);
+	watch_spare(l);
 	if (l->hooks)
 		l->hooks->idle(l);
 	return ran ? 0 : wait_ms(l);

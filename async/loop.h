@@ -63,6 +63,9 @@ void deferred_init(struct deferred *d, void (*run)(struct deferred *d));
 void loop_defer(struct loop *l, struct deferred *d);
 void deferred_cancel(struct deferred *d);
 
+/* Memory was freed outside a task: a loop that is quiet gives memory back to the kernel after its last work. */
+void loop_freed(struct loop *l);
+
 /* Around a callback that h2o makes into our code: loop_leave runs the tasks that became ready meanwhile. They nest. */
 void loop_enter(struct loop *l);
 void loop_leave(struct loop *l);

@@ -61,7 +61,8 @@ struct stack *stack_get(struct stack_pool *p)
 	struct stack *s = p->free;
 	if (s) {
 		p->free = s->next;
-		p->idle--;
+		if (--p->idle < p->unused)
+			p->unused = p->idle;
 	} else {
 		s = stack_map(p->mapped++);
 	}
@@ -95,6 +96,28 @@ void stack_put(struct stack_pool *p, struct stack *s)
 #endif
 	p->in_use--;
 	stack_unmap(s);
+}
+
+unsigned stack_pool_unused(struct stack_pool *p)
+{
+	unsigned unused = p->unused;
+	p->unused = p->idle;
+	return unused;
+}
+
+void stack_pool_trim(struct stack_pool *p, unsigned count)
+{
+#ifdef CONTEXT_TSAN
+	count = 0; /* it can't make fibers without end */
+#endif
+	for (; count > 0 && p->free; count--) {
+		struct stack *s = p->free;
+		p->free = s->next;
+		p->idle--;
+		stack_unmap(s);
+	}
+	if (p->unused > p->idle)
+		p->unused = p->idle;
 }
 
 void stack_pool_done(struct stack_pool *p)

@@ -37,6 +37,7 @@ struct stack {
 struct stack_pool {
 	struct stack *free;
 	unsigned idle, in_use;
+	unsigned unused; /* the least that were idle since the last stack_pool_unused */
 	unsigned keep;   /* idle ones that stay mapped */
 	unsigned mapped; /* so far */
 };
@@ -50,3 +51,7 @@ void stack_put(struct stack_pool *p, struct stack *s);
 /* The same for the stack that the caller stands on, and leaves for good before anything else happens. Returns false
  * where the pool is full: then s is still in use, to be put back from another stack. */
 bool stack_leave(struct stack_pool *p, struct stack *s) must_check;
+/* How many of the idle stacks were not needed since the last call. */
+unsigned stack_pool_unused(struct stack_pool *p);
+/* Unmap up to `count` idle stacks. */
+void stack_pool_trim(struct stack_pool *p, unsigned count);

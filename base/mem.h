@@ -16,5 +16,13 @@ void *mem_array(size_t count, size_t size) __attribute__((malloc, alloc_size(1, 
 void *mem_realloc_array(void *p, size_t count, size_t size) __attribute__((alloc_size(2, 3), returns_nonnull));
 /* A size that does not fit size_t: ends the process. */
 _Noreturn void mem_overflow(void);
+/* Give memory that was freed some seconds ago back to the kernel: what is due by now, a little in each call, so that
+ * none takes long. jemalloc does this by itself only while it is called; an idle process calls it here. Cheap if
+ * another thread has just done it. */
+void mem_decay(void);
+/* The calling thread will allocate nothing for a while: give up what is kept for it. It is due later. */
+void mem_rest(void);
+/* The process is quiet: give back at once what mem_decay has left. */
+void mem_purge(void);
 char *mem_strdup(const char *s) __attribute__((malloc, returns_nonnull));
 char *mem_strndup(const char *s, size_t n) __attribute__((malloc, returns_nonnull));

@@ -166,26 +166,29 @@ static size_t count_braces(const struct node *n)
 	return count;
 }
 
-/* The literal text from p up to a reference, the end or a brace that stands alone; {{ and }} become one brace each. */
+/* The literal text from p up to a reference, the end, a brace that stands alone, or where what a variable supplied
+ * begins or ends; {{ and }} become one brace each. */
 static const char *take_literal(const struct node *n, const char *p, struct arena *a, struct template_piece *piece)
 {
 	const char *end = n->text + n->len;
 	char *text = arena_alloc(a, (size_t)(end - p) + 1);
 	size_t len = 0;
 
-	while (p < end && !is_lone_brace(n, p)) {
+	bool supplied = node_is_supplied(n, (size_t)(p - n->text), 1);
+
+	while (p < end && node_is_supplied(n, (size_t)(p - n->text), 1) == supplied && !is_lone_brace(n, p)) {
 		text[len++] = *p;
 		p += is_brace(n, p) ? 2 : 1;
 	}
 	text[len] = '\0';
-	*piece = (struct template_piece){.text = text, .len = len};
+	*piece = (struct template_piece){.text = text, .len = len, .supplied = supplied};
 	return p;
 }
 
 bool template_parse(struct template *out, struct arena *a, const struct node *n, struct diagnostics *d)
 {
 	const char *p = n->text, *end = n->text + n->len;
-	struct template_piece *pieces = arena_array(a, 2 * count_braces(n) + 1, sizeof(*pieces));
+	struct template_piece *pieces = arena_array(a, 2 * (count_braces(n) + n->supplied_count) + 1, sizeof(*pieces));
 	size_t count = 0, errors = d->errors;
 
 	while (p < end) {
@@ -224,4 +227,18 @@ bool template_is_literal(const struct template *t)
 			return false;
 	}
 	return true;
+}
+
+const char *template_text(const struct template *t, struct arena *a, size_t *len)
+{
+	*len = 0;
+	for (size_t i = 0; i < t->count; i++)
+		*len += t->pieces[i].len;
+	char *text = arena_alloc(a, *len + 1), *to = text;
+	for (size_t i = 0; i < t->count; i++) {
+		memcpy(to, t->pieces[i].text, t->pieces[i].len);
+		to += t->pieces[i].len;
+	}
+	*to = '\0';
+	return text;
 }

@@ -35,6 +35,7 @@ bool path_parse(struct path *out, struct arena *a, const char *text, size_t len,
 struct template_piece {
 	const char *text; /* literal, with {{ and }} replaced; NULL where it is a reference */
 	size_t len;
+	bool supplied; /* literal: by a variable */
 	struct reference reference;
 };
 struct template
@@ -53,3 +54,5 @@ static inline bool template_is_reference(const struct template *t)
 }
 /* No reference at all. */
 bool template_is_literal(const struct template *t);
+/* The whole text of one without references, NUL-terminated; it lives in a. */
+const char *template_text(const struct template *t, struct arena *a, size_t *len);

@@ -130,7 +130,9 @@ static const struct node *plain_header(struct decoder *dc, const char *name, con
 			     name);
 		return n;
 	}
-	return text.count ? text_node(dc, n, text.pieces[0].text, text.pieces[0].len, false) : n;
+	size_t len;
+	const char *whole = template_text(&text, dc->arena, &len);
+	return text_node(dc, n, whole, len, false);
 }
 
 /* A mapping of names to texts, secrets looked up. */

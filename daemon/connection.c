@@ -146,6 +146,7 @@ static void on_close(void *arg)
 	buf_done(&c->refusal);
 	list_remove(&c->link);
 	all->count--;
+	loop_freed(all->loop);
 	atomic_fetch_sub_explicit(all->total, 1, memory_order_relaxed);
 	if (c->busy == 0)
 		free(c);

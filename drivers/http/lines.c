@@ -102,7 +102,8 @@ static bool compile_line(struct line *line, const struct node_member *m, struct 
 	if (!template_parse(&line->value, a, m->value, env->diagnostics))
 		return false;
 	if (template_is_literal(&line->value)) {
-		fix_line(line, line->value.count ? line->value.pieces[0].text : "", a);
+		size_t len;
+		fix_line(line, template_text(&line->value, a, &len), a);
 		return true;
 	}
 	int *slots = arena_array(a, line->value.count, sizeof(*slots));

@@ -127,13 +127,19 @@ struct cursor {
 };
 
 /* The literal text up to one of `stops` or a reference, encoded, to out. Returns the stop, which is taken; 0 at a
- * reference or the end. */
+ * reference or the end. What a variable supplied is encoded as a value is, but for the "/" of a path. */
 static char take_literal(struct cursor *c, const char *stops, struct buf *out)
 {
 	while (c->piece < c->end && c->piece->text) {
 		const char *from = c->piece->text + c->at;
-		size_t len = strcspn(from, stops);
-		encode_literal(out, from, len);
+		size_t len;
+		if (c->piece->supplied) {
+			len = *stops == '/' ? strcspn(from, "/") : c->piece->len - c->at;
+			target_encode(out, from, len);
+		} else {
+			len = strcspn(from, stops);
+			encode_literal(out, from, len);
+		}
 		c->at += len;
 		if (c->at < c->piece->len)
 			return c->piece->text[c->at++];
@@ -285,12 +291,13 @@ static void check_path(struct builder *b, const struct node *path)
 
 	if (text[0] && text[0] != '/' && text[0] != '?')
 		refuse(b, path->at, "expected a path below the source's URL: it begins with \"/\"");
-	if (strchr(text, '#'))
-		refuse(b, path->at, "a fragment (#) is never sent to a server; a literal # is written %23");
 	for (const char *c = text; *c; c++) {
-		if ((unsigned char)*c >= ' ' && *c != 0x7F)
+		bool control = (unsigned char)*c < ' ' || *c == 0x7F;
+		if ((*c != '#' && !control) || node_is_supplied(path, (size_t)(c - text), 1))
 			continue;
-		refuse(b, path->at, "control characters can't stand in a path");
+		refuse(b, path->at,
+		       control ? "control characters can't stand in a path"
+			       : "a fragment (#) is never sent to a server; a literal # is written %23");
 		break;
 	}
 }

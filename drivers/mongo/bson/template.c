@@ -159,18 +159,6 @@ static struct value scalar_value(const struct node *n)
 	}
 }
 
-static const char *joined_literal(struct compiler *c, const struct template *t, size_t *len)
-{
-	struct buf text = BUF_INIT;
-
-	for (size_t i = 0; i < t->count; i++)
-		buf_append(&text, t->pieces[i].text, t->pieces[i].len);
-	*len = text.len;
-	const char *copy = arena_strndup(c->arena, text.data ? text.data : "", text.len);
-	buf_done(&text);
-	return copy;
-}
-
 /* May a text with references stand here? */
 static bool references_allowed(struct compiler *c, const struct node *n, const struct template *t,
 			       const struct place *place)
@@ -226,7 +214,7 @@ static void add_scalar(struct compiler *c, const struct node *n, struct key key,
 			add_reference(c, n, key, &t, as, detail, place);
 			return;
 		}
-		v.text = joined_literal(c, &t, &v.len);
+		v.text = template_text(&t, c->arena, &v.len);
 	}
 	if (as != AS_IS && n->kind == NODE_NULL)
 		complain(c, n, "null can't be converted; write null without the form around it");
@@ -392,7 +380,7 @@ static bool read_key(struct compiler *c, const struct node *n, struct key *key)
 		complain(c, n, "a reference stands for a value, never for a key");
 		return false;
 	}
-	key->text = joined_literal(c, &t, &key->len);
+	key->text = template_text(&t, c->arena, &key->len);
 	if (memchr(key->text, 0, key->len)) {
 		complain(c, n, "a key can't hold a NUL character");
 		return false;
@@ -674,5 +662,6 @@ const char *name_compile(const struct node *n, const char *what, struct action_e
 		diagnostics_error(env->diagnostics, n->at, "%s can't hold a NUL character", what);
 		return NULL;
 	}
-	return t.pieces[0].text;
+	size_t len;
+	return template_text(&t, env->arena, &len);
 }

@@ -444,7 +444,7 @@ static const struct {
 	{"get: '/a?{a}=1'", "a query parameter's name can't be a reference: only its value can"},
 	{"get: /a\nquery: { a: { b: 1 } }",
 	 "a query parameter is a text, a number, true, false, null or a list of these"},
-	{"get: /a\nheaders: { 'A b': 1 }", "not the name of a header"},
+	{"get: /a\nheaders: { 'A b': 1 }", "headers: \"A b\" is not the name of a header"},
 	{"get: /a\nheaders: { content-length: 1 }", "Content-Length can't be set: it is of the connection"},
 	{"get: /a\nheaders: { A: \"b\\nc\" }", "A: control characters can't stand in a header"},
 	{"get: /a\nheaders: { A: [1] }", "A: expected a text"},

@@ -1,0 +1,92 @@
+"""Environment variables in a configuration: their text is data wherever it stands, and stands in no message."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from harness import Gatherd
+from harness.upstream import Upstream, echoes
+from support import good, problem
+
+# Each looks like something: references, literal braces, YAML, SQL's parameters, fields of MongoDB, a fragment.
+VALUES = [
+    "{id}",
+    "{{id}}",
+    "}{",
+    "a{b",
+    "$id",
+    "$$ROOT",
+    "$1",
+    "${TOK}",
+    "*x",
+    "a: b",
+    "- a",
+    "# x",
+    "a#b?c&d=e+f%41 g",
+    "\"q'",
+    "[1, 2",
+    "null",
+    "true",
+    "42",
+    "é{ü}",
+]
+
+CONFIG = """
+sources:
+  pg: { postgres: "${PG}" }
+  mongo: { mongodb: "${MONGO}" }
+  web: { http: "${WEB}", headers: { X-Source: "${TOK}" } }
+  box: { files: "${FOLDER}", write: true }
+endpoints:
+  "GET /constant/{id}":
+    respond: { whole: "${TOK}", part: "<${TOK}|{id}|${TOK}>", list: [ "${TOK}" ], unset: "${NOT_SET:-x}" }
+    headers: { X-Reply: "<${TOK}>{id}" }
+  "GET /default":
+    parameters: { t: { type: string, default: "${TOK}" } }
+    respond: "{t}"
+  "GET /sql/{id}":
+    gather:
+      a: { from: pg, sql: "select ltrim($q$ ${TOK}$q$, ' ') || {id} || '{{'", expect: value }
+    respond: "{a}"
+  "GET /mongo/{id}":
+    gather:
+      none: { from: mongo, find: products, filter: { name: "${TOK}", other: "${TOK}{id}" } }
+    respond: "{none}"
+  "POST /call/{id}":
+    gather:
+      a: { from: web, post: "/p/x${TOK}/{id}?a=${TOK}&b={id}", query: { c: "${TOK}" }, headers: { X-Step: "${TOK}{id}" }, body: { t: "${TOK}", u: "${TOK}{id}" }, expect: response }
+    respond: "{a.status}"
+  "POST /file":
+    gather:
+      a: { from: box, write: out.txt, content: "${TOK}" }
+    respond: 1
+"""
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_a_variable_is_data_wherever_it_stands(gatherd: Callable[..., Gatherd], value: str) -> None:
+    with Upstream({}, otherwise=echoes) as web:
+        daemon = gatherd(CONFIG, env={"TOK": value, "WEB": web.url, "NOT_SET": ""})
+        reply = daemon.get("/constant/7")
+        assert good(reply) == {"whole": value, "part": f"<{value}|7|{value}>", "list": [value], "unset": "x"}
+        assert reply.headers["X-Reply"].encode("latin-1").decode() == f"<{value}>7"
+        assert good(daemon.get("/default")) == value
+        assert good(daemon.get("/sql/7")) == value + "7{{"
+        assert good(daemon.get("/mongo/7")) == []
+        good(daemon.post("/call/7"))
+        [asked] = web.asked
+        path, _, query = asked.target.partition("?")
+        assert unquote(path) == f"/p/x{value}/7"
+        assert [unquote(field) for field in query.split("&")] == [f"a={value}", "b=7", f"c={value}"]
+        assert asked.header("x-step").encode("latin-1").decode() == value + "7"
+        assert asked.header("x-source").encode("latin-1").decode() == value
+        assert json.loads(asked.body) == {"t": value, "u": value + "7"}
+        good(daemon.post("/file"))
+        assert (daemon.folder / "out.txt").read_text() == value
