@@ -86,7 +86,7 @@ def test_inserts(daemon: Gatherd, own: str) -> None:
 
 def test_a_failure_is_the_reply(daemon: Gatherd, own: str) -> None:
     said = problem(daemon.get(f"/duplicate?c={own}"), 409)
-    assert said["detail"] == "a document with this key exists already"
+    assert said["detail"] == "A document with this key exists already."
 
 
 def test_updates(daemon: Gatherd, own: str) -> None:

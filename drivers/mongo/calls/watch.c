@@ -282,7 +282,7 @@ static int resume(struct mongo_watch *w, struct error *e)
 {
 	/* From now on would not do: what happened meanwhile would be lost. */
 	if (w->token.len == 0)
-		return error_set(e, -EIO, 503, "the database is unavailable",
+		return error_set(e, -EIO, 503, "The data source is not available.",
 				 "the connection broke before the first change, and a server before MongoDB 4.0 can't "
 				 "be told where to go on");
 	do {

@@ -7,8 +7,8 @@
 
 #include "async/task.h"
 
-static const char unavailable[] = "the database is unavailable";
-static const char slow[] = "the database did not answer in time";
+static const char unavailable[] = "The data source is not available.";
+static const char slow[] = "The data source took too long.";
 
 struct code {
 	uint32_t code;
@@ -22,40 +22,39 @@ struct code {
 #define NOT_PRIMARY (MONGO_DISCARD | MONGO_SUSPECT | MONGO_AGAIN)
 
 static const struct code codes[] = {
-	{11000, 409, -EEXIST, 0, "a document with this key exists already", false}, /* DuplicateKey */
-	{11001, 409, -EEXIST, 0, "a document with this key exists already", false},
-	{12582, 409, -EEXIST, 0, "a document with this key exists already", false},
-	{121, 422, -EINVAL, 0, "the document does not conform to the collection's rules",
-	 false}, /* DocumentValidationFailure */
-	{51091, 400, -EINVAL, 0, "not a valid regular expression", true},
-	{241, 400, -EINVAL, 0, "a value can't be converted", true},   /* ConversionFailure */
-	{50, 504, -ETIMEDOUT, 0, slow, false},                        /* MaxTimeMSExpired */
-	{262, 504, -ETIMEDOUT, 0, slow, false},                       /* ExceededTimeLimit */
-	{202, 504, -ETIMEDOUT, 0, slow, false},                       /* NetworkInterfaceExceededTimeLimit */
-	{6, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},     /* HostUnreachable */
-	{7, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},     /* HostNotFound */
-	{89, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},    /* NetworkTimeout */
-	{91, 503, -ESHUTDOWN, NOT_PRIMARY, unavailable, false},       /* ShutdownInProgress */
-	{133, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},   /* FailedToSatisfyReadPreference */
-	{189, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},   /* PrimarySteppedDown */
-	{9001, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},  /* SocketException */
-	{10058, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false}, /* LegacyNotPrimary */
-	{10107, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false}, /* NotWritablePrimary */
-	{11600, 503, -ESHUTDOWN, NOT_PRIMARY, unavailable, false},    /* InterruptedAtShutdown */
-	{11602, 503, -ESHUTDOWN, NOT_PRIMARY, unavailable, false},    /* InterruptedDueToReplStateChange */
-	{13435, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false}, /* NotPrimaryNoSecondaryOk */
-	{13436, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false}, /* NotPrimaryOrSecondary */
-	{43, 503, -EAGAIN, MONGO_AGAIN, unavailable, false},          /* CursorNotFound */
-	{175, 503, -EAGAIN, MONGO_AGAIN, unavailable, false},         /* QueryPlanKilled */
-	{237, 503, -EAGAIN, MONGO_AGAIN, unavailable, false},         /* CursorKilled */
-	{112, 503, -EAGAIN, 0, "the documents are being changed by others", false}, /* WriteConflict */
-	{24, 503, -EAGAIN, 0, unavailable, false},                                  /* LockTimeout */
-	{46, 503, -EAGAIN, 0, unavailable, false},                                  /* LockBusy */
-	{11, 503, -EACCES, MONGO_DISCARD, unavailable, false},                      /* UserNotFound */
-	{18, 503, -EACCES, MONGO_DISCARD, unavailable, false},                      /* AuthenticationFailed */
-	{391, 503, -EACCES, MONGO_DISCARD, unavailable, false},                     /* ReauthenticationRequired */
-	{8000, 503, -EACCES, MONGO_DISCARD, unavailable, false},                    /* AtlasError */
-	{11601, 503, -EINTR, 0, unavailable, false},                                /* Interrupted */
+	{11000, 409, -EEXIST, 0, "A document with this key exists already.", false}, /* DuplicateKey */
+	{11001, 409, -EEXIST, 0, "A document with this key exists already.", false},
+	{12582, 409, -EEXIST, 0, "A document with this key exists already.", false},
+	{121, 422, -EINVAL, 0, "The document breaks a rule of the collection.", false}, /* DocumentValidationFailure */
+	{51091, 400, -EINVAL, 0, "A value is not a valid regular expression.", true},
+	{241, 400, -EINVAL, 0, "A parameter's value does not fit.", true}, /* ConversionFailure */
+	{50, 504, -ETIMEDOUT, 0, slow, false},                             /* MaxTimeMSExpired */
+	{262, 504, -ETIMEDOUT, 0, slow, false},                            /* ExceededTimeLimit */
+	{202, 504, -ETIMEDOUT, 0, slow, false},                            /* NetworkInterfaceExceededTimeLimit */
+	{6, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},          /* HostUnreachable */
+	{7, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},          /* HostNotFound */
+	{89, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},         /* NetworkTimeout */
+	{91, 503, -ESHUTDOWN, NOT_PRIMARY, unavailable, false},            /* ShutdownInProgress */
+	{133, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},        /* FailedToSatisfyReadPreference */
+	{189, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},        /* PrimarySteppedDown */
+	{9001, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},       /* SocketException */
+	{10058, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},      /* LegacyNotPrimary */
+	{10107, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},      /* NotWritablePrimary */
+	{11600, 503, -ESHUTDOWN, NOT_PRIMARY, unavailable, false},         /* InterruptedAtShutdown */
+	{11602, 503, -ESHUTDOWN, NOT_PRIMARY, unavailable, false},         /* InterruptedDueToReplStateChange */
+	{13435, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},      /* NotPrimaryNoSecondaryOk */
+	{13436, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},      /* NotPrimaryOrSecondary */
+	{43, 503, -EAGAIN, MONGO_AGAIN, unavailable, false},               /* CursorNotFound */
+	{175, 503, -EAGAIN, MONGO_AGAIN, unavailable, false},              /* QueryPlanKilled */
+	{237, 503, -EAGAIN, MONGO_AGAIN, unavailable, false},              /* CursorKilled */
+	{112, 503, -EAGAIN, 0, "Other requests changed the same data at the same time.", false}, /* WriteConflict */
+	{24, 503, -EAGAIN, 0, unavailable, false},                                               /* LockTimeout */
+	{46, 503, -EAGAIN, 0, unavailable, false},                                               /* LockBusy */
+	{11, 503, -EACCES, MONGO_DISCARD, unavailable, false},                                   /* UserNotFound */
+	{18, 503, -EACCES, MONGO_DISCARD, unavailable, false},   /* AuthenticationFailed */
+	{391, 503, -EACCES, MONGO_DISCARD, unavailable, false},  /* ReauthenticationRequired */
+	{8000, 503, -EACCES, MONGO_DISCARD, unavailable, false}, /* AtlasError */
+	{11601, 503, -EINTR, 0, unavailable, false},             /* Interrupted */
 };
 
 static void set_code(struct error *e, uint32_t code)
@@ -143,7 +142,7 @@ static int broken_error(struct error *e, const bson_error_t *error, const struct
 	if (error->domain == MONGOC_ERROR_PROTOCOL || error->domain == MONGOC_ERROR_BSON)
 		return error_set(e, -EPROTO, 502, NULL, "MongoDB answered nonsense: %.300s", error->message);
 	if (streams->answering && streams->fault)
-		return error_set(e, -ECONNRESET, 502, "the database broke off while it was answering",
+		return error_set(e, -ECONNRESET, 502, "The connection to the data source broke.",
 				 "MongoDB broke off while it was answering: %.300s", why);
 	return error_set(e, streams->fault ? streams->fault : -EHOSTUNREACH, 503, unavailable, "MongoDB: %.300s", why);
 }

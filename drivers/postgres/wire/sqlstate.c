@@ -147,7 +147,7 @@ int pg_error_from_result(struct error *e, const PGresult *result, const struct p
 		errnum = -EROFS;
 		public_text = "The data source takes no writes now.";
 	} else if (place->advice && strcmp(sqlstate, "25006") == 0) {
-		snprintf(advised, sizeof(advised), "%s: %s", primary ? primary : "it writes", place->advice);
+		snprintf(advised, sizeof(advised), "%s: %s", primary ? primary : "the statement writes", place->advice);
 		primary = advised;
 	}
 	int r = pg_error_at(e, errnum, status, public_text, place, primary ? primary : "no message");

@@ -288,6 +288,19 @@ START_TEST(a_text_in_a_pipeline_is_never_a_field)
 }
 END_TEST
 
+/* Nor is what a variable brings; what the file says is. */
+START_TEST(a_variable_in_a_pipeline_is_never_a_field)
+{
+	struct value args[] = {VALUE_OF_NULL};
+	setenv("TEST_DATA", "$ssn", 1);
+	ck_assert_str_eq(
+		fill_text("[ { $project: { a: '${TEST_DATA}', b: '$x.${TEST_DATA}' } } ]", TEMPLATE_PIPELINE, args),
+		"[{\"$project\":{\"a\":{\"$literal\":\"$ssn\"},\"b\":\"$x.$ssn\"}}]");
+	ck_assert_str_eq(fill_text("{ a: '${TEST_DATA}' }", TEMPLATE_FILTER, args), "{\"a\":\"$ssn\"}");
+	unsetenv("TEST_DATA");
+}
+END_TEST
+
 /* What another step brought is data, too; a fault of it is no fault of the request. */
 START_TEST(values_of_other_steps)
 {
@@ -366,6 +379,7 @@ int main(void)
 	tcase_add_test(c, deep_configurations_are_refused);
 	tcase_add_loop_test(c, values_take_their_places, 0, (int)ARRAY_SIZE(values));
 	tcase_add_loop_test(c, a_text_in_a_pipeline_is_never_a_field, 0, (int)ARRAY_SIZE(pipelines));
+	tcase_add_test(c, a_variable_in_a_pipeline_is_never_a_field);
 	tcase_add_test(c, values_of_other_steps);
 	tcase_add_test(c, bson_of_other_steps_is_looked_through);
 	tcase_add_test(c, a_parameter_with_format_objectid_is_one);
