@@ -108,7 +108,8 @@ struct config_source {
 	struct mark at;
 	bool sound; /* no mistake was found in it */
 	enum source_kind kind;
-	const char *url; /* as given; may hold a password: never print it; files: the root folder, absolute */
+	const char *url;   /* as given; may hold a password: never print it; files: the root folder, absolute */
+	bool url_expanded; /* part of the URL is from the environment: no message about it shows it */
 	struct mark url_at;
 	struct config_secret password;
 	struct config_pool pool;
@@ -249,6 +250,7 @@ struct config_step {
 /* A shared object with handlers in C or background tasks. */
 struct config_module {
 	const char *path; /* with a "/" in it */
+	bool expanded;    /* part of it is from the environment: no message shows it */
 	struct mark at;   /* where it is named first */
 };
 

@@ -109,7 +109,7 @@ static void check_keys(struct decoder *dc, const struct node *root)
 static void read_file(struct decoder *dc, struct files *f, const struct file *file)
 {
 	size_t len = 0;
-	const char *text = read_text_file(dc, file->at->at, file->path, YAML_MAX_SIZE, &len);
+	const char *text = read_text_file(dc, file->at, file->path, YAML_MAX_SIZE, &len);
 
 	f->bytes += len;
 	if (f->bytes > YAML_MAX_SIZE) {

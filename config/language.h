@@ -177,9 +177,9 @@ decode_fn decode_cache, decode_rate, decode_join;                      /* config
 decode_fn decode_modules, decode_handler;                              /* config_module.c */
 /* root with what the files of `include` hold beside it; root itself where there is none. config_include.c. */
 const struct node *include_files(struct decoder *dc, const struct node *root);
-/* Read a regular file of at most max bytes; text lives in the arena, NUL-terminated. Reported at `at` where it can't be
- * read; NULL then. text_file.c. */
-const char *read_text_file(struct decoder *dc, struct mark at, const char *path, size_t max, size_t *len);
+/* Read a regular file of at most max bytes; text lives in the arena, NUL-terminated. NULL if it can't be read: reported
+ * where `name` stands, which names it. text_file.c. */
+const char *read_text_file(struct decoder *dc, const struct node *name, const char *path, size_t max, size_t *len);
 void check_source(struct decoder *dc, const struct node *mapping, void *object);
 void check_http(struct decoder *dc, const struct node *mapping, void *object);
 void check_endpoint(struct decoder *dc, const struct node *mapping, void *object);

@@ -24,7 +24,8 @@ static size_t module_of(struct decoder *dc, const struct node *n, const char *pa
 			memcpy(grown, c->modules, c->module_count * sizeof(*grown));
 		c->modules = grown;
 	}
-	c->modules[c->module_count] = (struct config_module){.path = arena_strdup(dc->arena, path), .at = n->at};
+	c->modules[c->module_count] = (struct config_module){
+		.path = arena_strdup(dc->arena, path), .expanded = n->expanded, .at = n->at};
 	return c->module_count++;
 }
 

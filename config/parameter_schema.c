@@ -356,7 +356,8 @@ static void require(struct decoder *dc, struct config_schema *s, const struct no
 	for (size_t i = 0; i < s->property_count; i++)
 		names[i] = s->properties[i].name;
 	if (name->kind == NODE_STRING && !name->refused)
-		decode_unknown(dc, name->at, "property", name->text, names, s->property_count);
+		decode_unknown(dc, name->at, "property", name->expanded ? "from the environment" : name->text, names,
+			       s->property_count);
 	else
 		decode_unexpected(dc, "required", name, "the name of a property");
 }

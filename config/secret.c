@@ -8,16 +8,17 @@
 
 #define SECRET_MAX 65536 /* bytes of a file */
 
-static const char *from_file(struct decoder *dc, struct mark at, const char *path)
+static const char *from_file(struct decoder *dc, const struct node *n, const char *path)
 {
-	const char *place = decode_path(dc, at, path);
+	const char *place = decode_path(dc, n->at, path);
 	size_t len = 0;
-	const char *text = read_text_file(dc, at, place, SECRET_MAX, &len);
+	const char *text = read_text_file(dc, n, place, SECRET_MAX, &len);
 
 	if (!text)
 		return NULL;
 	if (memchr(text, '\0', len)) {
-		decode_error(dc, at, "%.200s: a secret can't hold a NUL byte", place);
+		decode_error(dc, n->at, "%.200s: a secret can't hold a NUL byte",
+			     n->expanded ? "a file from the environment" : place);
 		return NULL;
 	}
 	if (len > 0 && text[len - 1] == '\n')
@@ -25,30 +26,36 @@ static const char *from_file(struct decoder *dc, struct mark at, const char *pat
 	return arena_strndup(dc->arena, text, len);
 }
 
-static const char *from_credential(struct decoder *dc, struct mark at, const char *name)
+/* The name that a secret's place is. */
+static const char *shown_name(const struct node *n)
+{
+	return n->expanded ? "from the environment" : n->text;
+}
+
+static const char *from_credential(struct decoder *dc, const struct node *n, const char *name)
 {
 	const char *directory = getenv("CREDENTIALS_DIRECTORY");
 
 	if (strchr(name, '/') || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
-		diagnostics_error(dc->diagnostics, at, "credential: expected a name, not a path");
+		diagnostics_error(dc->diagnostics, n->at, "credential: expected a name, not a path");
 		return NULL;
 	}
 	if (!directory || *directory != '/') {
 		diagnostics_error(
-			dc->diagnostics, at,
+			dc->diagnostics, n->at,
 			"credential %.100s: $CREDENTIALS_DIRECTORY is not set: the service manager sets it for "
 			"LoadCredential=",
-			name);
+			shown_name(n));
 		return NULL;
 	}
-	return from_file(dc, at, arena_printf(dc->arena, "%s/%s", directory, name));
+	return from_file(dc, n, arena_printf(dc->arena, "%s/%s", directory, name));
 }
 
-static const char *from_environment(struct decoder *dc, struct mark at, const char *name)
+static const char *from_environment(struct decoder *dc, const struct node *n, const char *name)
 {
 	const char *value = getenv(name);
 	if (!value)
-		diagnostics_error(dc->diagnostics, at, "the environment variable %.100s is not set", name);
+		diagnostics_error(dc->diagnostics, n->at, "the environment variable %.100s is not set", shown_name(n));
 	return value ? arena_strdup(dc->arena, value) : NULL;
 }
 
@@ -73,10 +80,10 @@ static const char *look_up(struct decoder *dc, const struct node *n, const char 
 					  name);
 		return NULL;
 	}
-	struct mark at = n->members[0].value->at;
-	return words.env    ? from_environment(dc, at, words.env)
-	       : words.file ? from_file(dc, at, words.file)
-			    : from_credential(dc, at, words.credential);
+	const struct node *place = n->members[0].value;
+	return words.env    ? from_environment(dc, place, words.env)
+	       : words.file ? from_file(dc, place, words.file)
+			    : from_credential(dc, place, words.credential);
 }
 
 void decode_secret(struct decoder *dc, const struct key *k, const struct node *n, void *object)

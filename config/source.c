@@ -82,6 +82,7 @@ void check_source(struct decoder *dc, const struct node *mapping, void *object)
 
 	(void)dc;
 	s->url_at = url ? url->at : mapping->at;
+	s->url_expanded = url && url->expanded;
 }
 
 void check_http(struct decoder *dc, const struct node *mapping, void *object)

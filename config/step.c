@@ -23,7 +23,7 @@ static const struct node *sql_of_file(struct decoder *dc, const struct node *n, 
 {
 	const char *path = decode_path(dc, n->at, file);
 	size_t len = 0;
-	const char *text = read_text_file(dc, n->at, path, SQL_FILE_MAX, &len);
+	const char *text = read_text_file(dc, n, path, SQL_FILE_MAX, &len);
 	size_t mark = text && len >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
 	struct mark start = {path, 1, 1};
 

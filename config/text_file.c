@@ -41,7 +41,7 @@ static const char *why_of(struct decoder *dc, int error, size_t max)
 	return error == EINVAL ? "no regular file" : error == EBUSY ? "it changes while it is read" : strerror(error);
 }
 
-const char *read_text_file(struct decoder *dc, struct mark at, const char *path, size_t max, size_t *len)
+const char *read_text_file(struct decoder *dc, const struct node *name, const char *path, size_t max, size_t *len)
 {
 	char *text = NULL;
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -50,7 +50,8 @@ const char *read_text_file(struct decoder *dc, struct mark at, const char *path,
 	if (fd >= 0)
 		close(fd);
 	if (n < 0) {
-		decode_error(dc, at, "%.200s: %s", path, why_of(dc, (int)-n, max));
+		decode_error(dc, name->at, "%.200s: %s", name->expanded ? "a file from the environment" : path,
+			     why_of(dc, (int)-n, max));
 		return NULL;
 	}
 	*len = (size_t)n;

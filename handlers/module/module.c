@@ -95,17 +95,22 @@ static void find_function(void *handle, const char *name, void *place)
 	memcpy(place, &symbol, sizeof(symbol));
 }
 
+static const char *shown(const struct config_module *config)
+{
+	return config->expanded ? "a file from the environment" : config->path;
+}
+
 /* Is it a module, and one of this ABI? */
 static bool check_abi(void *handle, const struct config_module *config, struct diagnostics *d)
 {
 	const int *abi = dlsym(handle, "gatherd_module_abi");
 	if (!abi)
-		diagnostics_error(d, config->at, "%s is no module of gatherd: build it with gatherd.h", config->path);
+		diagnostics_error(d, config->at, "%s is no module of gatherd: build it with gatherd.h", shown(config));
 	else if (*abi != GATHERD_ABI)
 		diagnostics_error(d, config->at,
 				  "%s was built for ABI %d of gatherd, while this one has %d: build it with this one's "
 				  "gatherd.h",
-				  config->path, *abi, GATHERD_ABI);
+				  shown(config), *abi, GATHERD_ABI);
 	return abi && *abi == GATHERD_ABI;
 }
 
@@ -124,7 +129,8 @@ static const struct module *load(struct modules *m, const struct config_module *
 {
 	void *handle = dlopen(config->path, RTLD_NOW | RTLD_LOCAL);
 	if (!handle) {
-		diagnostics_error(d, config->at, "the module can't be loaded: %s", dlerror());
+		diagnostics_error(d, config->at, "the module can't be loaded: %s",
+				  config->expanded ? "its path is from the environment" : dlerror());
 		return NULL;
 	}
 	for (size_t i = 0; i < m->count; i++) {
@@ -147,7 +153,7 @@ static void find_handler(const struct module *module, struct handler *h, struct 
 	if (h->fn)
 		return;
 	const char *nearest = nearest_function(module->handle, config->function, &d->arena);
-	diagnostics_error(d, config->at, "%s has no function \"%s\"%s%s%s", module->config->path, config->function,
+	diagnostics_error(d, config->at, "%s has no function \"%s\"%s%s%s", shown(module->config), config->function,
 			  nearest ? ": did you mean \"" : "", nearest ? nearest : "", nearest ? "\"?" : "");
 }
 

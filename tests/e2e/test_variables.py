@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from urllib.parse import unquote
 import pytest
 from harness import Gatherd
 from harness.upstream import Upstream, echoes
-from support import good, problem
+from support import good
 
 # Each looks like something: references, literal braces, YAML, SQL's parameters, fields of MongoDB, a fragment.
 VALUES = [
@@ -90,3 +89,29 @@ def test_a_variable_is_data_wherever_it_stands(gatherd: Callable[..., Gatherd], 
         assert json.loads(asked.body) == {"t": value, "u": value + "7"}
         good(daemon.post("/file"))
         assert (daemon.folder / "out.txt").read_text() == value
+
+
+ENDPOINT = '\nendpoints: { "GET /": { respond: 1 } }\n'
+WRONG = {
+    "postgres": 'sources: { a: { postgres: "postgresql://u:${TOK}@h:1/d?${TOK}=1" } }',
+    "mongodb": 'sources: { a: { mongodb: "mongodb://u:${TOK}@h:1/d?${TOK}=1" } }',
+    "http": 'sources: { a: { http: "http://u:${TOK}@h" } }',
+    "header": 'sources: { a: { http: "http://h", headers: { A: { env: "${TOK}" }, B: { file: "${TOK}" }, C: { credential: "${TOK}" } } } }',
+    "files": 'sources: { a: { files: "${TOK}" } }',
+    "include": 'include: "${TOK}"',
+    "module": 'modules: [ "${TOK}" ]',
+    "listen": 'server: { listen: [ "${TOK}", "${TOK}" ], admin: "${TOK}", trusted_proxies: [ "${TOK}" ], threads: "${TOK}" }',
+    "reference": 'server: { threads: 1 }\nendpoints: { "GET /{id}": { respond: "{${TOK}}{id.${TOK}}" } }',
+    "required": 'endpoints: { "POST /": { body: { type: object, required: [ "${TOK}" ] }, respond: 1 } }',
+}
+
+
+@pytest.mark.parametrize("value", ["s3cr3t", "/s3cr3t", "s3cr3t{id}", "s3cr3t@h:99999", "s3cr3t %zz\n'"])
+@pytest.mark.parametrize("config", WRONG.values(), ids=WRONG)
+def test_no_message_shows_what_a_variable_holds(program: Path, tmp_path: Path, config: str, value: str) -> None:
+    path = tmp_path / "gatherd.yaml"
+    path.write_text(config if "endpoints" in config else config + ENDPOINT)
+    checked = subprocess.run([program, "check", "-c", path], env=os.environ | {"TOK": value}, capture_output=True, text=True, timeout=60)
+    assert checked.returncode == 78
+    assert "error" in checked.stdout + checked.stderr
+    assert "s3cr3t" not in checked.stdout + checked.stderr

@@ -134,6 +134,10 @@ static void unknown_option(struct parser *p, const char *name)
 
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
 		names[i] = options[i].name;
+	if (p->config->url_expanded) {
+		complain(p, "unknown option in the URL, part of which is from the environment");
+		return;
+	}
 	const char *near = nearest_name(name, names, ARRAY_SIZE(names));
 	complain(p, arena_printf(p->arena, "unknown option \"%s\" in the URL%s%s%s", name,
 				 near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : ""));
