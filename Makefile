@@ -50,7 +50,7 @@ OUR_LDFLAGS  := -pthread -Wl,-z,relro,-z,now $(if $(SANITIZE),-fsanitize=$(SANIT
 COMPILE  = $(CC) $(OUR_CPPFLAGS) $(PKG_CFLAGS:-I%=-isystem %) $(OUR_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 LINK     = $(CC) $(OUR_LDFLAGS) $(CFLAGS) $(LDFLAGS)
 
-.PHONY: all demo check check-unit check-e2e units bench lint format install clean distclean setup
+.PHONY: all show-flags demo check check-unit check-e2e units bench lint format install clean distclean setup
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -90,6 +90,10 @@ $B/flags: FORCE
 FORCE:
 
 units: $(UNIT_BIN)
+
+# For scripts/lint: how a file is compiled.
+show-flags:
+	$(info $(subst ',,$(filter-out -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2,$(wordlist 2,999,$(COMPILE)))))@:
 
 setup:
 	@scripts/setup
