@@ -59,7 +59,7 @@ int condition_notify(struct condition *c, unsigned n)
 	if (!mutex_held(c->mutex))
 		return -EPERM;
 	for (; n > 0 && !list_empty(&c->waiters); n--)
-		task_wake(container_of(c->waiters.next, struct waiter, link), 0);
+		waiters_wake_first(&c->waiters, 0);
 	return 0;
 }
 

@@ -12,8 +12,7 @@ void event_init(struct event *e)
 void event_set(struct event *e)
 {
 	e->set = true;
-	while (!list_empty(&e->waiters))
-		task_wake(container_of(e->waiters.next, struct waiter, link), 0);
+	waiters_wake_all(&e->waiters, 0);
 }
 
 void event_clear(struct event *e)

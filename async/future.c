@@ -25,8 +25,7 @@ void future_resolve(struct future *f, int result)
 	f->done = true;
 	f->result = result;
 	/* The wakes only queue: the first waiter to run may free f, and the others never look at it again. */
-	while (!list_empty(&f->waiters))
-		task_wake(container_of(f->waiters.next, struct waiter, link), result);
+	waiters_wake_all(&f->waiters, result);
 }
 
 void future_post(struct future *f, int result)

@@ -223,17 +223,11 @@ int queue_get(struct queue *q, void **item, deadline_t by)
 	return 0;
 }
 
-static void wake_all(struct list *waiters, int result)
-{
-	while (!list_empty(waiters))
-		task_wake(container_of(waiters->next, struct waiter, link), result);
-}
-
 void queue_close(struct queue *q)
 {
 	q->closed = true;
-	wake_all(&q->getters, -EPIPE);
-	wake_all(&q->putters, -EPIPE);
+	waiters_wake_all(&q->getters, -EPIPE);
+	waiters_wake_all(&q->putters, -EPIPE);
 }
 
 /* --- what became of the items --- */
@@ -243,7 +237,7 @@ int queue_task_done(struct queue *q)
 	if (q->unfinished == 0)
 		return -EPERM;
 	if (--q->unfinished == 0)
-		wake_all(&q->joiners, 0);
+		waiters_wake_all(&q->joiners, 0);
 	return 0;
 }
 

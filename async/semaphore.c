@@ -69,7 +69,7 @@ int semaphore_release(struct semaphore *s)
 {
 	if (!list_empty(&s->waiters)) {
 		s->waiting--;
-		task_wake(container_of(s->waiters.next, struct waiter, link), 0);
+		waiters_wake_first(&s->waiters, 0);
 		return 0;
 	}
 	if (s->available == s->permits)

@@ -150,3 +150,16 @@ int task_suspend(struct waiter *w, deadline_t by) must_check;
 /* Make w's task ready; it runs later, in the order of the wakes. Unlinks w->link. A second wake has no effect.
  * Loop thread only. */
 void task_wake(struct waiter *w, int result);
+/* The same for those that wait in a list, by their links: the first one, if there is any; all, the first one first.
+ * Loop thread only. */
+static inline void waiters_wake_first(struct list *waiters, int result)
+{
+	if (!list_empty(waiters))
+		task_wake(container_of(waiters->next, struct waiter, link), result);
+}
+
+static inline void waiters_wake_all(struct list *waiters, int result)
+{
+	while (!list_empty(waiters))
+		waiters_wake_first(waiters, result);
+}

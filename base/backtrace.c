@@ -11,6 +11,8 @@
 #include <unistd.h>
 #include <unwind.h>
 
+#include "base/ascii.h"
+
 /* --- taking --- */
 
 struct walk {
@@ -214,7 +216,7 @@ static size_t put_hex(char *out, size_t size, size_t len, uintptr_t n)
 	size_t at = sizeof(digits) - 1;
 	digits[at] = '\0';
 	do {
-		digits[--at] = "0123456789abcdef"[n & 15];
+		digits[--at] = ascii_hex_digit(n);
 		n >>= 4;
 	} while (n);
 	return put(out, size, put(out, size, len, "0x"), digits + at);

@@ -4,26 +4,12 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "base/ascii.h"
+
 /* The text that is left. */
 struct text {
 	const char *at, *end;
 };
-
-static bool is_digit(char c)
-{
-	return c >= '0' && c <= '9';
-}
-
-static bool is_letter(char c)
-{
-	c = (char)(c | 0x20);
-	return c >= 'a' && c <= 'z';
-}
-
-static bool is_hex(char c)
-{
-	return is_digit(c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f');
-}
 
 static bool is_one_of(char c, const char *set)
 {
@@ -45,7 +31,7 @@ static bool take_number(struct text *t, int n, int low, int high, int *out)
 	if (t->end - t->at < n)
 		return false;
 	for (; n > 0; n--, t->at++) {
-		if (!is_digit(*t->at))
+		if (!ascii_is_digit(*t->at))
 			return false;
 		*out = *out * 10 + (*t->at - '0');
 	}
@@ -55,7 +41,7 @@ static bool take_number(struct text *t, int n, int low, int high, int *out)
 static bool take_hex(struct text *t, int n)
 {
 	for (; n > 0; n--, t->at++)
-		if (t->at == t->end || !is_hex(*t->at))
+		if (t->at == t->end || ascii_hex_value(*t->at) < 0)
 			return false;
 	return true;
 }
@@ -93,7 +79,7 @@ static bool take_time(struct text *t)
 	if (take(t, '.')) {
 		const char *digits = t->at;
 
-		while (t->at < t->end && is_digit(*t->at))
+		while (t->at < t->end && ascii_is_digit(*t->at))
 			t->at++;
 		if (t->at == digits)
 			return false;
@@ -136,7 +122,7 @@ static bool is_domain(struct text t)
 			if (t.at == t.end)
 				return true;
 			label = t.at + 1;
-		} else if (!is_letter(*t.at) && !is_digit(*t.at) && *t.at != '-') {
+		} else if (!ascii_is_letter(*t.at) && !ascii_is_digit(*t.at) && *t.at != '-') {
 			return false;
 		}
 	}
@@ -152,7 +138,7 @@ static bool is_email(struct text t)
 	for (char before = '.'; t.at < at; before = *t.at++) {
 		if (*t.at == '.' && before == '.')
 			return false;
-		if (!is_letter(*t.at) && !is_digit(*t.at) && !is_one_of(*t.at, ".!#$%&'*+-/=?^_`{|}~"))
+		if (!ascii_is_letter(*t.at) && !ascii_is_digit(*t.at) && !is_one_of(*t.at, ".!#$%&'*+-/=?^_`{|}~"))
 			return false;
 	}
 	return is_domain((struct text){at + 1, t.end});
@@ -189,7 +175,8 @@ static bool is_uri_text(struct text t, const char *extra)
 		if (c == '%') {
 			if (!take_hex(&t, 2))
 				return false;
-		} else if (!is_letter(c) && !is_digit(c) && !is_one_of(c, "-._~!$&'()*+,;=") && !is_one_of(c, extra)) {
+		} else if (!ascii_is_letter(c) && !ascii_is_digit(c) && !is_one_of(c, "-._~!$&'()*+,;=") &&
+			   !is_one_of(c, extra)) {
 			return false;
 		}
 	}
@@ -224,16 +211,16 @@ static bool is_authority(struct text t)
 		return false;
 	}
 	if (take(&t, ':'))
-		while (t.at < t.end && is_digit(*t.at))
+		while (t.at < t.end && ascii_is_digit(*t.at))
 			t.at++;
 	return t.at == t.end;
 }
 
 static bool is_uri(struct text t)
 {
-	if (t.at == t.end || !is_letter(*t.at))
+	if (t.at == t.end || !ascii_is_letter(*t.at))
 		return false;
-	while (t.at < t.end && (is_letter(*t.at) || is_digit(*t.at) || is_one_of(*t.at, "+-.")))
+	while (t.at < t.end && (ascii_is_letter(*t.at) || ascii_is_digit(*t.at) || is_one_of(*t.at, "+-.")))
 		t.at++;
 	if (!take(&t, ':'))
 		return false;

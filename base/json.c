@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/ascii.h"
 #include "base/json_scan.h"
 #include "base/utf8.h"
 
@@ -90,11 +91,7 @@ static int32_t hex4(const char *s, const char *end)
 	if (end - s < 4)
 		return -1;
 	for (int i = 0; i < 4; i++) {
-		char c = s[i];
-		int digit = is_digit(c)            ? c - '0'
-			    : c >= 'a' && c <= 'f' ? c - 'a' + 10
-			    : c >= 'A' && c <= 'F' ? c - 'A' + 10
-						   : -1;
+		int digit = ascii_hex_value(s[i]);
 		if (digit < 0)
 			return -1;
 		n = n << 4 | digit;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/ascii.h"
 #include "base/json.h"
 #include "base/json_scan.h"
 #include "base/utf8.h"
@@ -48,8 +49,7 @@ static int32_t hex4(const char *s, const char *end)
 	if (end - s < 4)
 		return -1;
 	for (int i = 0; i < 4; i++) {
-		char low = (char)(s[i] | 0x20);
-		int digit = s[i] >= '0' && s[i] <= '9' ? s[i] - '0' : low >= 'a' && low <= 'f' ? low - 'a' + 10 : -1;
+		int digit = ascii_hex_value(s[i]);
 		if (digit < 0)
 			return -1;
 		n = n << 4 | digit;

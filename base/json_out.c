@@ -7,12 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/ascii.h"
 #include "base/compiler.h"
 #include "base/json_scan.h"
 
 static void escape_one(struct buf *out, unsigned char c)
 {
-	static const char hex[] = "0123456789abcdef";
 	static const char letters[] = {
 		['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r', ['"'] = '"', ['\\'] = '\\',
 	};
@@ -21,7 +21,7 @@ static void escape_one(struct buf *out, unsigned char c)
 		buf_append(out, (char[]){'\\', letters[c]}, 2);
 		return;
 	}
-	buf_append(out, (char[]){'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]}, 6);
+	buf_append(out, (char[]){'\\', 'u', '0', '0', ascii_hex_digit(c >> 4), ascii_hex_digit(c)}, 6);
 }
 
 void json_escape(struct buf *out, const char *s, size_t len)

@@ -14,6 +14,21 @@ void *mem_realloc(void *p, size_t size) __attribute__((alloc_size(2), returns_no
 /* For count objects of size bytes; a product that overflows ends the process too. */
 void *mem_array(size_t count, size_t size) __attribute__((malloc, alloc_size(1, 2), returns_nonnull));
 void *mem_realloc_array(void *p, size_t count, size_t size) __attribute__((alloc_size(2, 3), returns_nonnull));
+/* Make room for `needed` items in the array `items`, which has `capacity`: at least twice what it had. Both are
+ * assigned to. */
+#define mem_reserve(items, capacity, needed)                                                                           \
+	do {                                                                                                           \
+		if ((capacity) < (needed)) {                                                                           \
+			(capacity) = (__typeof__(capacity))mem_capacity((capacity), (needed));                         \
+			(items) = mem_realloc_array((items), (capacity), sizeof(*(items)));                            \
+		}                                                                                                      \
+	} while (0)
+/* What an array that has that capacity grows to. */
+static inline size_t mem_capacity(size_t capacity, size_t needed)
+{
+	size_t doubled = capacity ? 2 * capacity : 16;
+	return doubled > needed ? doubled : needed;
+}
 /* A size that does not fit size_t: ends the process. */
 _Noreturn void mem_overflow(void);
 /* Give memory that was freed some seconds ago back to the kernel: what is due by now, a little in each call, so that

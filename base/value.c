@@ -606,10 +606,7 @@ struct copy_stack {
 
 static void copy_later(struct copy_stack *s, struct value *v)
 {
-	if (s->count == s->room) {
-		s->room = s->room ? s->room * 2 : 16;
-		s->waiting = mem_realloc_array(s->waiting, s->room, sizeof(struct value *));
-	}
+	mem_reserve(s->waiting, s->room, s->count + 1);
 	s->waiting[s->count++] = v;
 }
 

@@ -2,13 +2,13 @@
  * that the order of the checks never shows. */
 #include "config/diagnostics.h"
 
-#include <ctype.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/ascii.h"
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/utf8.h"
@@ -70,10 +70,7 @@ static const char *printable(struct diagnostics *d, const char *text, size_t len
 static printf_like(4, 0) void add(struct diagnostics *d, struct mark at, enum severity severity, const char *format,
 				  va_list ap)
 {
-	if (d->count == d->capacity) {
-		d->capacity = d->capacity ? d->capacity * 2 : 16;
-		d->items = mem_realloc_array(d->items, d->capacity, sizeof(*d->items));
-	}
+	mem_reserve(d->items, d->capacity, d->count + 1);
 	struct buf text = BUF_INIT;
 	buf_vprintf(&text, format, ap);
 	at.file = keep_file(d, at.file);
@@ -147,7 +144,7 @@ void diagnostics_print(const struct diagnostics *d, struct buf *out)
 
 static bool same(char a, char b)
 {
-	return tolower((unsigned char)a) == tolower((unsigned char)b);
+	return ascii_lower(a) == ascii_lower(b);
 }
 
 /* Damerau-Levenshtein (optimal string alignment): insertions, deletions, replacements and swaps of neighbours, without

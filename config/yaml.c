@@ -93,10 +93,7 @@ static bool ends_line(uint32_t c, const unsigned char *next, size_t left)
 
 static void begin_line(struct builder *b, size_t offset)
 {
-	if (b->line_count == b->line_capacity) {
-		b->line_capacity = b->line_capacity ? b->line_capacity * 2 : 256;
-		b->lines = mem_realloc_array(b->lines, b->line_capacity, sizeof(*b->lines));
-	}
+	mem_reserve(b->lines, b->line_capacity, b->line_count + 1);
 	b->lines[b->line_count++] = offset;
 }
 
@@ -238,10 +235,7 @@ static void attach(struct builder *b, const struct node *n, unsigned height)
 	struct frame *f = &b->frames[b->depth - 1];
 	if (f->height < height)
 		f->height = height;
-	if (b->child_count == b->child_capacity) {
-		b->child_capacity = b->child_capacity ? b->child_capacity * 2 : 256;
-		b->children = mem_realloc_array(b->children, b->child_capacity, sizeof(struct node *));
-	}
+	mem_reserve(b->children, b->child_capacity, b->child_count + 1);
 	b->children[b->child_count++] = n;
 }
 

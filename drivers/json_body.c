@@ -27,10 +27,7 @@ struct builder {
 
 static void emit(struct builder *b, struct body_part part)
 {
-	if (b->count == b->capacity) {
-		b->capacity = b->capacity ? b->capacity * 2 : 16;
-		b->parts = mem_realloc_array(b->parts, b->capacity, sizeof(*b->parts));
-	}
+	mem_reserve(b->parts, b->capacity, b->count + 1);
 	b->parts[b->count++] = part;
 }
 

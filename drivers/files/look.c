@@ -198,10 +198,7 @@ static int read_entries(DIR *dir, struct entry **out)
 			r = -E2BIG;
 			break;
 		}
-		if (count == capacity) {
-			capacity = capacity ? capacity * 2 : 64;
-			entries = mem_realloc_array(entries, capacity, sizeof(*entries));
-		}
+		mem_reserve(entries, capacity, count + 1);
 		entries[count++] = (struct entry){.name = mem_strdup(d->d_name), .st = st};
 	}
 	if (r == 0 && errno)

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/ascii.h"
 #include "base/mem.h"
 
 enum part_kind {
@@ -52,16 +53,12 @@ void target_encode(struct buf *out, const char *s, size_t len)
 	}
 }
 
-static bool is_hex(char c)
-{
-	return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f');
-}
-
 /* A piece of what the configuration says: delimiters and %XX stay, what can't stand in a URL is encoded. */
 static void encode_literal(struct buf *out, const char *s, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {
-		bool escape = s[i] == '%' && len - i > 2 && is_hex(s[i + 1]) && is_hex(s[i + 2]);
+		bool escape = s[i] == '%' && len - i > 2 && ascii_hex_value(s[i + 1]) >= 0 &&
+			      ascii_hex_value(s[i + 2]) >= 0;
 
 		if (is_unreserved((unsigned char)s[i]) || escape || (s[i] && strchr("!$&'()*+,;=:@/?", s[i])))
 			buf_char(out, s[i]);
@@ -81,10 +78,7 @@ struct builder {
 
 static struct target_part *emit(struct builder *b, enum part_kind kind)
 {
-	if (!b->parts || b->count == b->capacity) {
-		b->capacity = b->capacity ? b->capacity * 2 : 16;
-		b->parts = mem_realloc_array(b->parts, b->capacity, sizeof(*b->parts));
-	}
+	mem_reserve(b->parts, b->capacity, b->count + 1);
 	b->parts[b->count] = (struct target_part){.kind = kind, .slot = -1};
 	return &b->parts[b->count++];
 }
@@ -458,7 +452,7 @@ static const char *why_not(const char *path)
 	if (*path != '/')
 		return "it does not begin with \"/\"";
 	for (const char *c = path; *c; c++) {
-		if (*c == '%' && !(is_hex(c[1]) && is_hex(c[2])))
+		if (*c == '%' && (ascii_hex_value(c[1]) < 0 || ascii_hex_value(c[2]) < 0))
 			return "a \"%\" in it is no percent-encoding";
 		if (*c != '%' && !is_unreserved((unsigned char)*c) && !strchr("!$&'()*+,;=:@/?", *c))
 			return "it holds what has to be percent-encoded";

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/ascii.h"
 #include "base/json_out.h"
 #include "handlers/gather/internal.h"
 #include "handlers/web/conditions.h"
@@ -176,11 +177,10 @@ static void make_etag(char etag[36], const char *text, size_t len)
 	unsigned char digest[EVP_MAX_MD_SIZE];
 	unsigned n = 0;
 	EVP_Digest(text, len, digest, &n, EVP_sha256(), NULL);
-	static const char hex[] = "0123456789abcdef";
 	*etag++ = '"';
 	for (unsigned i = 0; i < 16; i++) {
-		*etag++ = hex[digest[i] >> 4];
-		*etag++ = hex[digest[i] & 15];
+		*etag++ = ascii_hex_digit(digest[i] >> 4);
+		*etag++ = ascii_hex_digit(digest[i]);
 	}
 	*etag++ = '"';
 	*etag = '\0';

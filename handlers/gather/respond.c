@@ -41,10 +41,7 @@ struct builder {
 
 static struct respond_op *emit(struct builder *b, enum op_kind kind, const char *text, size_t len)
 {
-	if (b->count == b->capacity) {
-		b->capacity = b->capacity ? b->capacity * 2 : 16;
-		b->ops = mem_realloc_array(b->ops, b->capacity, sizeof(*b->ops));
-	}
+	mem_reserve(b->ops, b->capacity, b->count + 1);
 	struct respond_op *op = &b->ops[b->count++];
 	*op = (struct respond_op){.kind = kind, .omit = -1, .text = text, .len = len};
 	return op;

@@ -1,12 +1,12 @@
 /* What a handler asks of its request, and of the daemon around it. */
 #include "handlers/module/request.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
 #include "async/local.h"
 #include "async/monitor.h"
+#include "base/ascii.h"
 #include "base/log.h"
 #include "handlers/module/internal.h"
 
@@ -69,7 +69,7 @@ const char *gd_header(gd_request *req, const char *name)
 		return NULL;
 	char *lower = arena_strdup(scope_try()->arena, name);
 	for (char *p = lower; *p; p++)
-		*p = (char)tolower((unsigned char)*p);
+		*p = ascii_lower(*p);
 	struct span v = strcmp(lower, "host") == 0 ? exchange_header(req->exchange, lower)
 						   : exchange_header_list(req->exchange, lower);
 	return v.base;

@@ -63,8 +63,7 @@ static int leave(struct home *h, int r)
 /* The scope ends, and its own tasks have: those of other scopes, which still wait, are told. */
 static void send_away(struct list *waiters)
 {
-	while (!list_empty(waiters))
-		task_wake(container_of(waiters->next, struct waiter, link), -ECANCELED);
+	waiters_wake_all(waiters, -ECANCELED);
 }
 
 /* --- semaphores --- */

@@ -39,9 +39,8 @@ static int run_task(void *arg)
 	mutexes_release();
 	t->has_returned = true;
 	list_append(&t->scope->returned, &t->returned);
-	/* It has ended before whom this wakes runs. */
-	while (!list_empty(&t->beside))
-		task_wake(container_of(t->beside.next, struct waiter, link), 0);
+	/* It has ended by the time the tasks that this wakes run. */
+	waiters_wake_all(&t->beside, 0);
 	users_leave(&t->users);
 	return t->result;
 }

@@ -17,8 +17,7 @@ static void end_ticker(struct thing *thing)
 {
 	struct gd_ticker *t = container_of(thing, struct gd_ticker, thing);
 	t->ended = true;
-	while (!list_empty(&t->waiters))
-		task_wake(container_of(t->waiters.next, struct waiter, link), -ECANCELED);
+	waiters_wake_all(&t->waiters, -ECANCELED);
 	users_await(&t->users, DEADLINE_NEVER);
 }
 

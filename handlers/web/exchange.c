@@ -12,6 +12,7 @@
 #include <strings.h>
 #include <sys/random.h>
 
+#include "base/ascii.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/token.h"
@@ -147,13 +148,12 @@ static uint64_t next_random(uint64_t s[4])
 
 void exchange_make_id(struct exchanges *all, char *out, size_t size)
 {
-	static const char hex[] = "0123456789abcdef";
 	uint64_t bits = 0;
 	size_t i = 0;
 	for (; i < 32 && i + 1 < size; i++) {
 		if (i % 16 == 0)
 			bits = next_random(all->random);
-		out[i] = hex[bits & 15];
+		out[i] = ascii_hex_digit(bits);
 		bits >>= 4;
 	}
 	out[i] = '\0';
@@ -165,7 +165,7 @@ static bool id_is_sane(const char *s, size_t len)
 		return false;
 	for (size_t i = 0; i < len; i++) {
 		char c = s[i];
-		bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+		bool letter = ascii_is_letter(c);
 		if (!letter && !(c >= '0' && c <= '9') && c != '.' && c != '_' && c != '-')
 			return false;
 	}
@@ -469,17 +469,11 @@ void exchanges_cancel(struct exchanges *all)
 
 /* --- the reply --- */
 
-static void wake_writers(struct exchange_private *p, int result)
-{
-	list_for_each_safe (node, &p->writers)
-		task_wake(container_of(node, struct waiter, link), result);
-}
-
 static void piece_sent(struct exchange_private *p)
 {
 	p->sent_bytes += p->in_flight;
 	p->in_flight = 0;
-	wake_writers(p, 0);
+	waiters_wake_all(&p->writers, 0);
 }
 
 static void send_next(struct exchange_private *p);
@@ -791,7 +785,7 @@ void exchange_sent(struct exchange *x, bool whole)
 		exchange_left(x);
 	if (p->in_flight && whole)
 		piece_sent(p);
-	wake_writers(p, -ECANCELED);
+	waiters_wake_all(&p->writers, -ECANCELED);
 	if (p->streaming && p->task)
 		task_cancel(p->task);
 	if (!whole && !p->complete && !p->left && !x->error.errnum)

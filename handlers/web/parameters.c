@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/ascii.h"
 #include "base/decimal.h"
 #include "base/utf8.h"
 #include "handlers/web/duplicates.h"
@@ -131,8 +132,7 @@ static const char *lower_case(struct arena *a, const char *name)
 	char *copy = arena_strdup(a, name);
 
 	for (char *s = copy; *s; s++)
-		if (*s >= 'A' && *s <= 'Z')
-			*s = (char)(*s | 0x20);
+		*s = ascii_lower(*s);
 	return copy;
 }
 

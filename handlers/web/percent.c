@@ -4,15 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/ascii.h"
 #include "base/utf8.h"
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = (char)(c | 0x20);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
 
 ssize_t percent_decode(char *out, const char *s, size_t len, bool plus)
 {
@@ -22,8 +15,8 @@ ssize_t percent_decode(char *out, const char *s, size_t len, bool plus)
 		char c = s[i];
 
 		if (c == '%') {
-			int high = len - i > 2 ? hex_digit(s[i + 1]) : -1;
-			int low = len - i > 2 ? hex_digit(s[i + 2]) : -1;
+			int high = len - i > 2 ? ascii_hex_value(s[i + 1]) : -1;
+			int low = len - i > 2 ? ascii_hex_value(s[i + 2]) : -1;
 
 			if (high < 0 || low < 0)
 				return -EBADMSG;

@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "base/ascii.h"
 #include "base/json_out.h"
 #include "base/utf8.h"
 
@@ -54,12 +55,11 @@ void bson_render_string(struct buf *out, const char *s, size_t len)
 
 static void hex(struct buf *out, const uint8_t *p, size_t len)
 {
-	static const char digits[] = "0123456789abcdef";
 	char text[2];
 
 	for (size_t i = 0; i < len; i++) {
-		text[0] = digits[p[i] >> 4];
-		text[1] = digits[p[i] & 15];
+		text[0] = ascii_hex_digit(p[i] >> 4);
+		text[1] = ascii_hex_digit(p[i]);
 		buf_append(out, text, 2);
 	}
 }
@@ -238,16 +238,14 @@ static void relaxed_double(struct buf *out, double d)
 
 static void relaxed_binary(struct buf *out, const struct element *e)
 {
-	static const char digits[] = "0123456789abcdef";
-
 	size_t len;
 	const uint8_t *bytes = bson_read_binary(e, &len);
 
 	buf_lit(out, "{\"$binary\":{\"base64\":");
 	json_base64(out, bytes, len);
 	buf_lit(out, ",\"subType\":\"");
-	buf_char(out, digits[e->value[4] >> 4]);
-	buf_char(out, digits[e->value[4] & 15]);
+	buf_char(out, ascii_hex_digit(e->value[4] >> 4));
+	buf_char(out, ascii_hex_digit(e->value[4]));
 	buf_lit(out, "\"}}");
 }
 

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/ascii.h"
 #include "base/decimal.h"
 #include "drivers/mongo/bson/bson_json.h"
 #include "drivers/mongo/bson/follow.h"
@@ -536,14 +537,6 @@ static int put_binary(struct converter *c, const char *key, size_t key_len, cons
 	return 0;
 }
 
-static int hex_value(char ch)
-{
-	if (ch >= '0' && ch <= '9')
-		return ch - '0';
-	ch |= 0x20;
-	return ch >= 'a' && ch <= 'f' ? ch - 'a' + 10 : -1;
-}
-
 static int put_uuid(struct converter *c, const char *key, size_t key_len, const char *text, size_t len,
 		    const char *detail)
 {
@@ -557,7 +550,7 @@ static int put_uuid(struct converter *c, const char *key, size_t key_len, const 
 			good = text[i] == '-';
 			continue;
 		}
-		int h = hex_value(text[i]);
+		int h = ascii_hex_value(text[i]);
 		good = h >= 0;
 		if (good)
 			bytes[digits / 2] |= (uint8_t)(digits % 2 ? h : h << 4);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/ascii.h"
 #include "base/decimal.h"
 #include "drivers/mongo/bson/place.h"
 
@@ -272,11 +273,10 @@ static int hex_pair(const char *text, size_t len)
 	if (len < 1 || len > 2)
 		return -1;
 	for (size_t i = 0; i < len; i++) {
-		static const char digits[] = "0123456789abcdef";
-		const char *at = strchr(digits, text[i] | (text[i] >= 'A' ? 0x20 : 0));
-		if (!at || !*at)
+		int digit = ascii_hex_value(text[i]);
+		if (digit < 0)
 			return -1;
-		n = n * 16 + (unsigned)(at - digits);
+		n = n * 16 + (unsigned)digit;
 	}
 	return (int)n;
 }

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/ascii.h"
+
 /* libmongoc's 10 s would let one member that swallows packets hold up every look for the servers that long. */
 #define CONNECT_TIMEOUT_MS 2000
 
@@ -94,22 +96,14 @@ static void complain(struct parser *p, const char *what)
 	p->wrong = true;
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static const char *decoded(struct parser *p, const char *s, size_t len)
 {
 	char *out = arena_strndup(p->arena, s, len);
 	size_t n = 0;
 
 	for (size_t i = 0; i < len; i++) {
-		if (s[i] == '%' && i + 2 < len && hex_digit(s[i + 1]) >= 0 && hex_digit(s[i + 2]) >= 0) {
-			out[n++] = (char)(hex_digit(s[i + 1]) << 4 | hex_digit(s[i + 2]));
+		if (s[i] == '%' && i + 2 < len && ascii_hex_value(s[i + 1]) >= 0 && ascii_hex_value(s[i + 2]) >= 0) {
+			out[n++] = (char)(ascii_hex_value(s[i + 1]) << 4 | ascii_hex_value(s[i + 2]));
 			i += 2;
 		} else {
 			out[n++] = s[i];

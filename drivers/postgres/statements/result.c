@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/ascii.h"
 #include "base/json.h"
 #include "base/json_out.h"
 #include "base/mem.h"
@@ -238,11 +239,6 @@ static struct value bytea_copy(const struct value *v, struct arena *a)
 	return out;
 }
 
-static uint8_t hex_digit(char c)
-{
-	return (uint8_t)(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
-}
-
 static bool bytea_bytes(const struct value *v, struct arena *a, const void **p, size_t *len)
 {
 	const char *digits = (const char *)v->foreign + 2;
@@ -250,7 +246,7 @@ static bool bytea_bytes(const struct value *v, struct arena *a, const void **p, 
 
 	*len = v->len / 2 - 1;
 	for (size_t i = 0; i < *len; i++)
-		bytes[i] = (uint8_t)(hex_digit(digits[2 * i]) << 4 | hex_digit(digits[2 * i + 1]));
+		bytes[i] = (uint8_t)(ascii_hex_value(digits[2 * i]) << 4 | ascii_hex_value(digits[2 * i + 1]));
 	*p = bytes;
 	return true;
 }

@@ -284,10 +284,7 @@ static void fail(struct lexer *l, const char *at, const char *why)
 /* From here on the text and the scalar differ by another distance than before. */
 static void begin_piece(struct lexer *l, bool reference)
 {
-	if (l->piece_count == l->piece_capacity) {
-		l->piece_capacity = l->piece_capacity ? 2 * l->piece_capacity : 16;
-		l->pieces = mem_realloc_array(l->pieces, l->piece_capacity, sizeof(*l->pieces));
-	}
+	mem_reserve(l->pieces, l->piece_capacity, l->piece_count + 1);
 	l->pieces[l->piece_count++] = (struct pg_sql_piece){l->text.len, (size_t)(l->p - l->begin), reference};
 }
 

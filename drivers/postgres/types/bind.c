@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/ascii.h"
 #include "base/decimal.h"
 #include "base/mem.h"
 #include "base/utf8.h"
@@ -55,14 +56,13 @@ static void element_quoted(struct buf *out, const char *s, size_t len)
 /* Bytes as bytea reads them: \\x and hexadecimal digits. */
 static void bytes_hex(struct buf *out, const void *p, size_t len)
 {
-	static const char digits[] = "0123456789abcdef";
 	const uint8_t *bytes = p;
 
 	buf_lit(out, "\\x");
 	buf_reserve(out, 2 * len);
 	for (size_t i = 0; i < len; i++) {
-		buf_char(out, digits[bytes[i] >> 4]);
-		buf_char(out, digits[bytes[i] & 15]);
+		buf_char(out, ascii_hex_digit(bytes[i] >> 4));
+		buf_char(out, ascii_hex_digit(bytes[i]));
 	}
 }
 
