@@ -1,5 +1,5 @@
-"""examples/handlers and docs/from-asyncio.md: every module is built and served, every Python program is run, and each of
-the page's pairs gives the same JSON."""
+"""examples/handlers and docs/from-asyncio.md: every module is built and served, every Python program is run, each pair gives
+the same JSON, and the page shows or links them all."""
 
 from __future__ import annotations
 
@@ -92,8 +92,12 @@ def test_python_and_c_say_the_same(
 
 def test_the_page_shows_the_programs_that_are_run() -> None:
     shown = blocks()
-    assert sorted(name.removesuffix(".py") for name in shown if name.endswith(".py")) == PAIRS
+    assert len(shown) == 8
+    linked = set(re.findall(r"\(\.\./examples/handlers/(\w+\.(?:py|c))\)", PAGE.read_text()))
+    assert set(shown).isdisjoint(linked)
+    pairs = {f"{name}.{ending}" for name in PAIRS for ending in ("py", "c")}
     assert len(PAIRS) >= 9
+    assert set(shown) | linked == pairs
     for name, text in shown.items():
         program = (EXAMPLES / name).read_text()
         assert text.strip() == re.sub(r"\A/\*.*?\*/\n", "", program, flags=re.DOTALL).strip(), name
