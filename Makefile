@@ -116,8 +116,14 @@ format:
 
 install: $B/gatherd
 	install -D -m 0755 $B/gatherd $(DESTDIR)$(PREFIX)/bin/gatherd
-	install -D -m 0644 systemd/gatherd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/gatherd.service
-	sed -i 's|@PREFIX@|$(PREFIX)|g' $(DESTDIR)$(PREFIX)/lib/systemd/system/gatherd.service
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	for unit in gatherd.service gatherd@.service gatherd.socket; do \
+		sed 's|@PREFIX@|$(PREFIX)|g' systemd/$$unit >$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit && \
+		chmod 0644 $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit 1; \
+	done
+	install -D -m 0644 systemd/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/gatherd.conf
+	install -D -m 0644 systemd/tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/gatherd.conf
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/gatherd systemd/low-ports.conf systemd/allow-list.conf
 	install -D -m 0644 include/gatherd.h $(DESTDIR)$(PREFIX)/include/gatherd.h
 	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' include/gatherd.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/gatherd.pc

@@ -60,7 +60,8 @@ static struct {
 	bool stopping;     /* under lock */
 	pthread_t thread;
 	int64_t slow_us;
-	atomic_bool running;
+	atomic_bool running;              /* debug mode */
+	bool known;                       /* loops are; written while there is none */
 	_Atomic int64_t wakes_us;         /* when it is to look next; NEVER while it looks */
 	_Atomic int64_t resumed_us;       /* when it last saw that the process goes on again */
 	_Atomic uintptr_t ways[WAYS_MAX]; /* to monitor_wrong_thread; a hash table */
@@ -221,6 +222,24 @@ static void write_line(struct buf *line)
 	buf_done(line);
 }
 
+void monitor_describe(unsigned worker, struct buf *line)
+{
+	bool answered = false;
+	if (!watch.known)
+		return;
+	pthread_mutex_lock(&watch.lock);
+	list_for_each (node, &watch.loops) {
+		struct monitor *m = container_of(node, struct monitor, link);
+		if (m->worker != worker || !ask(m, atomic_load_explicit(&m->turn, memory_order_acquire)))
+			continue;
+		render_answer(line, m);
+		answered = true;
+	}
+	pthread_mutex_unlock(&watch.lock);
+	if (!answered)
+		buf_lit(line, " where=unknown");
+}
+
 static void tell(struct monitor *m, unsigned turn, int64_t since_us)
 {
 	bool answered = ask(m, turn);
@@ -300,24 +319,33 @@ static void *watchdog_main(void *unused)
 
 /* --- life --- */
 
-int monitor_start(int64_t slow_us)
+int monitor_stand_by(void)
 {
 	struct sigaction action = {.sa_sigaction = on_asked, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
 	sigemptyset(&action.sa_mask);
 	backtrace_init();
 	if (sigaction(ASK_SIGNAL, &action, NULL) < 0)
 		return -errno;
+	list_init(&watch.loops);
+	watch.known = true;
+	return 0;
+}
+
+int monitor_start(int64_t slow_us)
+{
+	int r = monitor_stand_by();
+	if (r < 0)
+		return r;
 	pthread_condattr_t attributes;
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	pthread_cond_init(&watch.changed, &attributes);
 	pthread_condattr_destroy(&attributes);
-	list_init(&watch.loops);
 	watch.slow_us = slow_us;
 	watch.stopping = false;
 	atomic_store(&watch.wakes_us, monotonic_us());
 	atomic_store(&watch.resumed_us, 0);
-	int r = -pthread_create(&watch.thread, NULL, watchdog_main, NULL);
+	r = -pthread_create(&watch.thread, NULL, watchdog_main, NULL);
 	if (r < 0)
 		pthread_cond_destroy(&watch.changed);
 	else
@@ -325,10 +353,8 @@ int monitor_start(int64_t slow_us)
 	return r;
 }
 
-void monitor_stop(void)
+static void end_watchdog(void)
 {
-	if (!atomic_exchange(&watch.running, false))
-		return;
 	pthread_mutex_lock(&watch.lock);
 	watch.stopping = true;
 	pthread_mutex_unlock(&watch.lock);
@@ -336,6 +362,15 @@ void monitor_stop(void)
 	pthread_join(watch.thread, NULL);
 	pthread_cond_destroy(&watch.changed);
 	stack_use_done();
+}
+
+void monitor_stop(void)
+{
+	if (!watch.known)
+		return;
+	watch.known = false;
+	if (atomic_exchange(&watch.running, false))
+		end_watchdog();
 	backtrace_done();
 }
 
@@ -347,7 +382,7 @@ bool monitor_running(void)
 int monitor_watch(struct loop *l, unsigned worker)
 {
 	sigset_t set;
-	if (!monitor_running())
+	if (!watch.known)
 		return 0;
 	sigemptyset(&set);
 	sigaddset(&set, ASK_SIGNAL);
@@ -360,8 +395,8 @@ int monitor_watch(struct loop *l, unsigned worker)
 	m->thread = pthread_self();
 	stack_sampler_init(&m->stacks, worker + 1);
 	l->monitor = m;
-	l->hooks = &hooks;
-	if (l->depth > 0)
+	l->hooks = monitor_running() ? &hooks : NULL;
+	if (l->hooks && l->depth > 0)
 		turn_busy(l); /* what is left of this turn */
 	pthread_mutex_lock(&watch.lock);
 	list_append(&watch.loops, &m->link);

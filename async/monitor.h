@@ -16,19 +16,27 @@
 #include <stdint.h>
 
 #include "async/loop.h"
+#include "base/buf.h"
 
 /* Start the watchdog: turns of slow_us and longer are slow. Main thread, before any loop. Returns 0 or -errno. */
 int monitor_start(int64_t slow_us) must_check;
-/* End it. No loop may be watched. Nothing where it was not started. */
+/* Without debug mode: loops are known, so that monitor_describe can ask them, and cost nothing otherwise. Main thread,
+ * before any loop, instead of monitor_start. Returns 0 or -errno. */
+int monitor_stand_by(void) must_check;
+/* End either. No loop may be watched. Nothing if none was started. */
 void monitor_stop(void);
 /* Is debug mode on? Any thread. */
 bool monitor_running(void);
 
-/* Watch l, of that worker, from now on; does nothing where debug mode is off. On l's thread, which has an
+/* Watch l, of that worker, from now on; does nothing if neither was started. On l's thread, which has an
  * alternate signal stack (overflow.h). Returns 0 or -errno. */
 int monitor_watch(struct loop *l, unsigned worker) must_check;
 /* Not any more. On l's thread. Idempotent. */
 void monitor_unwatch(struct loop *l);
+
+/* Ask that worker's thread where it is at the moment, and append it to a log line: " task=… task_id=… where=…". Takes
+ * up to 100 ms. Any thread but a loop's. */
+void monitor_describe(unsigned worker, struct buf *line);
 
 /* `function`, which is for a loop's thread (or a task) only, was called on another one: log it with a back-trace, once
  * for each way of calls that leads there. Returns whether it was logged. Any thread. */

@@ -22,11 +22,12 @@ struct config_secret {
 };
 
 struct config_listen {
-	const char *host; /* TCP: a numeric address; NULL for a Unix socket */
-	uint16_t port;    /* 0: any free one */
-	const char *path; /* Unix socket */
-	unsigned mode;    /* of the Unix socket; default 0660 */
-	bool admin;       /* server.admin */
+	const char *host;    /* TCP: a numeric address; otherwise NULL */
+	uint16_t port;       /* 0: any free one */
+	const char *path;    /* Unix socket */
+	unsigned mode;       /* of the Unix socket; default 0660 */
+	const char *systemd; /* the sockets that socket units pass: those of that FileDescriptorName=; "": all */
+	bool admin;          /* server.admin */
 	struct mark at;
 };
 

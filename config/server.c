@@ -12,8 +12,7 @@
 #define DEFAULT_MODE 0660
 #define ADDRESS                                                                                                        \
 	"HOST:PORT with a numeric host or localhost (127.0.0.1:8080, \"[::1]:8080\"; 0.0.0.0:8080 for every "          \
-	"interface) "                                                                                                  \
-	"or unix:/path"
+	"interface), unix:/path, systemd or systemd:NAME"
 
 static bool parse_port(const char *text, uint16_t *port)
 {
@@ -48,8 +47,29 @@ static bool parse_unix(const char *path, struct config_listen *l)
 	return path[0] == '/' && path[1] != '\0' && strlen(path) < sizeof(((struct sockaddr_un *)0)->sun_path);
 }
 
+/* "systemd", or "systemd:" and a FileDescriptorName= (systemd.socket(5): at most 255 bytes, no colon). */
+static bool parse_systemd(const char *text, struct config_listen *l)
+{
+	static const char word[] = "systemd";
+	size_t len = sizeof(word) - 1;
+	if (strncmp(text, word, len) != 0 || (text[len] && text[len] != ':'))
+		return false;
+	l->systemd = text[len] ? text + len + 1 : "";
+	return !text[len] || (*l->systemd && !strchr(l->systemd, ':') && strlen(l->systemd) <= 255);
+}
+
+static bool parse_address(struct decoder *dc, const char *text, struct config_listen *l)
+{
+	if (strncmp(text, "unix:", 5) == 0)
+		return parse_unix(text + 5, l);
+	return parse_systemd(text, l) || (!l->systemd && parse_tcp(dc, text, l));
+}
+
 static bool same_place(const struct config_listen *a, const struct config_listen *b)
 {
+	if (a->systemd || b->systemd)
+		return a->systemd && b->systemd &&
+		       (!*a->systemd || !*b->systemd || strcmp(a->systemd, b->systemd) == 0);
 	if (a->path || b->path)
 		return a->path && b->path && strcmp(a->path, b->path) == 0;
 	return a->port != 0 && a->port == b->port && strcmp(a->host, b->host) == 0;
@@ -83,11 +103,7 @@ static struct config_listen *add(struct decoder *dc, const char *name, const str
 	struct config_listen *l = &s->listen[s->listen_count];
 	*l = (struct config_listen){.at = n->at};
 
-	if (strcmp(text, "systemd") == 0) {
-		diagnostics_error(dc->diagnostics, n->at, "%s: systemd: not supported by this build", name);
-		return NULL;
-	}
-	if (!(strncmp(text, "unix:", 5) == 0 ? parse_unix(text + 5, l) : parse_tcp(dc, text, l))) {
+	if (!parse_address(dc, text, l)) {
 		decode_unexpected(dc, name, n, address_wanted(dc, n, text));
 		return NULL;
 	}

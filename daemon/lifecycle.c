@@ -7,7 +7,9 @@
 
 #include "base/deadline.h"
 #include "base/log.h"
+#include "daemon/heartbeat.h"
 #include "daemon/signals.h"
+#include "daemon/systemd.h"
 
 enum {
 	CANCEL_TIMEOUT_MS = 10000, /* how long cancelled requests may take to clean up */
@@ -43,6 +45,8 @@ int lifecycle_end(struct workers *workers, int64_t drain_timeout_us)
 		log_line(LOG_LINE_INFO, "draining", "signal=%s connections=%u requests=%u",
 			 signals_asked() == SIGTERM ? "SIGTERM" : "SIGINT", atomic_load(&workers->connections),
 			 atomic_load(&workers->limits.running));
+	systemd_stopping();
+	heartbeat_draining(drain_timeout_us + CANCEL_TIMEOUT_MS * 1000);
 	workers_drain(workers);
 	int r = await_end(workers, deadline_in_us(drain_timeout_us));
 	if (r == 0)

@@ -14,10 +14,12 @@
 #include "base/compiler.h"
 #include "base/log.h"
 #include "config/config.h"
+#include "daemon/bind.h"
+#include "daemon/heartbeat.h"
 #include "daemon/lifecycle.h"
-#include "daemon/listener.h"
 #include "daemon/options.h"
 #include "daemon/signals.h"
+#include "daemon/systemd.h"
 #include "daemon/tasks_view.h"
 #include "daemon/worker.h"
 #include "drivers/health.h"
@@ -78,12 +80,27 @@ static int load(struct daemon *d, const char *path, struct diagnostics *diagnost
 	return d->app ? EX_OK : EX_CONFIG;
 }
 
+/* The first error, as the status of the service. */
+static void tell_manager(const struct diagnostics *d)
+{
+	for (size_t i = 0; i < d->count; i++) {
+		const struct diagnostic *item = &d->items[i];
+		if (item->severity != SEVERITY_ERROR)
+			continue;
+		systemd_status("%s:%u:%u: %s", item->at.file ? item->at.file : "", item->at.line, item->at.column,
+			       item->text);
+		return;
+	}
+}
+
 static int load_and_print(struct daemon *d, const char *path)
 {
 	struct diagnostics diagnostics;
 	diagnostics_init(&diagnostics);
 	int code = load(d, path, &diagnostics);
 	print_diagnostics(&diagnostics);
+	if (code != EX_OK)
+		tell_manager(&diagnostics);
 	diagnostics_done(&diagnostics);
 	return code;
 }
@@ -112,6 +129,9 @@ static int bind_listeners(struct daemon *d)
 		return EX_OK;
 	print_mark(at);
 	fprintf(stderr, "error: %s\n", e.what);
+	systemd_failed(e.errnum, e.what);
+	if (e.errnum == -ESRCH)
+		return EX_CONFIG;
 	return e.errnum == -EACCES || e.errnum == -ENOENT || e.errnum == -EROFS ? EX_CANTCREAT : EX_OSERR;
 }
 
@@ -164,12 +184,13 @@ static void watch(const struct config_server *server)
 	overflow_install();
 	task_on_lost_failure(tell_lost_failure);
 	health_report_to(tell_source);
-	if (!wants_debug(server))
+	bool debug = wants_debug(server);
+	if (!debug && !systemd_watchdog_us())
 		return;
-	int r = monitor_start(server->slow_callback_us);
+	int r = debug ? monitor_start(server->slow_callback_us) : monitor_stand_by();
 	if (r < 0)
 		log_line(LOG_LINE_WARNING, "no debug mode", "error=\"%s\"", strerror(-r));
-	else
+	else if (debug)
 		log_line(LOG_LINE_INFO, "debug mode", "slow_callback_ms=%lld",
 			 (long long)server->slow_callback_us / 1000);
 }
@@ -200,6 +221,8 @@ static int start(struct daemon *d, bool *serves)
 		log_line(LOG_LINE_ERROR, "can't start threads", "error=\"%s\"", strerror(-r));
 		return EX_OSERR;
 	}
+	heartbeat_begin(&d->workers);
+	heartbeat_starting("sources and modules");
 	r = app_open(d->app, d->executor, server->threads, &e);
 	if (r == 0)
 		r = workers_start(&d->workers, server, server->threads, d->app, &d->listeners, &e);
@@ -207,6 +230,7 @@ static int start(struct daemon *d, bool *serves)
 		return end_workers(d);
 	if (r < 0) {
 		log_line(LOG_LINE_ERROR, "can't start", "error=\"%s\"", e.what);
+		systemd_failed(e.errnum, e.what);
 		if (d->workers.workers)
 			end_workers(d);
 		return EX_UNAVAILABLE;
@@ -216,6 +240,10 @@ static int start(struct daemon *d, bool *serves)
 			 d->listeners.bound[i].config->admin ? " admin=true" : "");
 	log_line(LOG_LINE_INFO, "started", "version=" GATHERD_VERSION " pid=%ld threads=%u endpoints=%zu",
 		 (long)getpid(), server->threads, d->config->endpoint_count);
+	heartbeat_serving();
+	systemd_ready("serving %zu endpoint%s on %zu listener%s", d->config->endpoint_count,
+		      d->config->endpoint_count == 1 ? "" : "s", server->listen_count,
+		      server->listen_count == 1 ? "" : "s");
 	*serves = true;
 	return EX_OK;
 }
@@ -246,7 +274,15 @@ static int run(const char *path)
 {
 	struct daemon d = {0};
 	bool serves = false;
-	int code = signals_begin() < 0 ? EX_OSERR : load_and_print(&d, path);
+	struct error e = ERROR_INIT;
+	int code = signals_begin() < 0 ? EX_OSERR : EX_OK;
+	if (code == EX_OK && systemd_begin(&e) < 0) {
+		fprintf(stderr, "error: %s\n", e.what);
+		systemd_failed(e.errnum, e.what);
+		code = EX_CONFIG;
+	}
+	if (code == EX_OK)
+		code = load_and_print(&d, path);
 	if (code == EX_OK)
 		code = bind_listeners(&d);
 	if (code == EX_OK) {
@@ -259,6 +295,7 @@ static int run(const char *path)
 		log_line(LOG_LINE_INFO, "stopped", "code=%d", code);
 	}
 	stop(&d);
+	systemd_end();
 	log_stop();
 	return code;
 }

@@ -12,6 +12,14 @@
 
 static int signal_fd = -1;
 static int asked; /* SIGTERM or SIGINT: the first that came; 0: none */
+static deadline_t (*tick)(void *arg);
+static void *tick_arg;
+
+void signals_tick(deadline_t (*function)(void *arg), void *arg)
+{
+	tick = function;
+	tick_arg = arg;
+}
 
 int signals_begin(void)
 {
@@ -31,6 +39,8 @@ int signals_next(int changed_fd, deadline_t by)
 	struct pollfd fds[] = {{.fd = signal_fd, .events = POLLIN}, {.fd = changed_fd, .events = POLLIN}};
 	struct signalfd_siginfo info;
 	uint64_t count;
+	if (tick)
+		by = deadline_min(by, tick(tick_arg));
 	int64_t left_us = deadline_left_us(by);
 	int timeout_ms = left_us > 60 * 1000000 ? 60000 : (int)((left_us + 999) / 1000);
 	if (poll(fds, 2, timeout_ms) <= 0)

@@ -9,6 +9,8 @@
 /* Take the signals from all threads that will be started, and ignore SIGPIPE. Before any thread, those of modules
  * included, which may start some when they are loaded. Returns 0 or -errno. */
 int signals_begin(void) must_check;
+/* While the main thread waits for signals, call tick again and again; it returns when it wants to be called next. */
+void signals_tick(deadline_t (*tick)(void *arg), void *arg);
 /* Wait for a signal, or until changed_fd, an eventfd, was written to, or until `by`. Returns the signal, or 0: none
  * came. */
 int signals_next(int changed_fd, deadline_t by) must_check;

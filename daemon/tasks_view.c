@@ -48,7 +48,7 @@ const char *tasks_view_address(struct config *c)
 	const struct config_listen *l = last->admin ? last : &s->listen[0];
 	if (l->path)
 		return arena_printf(&c->arena, "unix:%s", l->path);
-	if (l->port == 0)
+	if (l->systemd || l->port == 0)
 		return NULL;
 	const char *host = reachable_host(l->host);
 	return arena_printf(&c->arena, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, l->port);

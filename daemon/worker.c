@@ -51,7 +51,10 @@ struct worker {
 	int64_t cancelled_us;
 	struct tasks_member tasks;
 
-	struct message start, serve, drain, cancel;
+	struct message start, serve, drain, cancel, ping;
+
+	int64_t pinged_us;   /* main thread only; 0: never */
+	atomic_bool answers; /* to the last ping; the message is free */
 };
 
 /* --- the end --- */
@@ -131,6 +134,11 @@ static void on_cancel(struct message *m)
 		tasks_log(w->loop, w->index, "cancelled at the end");
 	exchanges_cancel(&w->exchanges);
 	connections_close(&w->connections, false);
+}
+
+static void on_ping(struct message *m)
+{
+	atomic_store_explicit(&container_of(m, struct worker, ping)->answers, true, memory_order_release);
 }
 
 /* --- the beginning --- */
@@ -281,12 +289,40 @@ static void *worker_main(void *arg)
 
 /* --- from the main thread --- */
 
-static void post(struct worker *w, struct message *m)
+/* Returns whether the worker takes messages. */
+static bool post(struct worker *w, struct message *m)
 {
 	pthread_mutex_lock(&w->lock);
-	if (w->open)
+	bool open = w->open;
+	if (open)
 		loop_post(w->loop, m);
 	pthread_mutex_unlock(&w->lock);
+	return open;
+}
+
+void workers_ping(struct workers *all)
+{
+	for (unsigned i = 0; i < all->count; i++) {
+		struct worker *w = &all->workers[i];
+		if (!atomic_exchange_explicit(&w->answers, false, memory_order_acquire))
+			continue;
+		w->pinged_us = monotonic_us();
+		if (!post(w, &w->ping))
+			atomic_store_explicit(&w->answers, true, memory_order_relaxed);
+	}
+}
+
+int64_t workers_owe_us(const struct workers *all, unsigned *worker)
+{
+	int64_t longest_us = 0, now_us = monotonic_us();
+	for (unsigned i = 0; i < all->count; i++) {
+		const struct worker *w = &all->workers[i];
+		if (atomic_load_explicit(&w->answers, memory_order_acquire) || now_us - w->pinged_us <= longest_us)
+			continue;
+		longest_us = now_us - w->pinged_us;
+		*worker = i;
+	}
+	return longest_us;
 }
 
 /* As workers_start. all->count says whether there is a thread, whatever is returned. */
@@ -300,6 +336,8 @@ static int start_one(struct workers *all, struct error *e)
 		.serve.run = on_serve,
 		.drain.run = on_drain,
 		.cancel.run = on_cancel,
+		.ping.run = on_ping,
+		.answers = true,
 	};
 	timer_init(&w->tick, on_tick);
 	pthread_mutex_init(&w->lock, NULL);

@@ -35,6 +35,10 @@ struct workers {
  * those that there are, one of which may still be starting, are to be ended: lifecycle_end, workers_join. */
 int workers_start(struct workers *all, const struct config_server *server, unsigned count, struct app *app,
 		  struct listeners *listeners, struct error *e) must_check;
+/* Ask each worker to turn its loop; it answers when it comes to it. Each is asked again when it has answered. */
+void workers_ping(struct workers *all);
+/* How long the worker that is latest with its answer has owed it (microseconds; 0: none does), and which one it is. */
+int64_t workers_owe_us(const struct workers *all, unsigned *worker);
 /* Accept nothing more, end behind the requests that are running; what is starting is cancelled. Once. */
 void workers_drain(struct workers *all);
 /* Do not wait for those any longer. Once, after workers_drain. */

@@ -38,7 +38,7 @@ static int source_new(struct source **out, const struct config_source *config, s
 	if (r < 0) {
 		free(s);
 		return error_set(e, r, 500, NULL, "source %s: %s: %s", config->name, config->url,
-				 r == -ENOSYS ? "the kernel has no openat2 (Linux 5.6)" : strerror(-r));
+				 strerror(-r));
 	}
 	*out = (struct source *)s;
 	return 0;

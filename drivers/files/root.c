@@ -1,8 +1,12 @@
-/* Opening below a folder, by openat2: the kernel itself refuses "..", links and mounts of /proc that lead out. */
+/* Opening below a folder, by openat2: the kernel itself refuses "..", links and mounts of /proc that lead out.
+ *
+ * systemd answers openat2 with ENOSYS under RestrictSUIDSGID= and DynamicUser=, as it can't look at its arguments. Then
+ * the path is walked, a segment an openat: no link is followed, no ".." is taken, so nothing leads out either. */
 #include "drivers/files/root.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/openat2.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -17,15 +21,19 @@ enum { RACES = 8 }; /* how often the kernel may say that a folder moved while it
 struct root {
 	atomic_uint users;
 	int fd; /* O_PATH */
+	bool walks;
 };
 
-int root_open_at(const struct root *r, const char *path, int flags, mode_t mode)
+/* O_NONBLOCK: opening a FIFO must not wait for its other end. openat2 refuses it beside O_PATH, which opens nothing. */
+static int with_always(int flags)
 {
-	/* O_NONBLOCK: opening a FIFO must not wait for its other end. openat2 refuses it beside O_PATH, which opens
-	 * nothing. */
-	const int always = flags & O_PATH ? O_CLOEXEC : O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+	return flags | (flags & O_PATH ? O_CLOEXEC : O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+}
+
+static int open_beneath(const struct root *r, const char *path, int flags, mode_t mode)
+{
 	struct open_how how = {
-		.flags = (unsigned)(flags | always),
+		.flags = (unsigned)with_always(flags),
 		.mode = flags & O_CREAT ? mode : 0,
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
 	};
@@ -39,6 +47,79 @@ int root_open_at(const struct root *r, const char *path, int flags, mode_t mode)
 	}
 }
 
+/* --- the walk --- */
+
+static int open_segment(int folder, const char *name, int flags, mode_t mode)
+{
+	int fd;
+
+	if (strcmp(name, "..") == 0)
+		return -EXDEV;
+	do {
+		fd = openat(folder, name, flags | O_NOFOLLOW, mode);
+	} while (fd < 0 && errno == EINTR);
+	return fd < 0 ? -errno : fd;
+}
+
+/* The last segment. O_PATH opens a link itself, which is refused as the others are. */
+static int open_last(int folder, const char *name, int flags, mode_t mode)
+{
+	struct stat st;
+	int fd = open_segment(folder, *name ? name : ".", with_always(*name ? flags : flags | O_DIRECTORY), mode);
+
+	if (fd < 0 || !(flags & O_PATH))
+		return fd;
+	int r = fstat(fd, &st) < 0 ? -errno : S_ISLNK(st.st_mode) ? -ELOOP : 0;
+	if (r == 0)
+		return fd;
+	close(fd);
+	return r;
+}
+
+static int walk(const struct root *r, const char *path, int flags, mode_t mode)
+{
+	char name[NAME_MAX + 1];
+	int folder = r->fd;
+	const char *slash;
+
+	if (*path == '/')
+		return -EXDEV;
+	if (*path == '\0')
+		return -ENOENT;
+	for (; (slash = strchr(path, '/')); path = slash + 1) {
+		size_t len = (size_t)(slash - path);
+		if (len == 0)
+			continue;
+		int next = -ENAMETOOLONG;
+		if (len <= NAME_MAX) {
+			memcpy(name, path, len);
+			name[len] = '\0';
+			next = open_segment(folder, name, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+		}
+		if (folder != r->fd)
+			close(folder);
+		if (next < 0)
+			return next;
+		folder = next;
+	}
+	int fd = open_last(folder, path, flags, mode);
+	if (folder != r->fd)
+		close(folder);
+	return fd;
+}
+
+int root_open_at(const struct root *r, const char *path, int flags, mode_t mode)
+{
+	return r->walks ? walk(r, path, flags, mode) : open_beneath(r, path, flags, mode);
+}
+
+/* GATHERD_NO_OPENAT2=1: as if the kernel had none, for the tests. */
+static bool must_walk(void)
+{
+	const char *word = getenv("GATHERD_NO_OPENAT2");
+	return word && strcmp(word, "1") == 0;
+}
+
 int root_open(struct root **out, const char *folder)
 {
 	int fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -48,7 +129,12 @@ int root_open(struct root **out, const char *folder)
 	struct root *r = mem_zalloc(sizeof(*r));
 	atomic_init(&r->users, 1);
 	r->fd = fd;
+	r->walks = must_walk();
 	int probe = root_open_at(r, ".", O_PATH, 0);
+	if (probe == -ENOSYS) {
+		r->walks = true;
+		probe = root_open_at(r, ".", O_PATH, 0);
+	}
 	if (probe < 0) {
 		root_drop(r);
 		return probe;

@@ -11,7 +11,7 @@
 
 struct root;
 
-/* Returns 0 or -errno: no such folder; or a kernel (before 5.6) or a sandbox without openat2. */
+/* Returns 0 or -errno: no such folder. */
 int root_open(struct root **out, const char *folder) must_check;
 struct root *root_hold(struct root *r);
 /* NULL is allowed. */

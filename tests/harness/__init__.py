@@ -9,6 +9,7 @@ Only the standard library and Debian's packages are needed.
 from .bson import Binary, Decimal128, Int64, ObjectId, Regex, Timestamp
 from .cutting import CuttingProxy
 from .gatherd import Gatherd, Response
+from .manager import ManagedGatherd, Manager
 from .mongo import Mongo, MongoClient, MongoError
 from .network import BlackHole, Relay
 from .postgres import Postgres, SqlError, Standby
@@ -21,6 +22,8 @@ __all__ = [
     "Decimal128",
     "Gatherd",
     "Int64",
+    "ManagedGatherd",
+    "Manager",
     "Mongo",
     "MongoClient",
     "MongoError",

@@ -1,0 +1,262 @@
+/* Binding. See bind.h. */
+#include "daemon/bind.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "daemon/address.h"
+#include "daemon/adopt.h"
+#include "daemon/systemd.h"
+
+enum {
+	USER_TIMEOUT_MS = 60000, /* a peer that acknowledges nothing for that long is gone */
+	KEEPALIVE_S = 60,        /* a peer that is silent for that long is asked whether it is there … */
+	KEEPALIVE_AGAIN_S = 10,  /* … and asked again, until USER_TIMEOUT_MS have passed */
+};
+
+static int set_flag(int fd, int level, int option, int value)
+{
+	return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+static int open_socket(int family)
+{
+	int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	return fd < 0 ? -errno : fd;
+}
+
+static const struct {
+	int level, option, value;
+} inherited[] = {
+	{IPPROTO_TCP, TCP_NODELAY, 1},
+	{IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS},
+	{SOL_SOCKET, SO_KEEPALIVE, 1},
+	{IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_S},
+	{IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_AGAIN_S},
+};
+
+int listener_set_options(int fd, int family)
+{
+	int r = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(inherited) && family != AF_UNIX && r == 0; i++)
+		r = set_flag(fd, inherited[i].level, inherited[i].option, inherited[i].value);
+	return r;
+}
+
+/* A bound TCP socket, not listening yet; or -errno. */
+static int bind_tcp(const struct address *a, bool share)
+{
+	int fd = open_socket(a->sa.ss_family);
+	if (fd < 0)
+		return fd;
+	int r = set_flag(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	if (r == 0 && a->sa.ss_family == AF_INET6)
+		r = set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+	if (r == 0 && share)
+		r = set_flag(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+	if (r == 0)
+		r = listener_set_options(fd, a->sa.ss_family);
+	if (r == 0 && bind(fd, (const struct sockaddr *)&a->sa, a->len) < 0)
+		r = -errno;
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	return fd;
+}
+
+static int start_listening(int fd)
+{
+	return listen(fd, LISTEN_BACKLOG) < 0 ? -errno : 0;
+}
+
+static int bind_tcp_workers(struct bound *b, unsigned workers, struct address *a)
+{
+	/* SO_REUSEPORT would also let a second daemon of the same user bind the address, and take half of the
+	 * connections: bind it alone, once, to see that it is free. */
+	int probe = bind_tcp(a, false);
+	if (probe < 0)
+		return probe;
+	if (getsockname(probe, (struct sockaddr *)&a->sa, &a->len) < 0) {
+		close(probe);
+		return -errno;
+	}
+	if (workers == 1) {
+		b->fds[0] = probe;
+		return start_listening(probe);
+	}
+	close(probe);
+	for (unsigned i = 0; i < workers; i++) {
+		b->fds[i] = bind_tcp(a, true);
+		if (b->fds[i] < 0)
+			return b->fds[i];
+		int r = start_listening(b->fds[i]);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int bind_tcp_address(struct bound *b, unsigned workers)
+{
+	struct address a;
+	if (!address_make(&a, b->config))
+		return -EINVAL;
+	int r = bind_tcp_workers(b, workers, &a);
+	address_name(&a, b->name, sizeof(b->name));
+	return r;
+}
+
+/* The file is there already: does a process still listen on it? */
+static bool is_stale(const struct sockaddr_un *sun)
+{
+	struct stat st;
+	if (lstat(sun->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
+		return false;
+	int fd = open_socket(AF_UNIX);
+	if (fd < 0)
+		return false;
+	int r = connect(fd, (const struct sockaddr *)sun, sizeof(*sun));
+	bool refused = r < 0 && errno == ECONNREFUSED;
+	close(fd);
+	return refused;
+}
+
+static int bind_unix(struct bound *b)
+{
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+	if (strlen(b->config->path) >= sizeof(sun.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(sun.sun_path, b->config->path, strlen(b->config->path));
+	int fd = open_socket(AF_UNIX);
+	if (fd < 0)
+		return fd;
+	b->fds[0] = fd;
+	int r = bind(fd, (const struct sockaddr *)&sun, sizeof(sun)) < 0 ? -errno : 0;
+	if (r == -EADDRINUSE && is_stale(&sun)) {
+		unlink(sun.sun_path);
+		r = bind(fd, (const struct sockaddr *)&sun, sizeof(sun)) < 0 ? -errno : 0;
+	}
+	if (r < 0)
+		return r;
+	struct stat st;
+	if (lstat(sun.sun_path, &st) == 0) {
+		b->device = st.st_dev;
+		b->inode = st.st_ino;
+	}
+	/* Nobody can connect before listen: the mode is right from the first connection on. */
+	if (chmod(sun.sun_path, (mode_t)b->config->mode) < 0)
+		return -errno;
+	return start_listening(fd);
+}
+
+static int bind_one(struct bound *b, unsigned workers)
+{
+	if (b->config->host)
+		return bind_tcp_address(b, workers);
+	snprintf(b->name, sizeof(b->name), "unix:%s", b->config->path);
+	int r = bind_unix(b);
+	for (unsigned i = 1; i < workers && r == 0; i++) {
+		b->fds[i] = fcntl(b->fds[0], F_DUPFD_CLOEXEC, 0);
+		if (b->fds[i] < 0)
+			r = -errno;
+	}
+	return r;
+}
+
+struct bound *listeners_add(struct listeners *l, const struct config_listen *config)
+{
+	mem_reserve(l->bound, l->capacity, l->count + 1);
+	struct bound *b = &l->bound[l->count++];
+	*b = (struct bound){.config = config, .fds = mem_array(l->workers, sizeof(int))};
+	for (unsigned w = 0; w < l->workers; w++)
+		b->fds[w] = -1;
+	return b;
+}
+
+/* Returns 0 or -errno; *name is the address for the message. */
+static int open_address(struct listeners *l, const struct config_listen *config, const char **name)
+{
+	int r = adopt(l, config);
+	struct bound *b = r == 0 ? listeners_add(l, config) : &l->bound[l->count - 1];
+	if (r == 0 && !config->systemd)
+		r = bind_one(b, l->workers);
+	else if (r == 0)
+		r = -ESRCH;
+	*name = config->systemd ? "systemd" : b->name;
+	return r < 0 ? r : 0;
+}
+
+/* Ours, from now on, also while no process of ours runs. */
+static void keep(struct bound *b, unsigned workers)
+{
+	char address[sizeof(b->name)], name[sizeof(b->name) + 16];
+	b->kept = b->adopted || systemd_stores();
+	if (b->adopted || !b->kept)
+		return;
+	snprintf(address, sizeof(address), "%s", b->name);
+	for (char *c = address; *c; c++)
+		if (*c == ':')
+			*c = '_';
+	for (unsigned w = 0; w < (b->config->path ? 1 : workers); w++) {
+		snprintf(name, sizeof(name), SYSTEMD_STORED "%s/%u", address, w);
+		systemd_store(b->fds[w], name);
+	}
+}
+
+int listeners_bind(struct listeners *l, const struct config_server *server, unsigned workers, struct error *e,
+		   struct mark *at)
+{
+	*l = (struct listeners){.workers = workers};
+	for (size_t i = 0; i < server->listen_count; i++) {
+		const char *name;
+		int r = open_address(l, &server->listen[i], &name);
+		if (r < 0) {
+			*at = server->listen[i].at;
+			if (r == -ESRCH)
+				error_set(e, r, 0, NULL, "no socket%s%s was passed: is gatherd.socket started?",
+					  *server->listen[i].systemd ? " of the name " : "", server->listen[i].systemd);
+			else
+				error_set(e, r, 0, NULL, "can't listen on %s: %s", name, strerror(-r));
+			listeners_done(l);
+			return r;
+		}
+	}
+	adopt_rest();
+	for (size_t i = 0; i < l->count; i++)
+		keep(&l->bound[i], workers);
+	return 0;
+}
+
+/* The socket's file, unless another daemon has put its own there meanwhile. */
+static void remove_file(const struct bound *b)
+{
+	struct stat st;
+	if (b->inode != 0 && !b->kept && lstat(b->config->path, &st) == 0 && st.st_dev == b->device &&
+	    st.st_ino == b->inode)
+		unlink(b->config->path);
+}
+
+void listeners_done(struct listeners *l)
+{
+	for (size_t i = 0; i < l->count; i++) {
+		struct bound *b = &l->bound[i];
+		for (unsigned w = 0; w < l->workers; w++)
+			if (b->fds[w] >= 0)
+				close(b->fds[w]);
+		remove_file(b);
+		free(b->fds);
+	}
+	free(l->bound);
+	*l = (struct listeners){0};
+}
