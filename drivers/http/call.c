@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "async/task.h"
+#include "base/backoff.h"
 #include "drivers/http/source.h"
 #include "drivers/http/trace.h"
 
@@ -85,15 +86,13 @@ static int64_t retry_after_us(const struct http_response *response)
 	return seconds * 1000000;
 }
 
-/* The backoff doubles; half of it is chance, so that those who failed together do not come back together. */
 static int64_t pause_us(struct http_client *c, unsigned attempts, const struct http_response *response)
 {
-	unsigned doublings = attempts - 1 < MAX_BACKOFF_DOUBLINGS ? attempts - 1 : MAX_BACKOFF_DOUBLINGS;
-	int64_t backoff = c->source->config->retry.backoff_us << doublings;
-	int64_t jittered = backoff / 2 + (int64_t)(trace_random(&c->random) % (uint64_t)(backoff / 2 + 1));
-	int64_t asked = retry_after_us(response);
+	int64_t first_us = c->source->config->retry.backoff_us;
+	int64_t ours_us = backoff_us(attempts, first_us, first_us << MAX_BACKOFF_DOUBLINGS);
+	int64_t asked_us = retry_after_us(response);
 
-	return asked > jittered ? asked : jittered;
+	return asked_us > ours_us ? asked_us : ours_us;
 }
 
 /* Suspends. The pause before another attempt. Returns 0, or -errno with e filled: there will be none. */

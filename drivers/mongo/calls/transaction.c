@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/backoff.h"
 #include "drivers/mongo/calls/ask.h"
 #include "drivers/mongo/wire/errors.h"
 
@@ -343,11 +344,7 @@ static int run_once(struct mongo_transaction *tx, int (*fn)(void *arg), void *ar
 /* With jitter, so that those who were in each other's way are not again. */
 static bool back_off(unsigned failures)
 {
-	int64_t most = PAUSE_FIRST_US << (failures < 8 ? failures - 1 : 7);
-	uint64_t spread = (uint64_t)monotonic_us() * 0x9e3779b97f4a7c15u >> 16;
-
-	most = most < PAUSE_MOST_US ? most : PAUSE_MOST_US;
-	return task_sleep(deadline_in_us((int64_t)(spread % (uint64_t)most))) == 0;
+	return task_sleep(deadline_in_us(backoff_us(failures, PAUSE_FIRST_US, PAUSE_MOST_US))) == 0;
 }
 
 int mongo_transact(struct client *client, const struct mongo_transaction_options *options, int (*fn)(void *arg),

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/backoff.h"
 #include "base/mem.h"
 #include "drivers/mongo/wire/errors.h"
 
@@ -286,10 +287,9 @@ static int resume(struct mongo_watch *w, struct error *e)
 				 "the connection broke before the first change, and a server before MongoDB 4.0 can't "
 				 "be told where to go on");
 	do {
-		uint64_t spread = (uint64_t)monotonic_us() * 0x9e3779b97f4a7c15u >> 16;
-		unsigned doubled = w->failures < FAILURES_MOST ? w->failures++ : FAILURES_MOST - 1;
-		int64_t half = (PAUSE_FIRST_US << doubled) / 2;
-		int r = task_sleep(deadline_in_us(half + (int64_t)(spread % (uint64_t)half)));
+		w->failures += w->failures < FAILURES_MOST;
+		int64_t longest_us = PAUSE_FIRST_US << (FAILURES_MOST - 1);
+		int r = task_sleep(deadline_in_us(backoff_us(w->failures, PAUSE_FIRST_US, longest_us)));
 		if (r < 0)
 			return r == -ETIMEDOUT ? error_set(e, r, 504, NULL, "the deadline passed")
 					       : error_set(e, r, 503, NULL, "canceled");

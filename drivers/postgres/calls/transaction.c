@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/backoff.h"
 #include "drivers/postgres/calls/copy.h"
 #include "drivers/postgres/statements/text.h"
 #include "drivers/postgres/wire/call.h"
@@ -654,11 +655,8 @@ static bool is_repeatable(const struct pg_transaction *tx)
  */
 static bool back_off(unsigned failures)
 {
-	int64_t us = BACKOFF_FIRST_US << (failures < 8 ? failures - 1 : 7);
+	int64_t us = backoff_us(failures, BACKOFF_FIRST_US, BACKOFF_LONGEST_US);
 
-	if (us > BACKOFF_LONGEST_US)
-		us = BACKOFF_LONGEST_US;
-	us = us / 2 + (int64_t)arc4random_uniform((uint32_t)(us / 2));
 	return deadline_left_us(task_deadline()) > us && task_sleep(deadline_in_us(us)) == 0;
 }
 

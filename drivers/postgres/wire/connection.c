@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/backoff.h"
 #include "base/mem.h"
 #include "drivers/postgres/calls/listen.h"
 #include "drivers/postgres/wire/cancel.h"
@@ -83,8 +84,7 @@ static void take_notice(void *arg, const PGresult *result)
 /* Connections that were opened together shall not be closed together. */
 static int64_t lifetime_us(const struct pg_client *c)
 {
-	int64_t us = c->source->config->pool.lifetime_us;
-	return us - (int64_t)arc4random_uniform(1000) * (us / 10000);
+	return backoff_spread_us(c->source->config->pool.lifetime_us);
 }
 
 void pg_connection_established(struct pg_connection *conn, PGconn *pg)

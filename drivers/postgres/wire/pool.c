@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/backoff.h"
 #include "drivers/postgres/calls/listen.h"
 #include "drivers/postgres/wire/connect.h"
 #include "drivers/postgres/wire/pipeline.h"
@@ -481,15 +482,6 @@ void pg_pool_frozen(struct pg_connection *conn)
 	pg_pool_tend(c);
 }
 
-/* 20 ms, 40 ms, … 5 s; from half of it to all of it, so that workers and daemons do not knock together. */
-static int64_t backoff_us(unsigned failures)
-{
-	int64_t us = BACKOFF_FIRST_US << (failures < 9 ? failures - 1 : 8);
-	if (us > BACKOFF_LONGEST_US)
-		us = BACKOFF_LONGEST_US;
-	return us / 2 + (int64_t)arc4random_uniform((uint32_t)(us / 2));
-}
-
 void pg_pool_connected(struct pg_client *c, int r, const struct error *e)
 {
 	if (r == 0) {
@@ -500,7 +492,7 @@ void pg_pool_connected(struct pg_client *c, int r, const struct error *e)
 		pg_pool_serve(c);
 	} else if (!c->closing) {
 		c->failures++;
-		c->retry_at_us = loop_now_us(c->loop) + backoff_us(c->failures);
+		c->retry_at_us = loop_now_us(c->loop) + backoff_us(c->failures, BACKOFF_FIRST_US, BACKOFF_LONGEST_US);
 		/* While others work, one that is refused is no reason to refuse who waits. */
 		if (budget_working(&c->source->budget) == 0) {
 			c->down = *e;
