@@ -5,15 +5,14 @@
  * writes it, with the mutex released. A busy server so pays one system call for some hundred lines. */
 #include "base/log.h"
 
-#include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "base/deadline.h"
+#include "base/log_fields.h"
 #include "base/utf8.h"
 
 enum {
@@ -40,31 +39,10 @@ static struct {
 	atomic_int least;
 } logger = {.lock = PTHREAD_MUTEX_INITIALIZER, .least = LOG_LINE_INFO};
 
-/* All of it, or as much as stderr takes: nobody could be told of a failure. */
-static void write_all(const char *p, size_t n)
+static struct timespec in_us(int64_t us)
 {
-	while (n > 0) {
-		ssize_t written = write(STDERR_FILENO, p, n);
-		if (written >= 0) {
-			p += written;
-			n -= (size_t)written;
-		} else if (errno == EAGAIN) {
-			struct pollfd full = {.fd = STDERR_FILENO, .events = POLLOUT};
-			(void)poll(&full, 1, -1);
-		} else if (errno != EINTR) {
-			return;
-		}
-	}
-}
-
-static struct timespec in_ms(long ms)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	ts.tv_nsec += ms * 1000000;
-	ts.tv_sec += ts.tv_nsec / 1000000000;
-	ts.tv_nsec %= 1000000000;
-	return ts;
+	int64_t at_us = monotonic_us() + us;
+	return (struct timespec){.tv_sec = at_us / 1000000, .tv_nsec = at_us % 1000000 * 1000};
 }
 
 static void render_dropped(struct buf *out, uint64_t lines)
@@ -76,6 +54,23 @@ static void render_dropped(struct buf *out, uint64_t lines)
 	buf_printf(out, " level=warning msg=\"log lines dropped\" lines=%llu\n", (unsigned long long)lines);
 }
 
+/* Until there is something to write or the log ends; repeats whose time is up are written meanwhile. Under the lock. */
+static void await_lines(void)
+{
+	int64_t left_us = 0;
+	while (logger.pending.len == 0 && !logger.stopping) {
+		if (left_us == 0) {
+			pthread_mutex_unlock(&logger.lock);
+			left_us = log_output_tick();
+			pthread_mutex_lock(&logger.lock);
+			continue;
+		}
+		struct timespec until = in_us(left_us == INT64_MAX ? 3600000000 : left_us);
+		if (pthread_cond_timedwait(&logger.changed, &logger.lock, &until) != 0)
+			left_us = 0;
+	}
+}
+
 static void *writer_main(void *arg)
 {
 	(void)arg;
@@ -83,11 +78,10 @@ static void *writer_main(void *arg)
 
 	pthread_mutex_lock(&logger.lock);
 	for (;;) {
-		while (logger.pending.len == 0 && !logger.stopping)
-			pthread_cond_wait(&logger.changed, &logger.lock);
+		await_lines();
 		if (logger.pending.len == 0)
 			break;
-		struct timespec until = in_ms(GATHER_MS);
+		struct timespec until = in_us(GATHER_MS * 1000);
 		while (!logger.stopping && logger.pending.len < PENDING_MAX_BYTES / 2)
 			if (pthread_cond_timedwait(&logger.changed, &logger.lock, &until) != 0)
 				break;
@@ -100,17 +94,20 @@ static void *writer_main(void *arg)
 		pthread_mutex_unlock(&logger.lock);
 		if (dropped > 0)
 			render_dropped(&taken, dropped);
-		write_all(taken.data, taken.len);
+		log_output_write(taken.data, taken.len);
+		(void)log_output_tick();
 		taken.len = 0;
 		pthread_mutex_lock(&logger.lock);
 	}
 	pthread_mutex_unlock(&logger.lock);
+	log_output_end();
 	buf_done(&taken);
 	return NULL;
 }
 
-void log_start(enum log_severity least)
+void log_start(enum log_severity least, enum log_output output)
 {
+	log_output_begin(output);
 	atomic_store(&logger.least, (int)least);
 	pthread_condattr_t attributes;
 	pthread_condattr_init(&attributes);
@@ -147,6 +144,13 @@ void log_stop(void)
 	buf_done(&logger.pending);
 }
 
+void log_dropped(size_t lines)
+{
+	pthread_mutex_lock(&logger.lock);
+	logger.dropped += lines;
+	pthread_mutex_unlock(&logger.lock);
+}
+
 int log_enabled(enum log_severity severity)
 {
 	return (int)severity >= atomic_load_explicit(&logger.least, memory_order_relaxed);
@@ -159,7 +163,7 @@ void log_raw(enum log_severity severity, const char *line, size_t len)
 	pthread_mutex_lock(&logger.lock);
 	if (!logger.running) {
 		pthread_mutex_unlock(&logger.lock);
-		write_all(line, len);
+		log_output_stderr(line, len);
 		return;
 	}
 	size_t before = logger.pending.len;
@@ -216,7 +220,7 @@ void logfmt_value(struct buf *out, const char *s, size_t len)
 	size_t plain = 0;
 	while (plain < len && is_plain((unsigned char)s[plain]))
 		plain++;
-	if (plain == len && len > 0) {
+	if (plain == len && len > 0 && !log_is_number(s, len)) {
 		buf_append(out, s, len);
 		return;
 	}

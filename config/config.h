@@ -60,8 +60,21 @@ struct config_server {
 };
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
+/* rate: 100/s, of each client; count 0: none. */
+struct config_rate {
+	unsigned count;
+	int64_t per_us;
+};
+
+enum log_format { LOG_FORMAT_LOGFMT, LOG_FORMAT_JSON };
+enum log_requests { LOG_REQUESTS_ALL, LOG_REQUESTS_ERRORS, LOG_REQUESTS_NONE };
+
 struct config_log {
 	enum log_level level; /* request lines are info */
+	enum log_format format;
+	enum log_requests requests;
+	struct config_rate most; /* count 0: not given */
+	int64_t slow_us;
 };
 
 enum source_kind { SOURCE_POSTGRES, SOURCE_MONGODB, SOURCE_HTTP, SOURCE_FILES };
@@ -86,12 +99,6 @@ struct config_semaphore {
 struct config_cache {
 	int64_t ttl_us;
 	int64_t stale_us; /* beyond ttl_us: served while it is fetched anew */
-};
-
-/* rate: 100/s, of each client; count 0: none. */
-struct config_rate {
-	unsigned count;
-	int64_t per_us;
 };
 
 struct config_retry {

@@ -218,10 +218,6 @@ static void decode_enum(struct decoder *dc, const struct key *k, const struct no
 		store(k, object, word + k->minimum);
 		return;
 	}
-	if (n->kind == NODE_STRING && decode_word(n->text, k->later) >= 0) {
-		diagnostics_error(dc->diagnostics, n->at, "%s: %s: not supported by this build", k->name, n->text);
-		return;
-	}
 	size_t count = 0;
 	while (k->words[count])
 		count++;

@@ -75,14 +75,22 @@ static const struct key listen_keys[] = {
 };
 const struct section section_listen = {.name = "listen", .what = "a listener", SECTION(listen_keys)};
 
-static const char *const log_formats[] = {"logfmt", NULL};
-static const char *const log_formats_later[] = {"json", NULL};
+static const char *const log_formats[] = {"logfmt", "json", NULL};
+static const char *const log_requests[] = {"all", "errors", "none", NULL};
 static const char *const log_levels[] = {"debug", "info", "warning", "error", NULL};
 static const struct key log_keys[] = {
-	{"format", KEY_ENUM, .words = log_formats, .later = log_formats_later, .initial = "logfmt",
-	 .help = "How a line is written."},
+	{"format", KEY_ENUM, INTO(struct config_log, format), .words = log_formats, .initial = "logfmt",
+	 .help = "How a line is written to stderr; the journal gets fields."},
 	{"level", KEY_ENUM, INTO(struct config_log, level), .words = log_levels, .initial = "info",
 	 .help = "The least that is written; a line for each request is info."},
+	{"requests", KEY_ENUM, INTO(struct config_log, requests), .words = log_requests, .initial = "all",
+	 .help = "Which requests have a line: all; those with a status from 500 on, or 499; none."},
+	{"most", KEY_CUSTOM, .decode = decode_rate, INTO(struct config_log, most),
+	 .shape = "{\"type\":\"string\",\"pattern\":\"^[0-9]+/[smh]$\"}",
+	 .help = "At most that many lines of requests, such as 1000/s (the default for the journal; none for stderr). "
+		 "Failures and slow requests always have theirs."},
+	{"slow", KEY_DURATION, INTO(struct config_log, slow_us), .minimum = MS, .maximum = 3600 * SECONDS,
+	 .initial = "1s", .help = "Requests that take longer always have a line, unless requests is none."},
 };
 static const struct section section_log = {.name = "log", .what = "log", SECTION(log_keys)};
 

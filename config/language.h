@@ -79,7 +79,6 @@ struct key {
 	unsigned kinds;           /* KEY_NODE: bits of enum node_kind */
 	const char *initial;      /* as it would be written; NULL: what zeroed memory means */
 	const char *const *words; /* KEY_ENUM: up to a NULL */
-	const char *const *later; /* KEY_ENUM: words that are refused as not built */
 	const struct section *section;
 	decode_fn *decode;
 	const char *shape; /* KEY_CUSTOM: its JSON Schema */

@@ -10,9 +10,11 @@
 #include "daemon/heartbeat.h"
 #include "daemon/signals.h"
 #include "daemon/systemd.h"
+#include "handlers/web/request_log.h"
 
 enum {
 	CANCEL_TIMEOUT_MS = 10000, /* how long cancelled requests may take to clean up */
+	LEFT_OUT_EVERY_MS = 10000, /* how often the log says how many requests had no line */
 };
 
 static bool all_ended(struct workers *workers)
@@ -20,10 +22,22 @@ static bool all_ended(struct workers *workers)
 	return atomic_load(&workers->ended) >= workers->count;
 }
 
+static void tell_left_out(void)
+{
+	uint64_t lines = request_log_left_out();
+	if (lines > 0)
+		log_line(LOG_LINE_INFO, "lines of requests left out", "lines=%llu", (unsigned long long)lines);
+}
+
 void lifecycle_serve(struct workers *workers)
 {
-	while (!signals_asked())
-		signals_wait(workers->changed_fd);
+	deadline_t look = deadline_in_ms(LEFT_OUT_EVERY_MS);
+	while (!signals_asked()) {
+		if (signals_wait(workers->changed_fd, look) || !deadline_passed(look))
+			continue;
+		tell_left_out();
+		look = deadline_in_ms(LEFT_OUT_EVERY_MS);
+	}
 }
 
 /* Until all workers have ended. Returns 0; -ETIMEDOUT; or -EINTR: somebody can't wait. */

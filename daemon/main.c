@@ -12,6 +12,7 @@
 #include "async/monitor.h"
 #include "async/overflow.h"
 #include "base/compiler.h"
+#include "base/journal.h"
 #include "base/log.h"
 #include "config/config.h"
 #include "daemon/bind.h"
@@ -24,12 +25,14 @@
 #include "daemon/worker.h"
 #include "drivers/health.h"
 #include "handlers/service.h"
+#include "handlers/web/request_log.h"
 
 enum {
 	EXECUTOR_THREADS = 8,          /* for what blocks: names to resolve, files, cancels to send */
 	EXECUTOR_THREADS_A_WORKER = 2, /* a frozen server keeps as many with its cancels */
 	EXECUTOR_QUEUE = 1024,
 	OWN_DESCRIPTORS = 256, /* beyond the clients' */
+	JOURNAL_REQUESTS_A_SECOND = 1000,
 };
 
 /* What a run is made of, in the order in which it is made. */
@@ -268,6 +271,19 @@ static enum log_severity severity_of(enum log_level level)
 	return severities[level];
 }
 
+/* Lines of requests have a bound if the journal takes them, which answers less than gatherd can ask. */
+static void start_log(const struct config_log *config)
+{
+	bool journal = journal_is_stderr();
+	struct config_rate most = config->most;
+	if (most.count == 0 && journal)
+		most = (struct config_rate){JOURNAL_REQUESTS_A_SECOND, 1000000};
+	request_log_configure(config, most);
+	log_start(severity_of(config->level), journal                             ? LOG_OUTPUT_JOURNAL
+					      : config->format == LOG_FORMAT_JSON ? LOG_OUTPUT_JSON
+										  : LOG_OUTPUT_LOGFMT);
+}
+
 /* --- the commands --- */
 
 static int run(const char *path)
@@ -286,7 +302,7 @@ static int run(const char *path)
 	if (code == EX_OK)
 		code = bind_listeners(&d);
 	if (code == EX_OK) {
-		log_start(severity_of(d.config->log.level));
+		start_log(&d.config->log);
 		code = start(&d, &serves);
 		if (serves) {
 			lifecycle_serve(&d.workers);

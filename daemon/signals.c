@@ -50,9 +50,9 @@ int signals_next(int changed_fd, deadline_t by)
 	return read(signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info) ? (int)info.ssi_signo : 0;
 }
 
-bool signals_wait(int changed_fd)
+bool signals_wait(int changed_fd, deadline_t by)
 {
-	int signo = signals_next(changed_fd, DEADLINE_NEVER);
+	int signo = signals_next(changed_fd, by);
 	if (signo == SIGHUP)
 		log_line(LOG_LINE_WARNING, "reload is not supported by this build", "signal=SIGHUP");
 	if (!asked && (signo == SIGTERM || signo == SIGINT))

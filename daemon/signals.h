@@ -14,8 +14,8 @@ void signals_tick(deadline_t (*tick)(void *arg), void *arg);
 /* Wait for a signal, or until changed_fd, an eventfd, was written to, or until `by`. Returns the signal, or 0: none
  * came. */
 int signals_next(int changed_fd, deadline_t by) must_check;
-/* The same without a deadline, for whoever only asks whether to go on. Returns whether the end was asked for, by this
- * signal or one before. */
-bool signals_wait(int changed_fd);
+/* The same, for whoever only asks whether to go on. Returns whether the end was asked for, by this signal or one
+ * before. */
+bool signals_wait(int changed_fd, deadline_t by);
 /* The signal that first asked for the end: SIGTERM or SIGINT; 0: none. */
 int signals_asked(void);

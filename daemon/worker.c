@@ -348,7 +348,7 @@ static int start_one(struct workers *all, struct error *e)
 	}
 	all->count++;
 	while (!atomic_load(&w->started)) {
-		if (signals_wait(all->changed_fd))
+		if (signals_wait(all->changed_fd, DEADLINE_NEVER))
 			return 1;
 	}
 	if (w->result < 0)

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "config/config.h"
 #include "handlers/web/exchange.h"
 
 struct request_line {
@@ -16,5 +17,10 @@ struct request_line {
 	const char *endpoint, *step, *missing, *code, *error; /* NULL or "": none */
 };
 
-/* Log r; line is memory to be used again. Any thread. */
+/* Which requests have a line from now on. most: of those that neither failed nor were slow; count 0: no bound. Before
+ * any worker. */
+void request_log_configure(const struct config_log *config, struct config_rate most);
+/* Log r, unless the configuration leaves it out; line is memory to be used again. Any thread. */
 void request_log(struct buf *line, const struct request_line *r);
+/* How many lines the bound has left out since the last call. Any thread. */
+uint64_t request_log_left_out(void);

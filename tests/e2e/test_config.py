@@ -314,10 +314,8 @@ def test_warnings(program: Path, tmp_path: Path) -> None:
     "text",
     [
         "trace: { otlp: 'http://127.0.0.1:4318' }\n" + GOOD,
-        "server: { listen: [ systemd ] }\n" + GOOD,
         "server: { listen: [ { address: '127.0.0.1:0', tls: { certificate: a, key: b } } ] }\n" + GOOD,
         "server: { listen: [ { address: '127.0.0.1:0', http2: true } ] }\n" + GOOD,
-        "log: { format: json }\n" + GOOD,
         GOOD.replace("sql: select 1", "transaction: [ { a: { sql: select 1 } } ]"),
         GOOD.replace("sql: select 1", "sql: select 1, exclusive: true"),
         GOOD.replace("from: pg, sql: select 1", "from: db, insert_one: x, document: {}"),

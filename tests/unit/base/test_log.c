@@ -80,7 +80,7 @@ END_TEST
 START_TEST(stop_writes_what_is_left)
 {
 	begin_capture();
-	log_start(LOG_LINE_WARNING);
+	log_start(LOG_LINE_WARNING, LOG_OUTPUT_LOGFMT);
 	log_line(LOG_LINE_INFO, "below", "n=%d", 1);
 	log_line(LOG_LINE_ERROR, "last", "n=%d", 2);
 	log_stop();
@@ -106,7 +106,7 @@ START_TEST(keeps_lines_of_threads_whole)
 	pthread_t threads[THREADS];
 	int numbers[THREADS], next[THREADS] = {0};
 	begin_capture();
-	log_start(LOG_LINE_INFO);
+	log_start(LOG_LINE_INFO, LOG_OUTPUT_LOGFMT);
 	for (int i = 0; i < THREADS; i++) {
 		numbers[i] = i;
 		ck_assert_int_eq(pthread_create(&threads[i], NULL, write_lines, &numbers[i]), 0);
@@ -140,7 +140,7 @@ START_TEST(drops_and_counts_when_nobody_reads)
 	real_stderr = dup(STDERR_FILENO);
 	dup2(ends[1], STDERR_FILENO);
 	close(ends[1]);
-	log_start(LOG_LINE_INFO);
+	log_start(LOG_LINE_INFO, LOG_OUTPUT_LOGFMT);
 	for (int i = 0; i < TRIED; i++)
 		log_raw(LOG_LINE_INFO, line, sizeof(line));
 
