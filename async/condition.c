@@ -12,7 +12,7 @@ void condition_init(struct condition *c, struct mutex *m)
 	list_init(&c->waiters);
 }
 
-/* Fails only where somebody ends the mutex and wakes those that wait for it. */
+/* Fails only if somebody ends the mutex and wakes those that wait for it. */
 static int lock_again(struct mutex *m)
 {
 	struct shield s;

@@ -16,7 +16,7 @@ struct condition {
 
 void condition_init(struct condition *c, struct mutex *m);
 /* Suspends until it is notified and holds the mutex again; that second wait is shielded: it has no deadline. Returns 0,
- * -EPERM (the calling task does not hold the mutex), -ETIMEDOUT or -ECANCELED; or, where somebody ended the mutex and
+ * -EPERM (the calling task does not hold the mutex), -ETIMEDOUT or -ECANCELED; or, if somebody ended the mutex and
  * woke who waits for it, with what: it is not held then. */
 int condition_wait(struct condition *c, deadline_t by) must_check;
 /* Suspends until predicate(arg) is true, which is asked with the mutex held. Returns as condition_wait. */

@@ -15,7 +15,7 @@ void event_init(struct event *e);
 /* Wake all who wait, in the order in which they came. Idempotent. */
 void event_set(struct event *e);
 void event_clear(struct event *e);
-/* Suspends until it is set. Returns 0, also where it was cleared again before the caller ran; -ETIMEDOUT or
+/* Suspends until it is set. Returns 0, also if it was cleared again before the caller ran; -ETIMEDOUT or
  * -ECANCELED. */
 int event_wait(struct event *e, deadline_t by) must_check;
 

@@ -34,7 +34,7 @@ int gather_wait(struct gather *g, deadline_t by) must_check;
 int gather_next(struct gather *g, deadline_t by) must_check;
 /* A child's task; NULL once it has ended. Still the gather's: not to be awaited. */
 struct task *gather_task(const struct gather *g, unsigned index);
-/* The result of a child that has ended; -EINPROGRESS where it has not. */
+/* The result of a child that has ended; -EINPROGRESS if it has not. */
 int gather_result(const struct gather *g, unsigned index);
 /* Cancel all that still run. */
 void gather_cancel(struct gather *g);

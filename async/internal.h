@@ -85,7 +85,7 @@ struct monitor_hooks {
 };
 
 struct loop {
-	const struct monitor_hooks *hooks; /* NULL where debug mode is off */
+	const struct monitor_hooks *hooks; /* NULL if debug mode is off */
 	struct monitor *monitor;           /* theirs */
 	struct st_h2o_evloop_t *h2o;
 	struct st_h2o_socket_t *poller_socket;
@@ -100,7 +100,7 @@ struct loop {
 	uint64_t last_id;       /* of a task */
 	struct task *running;   /* NULL while the loop's own stack runs, or `ended` of a task */
 	int pass_left;          /* switches until the loop's own stack has its turn; 0 while it has */
-	struct stack *left;     /* of a task that has ended, where the pool was full: unmapped from another stack */
+	struct stack *left;     /* of a task that has ended, if the pool was full: unmapped from another stack */
 	struct context context; /* the loop's own, while a task runs */
 	struct fiber fiber;     /* the thread's own stack */
 	struct stack_pool stacks;

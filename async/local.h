@@ -19,7 +19,7 @@ struct task_local {
 int task_local_set(const struct task_local *key, void *value);
 /* The same for a copy of size bytes, which are freed with it: key has no `drop`. */
 int task_local_set_copy(const struct task_local *key, const void *data, size_t size);
-/* Of the calling task; NULL where nothing was set, or outside any task. It stays as long as the task does not set
+/* Of the calling task; NULL if nothing was set, or outside any task. It stays as long as the task does not set
  * another one. */
 void *task_local_get(const struct task_local *key);
 /* Of another task of this loop. */

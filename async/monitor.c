@@ -428,7 +428,7 @@ static uintptr_t way_here(const struct backtrace *b)
 	return way ? way : 1;
 }
 
-/* Is it the first time that somebody comes this way? Not where there are too many ways to know. */
+/* Is it the first time that somebody comes this way? Not if there are too many ways to know. */
 static bool is_new_way(uintptr_t way)
 {
 	for (size_t i = 0; i < WAYS_MAX; i++) {

@@ -15,7 +15,7 @@ struct mutex {
 };
 
 void mutex_init(struct mutex *m);
-/* Suspends where another task holds it. Returns 0, -EDEADLK (the caller holds it), -EPERM (outside any task),
+/* Suspends if another task holds it. Returns 0, -EDEADLK (the caller holds it), -EPERM (outside any task),
  * -ETIMEDOUT or -ECANCELED. */
 int mutex_lock(struct mutex *m, deadline_t by) must_check;
 /* Returns 0, -EBUSY (somebody holds it, perhaps the caller) or -EPERM (outside any task). */

@@ -94,7 +94,7 @@ static void say_number(struct words *w, uint64_t n)
 	say(w, digits + at);
 }
 
-/* Returns false where nobody reads. */
+/* Returns false if nobody reads. */
 static bool write_line(struct words *w)
 {
 	struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
@@ -153,7 +153,7 @@ static uintptr_t stack_pointer(const ucontext_t *context)
 #endif
 }
 
-/* The task whose stack was too small for an access to that address, or NULL: it lies in the guard, or, where a frame
+/* The task whose stack was too small for an access to that address, or NULL: it lies in the guard, or, if a frame
  * has stepped over that, in what the stack pointer has claimed below. */
 static const struct task *overflowed(const void *address, const ucontext_t *context)
 {

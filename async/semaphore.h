@@ -21,7 +21,7 @@ struct semaphore {
 void semaphore_init(struct semaphore *s, unsigned permits, unsigned max_waiting);
 /* The same to begin with; a release that no acquire preceded adds one (asyncio.Semaphore). */
 void semaphore_init_unbounded(struct semaphore *s, unsigned permits, unsigned max_waiting);
-/* Suspends where no permit is free. Returns 0, -EBUSY (the queue is full), -ETIMEDOUT or -ECANCELED. */
+/* Suspends if no permit is free. Returns 0, -EBUSY (the queue is full), -ETIMEDOUT or -ECANCELED. */
 int semaphore_acquire(struct semaphore *s, deadline_t by) must_check;
 /* Take a permit where one is free. Outside tasks too. */
 bool semaphore_try(struct semaphore *s) must_check;

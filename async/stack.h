@@ -49,7 +49,7 @@ void stack_pool_done(struct stack_pool *p);
 struct stack *stack_get(struct stack_pool *p) must_check;
 void stack_put(struct stack_pool *p, struct stack *s);
 /* The same for the stack that the caller stands on, and leaves for good before anything else happens. Returns false
- * where the pool is full: then s is still in use, to be put back from another stack. */
+ * if the pool is full: then s is still in use, to be put back from another stack. */
 bool stack_leave(struct stack_pool *p, struct stack *s) must_check;
 /* How many of the idle stacks were not needed since the last call. */
 unsigned stack_pool_unused(struct stack_pool *p);

@@ -40,8 +40,8 @@ struct task_options {
 	void *ended_arg;
 };
 
-/* Start fn(arg) as a task of the current loop. It runs soon, not at once. The deadline of the spawning task, where
- * there is one, is inherited. *out (may be NULL where detached) is awaited or detached exactly once. Returns 0 or
+/* Start fn(arg) as a task of the current loop. It runs soon, not at once. The deadline of the spawning task, if
+ * there is one, is inherited. *out (may be NULL if detached) is awaited or detached exactly once. Returns 0 or
  * -EAGAIN: no memory map is left for a stack. */
 int task_spawn(struct task **out, task_fn fn, void *arg, const struct task_options *options) must_check;
 
@@ -113,7 +113,7 @@ struct task_info {
 	const char *awaits; /* static; NULL: nothing, it runs or has ended */
 	uint64_t awaits_id; /* the task whose end it awaits; 0: none */
 	int64_t born_us;    /* CLOCK_MONOTONIC */
-	int64_t since_us;   /* when it last suspended; born_us where it never did */
+	int64_t since_us;   /* when it last suspended; born_us if it never did */
 	bool cancelled, shielded, detached;
 };
 
@@ -144,7 +144,7 @@ struct waiter {
 /* For a wait of the calling task. */
 void waiter_init(struct waiter *w, void (*abandon)(struct waiter *w), const char *what);
 /* Suspends until task_wake(w, result): returns result. Or w is abandoned: -ETIMEDOUT at `by` or the task's own
- * deadline, -ECANCELED. Where the task is cancelled already or the deadline has passed, w is abandoned without
+ * deadline, -ECANCELED. If the task is cancelled already or the deadline has passed, w is abandoned without
  * suspending. */
 int task_suspend(struct waiter *w, deadline_t by) must_check;
 /* Make w's task ready; it runs later, in the order of the wakes. Unlinks w->link. A second wake has no effect.

@@ -2,7 +2,7 @@
  *
  * Taking one is safe in a signal handler: glibc finds a frame's tables without a lock (_dl_find_object), and libgcc is
  * loaded by backtrace_init. Naming is elfutils' work (libdw): it knows static functions, source lines and the separate
- * debugging information that distributions ship; where a program is stripped of all that, or its file was replaced
+ * debugging information that distributions ship; if a program is stripped of all that, or its file was replaced
  * since it was loaded, the module and the offset in it are told, which `addr2line -e module` turns into the rest. */
 #pragma once
 

@@ -12,7 +12,7 @@
 int decimal_compare(const char *a, size_t a_len, const char *b, size_t b_len);
 /* Is it an integer, in JSON Schema's sense: 1, 1.0 and 10e-1 are? */
 bool decimal_is_integer(const char *text, size_t len);
-/* The integer's value; false where it is no integer or does not fit. */
+/* The integer's value; false if it is not an integer or does not fit. */
 bool decimal_to_int64(const char *text, size_t len, int64_t *out);
 /* The same text for equal numbers, and only for them: 1, 1.0 and 10e-1 give "1e1" (0.1 x 10^1). */
 void decimal_canonical(struct buf *out, const char *text, size_t len);

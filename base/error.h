@@ -18,7 +18,7 @@ struct error {
 	int status;        /* the HTTP status that the table of statuses gives it; 0: 500 */
 	int retry_after_s; /* with 503: Retry-After in seconds; 0: 1 */
 	uint8_t change;    /* enum change */
-	char code[16];     /* SQLSTATE, MongoDB's code, or "": for the log and, where it helps, the client */
+	char code[16];     /* SQLSTATE, MongoDB's code, or "": for the log and, if it helps, the client */
 	const char *step;  /* of a plan, where one failed; lives as long as the configuration */
 	char public[192];  /* what the client may read: no internals, no data of other clients */
 	char what[384];    /* what the log says: what, where, why; no secrets */

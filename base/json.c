@@ -51,7 +51,7 @@ static const char *skip_digits(const char *s, const char *end)
 	return s;
 }
 
-/* Where the number that begins at s ends; NULL where it is none. */
+/* Where the number that begins at s ends; NULL if it is none. */
 static const char *number_end(const char *s, const char *end)
 {
 	if (s < end && *s == '-')

@@ -63,7 +63,7 @@ int json_read(struct json **out, struct arena *a, const char *text, size_t len, 
 int json_check(const char *text, size_t len, unsigned max_depth, unsigned lets, bool *spaced, char *what,
 	       size_t what_size) must_check;
 
-/* The last member of that name, or NULL; NULL too where object is no object. */
+/* The last member of that name, or NULL; NULL too if object is not an object. */
 const struct json *json_member(const struct json *object, const char *name, size_t len);
 /* Is text one valid JSON number? */
 bool json_is_number(const char *text, size_t len);

@@ -72,7 +72,7 @@ static bool check_escape(struct checker *c)
 	if (code < 0 || (code >= 0xDC00 && code <= 0xDFFF && !c->cut_surrogates))
 		return fail(c, "a wrong \\u escape");
 	c->at += 5;
-	/* Where halves may stand alone, nothing has to follow one. */
+	/* If halves may stand alone, nothing has to follow one. */
 	if (code < 0xD800 || code > 0xDBFF || c->cut_surrogates)
 		return true;
 	int32_t low = c->end - c->at >= 6 && c->at[0] == '\\' && c->at[1] == 'u' ? hex4(c->at + 2, c->end) : -1;

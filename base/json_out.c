@@ -66,7 +66,7 @@ static void decimal_text(struct buf *out, int64_t n, unsigned places)
 	buf_append(out, digits, places);
 }
 
-/* Prices, coordinates and counts have few decimal places. Where n / 10^k gives d, with n below 2^53 and k small, the
+/* Prices, coordinates and counts have few decimal places. If n / 10^k gives d, with n below 2^53 and k small, the
  * division is exact to the last bit, and so is reading the text back (Clinger 1990); below 10^15 no other text of 15
  * digits does, so the first k that fits is the shortest. */
 static bool few_places(struct buf *out, double d)

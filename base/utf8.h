@@ -11,5 +11,5 @@ bool utf8_valid(const char *s, size_t len);
 size_t utf8_prefix(const char *s, size_t len);
 /* Code points in well-formed text. */
 size_t utf8_length(const char *s, size_t len);
-/* Write a code point that is no surrogate and at most U+10FFFF; out has 4 bytes of room. Returns its bytes. */
+/* Write a code point that is not a surrogate and at most U+10FFFF; out has 4 bytes of room. Returns its bytes. */
 size_t utf8_encode(char *out, uint32_t code_point);

@@ -321,7 +321,7 @@ struct places {
 	bool undeclared; /* an array on the way here was not declared as one */
 };
 
-/* The elements of every array among the places, in order; what is no array has none. */
+/* The elements of every array among the places, in order; what is not an array has none. */
 static struct places each_element(const struct places *from, struct arena *a)
 {
 	struct places to = {.undeclared = from->undeclared};
@@ -390,7 +390,7 @@ bool path_has_each(const struct path_segment *segments, size_t count)
 	return false;
 }
 
-/* The elements of the lists among `parts` as one list; what is no list adds nothing. */
+/* The elements of the lists among `parts` as one list; what is not a list adds nothing. */
 static struct value flattened(const struct value *parts, uint32_t count, struct arena *a)
 {
 	size_t total = 0, n = 0;

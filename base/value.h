@@ -143,7 +143,7 @@ struct path {
 bool path_has_each(const struct path_segment *segments, size_t count);
 
 /* Follow path into parsed JSON; absent is null. `[*]` gives a VALUE_LIST in a (nested ones are flattened into one):
- * what is no array adds nothing to it, an element without the member that follows adds null. */
+ * what is not an array adds nothing to it, an element without the member that follows adds null. */
 struct value json_follow(const struct json *j, const struct path_segment *segments, size_t count, struct arena *a);
 /* The same for any value. What it gives was supplied by whoever supplied v. */
 struct value value_follow(const struct value *v, const struct path_segment *segments, size_t count, struct arena *a);

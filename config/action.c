@@ -59,7 +59,7 @@ static const struct action_row *action_of(const struct node_member *m, enum sour
 	return NULL;
 }
 
-/* The one action among the step's keys; NULL where there is none, or more than one (reported). */
+/* The one action among the step's keys; NULL if there is none, or more than one (reported). */
 static const struct action_row *find_action(struct decoder *dc, const struct node *mapping, struct config_step *s)
 {
 	const struct action_row *found = NULL;

@@ -39,7 +39,7 @@ struct config_network {
 };
 
 struct config_server {
-	struct config_listen *listen; /* at least one; the admin listener, where there is one, is the last */
+	struct config_listen *listen; /* at least one; the admin listener, if there is one, is the last */
 	size_t listen_count;
 	unsigned threads; /* what was given; auto: the cores that the process may use */
 	unsigned max_connections;
@@ -55,7 +55,7 @@ struct config_server {
 	struct config_network *trusted_proxies;
 	size_t trusted_proxy_count;
 	bool explain;
-	bool debug;               /* also where GATHERD_DEBUG=1 asks for it */
+	bool debug;               /* also if GATHERD_DEBUG=1 asks for it */
 	int64_t slow_callback_us; /* debug: of a turn of the loop */
 };
 
@@ -98,7 +98,7 @@ struct config_semaphore {
 /* How long a result is kept by what its references evaluate to; ttl_us 0: not at all. */
 struct config_cache {
 	int64_t ttl_us;
-	int64_t stale_us; /* beyond ttl_us: served while it is fetched anew */
+	int64_t stale_us; /* beyond ttl_us: served while it is fetched again */
 };
 
 struct config_retry {
@@ -252,7 +252,7 @@ struct config_step {
 	const struct node *query, *headers, *body, *pick;
 	/* files; action_value is the path below the root, a text. */
 	enum file_as as;
-	const struct node *content; /* of write and append: text, or JSON where it is no text */
+	const struct node *content; /* of write and append: text, or JSON where it is not a text */
 };
 
 /* A shared object with handlers in C or background tasks. */

@@ -38,7 +38,7 @@ static const char *keep_file(struct diagnostics *d, const char *file)
 	return arena_strdup(&d->arena, file);
 }
 
-/* Bytes of the UTF-8 character at p, 0 where it is none: a message may have cut one in two. */
+/* Bytes of the UTF-8 character at p, 0 if it is none: a message may have cut one in two. */
 static size_t character(const char *p, size_t left)
 {
 	size_t n = 1;

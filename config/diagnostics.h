@@ -41,5 +41,5 @@ void diagnostics_sort(struct diagnostics *d);
 void diagnostics_print(const struct diagnostics *d, struct buf *out);
 
 /* The name of names (count of them) that is nearest to word by edit distance (insert, drop, replace, swap neighbours;
- * case aside), or NULL where none is near. */
+ * case aside), or NULL if none is near. */
 const char *nearest_name(const char *word, const char *const *names, size_t count);

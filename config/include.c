@@ -139,7 +139,7 @@ static void on_twice(void *arg, const struct node *key, size_t index, const stru
 		     first->at.file, first->at.line, first->at.column);
 }
 
-/* The mapping `name` of all files; NULL where no file has it. One that is no mapping stays: the decoder says so. */
+/* The mapping `name` of all files; NULL if no file has it. One that is not a mapping stays: the decoder says so. */
 static const struct node *lay_together(struct decoder *dc, const struct files *f, const char *name)
 {
 	const struct node *first = NULL;

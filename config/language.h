@@ -134,7 +134,7 @@ void decode_value(struct decoder *dc, const struct key *k, const struct node *n,
 /* The same where the row of another section, of that name, says what n must be: `cache: 5s` is `cache: { ttl: 5s }`. */
 void decode_as(struct decoder *dc, const struct section *s, const char *row, const char *name, const struct node *n,
 	       void *object);
-/* Decode the mapping n into object, which is zeroed. A node that is no mapping is reported as the value of name. */
+/* Decode the mapping n into object, which is zeroed. A node that is not a mapping is reported as the value of name. */
 void decode_section(struct decoder *dc, const struct section *s, const char *name, const struct node *n, void *object);
 /* What absent keys mean: their initial values. */
 void decode_defaults(struct decoder *dc, const struct section *s, struct mark at, void *object);

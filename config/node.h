@@ -86,7 +86,7 @@ const char *node_kind_name(const struct node *n);
 /* What n is, for messages: a scalar as `"text"`, clipped, but for what the environment supplied; else its kind. The
  * result lives in a. */
 const char *node_shown(const struct node *n, struct arena *a);
-/* The place of the text's byte at `offset`, as exactly as it is known: where the text is not verbatim (a folded text,
+/* The place of the text's byte at `offset`, as exactly as it is known: if the text is not verbatim (a folded text,
  * escapes, variables), the place of the scalar. */
 struct mark node_mark_at(const struct node *n, size_t offset);
 /* The tree as JSON text, digit for digit. */

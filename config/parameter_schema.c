@@ -125,7 +125,7 @@ static const char *misfit_within(const struct config_schema *s, const struct nod
 	return why;
 }
 
-/* Why n does not fit s, and which part of it; NULL where it does. The recursion is bounded by the depth of the tree. */
+/* Why n does not fit s, and which part of it; NULL if it does. The recursion is bounded by the depth of the tree. */
 static const char *misfit(const struct config_schema *s, const struct node *n, const struct node **where)
 {
 	bool number = is_number(n);
@@ -238,7 +238,7 @@ void decode_properties(struct decoder *dc, const struct key *k, const struct nod
 
 /* --- the whole ------------------------------------------------------------------------------------------------- */
 
-/* Each word stands only where its type does: elsewhere it would never be looked at. */
+/* Each word stands only if its type does: elsewhere it would never be looked at. */
 static void check_applies(struct decoder *dc, const struct node *mapping, const struct config_schema *s)
 {
 	static const struct {

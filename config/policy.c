@@ -39,7 +39,7 @@ void decode_rate(struct decoder *dc, const struct key *k, const struct node *n, 
 
 /* --- join ------------------------------------------------------------------------------------------------------ */
 
-/* The index of the step of that name; -1 where there is none (reported). */
+/* The index of the step of that name; -1 if there is none (reported). */
 static int find_step(struct decoder *dc, const struct node *mapping, const char *name)
 {
 	const struct node *gather = dc->gather, *n = node_member(mapping, "into");
@@ -130,7 +130,7 @@ static void check_join(struct decoder *dc, const struct config_endpoint *e, size
 
 /* --- what fits ------------------------------------------------------------------------------------------------- */
 
-/* Where it is, what it does may not be kept: it changes something. */
+/* If it is, what it does may not be kept: it changes something. */
 static const char *why_no_read(struct decoder *dc, const struct config_step *s)
 {
 	enum http_method method = dc->endpoint->method;
@@ -187,7 +187,7 @@ void check_endpoint_policies(struct decoder *dc, const struct node *mapping, con
 {
 	if (node_member(mapping, "cache"))
 		check_endpoint_cache(dc, mapping, e);
-	/* Indices are those of the file, where no step was left out. */
+	/* Indices are those of the file, if no step was left out. */
 	if (!dc->gather || e->step_count != dc->gather->count)
 		return;
 	for (size_t i = 0; i < e->step_count; i++) {

@@ -17,7 +17,7 @@ static bool begins_name(char c)
 	return isalpha((unsigned char)c) || c == '_';
 }
 
-/* A name at s->p, copied; NULL where there is none. */
+/* A name at s->p, copied; NULL if there is none. */
 static const char *scan_name(struct scan *s, size_t *len)
 {
 	const char *start = s->p;

@@ -19,7 +19,7 @@ struct reference {
 };
 
 /* Is this the beginning of a reference, as opposed to a brace that means something else? Parses one reference at text
- * (which begins with "{"). Returns the bytes it takes; 0 where it is none (`{}`, `{ `, `{"`): *why then says what was
+ * (which begins with "{"). Returns the bytes it takes; 0 if it is none (`{}`, `{ `, `{"`): *why then says what was
  * expected. The reference is copied to a. */
 size_t reference_parse(struct reference *out, struct arena *a, const char *text, size_t len, struct mark at,
 		       const char **why);
@@ -33,7 +33,7 @@ bool path_parse(struct path *out, struct arena *a, const char *text, size_t len,
 
 /* A text with references in it: literal pieces and references by turns. */
 struct template_piece {
-	const char *text; /* literal, with {{ and }} replaced; NULL where it is a reference */
+	const char *text; /* literal, with {{ and }} replaced; NULL if it is a reference */
 	size_t len;
 	bool supplied; /* literal: by a variable */
 	struct reference reference;

@@ -109,7 +109,7 @@ static void add_number(struct buf *out, const struct number *n)
 	buf_append(out, n->exponent, n->exponent_len);
 }
 
-/* text as JSON's digits; false: it is no number. */
+/* text as JSON's digits; false: it is not a number. */
 static bool write_number(struct buf *out, const char *text, size_t len)
 {
 	unsigned radix = radix_of(text, len);

@@ -17,7 +17,7 @@ void scalar_resolve_as(struct node *n, enum node_kind kind, struct arena *a);
 /* .inf and .nan in the spellings of the core schema: numbers that JSON has not. */
 bool scalar_is_infinite(const char *text);
 
-/* "1MiB", "1.5GiB", "0": bytes. False where it is no size or too large. */
+/* "1MiB", "1.5GiB", "0": bytes. False if it is not a size or too large. */
 bool scalar_size(const char *text, int64_t *bytes);
-/* "10s", "1.5h", "800ms", "0": microseconds. False where it is no duration or too long. */
+/* "10s", "1.5h", "800ms", "0": microseconds. False if it is not a duration or too long. */
 bool scalar_duration(const char *text, int64_t *us);

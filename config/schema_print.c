@@ -52,7 +52,7 @@ static void print_kinds(struct buf *out, unsigned kinds)
 	buf_char(out, ']');
 }
 
-/* What a value must be, as one member of a schema; nothing where anything goes. */
+/* What a value must be, as one member of a schema; nothing if anything goes. */
 static void print_type(struct buf *out, const struct key *k)
 {
 	switch (k->type) {

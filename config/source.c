@@ -24,7 +24,7 @@ static void report_no_kind(struct decoder *dc, const struct node *name, const st
 			  name->text);
 }
 
-/* The index in kinds, or -1 where there is none or more than one (reported). */
+/* The index in kinds, or -1 if there is none or more than one (reported). */
 static int kind_of(struct decoder *dc, const struct node *name, const struct node *n)
 {
 	int found = -1;

@@ -91,7 +91,7 @@ void decode_on_error(struct decoder *dc, const struct key *k, const struct node 
 
 /* --- gather ---------------------------------------------------------------------------------------------------- */
 
-/* The source that `from` names; NULL where there is none that could be decoded (reported). */
+/* The source that `from` names; NULL if there is none that could be decoded (reported). */
 static const struct config_source *find_source(struct decoder *dc, const struct node *name, const struct node *step)
 {
 	const struct node *from = node_member(step, "from");

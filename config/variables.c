@@ -28,7 +28,7 @@ static size_t name_length(const char *p)
 	return n;
 }
 
-/* Append the variable's value, or the default: fallback, NULL where there is none. */
+/* Append the variable's value, or the default: fallback, NULL if there is none. */
 static bool substitute(struct expansion *x, const char *name, const char *fallback, size_t fallback_len)
 {
 	const char *value = getenv(name);

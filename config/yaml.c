@@ -59,7 +59,7 @@ struct builder {
 
 /* --- the text -------------------------------------------------------------------------------------------------- */
 
-/* Bytes of the well-formed UTF-8 character at p, 0 where it is none; *c is its code point. */
+/* Bytes of the well-formed UTF-8 character at p, 0 if it is none; *c is its code point. */
 static size_t character(const unsigned char *p, size_t left, uint32_t *c)
 {
 	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
@@ -247,7 +247,7 @@ static struct node *node_new(struct builder *b, enum node_kind kind, const yaml_
 	return n;
 }
 
-/* Returns the anchor's index + 1, or 0 where there is none. */
+/* Returns the anchor's index + 1, or 0 if there is none. */
 static size_t add_anchor(struct builder *b, const yaml_char_t *name, const struct node *n, bool open)
 {
 	if (!name || b->failed)
@@ -335,7 +335,7 @@ static void place_text(struct builder *b, struct node *n, const yaml_event_t *e)
 	}
 }
 
-/* The kind that a core tag asks for. False where the tag is none of them. */
+/* The kind that a core tag asks for. False if the tag is none of them. */
 static bool core_kind(const char *tag, enum node_kind *kind)
 {
 	static const struct {

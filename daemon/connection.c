@@ -293,7 +293,7 @@ static void on_continue_sent(h2o_socket_t *sock, const char *err)
 	leave(c);
 }
 
-/* What has come of a chunked body, from c->looked on. Returns false where it was refused. */
+/* What has come of a chunked body, from c->looked on. Returns false if it was refused. */
 static bool look_at_chunks(struct connection *c)
 {
 	const h2o_buffer_t *in = c->sock->input;

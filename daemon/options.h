@@ -10,7 +10,7 @@ enum command { COMMAND_RUN, COMMAND_CHECK, COMMAND_SCHEMA, COMMAND_TASKS, COMMAN
 
 struct options {
 	enum command command;
-	const char *config;   /* -c FILE; NULL where the command takes none; tasks: or --admin is given */
+	const char *config;   /* -c FILE; NULL if the command takes none; tasks: or --admin is given */
 	bool connect;         /* check: ask the sources, too */
 	const char *admin;    /* tasks: HOST:PORT or unix:/path; NULL: as the configuration says */
 	bool once;            /* tasks: print and end */
@@ -18,7 +18,7 @@ struct options {
 	int64_t interval_us;  /* tasks: between two looks */
 };
 
-/* Returns 0; or -EINVAL where the command line is wrong, which has been said on stderr. */
+/* Returns 0; or -EINVAL if the command line is wrong, which has been said on stderr. */
 int options_parse(struct options *o, int argc, char **argv) must_check;
 /* What --help prints. */
 extern const char options_help[];

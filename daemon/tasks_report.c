@@ -99,7 +99,7 @@ static size_t fitting(const char *text, size_t len, size_t columns)
 	return at;
 }
 
-/* Returns false where there is no room for it. */
+/* Returns false if there is no room for it. */
 static bool put_line(struct report *r, struct buf *line)
 {
 	bool room = r->size.lines == 0 || r->lines < r->size.lines;

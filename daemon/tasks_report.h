@@ -11,7 +11,7 @@ struct tasks_report_size {
 };
 
 /* Append to out: totals of each worker, of each name, then the tasks, the oldest first; lines that end with \n, no more
- * and no longer than size says; where it says how long, texts are cut to their columns. Text of the daemon's is shown
+ * and no longer than size says; if it says how long, texts are cut to their columns. Text of the daemon's is shown
  * without its control characters. Returns 0, or -EBADMSG: json is not what /-/tasks answers. */
 int tasks_report(struct buf *out, const char *json, size_t len, const char *address,
 		 struct tasks_report_size size) must_check;

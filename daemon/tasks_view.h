@@ -15,7 +15,7 @@ struct tasks_view {
 /* Where the daemon of that configuration answers /-/tasks, for `address`; of the configuration's arena. NULL: it can't
  * be known (port 0). */
 const char *tasks_view_address(struct config *c);
-/* Show it until `q`, Ctrl-C, Ctrl-\ or SIGTERM. On a terminal: a page that is drawn anew, as large as the terminal;
- * else plain text. Returns an exit code: 0, or EX_UNAVAILABLE where nobody answers, EX_USAGE for an address that is
+/* Show it until `q`, Ctrl-C, Ctrl-\ or SIGTERM. On a terminal: a page that is drawn again, as large as the terminal;
+ * else plain text. Returns an exit code: 0, or EX_UNAVAILABLE if nobody answers, EX_USAGE for an address that is
  * none; why is then said on stderr. Before any thread; takes the signals. */
 int tasks_view(const struct tasks_view *v);

@@ -91,7 +91,7 @@ bool budget_take(struct budget_member *m);
 /* A connection is closed. */
 void budget_give(struct budget_member *m);
 
-/* Let t stand in line, first or last. Returns 0, or -EBUSY: it is no rerun (first), and max_waiting are waiting. */
+/* Let t stand in line, first or last. Returns 0, or -EBUSY: it is not a rerun (first), and max_waiting are waiting. */
 int budget_stand(struct budget_member *m, struct budget_ticket *t, bool first, int64_t fresh_us) must_check;
 /* t leaves the line. If a connection is on its way to it, that arrives without a ticket. Idempotent. */
 void budget_withdraw(struct budget_ticket *t);

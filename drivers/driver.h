@@ -19,7 +19,7 @@ struct client; /* a driver's own; starts with struct client_base */
 struct action; /* a driver's own; starts with struct action_base */
 
 /* Where a driver puts the references that it finds in a step: the plan turns each into a slot of `args`. The same
- * reference twice is one slot. Returns the slot, or -1 where the reference was refused (a diagnostic was given). */
+ * reference twice is one slot. Returns the slot, or -1 if the reference was refused (a diagnostic was given). */
 struct reference_sink {
 	int (*add)(struct reference_sink *sink, const struct reference *ref);
 };
@@ -67,7 +67,7 @@ struct driver {
 	/* All its clients are closed. */
 	void (*source_free)(struct source *s);
 
-	/* Compile one step's action. NULL where it is wrong; diagnostics say why. No network. */
+	/* Compile one step's action. NULL if it is wrong; diagnostics say why. No network. */
 	struct action *(*action_new)(const struct config_source *config, const struct config_step *step,
 				     struct action_env *env);
 

@@ -1,4 +1,4 @@
-/* A result that is JSON text, parsed only where a reference looks inside. */
+/* A result that is JSON text, parsed only if a reference looks inside. */
 #pragma once
 
 #include "drivers/result.h"

@@ -12,7 +12,7 @@
 struct app;
 struct service;
 
-/* Compile every endpoint of c and load its modules; every mistake goes to d. No network. Returns NULL where d->errors
+/* Compile every endpoint of c and load its modules; every mistake goes to d. No network. Returns NULL if d->errors
  * is not 0. c must outlive the app. */
 struct app *app_compile(const struct config *c, struct diagnostics *d);
 /* Make the sources, for that many workers. Returns 0 or -errno with e filled. */

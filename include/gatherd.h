@@ -190,7 +190,7 @@ GD_PUBLIC void gd_gather_cancel(gd_gather *g);
 /* First come, first served; a waiter that leaves leaves no hole. All `by` waits: suspend; 0, -ETIMEDOUT, -ECANCELED. */
 typedef struct gd_semaphore gd_semaphore;
 /* asyncio's BoundedSemaphore. At most max_waiting wait (0: no bound): beyond, gd_acquire is -EBUSY. What a request, a
- * run of a background task or a module's start has acquired is released at its end, where nobody has done that before,
+ * run of a background task or a module's start has acquired is released at its end, if nobody has done that before,
  * and that is said in the log. */
 GD_PUBLIC gd_semaphore *gd_semaphore_new(unsigned permits, unsigned max_waiting);
 /* asyncio's plain Semaphore, a count: more may be released than acquired, and nothing is released for anybody. */
@@ -266,7 +266,7 @@ GD_PUBLIC void gd_promise_resolve(gd_promise *p, int result);
  * thread.". It is not begun where the executor's queue is full (-EBUSY), or the caller was cancelled before. */
 GD_PUBLIC int gd_run_blocking(int (*fn)(void *arg), void *arg);
 /* The same, but given up at `by` or when cancelled: arg is fn's from here on, and drop(arg) is called on that thread
- * when it is through, or at once where fn does not run. It is the caller's again only where 0 or more was returned, or
+ * when it is through, or at once if fn does not run. It is the caller's again only if 0 or more was returned, or
  * the failure that fn returned: *ran. */
 GD_PUBLIC int gd_run_blocking_until(int (*fn)(void *arg), void *arg, void (*drop)(void *arg), gd_deadline by,
 				    bool *ran) GD_MUST_CHECK;
@@ -332,7 +332,7 @@ GD_PUBLIC gd_value *gd_doc_of(const char *ignored, ...);
 GD_PUBLIC int gd_append(gd_value *list, gd_value *v);
 /* A member of a document; one of that name is replaced. As gd_append. */
 GD_PUBLIC int gd_set(gd_value *doc, const char *name, gd_value *v);
-/* From JSON text with values in it: names need no quotes; where a value or a name stands there may be %s (text), %d %ld
+/* From JSON text with values in it: names need no quotes; if a value or a name stands there may be %s (text), %d %ld
  * %lld (integers), %g (double), %p (a gd_value); in quotes stands %% for %. What is filled in is data, never JSON, and
  * no operator: a name from %s can't begin with "$". A mistake in the format makes a failure. */
 GD_PUBLIC gd_value *gd_build(const char *format, ...) GD_PRINTF(1, 2);
@@ -366,7 +366,7 @@ GD_PUBLIC const char *gd_to_json(const gd_value *v);
 
 /* 0, or what went wrong: -errno; -EINPROGRESS: it is pending; -EINVAL: NULL. Remembered as by gd_fail_with. */
 GD_PUBLIC int gd_failed(const gd_value *v);
-/* What went wrong, for a log; "" where nothing did. */
+/* What went wrong, for a log; "" if nothing did. */
 GD_PUBLIC const char *gd_error_text(const gd_value *v);
 /* The HTTP status that a reply for it has; 0: it did not fail. */
 GD_PUBLIC int gd_error_status(const gd_value *v);
@@ -374,7 +374,7 @@ GD_PUBLIC int gd_error_status(const gd_value *v);
 GD_PUBLIC const char *gd_error_code(const gd_value *v);
 /* A failure of one's own. detail is shown to the client. errnum is below 0. */
 GD_PUBLIC gd_value *gd_failure(int errnum, int status, const char *detail, ...) GD_PRINTF(3, 4);
-/* The same as what the handler, or the background task's run, fails with, where it returns errnum: `return
+/* The same as what the handler, or the background task's run, fails with, if it returns errnum: `return
  * gd_fail(-ENOENT, 404, "No such customer.");`. Of several with one errnum the last; those of other tasks of the
  * request count, too: a gather's failure keeps its words. Returns errnum. */
 GD_PUBLIC int gd_fail(int errnum, int status, const char *detail, ...) GD_PRINTF(3, 4);
@@ -415,7 +415,7 @@ typedef struct {
  * (also when it was cancelled). Returns what fn returned, or the failure; -EIO with a broken connection at COMMIT: it
  * may or may not have happened. options NULL: read committed, once. */
 GD_PUBLIC int gd_pg_transaction(const char *source, const gd_pg_options *options, gd_pg_fn *fn, void *arg);
-/* Suspends. fn within a savepoint: what it did is undone where it fails, and the transaction goes on; also where a
+/* Suspends. fn within a savepoint: what it did is undone where it fails, and the transaction goes on; also if a
  * statement timed out or its task was cancelled, provided that the server ends it within 2 s of being told. */
 GD_PUBLIC int gd_pg_savepoint(gd_pg *tx, gd_pg_fn *fn, void *arg);
 /* As those above, within tx, one after another; each may write where tx may. One that fails makes tx fail: what follows
@@ -445,7 +445,7 @@ GD_PUBLIC void gd_close(gd_cursor *c);
  * gd_next waits for as long as the task's deadline allows, and may be called again after -ETIMEDOUT (but one that began
  * when its time was over is the last). It fails, and the handler listens again, where notifications may have been
  * missed: the connection broke (-EPIPE), or 1024 of them, or 4 MiB, were not read in time (-ENOBUFS). Through a pooler
- * only where that keeps sessions; where nothing would be heard (pgbouncer's transaction mode) it fails (-EOPNOTSUPP).
+ * only if that keeps sessions; where nothing would be heard (pgbouncer's transaction mode) it fails (-EOPNOTSUPP).
  * Never NULL. */
 GD_PUBLIC gd_cursor *gd_pg_listen(const char *source, const char *channel);
 /* Null. payload: text, or a document or list as JSON, of less than 8000 bytes; NULL: none. Within a transaction:
@@ -481,9 +481,9 @@ GD_PUBLIC void gd_copy_close(gd_copy *c);
  * insert_many and bulk. Most also have { hint, collation, let, comment, bypass_document_validation }. One that there is
  * not is a failure.
  * Names with "$" are operators where the handler writes them (gd_doc, gd_build); never in a request's values, in
- * results or in what gd_parse made. Where MongoDB expects an expression, a text that begins with "$" and comes from
+ * results or in what gd_parse made. If MongoDB expects an expression, a text that begins with "$" and comes from
  * a request, a result or gd_parse is wrapped in $literal. A filter is never NULL or null: gd_doc() is all. A write is
- * sent once. Where its connection breaks or the time is over before its answer, the failure says that it may or may not
+ * sent once. If its connection breaks or the time is over before its answer, the failure says that it may or may not
  * have happened. */
 GD_PUBLIC gd_value *gd_mongo_find(gd_gather *g, const char *source, const char *collection, gd_value *filter,
 				  gd_value *options);
@@ -535,7 +535,7 @@ GD_PUBLIC gd_cursor *gd_mongo_aggregate_stream(const char *source, const char *c
 GD_PUBLIC gd_cursor *gd_mongo_watch(const char *source, const char *collection, gd_value *pipeline, gd_value *options);
 
 typedef struct {
-	unsigned attempts; /* in all, where it fails with what may be gone the next time (conflicts with others, a
+	unsigned attempts; /* in all, if it fails with what may be gone the next time (conflicts with others, a
 			      connection that broke before the commit): fn runs again from its beginning; 0: 1 */
 	bool snapshot;     /* all that it reads is of the same moment; false: as the URL's readConcernLevel has it */
 } gd_mongo_options;
@@ -555,14 +555,14 @@ typedef struct gd_gridfs gd_gridfs;
 /* Suspends. A new file. metadata: a document, or NULL. Never NULL: a failure shows in each call. Nobody sees the file
  * before gd_gridfs_finish; the scope's end removes what was stored of one that was not finished. */
 GD_PUBLIC gd_gridfs *gd_gridfs_create(const char *source, const char *bucket, const char *filename, gd_value *metadata);
-/* Suspends where a chunk is full. At the file's end. Returns 0 or -errno, after which the file is not to be had. */
+/* Suspends if a chunk is full. At the file's end. Returns 0 or -errno, after which the file is not to be had. */
 GD_PUBLIC int gd_gridfs_write(gd_gridfs *f, const void *p, size_t len) GD_MUST_CHECK;
 /* Suspends. {_id, length}. */
 GD_PUBLIC gd_value *gd_gridfs_finish(gd_gridfs *f);
 /* Suspends. The bytes of the file, chunk by chunk, for gd_next. A failure: there is none of that _id (404), or a chunk
  * is missing or not of its length. A connection is taken until the last of them have come. */
 GD_PUBLIC gd_cursor *gd_gridfs_read(const char *source, const char *bucket, gd_value *id);
-/* {deleted_count}: 0 where there was none. */
+/* {deleted_count}: 0 if there was none. */
 GD_PUBLIC gd_value *gd_gridfs_delete(gd_gather *g, const char *source, const char *bucket, gd_value *id);
 
 /* HTTP, below the source's URL. path is percent-encoded, begins with "/" and has no segment "." or ".."; gd_http_path
@@ -590,15 +590,15 @@ GD_PUBLIC char *gd_http_path(const char *format, ...) GD_PRINTF(1, 2);
 typedef struct gd_http_stream gd_http_stream;
 GD_PUBLIC gd_http_stream *gd_http_open(const char *source, const gd_http_request *request);
 GD_PUBLIC gd_value *gd_http_head(gd_http_stream *s); /* {status, headers}, or a failure */
-/* Suspends. Returns how many bytes *p has, valid until the next call, decompressed; 0 at the end; or -errno, also where
+/* Suspends. Returns how many bytes *p has, valid until the next call, decompressed; 0 at the end; or -errno, also if
  * the body breaks off (-EPIPE). One task at a time. */
 GD_PUBLIC int64_t gd_http_read(gd_http_stream *s, const void **p);
 /* Before the end the connection is given up. */
 GD_PUBLIC void gd_http_close(gd_http_stream *s);
 
-/* Files, below the source's folder, through no link; what is no regular file there is not found (-ENOENT or the like,
- * 404). To write the source needs `write: true` (else -EPERM), and no file becomes larger than its max_size (-EFBIG).
- * content: text and bytes as they are, everything else as JSON with a line break. */
+/* Files, below the source's folder, through no link; what is not a regular file there is not found (-ENOENT or the
+ * like, 404). To write the source needs `write: true` (else -EPERM), and no file becomes larger than its max_size
+ * (-EFBIG). content: text and bytes as they are, everything else as JSON with a line break. */
 GD_PUBLIC gd_value *gd_read_file(gd_gather *g, const char *source, const char *path); /* text, or bytes */
 GD_PUBLIC gd_value *gd_stat_file(gd_gather *g, const char *source, const char *path); /* {name, size, modified, type} */
 GD_PUBLIC gd_value *gd_list_folder(gd_gather *g, const char *source, const char *path); /* of a folder, the same */
@@ -660,7 +660,7 @@ GD_PUBLIC int gd_reply_file(gd_request *req, const char *source, const char *pat
 /* problem+json for -errno, as if the handler had returned it. Returns r. */
 GD_PUBLIC int gd_reply_error(gd_request *req, int r);
 /* A reply whose length is not known: begin, write, end, in the handler's own task. The request's deadline does not hold
- * from here on, but for tasks that were spawned before, and within a gd_deadline_push. Where there is no body to be
+ * from here on, but for tasks that were spawned before, and within a gd_deadline_push. If there is no body to be
  * written (HEAD, 204, 304) the first write is answered as if the client had left: -ECANCELED, from then on everywhere.
  */
 GD_PUBLIC int gd_stream_begin(gd_request *req, int status, const char *content_type);
@@ -684,7 +684,7 @@ GD_PUBLIC void gd_log(gd_log_level level, const char *format, ...) GD_PRINTF(2, 
 GD_PUBLIC unsigned gd_worker(void);
 GD_PUBLIC bool gd_debug(void);
 /* Has the daemon been told to end? It takes no new requests then, and waits for those that run, for drain_timeout at
- * most: what would go on for ever, as a feed does, ends by itself. */
+ * most: what would go on forever, as a feed does, ends by itself. */
 GD_PUBLIC bool gd_draining(void);
 /* Suspends until that is so. Returns 0, -ETIMEDOUT or -ECANCELED. */
 GD_PUBLIC int gd_drain_wait(gd_deadline by) GD_MUST_CHECK;

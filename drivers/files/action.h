@@ -23,7 +23,7 @@ struct files_action {
 
 /* "read". Static. */
 const char *files_verb(enum action_kind kind);
-/* NULL where the step is wrong: diagnostics say why. Main thread. */
+/* NULL if the step is wrong: diagnostics say why. Main thread. */
 struct files_action *files_action_new(const struct config_step *step, struct action_env *env);
 /* Did the request supply any of args? */
 bool files_action_from_request(const struct files_action *a, const struct value *args);

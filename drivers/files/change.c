@@ -40,7 +40,7 @@ static int sync_fd(int fd)
 	return fsync(fd) < 0 ? -errno : 0;
 }
 
-/* The file of that name in folder. -ENOENT: there is none, or it is no regular file (*there). */
+/* The file of that name in folder. -ENOENT: there is none, or it is not a regular file (*there). */
 static int stat_in(int folder, const char *name, struct stat *st, bool *there)
 {
 	*there = fstatat(folder, name, st, AT_SYMLINK_NOFOLLOW) == 0;

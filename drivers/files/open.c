@@ -194,7 +194,7 @@ static struct deed *take(const struct open_file *f, const char *verb, bool allow
 	return NULL;
 }
 
-/* Suspends. d is f's. Returns what the job has; where the caller left, f is closed. */
+/* Suspends. d is f's. Returns what the job has; if the caller left, f is closed. */
 static int run_deed(struct open_file *f, struct deed *d, void (*run)(struct job *j), const char *verb, struct error *e)
 {
 	d->job.run = run;

@@ -19,7 +19,7 @@ enum open_mode {
 struct open_file;
 
 /* Suspends. The regular file at path (run.h) below the folder of a client of files_driver, which outlives *out. Returns
- * 0 and *out, for open_file_free; or -errno with e filled, -EPERM (500) where it is to be written and the source lacks
+ * 0 and *out, for open_file_free; or -errno with e filled, -EPERM (500) if it is to be written and the source lacks
  * `write: true`. Each call has timeout_us from options; 0: only the task's deadline. */
 int open_file_new(struct open_file **out, struct client *c, const char *path, enum open_mode mode,
 		  const struct run_options *options, struct error *e) must_check;

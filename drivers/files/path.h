@@ -16,5 +16,5 @@ struct file_path {
 /* Compile n, a text. What is wrong goes to env->diagnostics; false then. Main thread. */
 bool file_path_compile(struct file_path *out, const struct node *n, struct action_env *env);
 /* Append the path for args. Returns 0; or -EINVAL with e filled: a value that is null, no scalar, empty, "." or "..",
- * or that holds "/" or NUL; 400 where the request supplied it, else 500. */
+ * or that holds "/" or NUL; 400 if the request supplied it, else 500. */
 int file_path_fill(const struct file_path *p, const struct value *args, struct buf *out, struct error *e) must_check;

@@ -22,7 +22,7 @@ void root_drop(struct root *r);
 int root_open_at(const struct root *r, const char *path, int flags, mode_t mode) must_check;
 /* The same for a regular file, described by st; what is none is -ENOENT. */
 int root_open_regular(const struct root *r, const char *path, int flags, mode_t mode, struct stat *st) must_check;
-/* The folder that path's last segment stands in; *name points at that segment. -ENOENT where it names no file. */
+/* The folder that path's last segment stands in; *name points at that segment. -ENOENT if it names no file. */
 int root_open_parent(const struct root *r, const char *path, const char **name) must_check;
 
 /* Fill e with what -errno of a file's operation means to a client, and return it. `doing`: "open", for the log. */

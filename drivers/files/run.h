@@ -4,7 +4,7 @@
 #include "drivers/driver.h"
 
 /* Suspends. `read`, `stat`, `list`, `write`, `append` or `remove` of the file at path below the source's folder, of a
- * client of files_driver. What is read is a text where it is UTF-8 without a NUL, else bytes; the other results are
+ * client of files_driver. What is read is a text if it is UTF-8 without a NUL, else bytes; the other results are
  * those of steps. content (of write and append, else NULL): texts and bytes as they are, other values as JSON with a
  * line break behind it; it may change as soon as the call suspends. Returns 0 and *out, or -errno with e filled as for
  * steps; -ENOENT (404): the path leads out of the folder; -EPERM (500): the source lacks `write: true`. */

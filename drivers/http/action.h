@@ -20,7 +20,7 @@ struct http_action {
 	struct body body;
 };
 
-/* NULL where the step is wrong: diagnostics say why. Main thread. */
+/* NULL if the step is wrong: diagnostics say why. Main thread. */
 struct http_action *http_action_new(const struct config_source *config, const struct config_step *step,
 				    struct action_env *env);
 

@@ -30,7 +30,7 @@ struct http_engine {
 	struct http_settings settings;
 	struct loop *loop;
 	CURLM *multi;
-	CURLU *url;                  /* the origin's, taken apart: libcurl would do that anew for each call */
+	CURLU *url;                  /* the origin's, taken apart: libcurl would do that again for each call */
 	struct x509_store_st *store; /* NULL: no TLS */
 	struct http_names names;
 	unsigned names_known; /* version of the addresses that the multi handle has */
@@ -54,7 +54,7 @@ enum transfer_trouble {
 	TROUBLE_NONE,
 	TROUBLE_LARGE,      /* the body is larger than max_size */
 	TROUBLE_HEAD,       /* too many header lines, or too long */
-	TROUBLE_LENGTH,     /* Content-Length is no number, or two that differ */
+	TROUBLE_LENGTH,     /* Content-Length is not a number, or two that differ */
 	TROUBLE_CODING,     /* the body's compression is broken or unknown */
 	TROUBLE_STALE,      /* its connection was known to be of no use: it was not sent */
 	TROUBLE_SENT_TWICE, /* libcurl was about to send it again */
@@ -85,7 +85,7 @@ struct http_transfer {
 	int64_t length; /* what Content-Length says; -1: nothing yet */
 	struct inflater inflater;
 	bool head_ended; /* the empty line behind the headers came */
-	bool head_final; /* … of an answer that is no interim one */
+	bool head_final; /* … of an answer that is not an interim one */
 	bool ended;      /* libcurl is through with it */
 	bool apart;      /* set up for a connection that no other call uses */
 	bool spoilt;     /* not to be used again */
@@ -103,7 +103,7 @@ struct http_transfer {
 void http_engine_adopt(struct http_transfer *t);
 
 /* A request is about to be sent on a kept connection from this port, which is all that libcurl says of it; 0: through a
- * Unix socket, whichever. Returns false where something waits there that answers nothing: the request must not go out
+ * Unix socket, whichever. Returns false if something waits there that answers nothing: the request must not go out
  * on it. */
 bool http_engine_may_send(struct http_engine *engine, unsigned port);
 
@@ -123,7 +123,7 @@ int http_transfer_run(struct http_transfer *t, deadline_t by) must_check;
 int http_transfer_await(struct http_transfer *t, const char *what, deadline_t by) must_check;
 /* Take it off where it has not ended; it loses its connection then. */
 void http_transfer_stop(struct http_transfer *t);
-/* How it ended: fills e, and r's outcome. Returns 0 where it was answered. */
+/* How it ended: fills e, and r's outcome. Returns 0 if it was answered. */
 int http_transfer_judge(const struct http_transfer *t, struct http_response *r, struct error *e) must_check;
 
 /* A stream for the body of t. */

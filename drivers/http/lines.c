@@ -26,7 +26,7 @@ static const char *const not_ours[] = {
 	"TE",         "Trailer",        "Upgrade", "Transfer-Encoding",
 };
 
-/* name as it is known, where it is of the connection; else NULL. */
+/* name as it is known, if it is of the connection; else NULL. */
 static const char *of_connection(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(not_ours); i++)
@@ -172,7 +172,7 @@ static int wrong(const struct line *line, bool from_request, struct error *e)
 	return error_set(e, -EINVAL, from_request ? 400 : 500, from_request ? text : NULL, "%s", text);
 }
 
-/* The line into text; nothing where it is left out. */
+/* The line into text; nothing if it is left out. */
 static int fill_line(const struct line *line, const struct value *args, struct buf *text, struct error *e)
 {
 	bool from_request = false;

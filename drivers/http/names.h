@@ -24,7 +24,7 @@ struct http_names {
 };
 
 void http_names_init(struct http_names *n, const char *host, unsigned port, struct executor *executor);
-/* Suspends where no addresses are known. Returns 0, -EHOSTUNREACH (the name has none: n->why), -EBUSY (too many
+/* Suspends if no addresses are known. Returns 0, -EHOSTUNREACH (the name has none: n->why), -EBUSY (too many
  * look-ups wait), -EAGAIN (no task for it), -ETIMEDOUT or -ECANCELED. */
 int http_names_await(struct http_names *n, deadline_t by) must_check;
 /* None of the addresses let us in: look them up again soon. */

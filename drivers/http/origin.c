@@ -10,7 +10,7 @@
 
 static const char unix_scheme[] = "http+unix:";
 
-/* A part of u, copied to a; NULL where it has none. */
+/* A part of u, copied to a; NULL if it has none. */
 static const char *part_of(CURLU *u, CURLUPart part, unsigned flags, struct arena *a)
 {
 	char *text = NULL;

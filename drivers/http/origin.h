@@ -24,6 +24,6 @@ struct http_origin {
 /* Texts live in a. Returns 0, or -EINVAL with *why: what was expected (it quotes nothing of the URL). Any thread. */
 int http_origin_parse(struct http_origin *out, struct arena *a, const char *url, const char **why) must_check;
 
-/* Where a redirection from `target` to `location` leads: the new target, in a; NULL where it leaves the origin, or is
+/* Where a redirection from `target` to `location` leads: the new target, in a; NULL if it leaves the origin, or is
  * no URL. */
 const char *http_origin_follow(const struct http_origin *o, struct arena *a, const char *target, const char *location);

@@ -41,7 +41,7 @@ static int too_large(struct error *e, enum transfer_trouble trouble)
 						  : "the answer has too many headers");
 }
 
-/* Fill e by how t ended. Returns 0 where it was answered. */
+/* Fill e by how t ended. Returns 0 if it was answered. */
 int http_transfer_judge(const struct http_transfer *t, struct http_response *r, struct error *e)
 {
 	const char *what = t->why[0] ? t->why : curl_easy_strerror(t->code);

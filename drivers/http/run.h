@@ -16,7 +16,7 @@ struct http_ask {
 };
 
 /* Suspends. The JSON of the answer (http_get: of a success, else 502), or the whole of it, whatever its status
- * (result.h). Returns 0 and *out, or -errno with e filled, as a step's call; -EINVAL (500, or 400 where a request's
+ * (result.h). Returns 0 and *out, or -errno with e filled, as a step's call; -EINVAL (500, or 400 if a request's
  * value can't be sent): the method, path, query, headers or body can't be sent. */
 int http_run_json(struct client *c, const struct http_ask *ask, const struct run_options *options, struct result **out,
 		  struct error *e) must_check;

@@ -36,7 +36,7 @@ struct http_client {
 int http_proxy_of_environment(struct http_origin *out, struct arena *a, const struct http_origin *o,
 			      const char **why) must_check;
 
-/* Suspends. Make the call once, or again where `retry` says so, under the breaker, within timeout_us (0: only the
+/* Suspends. Make the call once, or again if `retry` says so, under the breaker, within timeout_us (0: only the
  * task's deadline) and with the source's max_size and redirects. Returns 0 with an answer in response, whatever its
  * status; or -errno with e filled. response is http_response_done's. */
 int http_call(struct http_client *c, struct http_request *request, int64_t timeout_us, struct http_response *response,

@@ -10,7 +10,7 @@
 
 struct http_stream; /* http_response.stream of a request that was `streamed` */
 
-/* Suspends where nothing has come yet. The next piece, decompressed: *p has it until the next call, or the stream is
+/* Suspends if nothing has come yet. The next piece, decompressed: *p has it until the next call, or the stream is
  * closed. Returns its bytes, above 0; 0: the body has come to its end; or, with e filled and now and ever after, -EPIPE
  * (it broke off, or its compression is broken; 502), -ECONNREFUSED (the engine is being freed; 503), -ETIMEDOUT (504)
  * or -ECANCELED. One task at a time; -EBUSY for a second one. */

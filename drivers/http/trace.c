@@ -26,7 +26,7 @@ static bool is_traceparent(const char *s)
 		if (shape[i] == 'x' ? !hex : s[i] != '-')
 			return false;
 	}
-	/* Zero is no id. */
+	/* Zero is not an id. */
 	if (strspn(s + TRACE_AT, "0") == TRACE_LEN || strspn(s + SPAN_AT, "0") == SPAN_LEN)
 		return false;
 	return memcmp(s, "ff", 2) != 0 && (s[LENGTH] == '\0' || (s[LENGTH] == '-' && memcmp(s, "00", 2) != 0));

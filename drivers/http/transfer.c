@@ -143,7 +143,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
 	return len;
 }
 
-/* CURLOPT_PREREQFUNCTION: the request is about to be sent. Where a kept connection turns out to be closed libcurl sends
+/* CURLOPT_PREREQFUNCTION: the request is about to be sent. If a kept connection turns out to be closed libcurl sends
  * it again, whatever its method, on the next one that it has kept; here, only if it may be, and on a new one. */
 static int on_send(void *arg, char *to, char *from, int to_port, int from_port)
 {
@@ -298,7 +298,7 @@ static bool has_line(const struct http_request *request, const char *name, size_
 	return false;
 }
 
-/* Lines of its own libcurl would render anew for each call. */
+/* Lines of its own libcurl would render again for each call. */
 static void set_lines(struct http_transfer *t, const struct http_request *request)
 {
 	static const struct {

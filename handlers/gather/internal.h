@@ -30,7 +30,7 @@ struct run {
 	struct gather fetches; /* what others may wait for too: it outlives the reply where it must */
 	uint64_t ended;        /* bits of the steps that have */
 	int failed;            /* the step that failed the request; -1: none */
-	struct error error;    /* what failed it, where that was no step */
+	struct error error;    /* what failed it, if that was not a step */
 	int64_t began_us;
 	bool left;      /* its client went away before the reply */
 	bool explained; /* the client asked for Server-Timing, and may */
@@ -39,7 +39,7 @@ struct run {
 	struct span tracestate;
 };
 
-/* Suspends. The whole life of a step; a task's function, arg is a struct step_run. Returns 0, also where `when` skipped
+/* Suspends. The whole life of a step; a task's function, arg is a struct step_run. Returns 0, also if `when` skipped
  * it or its failure was replaced, or the failure that ends the request. */
 int step_run(void *arg);
 /* Suspends. A permit of a semaphore by its index. Returns 0 or -errno with e filled. */
@@ -61,7 +61,7 @@ bool plan_sends(const struct plan *plan);
 void send_answer(struct run *run);
 /* Tell the client what ended the request. */
 void reply_failure(struct run *run, int r);
-/* A reply as it is kept, and a kept one as it is sent (304 where the client has it already). reply_keep takes r.
+/* A reply as it is kept, and a kept one as it is sent (304 if the client has it already). reply_keep takes r.
  * from: "hit", "stale" or "shared", for Server-Timing; NULL: the run fetched it itself. */
 struct cached *reply_keep(const struct run *run, struct reply *r);
 void reply_cached(struct run *run, const struct cached *v, const char *from);

@@ -233,7 +233,7 @@ static uint32_t table_find(const struct table *t, const struct key *k, bool many
 	return found;
 }
 
-/* Count the matches of each row; the first one stands in `one` already, where that is not NULL. */
+/* Count the matches of each row; the first one stands in `one` already, if that is not NULL. */
 static int count_matches(const struct table *t, const struct key *wanted, uint32_t rows, uint32_t *starts,
 			 uint32_t *one)
 {
@@ -445,7 +445,7 @@ static void collect(struct listing *l, const struct value *v, const struct path_
 	if (part.kind == VALUE_LIST) {
 		for (uint32_t i = 0; i < part.count; i++)
 			collect_value(l, part.list[i]);
-	} else if (!path_has_each(segments, count)) { /* `[*]` of what is no list adds nothing */
+	} else if (!path_has_each(segments, count)) { /* `[*]` of what is not a list adds nothing */
 		collect_value(l, part);
 	}
 }

@@ -16,7 +16,7 @@ struct join_side {
 /* Embed the rows of `from` in those of `into`, whose outcome's result is replaced by the joined one. Keys are compared
  * as JSON values: 1 equals 1.0, "1" does not equal 1, null equals nothing. Rows keep their order; those of `from` that
  * match one row come in theirs. A side that has no rows (it failed and was replaced, it was skipped) matches nothing.
- * Returns 0, or -EMSGSIZE where more than JOIN_MAX_MATCHES would match: nothing is joined then.
+ * Returns 0, or -EMSGSIZE if more than JOIN_MAX_MATCHES would match: nothing is joined then.
  *
  * Joins into joins multiply. A way into them that gives more than JOIN_MAX_LISTED values, or comes by more than
  * JOIN_MAX_MATCHES rows, gives one that cannot be rendered: the buffer is over its limit then (buf_over). */

@@ -40,7 +40,7 @@ struct plan {
 	unsigned join_count;
 	struct respond respond;
 	enum body_wanted body_wanted;
-	const struct slot *key; /* all of the request that the reply depends on: where it is cached */
+	const struct slot *key; /* all of the request that the reply depends on: if it is cached */
 	unsigned key_count;
 	const char *const *headers; /* of the request, that references name */
 	unsigned header_count;
@@ -48,7 +48,7 @@ struct plan {
 	unsigned reply_header_count;
 };
 
-/* Compile e. Every mistake goes to d: wrong references, cycles, what the drivers refuse. NULL where there was one. */
+/* Compile e. Every mistake goes to d: wrong references, cycles, what the drivers refuse. NULL if there was one. */
 struct plan *plan_compile(const struct config *c, const struct config_endpoint *e, struct arena *a,
 			  struct diagnostics *d);
 

@@ -15,7 +15,7 @@ struct respond {
 	bool constant; /* no reference in it: rendering needs no evaluation */
 };
 
-/* From `respond`, or, where it is absent, one object of the steps' results in the order they are declared. */
+/* From `respond`, or, if it is absent, one object of the steps' results in the order they are declared. */
 int respond_compile(struct respond *out, struct scope *scope) must_check;
 /* Returns 0; or, as soon as out is over its limit, -EMSGSIZE and in *step (may be NULL) the step that stood there, -1:
  * none. */

@@ -20,7 +20,7 @@ struct gather_env {
 	int64_t fetch_budget_us;             /* what a fetch that is shared may take: server.request_timeout */
 };
 
-/* Check the parameters, then reply: at once where the plan has no steps or the reply is cached, else from a task in
+/* Check the parameters, then reply: at once if the plan has no steps or the reply is cached, else from a task in
  * which each step is a task of its own. Loop thread. */
 void gather_handle(const struct plan *plan, const struct gather_env *env, struct exchange *x,
 		   const struct route_match *m);

@@ -147,7 +147,7 @@ static struct value from_span(struct span s)
 	return v;
 }
 
-/* Into a value that is no step's result: a parameter, the body, a default. */
+/* Into a value that is not a step's result: a parameter, the body, a default. */
 static struct value follow(const struct value *v, const struct path *path, struct arena *a)
 {
 	return value_follow(v, path->segments, path->count, a);

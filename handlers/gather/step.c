@@ -167,7 +167,7 @@ static int run_cached(struct step_run *s, const struct value *args, struct error
 
 /* --- its end --- */
 
-/* What on_error makes of a failure. Returns 0 where the request goes on. */
+/* What on_error makes of a failure. Returns 0 if the request goes on. */
 static int replace(struct step_run *s, int r)
 {
 	struct outcome *o = outcome_of(s);

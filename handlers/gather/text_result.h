@@ -1,4 +1,4 @@
-/* A cached value as a step's result: JSON text, parsed only where a reference looks inside. */
+/* A cached value as a step's result: JSON text, parsed only if a reference looks inside. */
 #pragma once
 
 #include "drivers/result.h"

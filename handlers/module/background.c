@@ -1,7 +1,7 @@
 /* Background tasks: started by modules, started again when they fail, ended with the worker.
  *
  * A module's start is a scope that stays open as long as the worker serves; each run of a background task has one of
- * its own, so a task that runs for ever in short runs holds no memory. */
+ * its own, so a task that runs forever in short runs holds no memory. */
 #include "handlers/module/background.h"
 
 #include <errno.h>
@@ -18,7 +18,7 @@
 enum {
 	FIRST_PAUSE_MS = 100, /* behind a run that failed; it doubles */
 	LONGEST_PAUSE_MS = 30000,
-	LONG_RUN_MS = 60000,      /* a run that lasted so long begins the pauses anew */
+	LONG_RUN_MS = 60000,      /* a run that lasted so long begins the pauses again */
 	START_TIMEOUT_MS = 60000, /* of one gd_module_start */
 	CANCEL_TIMEOUT_MS = 5000, /* of one that was cancelled */
 	STOP_TIMEOUT_MS = 5000,   /* of one gd_module_stop */

@@ -1,4 +1,4 @@
-/* Leases that are never released: seen when the outermost scope ends, so that nobody waits for ever for what a request
+/* Leases that are never released: seen when the outermost scope ends, so that nobody waits forever for what a request
  * that is over has forgotten. */
 #include "handlers/module/holds.h"
 

@@ -17,7 +17,7 @@ void held_done(struct held *h);
 
 /* A task of s, an outermost scope, has taken one of h. */
 void hold_taken(struct gd_scope *s, struct held *h);
-/* A task of s, an outermost scope, gives one back, which it, another task of its request or, where those have none,
+/* A task of s, an outermost scope, gives one back, which it, another task of its request or, if those have none,
  * another request has taken. False: nobody has. */
 bool hold_given(struct gd_scope *s, struct held *h);
 /* s, an outermost one, has ended: what it still has is told in the log, and comes back. */

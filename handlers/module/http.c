@@ -125,7 +125,7 @@ static bool put_number(struct buf *out, const char **at, va_list *ap)
 	return true;
 }
 
-/* Would it lead to another place than the one that is meant? Only where it stands alone between "/" and "/". */
+/* Would it lead to another place than the one that is meant? Only if it stands alone between "/" and "/". */
 static bool is_no_segment(const char *text, const char *format, const char *before, const char *behind)
 {
 	bool alone = before > format && before[-1] == '/' && (*behind == '/' || *behind == '?' || *behind == '\0');
@@ -226,7 +226,7 @@ static int open_it(struct gd_http_stream *s, const gd_http_request *request)
 	return r;
 }
 
-/* What went wrong is remembered for the reply, but where the task was cancelled itself. */
+/* What went wrong is remembered for the reply, but if the task was cancelled itself. */
 static int tell(struct gd_scope *here, const struct error *e)
 {
 	if (!(e->errnum == -ECANCELED && task_cancelled()))

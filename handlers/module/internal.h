@@ -50,7 +50,7 @@ bool value_usable(const gd_value *v, const char *what, struct error *e);
 bool value_outlives(const gd_value *v, const struct gd_scope *s);
 /* A value in memory of s, of which nothing is left to be found in other scopes: v where s or one around it has it. */
 struct value value_kept(struct gd_scope *s, const gd_value *v);
-/* What a function of values returns to a caller that is no handler's task: a failure with -EPERM. */
+/* What a function of values returns to a caller that is not a handler's task: a failure with -EPERM. */
 gd_value *value_outside(void);
 
 /* --- error.c --- */
@@ -79,11 +79,11 @@ struct call {
 };
 
 /* Memory for a call (size bytes, zeroed, starting with struct call) of a source of that kind. NULL with *failed set:
- * the caller is no handler's task (*failed NULL then), or there is no such source of that kind. */
+ * the caller is not a handler's task (*failed NULL then), or there is no such source of that kind. */
 void *call_new(size_t size, const char *function, const char *source, enum source_kind kind, gd_value **failed);
 /* g NULL: run it (suspends). Else make it a child of g. name is static: "gd_pg_query". */
 gd_value *call_start(struct call *c, gd_gather *g, const char *name, call_fn *run);
-/* Suspends. A permit of the source's `semaphore`, which call_start holds around `run`; for what is no single call. A
+/* Suspends. A permit of the source's `semaphore`, which call_start holds around `run`; for what is not a single call. A
  * task that holds one has it for all that it does meanwhile. Returns 0, to be followed by call_release, or -errno with
  * c->error filled. */
 int call_acquire(struct call *c) must_check;

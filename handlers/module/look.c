@@ -1,6 +1,6 @@
 /* Looking into the values of handlers: kinds, ways, parts, conversions.
  *
- * What is found points into what it was found in, and is the current scope's: where that may live longer, it is copied.
+ * What is found points into what it was found in, and is the current scope's: if that may live longer, it is copied.
  * What a driver brought is followed by the driver itself, so that its types survive; for gd_at and the like its parts
  * are put in a row when they are first asked for. */
 #include <errno.h>
@@ -241,7 +241,7 @@ int64_t gd_to_int(const gd_value *v, int64_t otherwise)
 	return good ? n : otherwise;
 }
 
-/* Decimal fractions become the nearest double; integers only where it is the same. */
+/* Decimal fractions become the nearest double; integers only if it is the same. */
 double gd_to_double(const gd_value *v, double otherwise)
 {
 	struct buf text = BUF_INIT;

@@ -124,7 +124,7 @@ static void end_by_module(void)
 	_exit(EX_SOFTWARE);
 }
 
-/* Returns NULL where it can't be used; the same file by two names is one module. */
+/* Returns NULL if it can't be used; the same file by two names is one module. */
 static const struct module *load(struct modules *m, const struct config_module *config, struct diagnostics *d)
 {
 	void *handle = dlopen(config->path, RTLD_NOW | RTLD_LOCAL);

@@ -21,7 +21,7 @@ struct mongo_call *mongo_call_new(const char *function, const char *source, cons
 gd_value *mongo_call_start(struct mongo_call *c, gd_gather *g, const char *name, call_fn *run);
 /* To be run where an argument was wrong. */
 int mongo_fail_call(struct call *c);
-/* An argument. NULL stays NULL where it is allowed. False: c's error is filled. */
+/* An argument. NULL stays NULL if it is allowed. False: c's error is filled. */
 bool mongo_take(struct mongo_call *c, const struct value **out, gd_value *v, const char *what, bool allowed);
 /* What a function that opens a cursor returns where mongo_call_new returned NULL. */
 gd_cursor *mongo_cursor_without_call(const gd_value *failed);

@@ -10,5 +10,5 @@ gd_value *parts_new(struct gd_scope *s, enum value_kind kind);
 int parts_append(gd_value *list, const gd_value *v, const char *what);
 /* The same as the member of that name, in the place of one that is there. name is UTF-8 without NUL. */
 int parts_set(gd_value *doc, const char *name, size_t len, const gd_value *v);
-/* Where the members of a document are, anew. */
+/* Where the members of a document are, again. */
 void parts_index(gd_value *doc);

@@ -45,7 +45,7 @@ static void end_forgotten(struct thing *t)
 	close_copy(c);
 }
 
-/* What went wrong is remembered for the reply, but where the task was cancelled itself. */
+/* What went wrong is remembered for the reply, but if the task was cancelled itself. */
 static int tell(struct gd_scope *here, const struct error *e)
 {
 	if (!(e->errnum == -ECANCELED && task_cancelled()))

@@ -16,13 +16,13 @@ struct gd_request {
 	const struct module_env *env;
 	struct gd_scope scope;
 	struct parameters parameters;
-	struct span traceparent;        /* for HTTP sources, as exchange_trace gives them */
+	struct span traceparent; /* for HTTP sources, as exchange_trace gives them */
 	struct span tracestate;
 	struct span body, content_type; /* copies; base NULL: not made yet, or there is none */
 	struct reply reply;             /* the headers that the handler has put on it so far */
 	bool replied;
 	bool streaming;                 /* gd_stream_begin was called, and there is a body to be written */
-	bool discarding;                /* the same, where there is none: HEAD, 204, 304 */
+	bool discarding;                /* the same, if there is none: HEAD, 204, 304 */
 	bool undated;                   /* its deadline does not hold any more */
 	int64_t keep_alive_us, said_us; /* server-sent events: how long may be silence; when something was sent last */
 };

@@ -74,7 +74,7 @@ void scope_enter(struct gd_scope *s);
 void scope_close(struct gd_scope *s);
 /* The calling task's scope; NULL: the caller is no task of a handler (said in the log, with the function's name). */
 struct gd_scope *scope_here(const char *function);
-/* The same, where being elsewhere is no mistake. */
+/* The same, where being elsewhere is not a mistake. */
 struct gd_scope *scope_try(void);
 /* The same, for something that the worker of `env` has made; another worker has no business with it (said in the log).
  */
@@ -93,7 +93,7 @@ bool scope_is_within(const struct gd_scope *s, const struct gd_scope *outer);
  * it is not the last that counts, but whose errnum is returned. Returns e->errnum. */
 int scope_fail(struct gd_scope *s, const struct error *e);
 /* What has become of a change that a call of s was to make, for the problem that may end the request: `change` of its
- * failure, or that it was made. Nothing where there is no request. */
+ * failure, or that it was made. Nothing if there is no request. */
 void scope_note_change(struct gd_scope *s, enum change change, bool made);
 /* What a scope's function that returned r failed with: what was remembered of that errnum last, else what is known of r
  * by itself. */
@@ -102,8 +102,8 @@ void scope_error(struct gd_scope *s, int r, struct error *e);
 /* Suspends. Wait for the promises of this worker; give up, after a while, those that nobody resolves. No handler may
  * run any more. future.c's. */
 void promises_end(void);
-/* Returns r, what a call returned that suspends. Suspends where the calling task is refused to wait: one that does not
- * look at that, and asks again for ever, does not keep the others from running. */
+/* Returns r, what a call returned that suspends. Suspends if the calling task is refused to wait: one that does not
+ * look at that, and asks again forever, does not keep the others from running. */
 int turn_over(int r);
 /* The calling task's shield and deadline as they are: task_unshield takes back what a module's function has left. */
 void shield_note(struct shield *s);

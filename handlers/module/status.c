@@ -8,7 +8,7 @@
 #include "base/compiler.h"
 
 /* The status of -errno where nobody said more. Everything else is a mistake of the handler's own, -EINVAL and -EPERM
- * among them: 500. -ECANCELED is seen where the daemon drains; where it is the client that left, nobody reads it. */
+ * among them: 500. -ECANCELED is seen where the daemon drains; if it is the client that left, nobody reads it. */
 static const struct {
 	int errnum, status;
 } statuses[] = {

@@ -45,7 +45,7 @@ static int run_task(void *arg)
 	return t->result;
 }
 
-/* Suspends where it has not ended. t->task is NULL afterwards, or -errno says why not. */
+/* Suspends if it has not ended. t->task is NULL afterwards, or -errno says why not. */
 static int await_task(struct gd_task *t, deadline_t by)
 {
 	users_enter(&t->users);

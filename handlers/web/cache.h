@@ -47,13 +47,13 @@ void cache_free(struct cache *c);
 
 enum cache_state {
 	CACHE_FRESH, /* *value is within its ttl */
-	CACHE_STALE, /* *value is within its stale time: use it, and fetch anew where *flight was begun */
+	CACHE_STALE, /* *value is within its stale time: use it, and fetch again if *flight was begun */
 	CACHE_WAIT,  /* somebody is fetching: flight_await */
 	CACHE_FETCH, /* the caller began *flight: spawn the fetch, then flight_await */
 };
 
-/* Look key up and, where it is not fresh, join or begin a flight. *value is the caller's to drop. *flight is set where
- * the caller began one, and must then run the fetch (with CACHE_STALE it is NULL where somebody else fetches already).
+/* Look key up and, if it is not fresh, join or begin a flight. *value is the caller's to drop. *flight is set where
+ * the caller began one, and must then run the fetch (with CACHE_STALE it is NULL if somebody else fetches already).
  * *wait is set with CACHE_WAIT and CACHE_FETCH: pass it to flight_await without suspending in between. Loop thread;
  * does not suspend. */
 enum cache_state cache_look(struct cache *c, const void *key, size_t len, const struct config_cache *policy,

@@ -19,7 +19,7 @@ bool address_within(const struct address *a, const struct config_network *n);
 
 /* The rightmost address of list (X-Forwarded-For) that is not of a trusted proxy: each proxy appends whom it heard, so
  * what stands left of the first stranger may be a lie. `peer` where it is a stranger itself or the list is empty; the
- * leftmost where all are trusted. What is no address ends the list there. */
+ * leftmost where all are trusted. What is not an address ends the list there. */
 struct address client_behind(struct address peer, struct span list, const struct config_network *trusted,
 			     size_t trusted_count);
 

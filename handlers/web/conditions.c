@@ -76,6 +76,6 @@ bool conditions_allow_range(const struct conditions *c, const struct validators 
 		return true;
 	if (wanted.len && (*wanted.base == '"' || *wanted.base == 'W'))
 		return wanted.len == strlen(v->etag) && memcmp(wanted.base, v->etag, wanted.len) == 0;
-	/* A date tells versions apart only where the file can't have changed again within that second. */
+	/* A date tells versions apart only if the file can't have changed again within that second. */
 	return date_of(wanted, &date) && date == v->modified_s && v->now_s > v->modified_s;
 }

@@ -1,6 +1,6 @@
 /* One HTTP request and its one reply, over h2o. See exchange.h for the design.
  *
- * An exchange has two ends: its task's (where it has one) and its reply's. It goes back to the pool when both were
+ * An exchange has two ends: its task's (if it has one) and its reply's. It goes back to the pool when both were
  * reached, in whatever order. */
 #include "handlers/web/exchange.h"
 
@@ -210,7 +210,7 @@ static const char *take_authority(struct exchange *x, const char *target, const 
 	return NULL;
 }
 
-/* Take path and query from the target. Returns false where it has neither: "*", an authority, rubbish. */
+/* Take path and query from the target. Returns false if it has neither: "*", an authority, rubbish. */
 static bool take_target(struct exchange *x, const char *target, size_t len)
 {
 	const char *end = target + len;

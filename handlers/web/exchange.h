@@ -115,10 +115,10 @@ int exchange_stream_begin(struct exchange *x, struct reply *r, uint64_t length) 
  * byte was written breaks the connection, which is how the client learns that the body is not whole. */
 int exchange_stream_write(struct exchange *x, struct buf *b) must_check;
 /* The same for small pieces, of a reply of unknown length: what is put while h2o has a piece gathers behind it, and
- * goes out with the next one. Suspends only where more than some 64 KiB have gathered. data stays the caller's. */
+ * goes out with the next one. Suspends only if more than some 64 KiB have gathered. data stays the caller's. */
 int exchange_stream_put(struct exchange *x, const void *data, size_t len) must_check;
 /* The handler writes a body although there is none to be written (HEAD, 204, 304): as if the client had left, x's task
- * is cancelled, or it would write for ever. */
+ * is cancelled, or it would write forever. */
 void exchange_stream_unwanted(struct exchange *x);
 /* Suspends until everything was sent, then ends a reply of unknown length. Returns 0 or -ECANCELED. */
 int exchange_stream_end(struct exchange *x) must_check;

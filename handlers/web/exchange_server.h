@@ -61,7 +61,7 @@ void exchanges_cancel(struct exchanges *all);
 /* A new request id, NUL-terminated. */
 void exchange_make_id(struct exchanges *all, char *out, size_t size);
 
-/* Make the exchange of a request. `forwarded`: it came through a proxy. Returns NULL where it has been answered
+/* Make the exchange of a request. `forwarded`: it came through a proxy. Returns NULL if it has been answered
  * already: a method or a target that no handler could answer. */
 struct exchange *exchange_begin(struct exchanges *all, struct carrier *c, struct st_h2o_req_t *req,
 				bool forwarded) must_check;

@@ -12,7 +12,7 @@ enum { FORM_MAX_FIELDS = 1000 };
 
 struct form_field {
 	struct span name;     /* UTF-8 without NUL */
-	struct span filename; /* base NULL: it is no file. Its last segment, in UTF-8 without NUL; may be empty */
+	struct span filename; /* base NULL: it is not a file. Its last segment, in UTF-8 without NUL; may be empty */
 	struct span type; /* of a file: what the client says it is; "application/octet-stream" where it says nothing */
 	struct span content; /* of a file: any bytes; else UTF-8 without NUL */
 };
@@ -22,7 +22,7 @@ struct form {
 	size_t count;
 };
 
-/* Everything is in a, or points into body. Returns 0; -EMEDIUMTYPE: content_type is no form's; or -EBADMSG (not
+/* Everything is in a, or points into body. Returns 0; -EMEDIUMTYPE: content_type is not a form's; or -EBADMSG (not
  * well-formed) or -E2BIG (more than FORM_MAX_FIELDS): *why says what is wrong, quoting nothing. Any thread. */
 int form_parse(struct form *out, struct arena *a, struct span content_type, struct span body,
 	       const char **why) must_check;

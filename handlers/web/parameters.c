@@ -48,7 +48,7 @@ static bool same_text(struct span a, const char *b)
 
 /* --- text as JSON --- */
 
-/* Text that is no value of the type stays a string, which the checker then refuses. */
+/* Text that is not a value of the type stays a string, which the checker then refuses. */
 static struct json *json_of_text(struct collector *c, struct span text, const struct config_schema *s)
 {
 	struct json *j = arena_zalloc(c->arena, sizeof(*j));

@@ -29,7 +29,7 @@ struct parameters {
 	/* One for each of endpoint->parameters, in its order; from_request where the client gave it. Arrays of scalars
 	 * are VALUE_LIST, each item typed; other arrays and objects of the body are VALUE_JSON. */
 	struct value *values;
-	struct value body; /* the JSON body (`{body}`), VALUE_NULL where there is none; structured where declared */
+	struct value body; /* the JSON body (`{body}`), VALUE_NULL if there is none; structured where declared */
 };
 
 /* Collect and check. Everything is in x->arena, nothing points into what is h2o's. Returns 0; -EINVAL (400) with

@@ -143,7 +143,7 @@ static int64_t seconds_up(int64_t us)
 }
 
 /* The fields of draft-ietf-httpapi-ratelimit-headers (from -08 on): q tokens for w seconds; r of them are left, and t
- * seconds from now there are more of them: all, or, where none is left, the first. */
+ * seconds from now there are more of them: all, or, if none is left, the first. */
 static void tell(struct exchange *x, const struct config_rate *rate, const struct rate_verdict *v)
 {
 	const char *policy = arena_printf(&x->arena, "\"client\";q=%u;w=%lld", rate->count,

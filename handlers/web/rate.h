@@ -8,7 +8,7 @@
  *
  * Memory is a table of a fixed size, whatever the number of addresses: sets of 8 buckets, chosen by a hash with a
  * secret seed, under one of 64 locks that is held for a few instructions. A bucket that is full is as good as none and
- * gives its place away; where none in the set is full, the one that will be so first does. Who is pushed out that way
+ * gives its place away; if none in the set is full, the one that will be so first does. Who is pushed out that way
  * is given its tokens early: with more clients at once than the table holds, the limit gets looser, and never refuses a
  * client for what others did.
  *
@@ -43,6 +43,6 @@ struct rate_verdict {
 struct rate_verdict rates_take(struct rates *r, const struct config_rate *rate, const struct address *who,
 			       int64_t now_us);
 
-/* Take a token for x's client (x->peer) and say in the reply's RateLimit fields how many are left. Returns false where
+/* Take a token for x's client (x->peer) and say in the reply's RateLimit fields how many are left. Returns false if
  * there was none: x has been answered, with 429. Loop thread; does not suspend. */
 bool rate_admit(struct rates *r, const struct config_rate *rate, struct exchange *x) must_check;

@@ -260,7 +260,7 @@ struct search {
 	struct visit *stack;
 	size_t height;
 	const struct route *found;
-	bool slash_in_rest; /* found is no good: its `{rest*}` has a decoded "/" */
+	bool slash_in_rest; /* found is not a good: its `{rest*}` has a decoded "/" */
 	unsigned answered;  /* bits of methods with a route of their own */
 	bool any;
 };
@@ -270,7 +270,7 @@ static void push(struct search *s, const struct route_node *node, size_t depth, 
 	s->stack[s->height++] = (struct visit){node, depth, rest};
 }
 
-/* The path fits a leaf: take its route, where none that is better was found. */
+/* The path fits a leaf: take its route, if none that is better was found. */
 static void arrive(struct search *s, const struct leaf *leaf, enum http_method method, bool slash_in_rest)
 {
 	const struct route *route = method < METHOD_COUNT ? leaf->routes[method] : NULL;

@@ -1,7 +1,7 @@
 /* Which endpoint a request is for: a tree of path segments, matched on the raw path.
  *
  * The path is split at "/" before it is percent-decoded (RFC 3986), so %2F is data of its segment; "." and ".."
- * segments (also percent-encoded), NUL and bad UTF-8 after decoding are refused. An empty segment matches only where it
+ * segments (also percent-encoded), NUL and bad UTF-8 after decoding are refused. An empty segment matches only if it
  * was declared ("/a/" is not "/a", "//" is not "/"), never a parameter. `{rest*}` takes one segment or more, none of
  * them empty; its value is the decoded segments joined with "/", so a %2F among them is refused. A literal segment wins
  * over a parameter, a parameter over `{rest*}`, deciding left to right, among the endpoints of the request's method:

@@ -14,7 +14,7 @@ void schema_check_end(struct schema_check *c);
 
 /* Check j, which is nested at most JSON_MAX_DEPTH deep, and all that is in it. Mistakes are named `name`, or for what
  * is inside `name.member`, `name[3].member`; where name is "" (the whole body) `member`, and `body` for the body
- * itself. Returns true where j is right. Each array and object that
+ * itself. Returns true if j is right. Each array and object that
  * is declared as one is marked as such. Iterative; the time that patterns take is bounded for the request as a whole.
  */
 bool schema_check(struct schema_check *c, const struct config_schema *s, struct json *j, const char *name,

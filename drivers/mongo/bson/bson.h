@@ -31,7 +31,7 @@ struct element_iter {
 
 /* The elements of a document or array. False: it is not one (its length is wrong). */
 bool element_iter_init(struct element_iter *i, const uint8_t *document, size_t len);
-/* False at the end, and where the document is damaged: i->damaged tells. */
+/* False at the end, and if the document is damaged: i->damaged tells. */
 bool element_next(struct element_iter *i, struct element *out);
 /* The element of that name, or one of type 0. */
 struct element element_find(const uint8_t *document, size_t len, const char *key, size_t key_len);
@@ -95,7 +95,7 @@ void bson_out_raw(struct bson_out *o, uint8_t type, const char *key, size_t key_
 
 /* Points in time as BSON has them: milliseconds since 1970, UTC. */
 
-/* 2024-02-29T12:00:00.000Z; years outside 0000 to 9999 with a sign and six or more digits. millis false: none where
+/* 2024-02-29T12:00:00.000Z; years outside 0000 to 9999 with a sign and six or more digits. millis false: none if
  * they are 0. */
 void date_format(struct buf *out, int64_t ms, bool millis);
 /* A date (its midnight in UTC) or an RFC 3339 date-time; fractions beyond milliseconds are cut off. */

@@ -385,7 +385,7 @@ static bool enter_scope(struct render *r, struct element_iter *i, const struct e
 	return enter(r, i, e->value + 8 + text_len, e->len - 8 - (size_t)text_len, LEVEL_TWICE);
 }
 
-/* Render e, or enter it. Returns true where *i is now in a document within. */
+/* Render e, or enter it. Returns true if *i is now in a document within. */
 static bool render_element(struct render *r, struct element_iter *i, const struct element *e)
 {
 	struct element_iter inner;

@@ -373,7 +373,7 @@ static int put_as_is(struct converter *c, const char *key, size_t key_len, const
 
 /* --- as something else --- */
 
-/* The text of v, where it has one: of a string, of a number's digits. */
+/* The text of v, if it has one: of a string, of a number's digits. */
 static bool text_of(struct converter *c, const struct value *v, const char **text, size_t *len)
 {
 	switch (v->kind) {

@@ -248,7 +248,7 @@ int document_put(struct document_maker *m, const char *name, const struct value 
 		r = put_made(m, name, v, &top, pipeline);
 	} else {
 		struct value whole = *v;
-		/* Where a document is what is wanted, one that came as the request's body will do. */
+		/* If a document is what is wanted, one that came as the request's body will do. */
 		whole.structured |= use == DOCUMENT_STORED;
 		r = put_data(m, name, strlen(name), "it", &whole, &top);
 	}

@@ -37,7 +37,7 @@ void document_maker_init(struct document_maker *m, struct buf *bytes, struct err
 void document_maker_done(struct document_maker *m);
 
 /* Append v under that name. NULL and null are refused: no filter at all would be every document. what is static: "the
- * filter". Returns 0; or -EINVAL with the error filled: 400 where a value of the request is wrong, 500 where the
+ * filter". Returns 0; or -EINVAL with the error filled: 400 if a value of the request is wrong, 500 if the
  * handler's own is. */
 int document_put(struct document_maker *m, const char *name, const struct value *v, enum document_use use,
 		 const char *what) must_check;

@@ -21,7 +21,7 @@ static struct element step_into(const struct element *e, const struct path_segme
 	return (struct element){0};
 }
 
-/* The elements of every array among the places, in order; what is no array has none. */
+/* The elements of every array among the places, in order; what is not an array has none. */
 static struct places each_element(const struct places *from, struct arena *a)
 {
 	struct places to = {0};

@@ -418,7 +418,7 @@ static void add_items(struct compiler *c, const struct node *n, const struct pla
 	}
 }
 
-/* Where nothing in the document depends on the request, it is encoded here and becomes one piece of bytes. */
+/* If nothing in the document depends on the request, it is encoded here and becomes one piece of bytes. */
 static void fold(struct compiler *c, size_t begin, struct key key, uint8_t type)
 {
 	struct part_list *l = &c->parts;

@@ -27,8 +27,8 @@ struct document_template {
 /* Check n and compile it. What is wrong goes to env->diagnostics; false then. Main thread. */
 bool template_compile(struct document_template *out, const struct node *n, enum template_use use,
 		      struct action_env *env);
-/* Append the document (or array) to out. Returns 0; or -EINVAL with e filled: 400 where a value of the request is
- * wrong, 500 where another step's is. Any thread; does not suspend. */
+/* Append the document (or array) to out. Returns 0; or -EINVAL with e filled: 400 if a value of the request is
+ * wrong, 500 if another step's is. Any thread; does not suspend. */
 int template_fill(const struct document_template *t, const struct value *args, struct arena *scratch, struct buf *out,
 		  struct error *e) must_check;
 
@@ -42,8 +42,8 @@ struct number_template {
 
 /* n may be NULL: absent. The configuration has judged a fixed one already. */
 bool number_compile(struct number_template *out, const struct node *n, const char *name, struct action_env *env);
-/* *out is -1 where the number is absent or null. Returns 0 or -EINVAL with e filled. */
+/* *out is -1 if the number is absent or null. Returns 0 or -EINVAL with e filled. */
 int number_fill(const struct number_template *t, const struct value *args, int64_t *out, struct error *e) must_check;
 
-/* A name that may hold no reference: a collection, a field. NULL where it is wrong. */
+/* A name that may hold no reference: a collection, a field. NULL if it is wrong. */
 const char *name_compile(const struct node *n, const char *what, struct action_env *env);

@@ -16,7 +16,7 @@ struct mongo_action {
 	unsigned slots; /* of its args */
 };
 
-/* NULL where the step is wrong: diagnostics say why. Main thread. */
+/* NULL if the step is wrong: diagnostics say why. Main thread. */
 struct mongo_action *mongo_action_compile(const struct config_step *step, struct action_env *env);
 
 /* What is asked of the server in one request. */

@@ -21,7 +21,7 @@ struct answer {
 /* Suspends, until the task's deadline. Send a command that reads. A server that refuses the member maxTimeMS is asked
  * without it. Returns 0: *out is the caller's; or -errno with the error filled. */
 int mongo_ask(const struct asking *a, const bson_t *command, struct answer *out) must_check;
-/* The same for a command that writes. It is sent once; where it can't be known whether the server has done it, the
+/* The same for a command that writes. It is sent once; if it can't be known whether the server has done it, the
  * error says so. An answer that says ok may still hold write errors. */
 int mongo_ask_to_write(const struct asking *a, const bson_t *command, struct answer *out) must_check;
 /* Does the answer of a write say that it was confirmed as the URL asks? Returns 0, or -EIO with the error filled. */

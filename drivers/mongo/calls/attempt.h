@@ -40,7 +40,7 @@ struct mongo_attempt {
 	deadline_t by;                         /* begins as DEADLINE_NEVER */
 };
 
-/* Suspends. Where the calling task has a transaction on the client, the operation is part of it, and run once. Else
+/* Suspends. If the calling task has a transaction on the client, the operation is part of it, and run once. Else
  * what reads is run once more where its connection broke or its server has stepped down. Returns 0, or -errno with the
  * error filled. */
 int mongo_attempt(struct mongo_attempt *a) must_check;

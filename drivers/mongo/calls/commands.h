@@ -14,13 +14,13 @@ struct mongo_reading {
  * life of its cursor. */
 enum mongo_delivery { DELIVER_WHOLE, DELIVER_STREAM };
 
-/* Each returns 0; or -EINVAL with e filled: 400 where a value of the request is wrong, 500 where the handler's own is.
+/* Each returns 0; or -EINVAL with e filled: 400 if a value of the request is wrong, 500 if the handler's own is.
  * mongo_reading_done also after a failure. Nothing suspends. */
 int mongo_reading_find(struct mongo_reading *r, const char *collection, const struct value *filter,
 		       const struct value *options, bool one, enum mongo_delivery delivery, struct error *e) must_check;
 int mongo_reading_aggregate(struct mongo_reading *r, const char *collection, const struct value *pipeline,
 			    const struct value *options, enum mongo_delivery delivery, struct error *e) must_check;
-/* one_by_one: even where all of a collection are wanted: transactions have no `count`. */
+/* one_by_one: even if all of a collection are wanted: transactions have no `count`. */
 int mongo_reading_count(struct mongo_reading *r, const char *collection, const struct value *filter,
 			const struct value *options, bool one_by_one, struct error *e) must_check;
 int mongo_reading_distinct(struct mongo_reading *r, const char *collection, const char *field,
@@ -30,6 +30,6 @@ void mongo_reading_done(struct mongo_reading *r);
 /* A collection's name, or a field's. Returns 0 or -EINVAL with e filled. */
 int mongo_name_check(const char *name, const char *what, struct error *e) must_check;
 
-/* The size of a stream's first batch, which should be there soon, and of those that follow, where none was asked for.
+/* The size of a stream's first batch, which should be there soon, and of those that follow, if none was asked for.
  */
 enum { FIRST_BATCH = 32, NEXT_BATCH = 256 };

@@ -1,7 +1,7 @@
 /* A stream of documents: however many there are, with one batch of them in memory.
  *
  * The connection on which a cursor was opened is its own until its last batch has come, or it is closed: its getMores
- * go there. The first command is sent again where its connection breaks, as every read is; after that a break is the
+ * go there. The first command is sent again if its connection breaks, as every read is; after that a break is the
  * stream's end, with an error. In a transaction it is the transaction's connection, and the cursor ends with it. The
  * source's time-out holds for each answer. Loop thread only; one task at a time. */
 #pragma once
@@ -30,7 +30,7 @@ int mongo_cursor_find(struct mongo_cursor *c, const struct mongo_target *t, cons
 		      const struct value *options, struct error *e) must_check;
 int mongo_cursor_aggregate(struct mongo_cursor *c, const struct mongo_target *t, const struct value *pipeline,
 			   const struct value *options, struct error *e) must_check;
-/* Suspends where a batch is through. Returns 1 with *out, a document that stays valid until the next call; 0: there are
+/* Suspends if a batch is through. Returns 1 with *out, a document that stays valid until the next call; 0: there are
  * no more; or -errno with e filled, which ends it. */
 int mongo_cursor_next(struct mongo_cursor *c, struct element *out, struct error *e) must_check;
 /* Suspends (shielded), for half a second at most: the server is told where there would be more. Idempotent. */

@@ -15,7 +15,7 @@
 #define KEY(s)       s, sizeof(s) - 1
 #define MEMBER(s, v) ((struct value_member){.name = (s), .len = strlen(s), .value = (v)})
 #define REMOVE_US    INT64_C(5000000)
-#define STORE_US     INT64_C(10000000) /* for a chunk, where the source has no timeout */
+#define STORE_US     INT64_C(10000000) /* for a chunk, if the source has no timeout */
 #define BATCH        4                 /* chunks: one MiB in memory */
 
 static char *collection_name(const char *bucket, const char *which)

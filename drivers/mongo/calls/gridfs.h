@@ -28,7 +28,7 @@ struct gridfs_upload {
  */
 int gridfs_create(struct gridfs_upload *u, const struct mongo_target *t, const char *bucket, const char *filename,
 		  const struct value *metadata, struct error *e) must_check;
-/* Suspends where a chunk is full. Returns 0, or -errno with e filled. */
+/* Suspends if a chunk is full. Returns 0, or -errno with e filled. */
 int gridfs_write(struct gridfs_upload *u, const void *p, size_t len, struct error *e) must_check;
 /* Suspends. Store the rest, and the file. Returns 0 and *out, {_id, length}, which the caller frees; or -errno with e
  * filled. */
@@ -42,7 +42,7 @@ struct gridfs_download {
 	int64_t next; /* the chunk that comes */
 };
 
-/* Suspends. Returns 0: d is to be closed; or -errno with e filled: -ENOENT (404) where there is no such file. */
+/* Suspends. Returns 0: d is to be closed; or -errno with e filled: -ENOENT (404) if there is no such file. */
 int gridfs_open(struct gridfs_download *d, const struct mongo_target *t, const char *bucket, const struct value *id,
 		struct error *e) must_check;
 /* Suspends. Returns 1 with *p and *len, valid until the next call; 0: that was all of it; or -errno with e filled. */

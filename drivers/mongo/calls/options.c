@@ -73,7 +73,7 @@ static const struct option *row_of(const char *name, unsigned set)
 	return NULL;
 }
 
-/* With the nearest right one; where none is near, with all. */
+/* With the nearest right one; if none is near, with all. */
 static int unknown(struct document_maker *m, const char *name, unsigned set)
 {
 	const char *names[ARRAY_SIZE(rows)];

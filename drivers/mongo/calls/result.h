@@ -12,7 +12,7 @@ struct mongo_result {
 	struct result base;
 	enum mongo_json mode;
 	struct element value; /* type 0: null */
-	uint8_t *reply;       /* a server's answer, where the value lies in one; libbson's memory */
+	uint8_t *reply;       /* a server's answer, if the value lies in one; libbson's memory */
 	struct buf bytes;     /* else it lies here */
 };
 

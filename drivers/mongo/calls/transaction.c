@@ -269,9 +269,9 @@ static void abort_once(struct mongo_transaction *tx, const bson_t *recovery)
 	bson_destroy(&command);
 }
 
-/* Suspends (shielded). Also where the connection broke, or was broken off with the task: the server would go on holding
+/* Suspends (shielded). Also if the connection broke, or was broken off with the task: the server would go on holding
  * what was changed against all others, for a minute. What comes of it does not matter: then it gives it up by itself,
- * as one does that is no primary any more. */
+ * as one does that is not a primary any more. */
 static void abort_transaction(struct mongo_transaction *tx)
 {
 	struct connection *c = tx->connection;

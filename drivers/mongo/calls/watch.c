@@ -11,7 +11,7 @@
 #include "drivers/mongo/wire/errors.h"
 
 #define AWAIT_MS       1000
-#define ANSWER_US      INT64_C(10000000) /* beyond that: where the source has no time-out */
+#define ANSWER_US      INT64_C(10000000) /* beyond that: if the source has no time-out */
 #define LAST_MS        20                /* before the deadline it is not worth asking any more */
 #define PAUSE_FIRST_US INT64_C(20000)
 #define FAILURES_MOST  10 /* in a row: 20 seconds of pauses */

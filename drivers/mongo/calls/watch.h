@@ -1,6 +1,6 @@
 /* Change streams: what happens to a collection or a database, as it happens.
  *
- * A stream has a connection of its own, where a getMore waits at the server for a second at a time, so that no wait is
+ * A stream has a connection of its own, if a getMore waits at the server for a second at a time, so that no wait is
  * without a bound. It is resumed behind the last change that was handed out where its connection breaks, its server
  * steps down, or the server says that it may be. Loop thread only; one task at a time. */
 #pragma once

@@ -8,7 +8,7 @@
 
 #define KEY(s) s, sizeof(s) - 1
 
-/* made: whether there are statements. Sends them; where that went well, *out is a result to be filled, else NULL. */
+/* made: whether there are statements. Sends them; if that went well, *out is a result to be filled, else NULL. */
 static int run(struct statements *s, const struct mongo_target *t, int made, struct mongo_result **out, struct error *e)
 {
 	int r = made;

@@ -1,13 +1,13 @@
 /* What handlers ask of a source whose documents they change.
  *
- * Every write is sent once: where the connection breaks, or the time is over, before its answer has come, the error
+ * Every write is sent once: if the connection breaks, or the time is over, before its answer has come, the error
  * says that it may or may not have happened. */
 #pragma once
 
 #include "drivers/mongo/calls/run.h"
 
-/* Each suspends, and returns 0 and *out, a document that the caller frees, or -errno with e filled: -EEXIST (409) where
- * a key exists already, -EINVAL (422) where a document does not conform to the collection's rules. options may be NULL;
+/* Each suspends, and returns 0 and *out, a document that the caller frees, or -errno with e filled: -EEXIST (409) if
+ * a key exists already, -EINVAL (422) if a document does not conform to the collection's rules. options may be NULL;
  * which there are: options.c. */
 
 /* {inserted_id}: the document's _id, made here where it has none. */
@@ -27,7 +27,7 @@ int mongo_delete(const struct mongo_target *t, bool many, const struct value *fi
 		 struct error *e) must_check;
 
 enum mongo_find_one_and { AND_UPDATE, AND_REPLACE, AND_DELETE };
-/* The document as it was before (or, where the options ask for it, after) the change, or null. change: NULL with
+/* The document as it was before (or, if the options ask for it, after) the change, or null. change: NULL with
  * AND_DELETE. */
 int mongo_find_one_and(const struct mongo_target *t, enum mongo_find_one_and kind, const struct value *filter,
 		       const struct value *change, const struct value *options, struct result **out,

@@ -88,7 +88,7 @@ static bool choose_server(struct connection *c, bson_error_t *error)
 	return good;
 }
 
-/* libmongoc forgets what it knew of a server that says it is no primary. */
+/* libmongoc forgets what it knew of a server that says it is not a primary. */
 static bool server_is_known(const struct connection *c)
 {
 	mongoc_server_description_t *server = mongoc_client_get_server_description(c->client, c->server);

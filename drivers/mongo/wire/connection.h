@@ -27,7 +27,7 @@ enum error_label {
 
 /* What its server takes. */
 struct connection_limits {
-	bool writable;         /* it is no secondary */
+	bool writable;         /* it is not a secondary */
 	bool transactions;     /* it is part of a replica set, or leads to a sharded cluster, and not too old */
 	bool starts_at_times;  /* change streams, not only behind tokens */
 	size_t document_bytes; /* of one document */
@@ -69,10 +69,10 @@ bool mongo_connection_command(struct connection *c, const char *database, const 
 bool mongo_connection_write(struct connection *c, const char *database, const bson_t *command, bson_t *reply,
 			    bson_error_t *error);
 /* A write is refused because its server was a secondary when the connection was opened. Returns what follows for the
- * connection (errors.h): where the URL leads to that server whatever it is, one of some age is replaced, since the
+ * connection (errors.h): if the URL leads to that server whatever it is, one of some age is replaced, since the
  * server may have become the primary. */
 unsigned mongo_connection_unwritable(const struct connection *c);
 /* From when on may a broken one be destroyed? Before, libmongoc could put the thread to sleep. */
 deadline_t mongo_connection_rest(const struct connection *c);
-/* Suspends: tells the server, where that is still possible by `by`. Not cancelled by the task's cancellation. */
+/* Suspends: tells the server, if that is still possible by `by`. Not cancelled by the task's cancellation. */
 void mongo_connection_destroy(struct connection *c, deadline_t by);

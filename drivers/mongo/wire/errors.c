@@ -16,7 +16,7 @@ struct code {
 	int errnum;
 	unsigned consequences;
 	const char *text;     /* for the client; NULL: the status's own */
-	bool if_from_request; /* the row holds only where the request supplied a value; else it is a 500 */
+	bool if_from_request; /* the row holds only if the request supplied a value; else it is a 500 */
 };
 
 #define NOT_PRIMARY (MONGO_DISCARD | MONGO_SUSPECT | MONGO_AGAIN)

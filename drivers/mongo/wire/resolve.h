@@ -18,7 +18,7 @@ struct addresses {
 	} item[ADDRESSES_MAX];
 };
 
-/* Fill `out`. Suspends, unless host is a Unix socket or a numeric address. Returns 0; or -errno: -EHOSTUNREACH where
+/* Fill `out`. Suspends, unless host is a Unix socket or a numeric address. Returns 0; or -errno: -EHOSTUNREACH if
  * the name has no address (why, of why_size bytes, says more), -EBUSY (the executor's queue is full), -ETIMEDOUT,
  * -ECANCELED. */
 int resolve_host(struct addresses *out, const mongoc_host_list_t *host, struct executor *ex, deadline_t by, char *why,

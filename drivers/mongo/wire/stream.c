@@ -1,7 +1,7 @@
 /* A mongoc_stream_t over a non-blocking socket. What libmongoc 1.23 expects of one, beyond its headers:
  *  - in its scans it calls readv and writev with a timeout of 0, which must not suspend: -1, EAGAIN and should_retry
  *    mean "poll again"; commands come with a timeout above 0 and want all of min_bytes;
- *  - poll is called for all streams of a scan at once, and an error of poll itself is ignored and tried again for ever:
+ *  - poll is called for all streams of a scan at once, and an error of poll itself is ignored and tried again forever:
  *    whatever ends a scan is reported as POLLERR on the streams;
  *  - failed is called in place of destroy and frees, too; errno is looked at last. */
 #include "drivers/mongo/wire/stream.h"
@@ -560,7 +560,7 @@ static ssize_t receive_tls(struct stream *s, struct iovec *pieces)
 	return r < 0 ? r : (ssize_t)got;
 }
 
-/* Read what is there: straight to where it is wanted, where that is large, and the rest into the buffer. The buffer is
+/* Read what is there: straight to where it is wanted, if that is large, and the rest into the buffer. The buffer is
  * empty. Returns the bytes that went to iov or -errno: -EPIPE is the end of the stream. */
 static ssize_t receive(struct stream *s, const mongoc_iovec_t *iov, size_t count, size_t done)
 {

@@ -40,7 +40,7 @@ struct stream_set {
 
 void stream_set_init(struct stream_set *set, const struct stream_settings *settings,
 		     void (*disturbed)(struct stream_set *set));
-/* Set the fault, where there is none yet, and close every socket. Whoever waits on one is woken. Does not suspend. */
+/* Set the fault, if there is none yet, and close every socket. Whoever waits on one is woken. Does not suspend. */
 void stream_set_fail(struct stream_set *set, int fault);
 /* The client goes to another thread: its sockets leave this loop, and are watched by that one. Nobody waits on them.
  * What has happened to a socket meanwhile is noticed by the loop that it comes to. */

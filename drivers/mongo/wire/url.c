@@ -273,7 +273,7 @@ static void make_uri(struct parser *p, const char *head, size_t head_len)
 	p->out->connect_timeout_us = (int64_t)p->connect_timeout_ms * 1000;
 	p->out->uri = mongoc_uri_new_with_error(text, &error);
 	if (!p->out->uri) {
-		/* libmongoc quotes what it does not like: not where that may be a password. */
+		/* libmongoc quotes what it does not like: not if that may be a password. */
 		bool secret = memchr(head, '@', head_len) != NULL;
 		complain(p, arena_printf(p->arena, "the URL is wrong%s%s", secret ? "" : ": ",
 					 secret ? "" : error.message));

@@ -17,7 +17,7 @@ struct mongo_url {
 	int64_t connect_timeout_us;
 };
 
-/* Read the URL of config. What is wrong goes to d, never with a password in it. Texts live in a. Returns false where
+/* Read the URL of config. What is wrong goes to d, never with a password in it. Texts live in a. Returns false if
  * anything was wrong; otherwise uri is the caller's: mongo_url_done. Reads no files, no network. */
 bool mongo_url_parse(struct mongo_url *out, struct arena *a, const struct config_source *config, struct diagnostics *d);
 void mongo_url_done(struct mongo_url *u);

@@ -16,7 +16,7 @@
 #define PIECE_BYTES       (64 << 10) /* between two looks whether the server keeps up */
 #define ROW_BYTES_KEPT    (64 << 10)
 #define CLOSE_PATIENCE_US 2000000
-#define SAID_US           1000000 /* then it is no notice of which only a part has come */
+#define SAID_US           1000000 /* then it is not a notice of which only a part has come */
 
 static int misused(const struct pg_copy *c, int errnum, const char *why, struct error *e)
 {
@@ -239,7 +239,7 @@ static int keep_pace(struct pg_copy *c, struct error *e)
 	return r < 0 ? pg_error_at(e, r, r == -ETIMEDOUT ? 504 : 503, NULL, &c->tx->place, "over in COPY") : 0;
 }
 
-/* What the server says to rows is a failure, where it is no notice. libpq shows it only at the end: so that is now, or
+/* What the server says to rows is a failure, if it is not a notice. libpq shows it only at the end: so that is now, or
  * all the rest would be sent in vain. */
 static bool has_refused(const struct pg_connection *conn)
 {

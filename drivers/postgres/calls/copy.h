@@ -1,7 +1,7 @@
 /* COPY: rows in bulk, into a table or out of one, in the form that the statement says. In a transaction of its own, or
- * within one, in which nothing else runs meanwhile. A connection that copies is no pipe: it becomes one again when the
- * COPY was answered, whoever is there to see it. Little of the data is in memory: who writes waits for the server, and
- * what is not read yet is not taken from the socket. Loop thread only; one task at a time. */
+ * within one, in which nothing else runs meanwhile. A connection that copies is not a pipe: it becomes one again when
+ * the COPY was answered, whoever is there to see it. Little of the data is in memory: who writes waits for the server,
+ * and what is not read yet is not taken from the socket. Loop thread only; one task at a time. */
 #pragma once
 
 #include "drivers/postgres/calls/transaction.h"
@@ -44,6 +44,6 @@ int64_t pg_copy_read(struct pg_copy *c, const void **out, struct error *e) must_
 /* Suspends. All was written; what was not read is dropped. It is closed, whatever comes of it. Returns 0 with *rows, or
  * -errno with e filled: nothing of it was stored; or -EIO, saying that it may have been. */
 int pg_copy_end(struct pg_copy *c, int64_t *rows, struct error *e) must_check;
-/* Suspends (shielded) where it is within a transaction, which fails where that was too early. Nothing is stored, unless
+/* Suspends (shielded) if it is within a transaction, which fails where that was too early. Nothing is stored, unless
  * pg_copy_end has. Idempotent. */
 void pg_copy_close(struct pg_copy *c);

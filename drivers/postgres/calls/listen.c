@@ -329,7 +329,7 @@ static int rest(struct pg_hub *hub, struct error *e)
 	return r;
 }
 
-/* A channel of which the server does not know what is wanted, where there is one. */
+/* A channel of which the server does not know what is wanted, if there is one. */
 static struct pg_channel *next_change(struct pg_hub *hub)
 {
 	list_for_each_safe (link, &hub->channels) {

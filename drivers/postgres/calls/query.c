@@ -362,7 +362,7 @@ int pg_take_answer(PGresult **rows, struct pg_layout *layout, const struct pg_as
 	return 0;
 }
 
-/* Suspends. *changed, where it is not NULL: how many rows were changed by what brought none; *out is NULL then. */
+/* Suspends. *changed, if it is not NULL: how many rows were changed by what brought none; *out is NULL then. */
 static int run_statement(struct run *run, struct result **out, int64_t *changed)
 {
 	bool last = false;

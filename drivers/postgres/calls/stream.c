@@ -239,7 +239,7 @@ int pg_stream_next(struct pg_stream *s, struct value *out, struct error *e)
 	return 1;
 }
 
-/* Suspends. The transaction goes on without the cursor. Where it can't be told so now, it ends with the transaction. */
+/* Suspends. The transaction goes on without the cursor. If it can't be told so now, it ends with the transaction. */
 static void close_cursor(struct pg_stream *s)
 {
 	struct error e = ERROR_INIT;

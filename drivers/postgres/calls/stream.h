@@ -29,5 +29,5 @@ int pg_stream_open_within(struct pg_stream *s, struct pg_transaction *tx, const 
 			  struct error *e) must_check;
 /* Suspends. The next row, valid until the next call: 1; 0: there are no more; or -errno with e filled. */
 int pg_stream_next(struct pg_stream *s, struct value *out, struct error *e) must_check;
-/* Suspends where it is within a transaction. Idempotent. */
+/* Suspends if it is within a transaction. Idempotent. */
 void pg_stream_close(struct pg_stream *s);

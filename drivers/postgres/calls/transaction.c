@@ -353,7 +353,7 @@ void pg_transaction_untimed(char *sql, size_t size)
 	snprintf(sql, size, "set local statement_timeout = %lld", (long long)(ms > INT32_MAX ? 0 : ms));
 }
 
-/* Suspends where st is not known yet: it is learned on the transaction's own connection. Waiting for another one while
+/* Suspends if st is not known yet: it is learned on the transaction's own connection. Waiting for another one while
  * this one is held could be a wait for oneself, and the statement may speak of what only this transaction sees. */
 static int learn(struct pg_transaction *tx, struct pg_statement **st, struct error *e)
 {

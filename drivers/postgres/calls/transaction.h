@@ -68,13 +68,13 @@ typedef int pg_transaction_fn(struct pg_transaction *tx, void *arg);
 /* Suspends. fn in a transaction: committed where it returns 0 or more and nothing in it has failed, else rolled back.
  * Where that was a serialization failure or a deadlock, or the connection broke before COMMIT, it is tried again, from
  * its beginning, up to `attempts`. What fn is given lives in a, beyond its end: it says then that it has ended. Returns
- * what fn returned, or the failure with e filled (where it is fn's own, e stays empty): -EIO with e saying so where it
+ * what fn returned, or the failure with e filled (if it is fn's own, e stays empty): -EIO with e saying so where it
  * may or may not have happened. */
 int pg_transact(struct pg_client *c, struct arena *a, const struct pg_transaction_options *options,
 		pg_transaction_fn *fn, void *arg, struct error *e) must_check;
 /* Suspends. fn within a savepoint: what it did is undone where it, or something in it, fails; then the transaction goes
  * on. What timed out in it, or whose task was cancelled, is cancelled on the server: the end waits for that for up to
- * 2 s, whatever the task's deadline, and fails with -ETIMEDOUT where it is in vain; the transaction is lost then.
+ * 2 s, whatever the task's deadline, and fails with -ETIMEDOUT if it is in vain; the transaction is lost then.
  * Returns as pg_transact. */
 int pg_transaction_savepoint(struct pg_transaction *tx, pg_transaction_fn *fn, void *arg, struct error *e) must_check;
 /* Suspends. As pg_query; ask->timeout_us is not used, and a statement may write wherever the transaction may. What
@@ -106,11 +106,11 @@ int pg_transaction_enter(struct pg_transaction *tx, const char *call, struct err
 void pg_transaction_leave(struct pg_transaction *tx, int r, const struct error *e);
 /* As pg_transaction_enter, for tx->copy itself. */
 int pg_transaction_enter_copy(struct pg_transaction *tx, const char *call, struct error *e) must_check;
-/* Suspends where the rest of a stream's batch is still to come: it is taken in. Something may be put on the lease then.
+/* Suspends if the rest of a stream's batch is still to come: it is taken in. Something may be put on the lease then.
  * Returns 0, or -errno with e filled. */
 int pg_transaction_ready(struct pg_transaction *tx, struct error *e) must_check;
-/* Suspends as pg_transaction_ready. What is sent next is no statement that the client knows; BEGIN and the savepoints
- * are on their way. Returns 0, or -errno with e filled. */
+/* Suspends as pg_transaction_ready. What is sent next is not a statement that the client knows; BEGIN and the
+ * savepoints are on their way. Returns 0, or -errno with e filled. */
 int pg_transaction_begin(struct pg_transaction *tx, struct error *e) must_check;
 /* Suspends (shielded). Commit one that is nobody's function's. Returns 0, or -errno with e filled. */
 int pg_transaction_commit(struct pg_transaction *tx, struct error *e) must_check;

@@ -25,7 +25,7 @@ struct lexer {
 	const char *semicolon; /* the statement's end */
 	const char *before;    /* the word before this one; NULL: none */
 	size_t before_len;
-	bool changes;    /* it has a word that only what writes has, or is no query at all */
+	bool changes;    /* it has a word that only what writes has, or is not a query at all */
 	bool calls;      /* it calls functions that may do anything */
 	const char *why; /* it failed; a handler's text */
 	bool failed;
@@ -250,13 +250,13 @@ static bool is_known_root(const struct lexer *l, const char *root)
 	return false;
 }
 
-/* Did a variable supply what stands at p? A brace of it is no reference. */
+/* Did a variable supply what stands at p? A brace of it is not a reference. */
 static bool is_supplied(const struct lexer *l, const char *p)
 {
 	return node_is_supplied(l->node, (size_t)(p - l->begin), 1);
 }
 
-/* What stands in [from, to) is no code: a reference in it would be a surprise. */
+/* What stands in [from, to) is not a code: a reference in it would be a surprise. */
 static void warn_of_references(const struct lexer *l, const char *from, const char *to, const char *in)
 {
 	for (const char *p = from; p < to && l->env; p++) {
@@ -493,8 +493,8 @@ static bool is_named(const char *word, size_t n, const char *name)
 	return strlen(name) == n && strncasecmp(word, name, n) == 0;
 }
 
-/* Something of a COPY that is no blank: a word of n bytes, or (0) anything else. What follows the first FROM or TO is
- * where the data comes from or goes. */
+/* Something of a COPY that is not a blank: a word of n bytes, or (0) anything else. What follows the first FROM or TO
+ * is where the data comes from or goes. */
 static void copy_part(struct lexer *l, size_t n)
 {
 	struct pg_copy_sql *t = l->target;

@@ -166,7 +166,7 @@ static int add_array(struct buf *out, const struct pg_type *t, const struct valu
 	return r;
 }
 
-/* Another driver's array (BSON's, say), element by element. Returns 1 where v is none. */
+/* Another driver's array (BSON's, say), element by element. Returns 1 if v is none. */
 static int add_foreign_array(struct buf *out, const struct pg_type *t, const struct value *v)
 {
 	static const struct path_segment each = {.kind = PATH_EACH};
@@ -186,7 +186,7 @@ static int add_foreign_array(struct buf *out, const struct pg_type *t, const str
 	return r;
 }
 
-/* Bytes are bytea and nothing else; another driver's have a text as well. Returns 1 where v is none. */
+/* Bytes are bytea and nothing else; another driver's have a text as well. Returns 1 if v is none. */
 static int add_bytes(struct buf *out, const struct pg_type *t, const struct value *v)
 {
 	const void *p;

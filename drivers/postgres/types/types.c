@@ -232,7 +232,7 @@ static Oid base_of(const PGresult *rows, Oid oid)
 	return oid;
 }
 
-/* Of a type that is no domain and no array. */
+/* Of a type that is not a domain and no array. */
 static uint8_t scalar_shape(const PGresult *rows, Oid oid)
 {
 	struct pg_type t;

@@ -12,7 +12,7 @@
 enum pg_shape {
 	PG_SHAPE_STRING,    /* its text as a JSON string */
 	PG_SHAPE_INTEGER,   /* as it is */
-	PG_SHAPE_NUMBER,    /* as it is where that is a JSON number, else a string: NaN, Infinity */
+	PG_SHAPE_NUMBER,    /* as it is if that is a JSON number, else a string: NaN, Infinity */
 	PG_SHAPE_BOOLEAN,   /* t and f */
 	PG_SHAPE_TIMESTAMP, /* a string of the XML Schema form: T in the middle, minutes in the offset */
 	PG_SHAPE_JSON,      /* as it is */

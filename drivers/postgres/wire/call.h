@@ -33,7 +33,7 @@ enum pg_outcome {
 
 enum { PG_ROWS_BYTES = 64 << 10 };
 
-/* The rows of a FETCH, which come one by one, until somebody takes them. Where PG_ROWS_BYTES wait, the rest stays with
+/* The rows of a FETCH, which come one by one, until somebody takes them. If PG_ROWS_BYTES wait, the rest stays with
  * libpq and in the socket, unless all of it is wanted now. */
 struct pg_rows {
 	PGresult **items;
@@ -89,7 +89,7 @@ struct pg_limit {
 struct pg_call *pg_call_new(struct pg_client *c, struct pg_statement *st);
 /* What a lease runs next, or NULL; it stays as long as answers to it may come. */
 void pg_call_run(struct pg_call *lease, struct pg_statement *st);
-/* What a lease waits for is not wanted any more: it is cancelled on the server, at once where that is possible. */
+/* What a lease waits for is not wanted any more: it is cancelled on the server, at once if that is possible. */
 void pg_call_give_up(struct pg_call *lease);
 /* By the task, in any state: the call is not its any more. */
 void pg_call_leave(struct pg_call *call);

@@ -129,7 +129,7 @@ void pg_cancel_fire(struct timer *t)
 	}
 }
 
-/* Where BEGIN or SAVEPOINT lead the group, they must not be what is hit: without them there is no way back. They take
+/* If BEGIN or SAVEPOINT lead the group, they must not be what is hit: without them there is no way back. They take
  * no time. */
 void pg_cancel_soon(struct pg_connection *conn)
 {

@@ -3,7 +3,7 @@
 
 #include "drivers/postgres/wire/connection.h"
 
-/* Where a statement of the group at the head of the pipe was abandoned, see to it that the group is cancelled 100 ms
+/* If a statement of the group at the head of the pipe was abandoned, see to it that the group is cancelled 100 ms
  * later, if it still runs then. Called when a call is abandoned and after answers came. */
 void pg_cancel_consider(struct pg_connection *conn);
 /* The lease's statement is not wanted any more: cancel it, outside of this task, whose deadline may have passed; where

@@ -1,7 +1,7 @@
 /* The source (the process's) and its client (a worker's): what the files of this folder share.
  *
  * DESIGN. A call (call.h) is one run of one statement by one task. It is placed on a connection (pool.h): an idle one;
- * else, where its statement is known to be short and reads only, one that other such calls share; else it waits, in a
+ * else, if its statement is known to be short and reads only, one that other such calls share; else it waits, in a
  * line of all workers, and the next connection that becomes idle in any worker comes to it (budget.h). A
  * connection (connection.h) is a pipe: commands go in (pipeline.h), and what they brought comes out in their order.
  * What was sent in one turn of the loop goes out with one Sync and one system call at the end of the turn. Whatever

@@ -202,8 +202,8 @@ static enum verdict start(struct walk *w)
 
 /* --- on the loop --- */
 
-/* Suspends. libpq closes and opens sockets meanwhile, often under the same number: interest is registered anew for each
- * wait. */
+/* Suspends. libpq closes and opens sockets meanwhile, often under the same number: interest is registered again for
+ * each wait. */
 static enum verdict poll_until_connected(struct walk *w)
 {
 	PostgresPollingStatusType status = PGRES_POLLING_WRITING;

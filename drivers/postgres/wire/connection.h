@@ -70,8 +70,9 @@ struct pg_connection {
 	struct pg_judge *judge; /* of a statement that has run here; NULL: none */
 	uint8_t copying;        /* enum pg_copying */
 	bool paused;            /* PG_COPYING_OUT, PG_FETCH: what has come is not read yet, and no more is taken in */
-	int64_t said_us; /* PG_COPYING_IN: since when there is something from the server that is no notice; 0: nothing
-			  */
+	int64_t said_us;        /* PG_COPYING_IN: since when there is something from the server that is not a notice; 0:
+				 * nothing
+				 */
 
 	unsigned unfinished; /* reads, one after another, that finished no result */
 	int64_t received;    /* bytes, when that began to be counted */

@@ -35,7 +35,7 @@ bool pg_leaves_nothing(const struct pg_statement *st, int64_t now_us);
 
 /* st runs on conn now: what it may leave is noted, and whether it is to be judged. */
 void pg_leaving_note(struct pg_connection *conn, struct pg_statement *st);
-/* Something that is no statement we know runs on conn. */
+/* Something that is not a statement we know runs on conn. */
 void pg_leaving_note_unknown(struct pg_connection *conn);
 
 /* conn is free: put on it what resets the session, or what a judgement asks next. False: there is nothing to do. */

@@ -73,7 +73,7 @@ void pg_pipeline_query(struct pg_connection *conn, struct pg_call *lease, const 
 	pushed(conn, lease, PG_EXECUTE, PQsendQueryParams(conn->pg, sql, (int)parameters, NULL, values, NULL, NULL, 0));
 }
 
-/* Where a FETCH is at the head now, its rows come one by one. libpq refuses that only where none come: the group was
+/* If a FETCH is at the head now, its rows come one by one. libpq refuses that only if none come: the group was
  * aborted before it. */
 static void ask_for_rows(struct pg_connection *conn)
 {
@@ -400,7 +400,7 @@ static void take_result(struct pg_connection *conn, struct pg_entry *entry, PGre
 		PQclear(result);
 		return;
 	}
-	conn->broken |= data || status == PGRES_COPY_BOTH; /* it would come for ever */
+	conn->broken |= data || status == PGRES_COPY_BOTH; /* it would come forever */
 	conn->broken |= entry->role == PG_FETCH && PQntuples(result) > 0 && status != PGRES_SINGLE_TUPLE;
 	if (!call) {
 		conn->broken |= failed;

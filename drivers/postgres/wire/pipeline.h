@@ -26,8 +26,8 @@ void pg_pipeline_run(struct pg_connection *conn, struct pg_call *lease);
 /* sql instead of it, with the same parameters. */
 void pg_pipeline_bound(struct pg_connection *conn, struct pg_call *lease, const char *sql);
 
-/* A COPY by lease, which has nothing in the pipe: the connection is no pipe before all of it was answered. Its task is
- * woken when conn->copying says which way the data goes, and again when there is some, or room for some. */
+/* A COPY by lease, which has nothing in the pipe: the connection is not a pipe before all of it was answered. Its task
+ * is woken when conn->copying says which way the data goes, and again when there is some, or room for some. */
 void pg_pipeline_copy(struct pg_connection *conn, struct pg_call *lease, const char *sql);
 /* PG_COPYING_IN: there is no more data; or, with why, nothing of it shall be stored. */
 void pg_pipeline_copy_end(struct pg_connection *conn, const char *why);

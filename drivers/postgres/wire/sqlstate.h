@@ -51,6 +51,6 @@ bool pg_sqlstate_is_uncertain(const PGresult *result);
 bool pg_sqlstate_ends_connection(const PGresult *result);
 /* … and all others: it stops, or it crashed? */
 bool pg_sqlstate_ends_server(const PGresult *result);
-/* Of what was meant to write: does the error say that this server takes no writes, since it is no primary, or no longer
- * one? */
+/* Of what was meant to write: does the error say that this server takes no writes, since it is not a primary, or no
+ * longer one? */
 bool pg_sqlstate_refuses_writes(const PGresult *result);

@@ -1,4 +1,4 @@
-/* Learning a statement: it is prepared with the types that the server infers, its columns are looked at, and, where one
+/* Learning a statement: it is prepared with the types that the server infers, its columns are looked at, and, if one
  * of them can't be rendered from its text, it is prepared again inside a query that lets the server render it. One task
  * of a worker does this, on a connection of its own; the others wait for it. */
 #include "drivers/postgres/wire/statement.h"
@@ -328,7 +328,7 @@ static bool declare_more(struct pg_statement *st, const PGresult *result)
 	return more;
 }
 
-/* Suspends. Prepare with the types that the server infers, and, only where it can't, with declared ones. */
+/* Suspends. Prepare with the types that the server infers, and, only if it can't, with declared ones. */
 static int prepare_typed(struct lesson *l, PGresult **description)
 {
 	struct pg_statement *st = l->statement;
@@ -465,7 +465,7 @@ static char *wrap(const struct pg_statement *st, const struct pg_layout *layout,
 	return text;
 }
 
-/* Suspends. Try the statement wrapped; where the server does not take it so, it stays as it was and those columns are
+/* Suspends. Try the statement wrapped; if the server does not take it so, it stays as it was and those columns are
  * strings. */
 static int try_wrapped(struct lesson *l, struct pg_layout *layout, bool modifies, bool *taken)
 {

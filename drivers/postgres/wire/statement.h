@@ -21,7 +21,7 @@ struct pg_statement {
 	unsigned index;       /* among its client's */
 	enum pg_knowledge knowledge;
 	uint32_t generation;   /* counts preparations that made earlier ones worthless; from 1 */
-	char name[32];         /* on the server; "" with prepare: false, and where it is nameless */
+	char name[32];         /* on the server; "" with prepare: false, and if it is nameless */
 	bool nameless;         /* of one run; it has no index */
 	const char *sql;       /* the action's, or wrapped */
 	char *wrapped;         /* columns that only the server can render as JSON go through its to_json */
@@ -58,7 +58,7 @@ void pg_statement_free(struct pg_client *c, struct pg_statement *st);
 /* The name that a statement of that index and generation has on servers. */
 void pg_statement_name(char *out, size_t size, unsigned index, uint32_t generation);
 
-/* Suspends where the statement is not known yet: one task asks the server for its types, the others wait for it.
+/* Suspends if the statement is not known yet: one task asks the server for its types, the others wait for it.
  * Returns 0, or -errno with e filled. */
 int pg_statement_learn(struct pg_client *c, struct pg_statement *st, struct pg_limit *limit,
 		       struct error *e) must_check;
