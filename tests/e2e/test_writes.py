@@ -139,14 +139,19 @@ def test_statements_without_a_check_leave_in_one_flush(gatherd: Callable[..., Ga
     """Seen from the server: COMMIT has come before the statement was answered."""
     with CuttingProxy(tables) as proxy:
         daemon = start(gatherd, CONFIG.format(prepare="true").replace("size: 2", "size: 1"), tables, env={"PG": proxy.url(DATABASE)})
+
+        def flushes(path: str) -> int:
+            """Of one request; the fewest, as now and then the session is reset behind it, or that is looked into."""
+            fewest = 1000
+            for _ in range(6):
+                before = proxy.syncs
+                good(post(daemon, path, "single"))
+                fewest = min(fewest, proxy.syncs - before)
+            return fewest
+
         assert good(post(daemon, "/count", "single")) == {"w": {"changed": 1}}
-        flushes = proxy.syncs
-        good(post(daemon, "/count", "single"))
-        assert proxy.syncs == flushes + 1
-        good(post(daemon, "/one", "single"))
-        flushes = proxy.syncs
-        good(post(daemon, "/one", "single"))
-        assert proxy.syncs == flushes + 2
+        assert flushes("/count") == 1
+        assert flushes("/one") == 2
 
 
 # -- an answer that is lost --
@@ -201,7 +206,8 @@ def test_a_checked_write_that_is_lost_before_commit_has_not_happened(lossy: tupl
 
 def test_reads_say_nothing_of_changes(lossy: tuple[Gatherd, CuttingProxy, Postgres]) -> None:
     daemon, proxy, _ = lossy
-    good(daemon.get("/read"))
+    for _ in range(4):  # then it is known that the session needs no reset behind it, whose SELECT would be the lost one
+        good(daemon.get("/read"))
     proxy.lose(b"SELECT", silent=True)
     document = problem(daemon.get("/read"), 504)
     assert "outcome" not in document and "may or may not" not in document["detail"]
