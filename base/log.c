@@ -97,7 +97,9 @@ static void *writer_main(void *arg)
 		log_output_write(taken.data, taken.len);
 		(void)log_output_tick();
 		taken.len = 0;
+		size_t lost = log_output_lost();
 		pthread_mutex_lock(&logger.lock);
+		logger.dropped += lost;
 	}
 	pthread_mutex_unlock(&logger.lock);
 	log_output_end();
@@ -142,13 +144,6 @@ void log_stop(void)
 		return; /* it still waits for the reader of stderr, and owns what is left */
 	pthread_cond_destroy(&logger.changed);
 	buf_done(&logger.pending);
-}
-
-void log_dropped(size_t lines)
-{
-	pthread_mutex_lock(&logger.lock);
-	logger.dropped += lines;
-	pthread_mutex_unlock(&logger.lock);
 }
 
 int log_enabled(enum log_severity severity)

@@ -29,8 +29,6 @@ void log_line(enum log_severity severity, const char *msg, const char *format, .
 void log_raw(enum log_severity severity, const char *line, size_t len);
 /* The beginning of a line, "time=… level=… msg=…", for one that is put together piece by piece and given to log_raw. */
 void log_begin(struct buf *line, enum log_severity severity, const char *msg);
-/* That many lines were lost on their way. */
-void log_dropped(size_t lines);
 /* A text for a logfmt line: in quotes, and control characters escaped, if it needs that or looks like a number. */
 void logfmt_value(struct buf *out, const char *s, size_t len);
 /* The time as RFC 3339 in UTC with milliseconds, at least 25 bytes of room. Returns its length. */

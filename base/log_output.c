@@ -9,7 +9,6 @@
 #include "base/deadline.h"
 #include "base/journal.h"
 #include "base/json_out.h"
-#include "base/log.h"
 #include "base/log_fields.h"
 #include "base/log_repeat.h"
 
@@ -97,12 +96,8 @@ static void write_lines(const char *lines, size_t len, bool may_hold)
 
 static void flush(void)
 {
-	if (state.output == LOG_OUTPUT_JOURNAL) {
+	if (state.output == LOG_OUTPUT_JOURNAL)
 		journal_flush(&state.journal);
-		size_t lost = journal_lost(&state.journal);
-		if (lost > 0)
-			log_dropped(lost);
-	}
 	log_output_stderr(state.out.data, state.out.len);
 	state.out.len = 0;
 }
@@ -138,6 +133,11 @@ int64_t log_output_tick(void)
 		return due_us;
 	int64_t left_us = due_us - monotonic_us();
 	return left_us > 0 ? left_us : 0;
+}
+
+size_t log_output_lost(void)
+{
+	return journal_lost(&state.journal);
 }
 
 void log_output_end(void)

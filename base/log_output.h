@@ -2,6 +2,7 @@
  * writer thread only. */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/buf.h"
@@ -16,5 +17,7 @@ void log_output_write(const char *lines, size_t len);
 /* Write the repeats whose time is up. Returns how long until the next ones are (microseconds; INT64_MAX: there are
  * none). */
 int64_t log_output_tick(void);
+/* How many lines were lost on their way since the last call. */
+size_t log_output_lost(void);
 /* All of it to stderr, or as much as that takes: a failure could be reported to nobody. Any thread. */
 void log_output_stderr(const char *p, size_t n);

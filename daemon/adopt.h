@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/compiler.h"
-#include "daemon/bind.h"
+#include "daemon/bound.h"
 
 /* Add rows to l of the passed sockets that belong to that listener: for an address, those of ours that are bound to it;
  * for `systemd`, those of socket units. Returns how many sockets those are, or -errno; a row was added then. */

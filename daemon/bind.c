@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,12 +17,6 @@
 #include "daemon/adopt.h"
 #include "daemon/systemd.h"
 
-enum {
-	USER_TIMEOUT_MS = 60000, /* a peer that acknowledges nothing for that long is gone */
-	KEEPALIVE_S = 60,        /* a peer that is silent for that long is asked whether it is there … */
-	KEEPALIVE_AGAIN_S = 10,  /* … and asked again, until USER_TIMEOUT_MS have passed */
-};
-
 static int set_flag(int fd, int level, int option, int value)
 {
 	return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
@@ -33,24 +26,6 @@ static int open_socket(int family)
 {
 	int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	return fd < 0 ? -errno : fd;
-}
-
-static const struct {
-	int level, option, value;
-} inherited[] = {
-	{IPPROTO_TCP, TCP_NODELAY, 1},
-	{IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS},
-	{SOL_SOCKET, SO_KEEPALIVE, 1},
-	{IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_S},
-	{IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_AGAIN_S},
-};
-
-int listener_set_options(int fd, int family)
-{
-	int r = 0;
-	for (size_t i = 0; i < ARRAY_SIZE(inherited) && family != AF_UNIX && r == 0; i++)
-		r = set_flag(fd, inherited[i].level, inherited[i].option, inherited[i].value);
-	return r;
 }
 
 /* A bound TCP socket, not listening yet; or -errno. */
@@ -172,16 +147,6 @@ static int bind_one(struct bound *b, unsigned workers)
 			r = -errno;
 	}
 	return r;
-}
-
-struct bound *listeners_add(struct listeners *l, const struct config_listen *config)
-{
-	mem_reserve(l->bound, l->capacity, l->count + 1);
-	struct bound *b = &l->bound[l->count++];
-	*b = (struct bound){.config = config, .fds = mem_array(l->workers, sizeof(int))};
-	for (unsigned w = 0; w < l->workers; w++)
-		b->fds[w] = -1;
-	return b;
 }
 
 /* Returns 0 or -errno; *name is the address for the message. */
