@@ -42,9 +42,3 @@ struct converter {
  * null whatever the conversion. Returns 0 or -EINVAL with c->why. What was written before a failure stays. */
 int convert_value(struct converter *c, const char *key, size_t key_len, const struct value *v, enum conversion as,
 		  const char *detail) must_check;
-
-/* The value operations of BSON values on their way between steps: `foreign` points to the value, `len` is its length,
- * `subtype` its type. One for each of the two renderings. */
-extern const struct value_ops bson_value_ops_plain, bson_value_ops_relaxed;
-bool value_is_bson(const struct value *v);
-struct element value_element(const struct value *v);

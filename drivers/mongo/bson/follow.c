@@ -1,10 +1,19 @@
-/* The way of a reference into BSON. */
+/* BSON values on their way between steps: the way of a reference into them, and how they read elsewhere. */
 #include "drivers/mongo/bson/follow.h"
 
 #include "base/json_out.h"
 #include "base/utf8.h"
 #include "drivers/mongo/bson/bson_json.h"
-#include "drivers/mongo/bson/convert.h"
+
+bool value_is_bson(const struct value *v)
+{
+	return v->kind == VALUE_FOREIGN && (v->ops == &bson_value_ops_plain || v->ops == &bson_value_ops_relaxed);
+}
+
+struct element value_element(const struct value *v)
+{
+	return (struct element){.type = v->subtype, .key = "", .value = v->foreign, .len = v->len};
+}
 
 /* Where a path has come to: one place, or after `[*]` many. Type 0: nothing there. */
 struct places {
@@ -133,15 +142,15 @@ struct value bson_follow(const struct element *e, enum mongo_json mode, const st
 	return (struct value){.kind = VALUE_LIST, .count = (uint32_t)places.count, .list = list};
 }
 
-struct value bson_value_follow_plain(const struct value *v, const struct path_segment *segments, size_t count,
-				     struct arena *a)
+static struct value bson_value_follow_plain(const struct value *v, const struct path_segment *segments, size_t count,
+					    struct arena *a)
 {
 	struct element e = value_element(v);
 	return bson_follow(&e, MONGO_JSON_PLAIN, segments, count, a);
 }
 
-struct value bson_value_follow_relaxed(const struct value *v, const struct path_segment *segments, size_t count,
-				       struct arena *a)
+static struct value bson_value_follow_relaxed(const struct value *v, const struct path_segment *segments, size_t count,
+					      struct arena *a)
 {
 	struct element e = value_element(v);
 	return bson_follow(&e, MONGO_JSON_RELAXED, segments, count, a);
@@ -197,12 +206,112 @@ static size_t parts_of(const struct value *v, enum mongo_json mode, struct arena
 	return n;
 }
 
-size_t bson_value_parts_plain(const struct value *v, struct arena *a, const struct value_member **out)
+static size_t bson_value_parts_plain(const struct value *v, struct arena *a, const struct value_member **out)
 {
 	return parts_of(v, MONGO_JSON_PLAIN, a, out);
 }
 
-size_t bson_value_parts_relaxed(const struct value *v, struct arena *a, const struct value_member **out)
+static size_t bson_value_parts_relaxed(const struct value *v, struct arena *a, const struct value_member **out)
 {
 	return parts_of(v, MONGO_JSON_RELAXED, a, out);
 }
+
+/* --- the operations --- */
+
+static void render_plain(const struct value *v, struct buf *out)
+{
+	struct element e = value_element(v);
+	bson_render(out, &e, MONGO_JSON_PLAIN);
+}
+
+static void render_relaxed(const struct value *v, struct buf *out)
+{
+	struct element e = value_element(v);
+	bson_render(out, &e, MONGO_JSON_RELAXED);
+}
+
+static void as_text(const struct value *v, struct buf *out)
+{
+	struct element e = value_element(v);
+	bson_render_text(out, &e);
+}
+
+static bool falsy(const struct value *v)
+{
+	struct element e = value_element(v);
+	struct element_iter i;
+	bson_decimal128_t d;
+	char text[BSON_DECIMAL128_STRING];
+
+	switch (e.type) {
+	case BSON_TYPE_DOCUMENT:
+	case BSON_TYPE_ARRAY:
+		return e.len <= 5 || !element_iter_init(&i, e.value, e.len);
+	case BSON_TYPE_DECIMAL128:
+		d = bson_read_decimal(e.value);
+		bson_decimal128_to_string(&d, text);
+		return strchr("E", text[strspn(text, "-0.")]) != NULL; /* 0, 0.00, -0E+3 */
+	case BSON_TYPE_UNDEFINED:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static enum value_kind looks(const struct value *v)
+{
+	switch (v->subtype) {
+	case BSON_TYPE_DOCUMENT:
+	case BSON_TYPE_TIMESTAMP:
+		return VALUE_DOCUMENT;
+	case BSON_TYPE_ARRAY:
+		return VALUE_LIST;
+	case BSON_TYPE_DECIMAL128:
+		return VALUE_NUMBER;
+	case BSON_TYPE_BINARY:
+		return v->len > 4 && v->foreign && ((const uint8_t *)v->foreign)[4] == BSON_SUBTYPE_UUID ? VALUE_STRING
+													 : VALUE_BYTES;
+	default:
+		return VALUE_STRING;
+	}
+}
+
+static struct value copy(const struct value *v, struct arena *a)
+{
+	struct value out = *v;
+
+	out.foreign = arena_strndup(a, v->foreign, v->len);
+	return out;
+}
+
+static bool bytes_of(const struct value *v, struct arena *a, const void **p, size_t *len)
+{
+	struct element e = value_element(v);
+
+	(void)a;
+	if (e.type != BSON_TYPE_BINARY || e.len < 5)
+		return false;
+	*p = bson_read_binary(&e, len);
+	return true;
+}
+
+const struct value_ops bson_value_ops_plain = {
+	.render = render_plain,
+	.text = as_text,
+	.falsy = falsy,
+	.follow = bson_value_follow_plain,
+	.looks = looks,
+	.parts = bson_value_parts_plain,
+	.copy = copy,
+	.bytes = bytes_of,
+};
+const struct value_ops bson_value_ops_relaxed = {
+	.render = render_relaxed,
+	.text = as_text,
+	.falsy = falsy,
+	.follow = bson_value_follow_relaxed,
+	.looks = looks,
+	.parts = bson_value_parts_relaxed,
+	.copy = copy,
+	.bytes = bytes_of,
+};

@@ -1,4 +1,4 @@
-/* The way of a reference into BSON: what has a native form takes it, the rest stays a foreign value. */
+/* BSON values on their way between steps: what has a native form takes it, the rest stays a foreign value. */
 #pragma once
 
 #include "base/value.h"
@@ -8,11 +8,8 @@
 /* As value_follow; count may be 0. The value points into e's bytes or into a. */
 struct value bson_follow(const struct element *e, enum mongo_json mode, const struct path_segment *segments,
 			 size_t count, struct arena *a);
-/* For the value_ops of BSON that stays BSON. */
-struct value bson_value_follow_plain(const struct value *v, const struct path_segment *segments, size_t count,
-				     struct arena *a);
-struct value bson_value_follow_relaxed(const struct value *v, const struct path_segment *segments, size_t count,
-				       struct arena *a);
-/* The same for their parts: of documents, arrays and timestamps ({t, i}). */
-size_t bson_value_parts_plain(const struct value *v, struct arena *a, const struct value_member **out);
-size_t bson_value_parts_relaxed(const struct value *v, struct arena *a, const struct value_member **out);
+/* The value operations of BSON values on their way between steps: `foreign` points to the value, `len` is its length,
+ * `subtype` its type. One for each of the two renderings. */
+extern const struct value_ops bson_value_ops_plain, bson_value_ops_relaxed;
+bool value_is_bson(const struct value *v);
+struct element value_element(const struct value *v);

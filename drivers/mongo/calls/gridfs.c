@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "drivers/mongo/bson/convert.h"
+#include "drivers/mongo/bson/follow.h"
 #include "drivers/mongo/calls/result.h"
 #include "drivers/mongo/calls/writes.h"
 

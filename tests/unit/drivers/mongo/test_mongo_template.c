@@ -3,6 +3,7 @@
 #include "tests/unit/drivers/mongo/mongo_fixture.h"
 
 #include "drivers/mongo/bson/bson_json.h"
+#include "drivers/mongo/bson/follow.h"
 #include "drivers/mongo/bson/template.h"
 
 static struct fixture *f;

@@ -8,6 +8,7 @@
 #include "drivers/json_result.h"
 #include "drivers/mongo/bson/bson.h"
 #include "drivers/mongo/bson/convert.h"
+#include "drivers/mongo/bson/follow.h"
 #include "handlers/module/internal.h"
 #include "tests/unit/async/async_fixture.h"
 
