@@ -27,7 +27,7 @@ static inline struct pg_ask ask_of(const char *sql, const struct value *args, un
 			       .args = args,
 			       .count = count,
 			       .expect = EXPECT_MANY,
-			       .timeout_us = 5000000};
+			       .timeout_us = 60000000};
 }
 
 /* Its JSON, "changed n", or "! status code what"; in the arena. */
