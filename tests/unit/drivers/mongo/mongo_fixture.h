@@ -282,7 +282,7 @@ static inline const char *ask(struct fixture *f, const char *step, const struct 
 		struct fixture *f = malloc(sizeof(*f));                                                                \
 		fixture_config(f);                                                                                     \
 		server_start(&f->server, 0);                                                                           \
-		fixture_url(f, "");                                                                                    \
+		fixture_url(f, "?connectTimeoutMS=5000");                                                              \
 		ck_assert_int_eq(loop_run_main(main, f), 0);                                                           \
 		server_stop(&f->server);                                                                               \
 		fixture_done(f);                                                                                       \

@@ -22,6 +22,12 @@ struct worker {
 	atomic_uint *left; /* workers that have calls to make */
 };
 
+/* One that could serve a call: the others are closed as soon as the pool looks at them. */
+static bool is_usable(const struct pg_connection *conn)
+{
+	return conn->entries == 0 && !conn->broken && !conn->ending && !pg_connection_is_suspect(conn);
+}
+
 /* Is there something idle that the first in line could have, though this worker was told of the line? */
 static bool idles(struct worker *w)
 {
@@ -32,8 +38,10 @@ static bool idles(struct worker *w)
 	pthread_mutex_lock(&b->lock);
 	if (!c->member.message_posted && !list_empty(&b->line)) {
 		const struct budget_ticket *t = container_of(b->line.next, struct budget_ticket, link);
-		list_for_each (link, &c->connections[PG_IDLE])
-			bad |= container_of(link, struct pg_connection, link)->began_us >= t->fresh_us;
+		list_for_each (link, &c->connections[PG_IDLE]) {
+			const struct pg_connection *conn = container_of(link, struct pg_connection, link);
+			bad |= is_usable(conn) && conn->began_us >= t->fresh_us;
+		}
 	}
 	pthread_mutex_unlock(&b->lock);
 	return bad;
