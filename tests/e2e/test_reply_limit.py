@@ -25,7 +25,7 @@ UP = 'from: up, get: /rows'
 CONFIG = f"""
 server: {{ listen: [ "127.0.0.1:${{PORT}}" ], threads: 1, reply_limit: 1MiB, body_limit: 4MiB }}
 sources:
-  pg: {{ postgres: "${{PG}}" }}
+  pg: {{ postgres: "${{PG}}", pool: {{ acquire_timeout: 30s }} }}
   up: {{ http: "${{UP}}" }}
   folder: {{ files: "${{FOLDER}}" }}
 endpoints:

@@ -111,6 +111,11 @@ def test_of_an_endpoint(gatherd: Callable[..., Gatherd], upstream: Counting) -> 
 # -- the queue --
 
 
+def waiting(daemon: Gatherd) -> int:
+    """Tasks that wait for a permit."""
+    return daemon.get("/-/tasks").body.count(b"a permit of a shared semaphore")
+
+
 def test_first_come_first_served(gatherd: Callable[..., Gatherd], upstream: Counting) -> None:
     daemon = run(gatherd, upstream, 4)
     order = [f"/{n}" for n in range(10)]
@@ -122,9 +127,9 @@ def test_first_come_first_served(gatherd: Callable[..., Gatherd], upstream: Coun
     wait_for(lambda: upstream.running == 1, 10)
     upstream.delay = 0
     with upstream.lock:  # the first one goes on when all have come
-        for wire, path in zip(wires, order):
+        for before, (wire, path) in enumerate(zip(wires, order)):
             wire.get(f"/order{path}")
-            time.sleep(0.12)
+            wait_for(lambda: waiting(daemon) > before, 30)  # noqa: B023
     for call in [blocker.result(), *(wire.reply() for wire in wires)]:
         good(call)
     assert upstream.order == ["/first", *order]

@@ -205,10 +205,13 @@ static int attempt_flush(struct run *run, bool last)
 {
 	struct pg_call *call = pg_call_new(run->client, run->statement);
 	int r = attempt(run, call);
-	bool unparsed = call->unparsed;
+	bool unparsed = call->unparsed, failed = r == 0 && pg_failed(run->rows);
+	/* Now: the call has the parameters, one of which may be to blame. */
+	int failure = failed ? pg_error_from_result(run->error, run->rows, &run->place) : 0;
 
 	pg_call_leave(call);
-	if (r < 0 || !pg_failed(run->rows))
+	run->place.parameters = NULL;
+	if (!failed)
 		return r;
 	/* Each connection can say that but once. */
 	if (run->unfreed)
@@ -225,8 +228,7 @@ static int attempt_flush(struct run *run, bool last)
 	bool suspect = is_suspect(pg_sqlstate(run->rows)) && !pg_sqlstate_is_uncertain(run->rows);
 	if (!last && suspect && has_changed(run))
 		return 1;
-	r = pg_error_from_result(run->error, run->rows, &run->place);
-	return pg_sqlstate_is_uncertain(run->rows) ? uncertain(run, r) : r;
+	return pg_sqlstate_is_uncertain(run->rows) ? uncertain(run, failure) : failure;
 }
 
 /* --- an attempt: with a look before COMMIT --- */
@@ -241,6 +243,8 @@ static int run_checked(struct run *run, struct pg_transaction *tx, struct error 
 	if (r < 0)
 		return r;
 	tx->place.from_request = run->place.from_request;
+	tx->place.reads_data = run->place.reads_data;
+	tx->place.parameters = run->place.parameters;
 	pg_call_run(tx->lease, run->statement);
 	pg_pipeline_run(tx->lease->connection, tx->lease);
 	r = pg_transaction_exchange(tx, &run->rows, e);
@@ -271,6 +275,7 @@ static int attempt_checked(struct run *run, bool last)
 	bool unbegun = r < 0 && tx.lease && !tx.lease->begun && strncmp(e.code, "57P0", 4) == 0;
 	run->unfreed = r < 0 && tx.lease && tx.lease->unfreed;
 	pg_transaction_close(&tx);
+	run->place.parameters = NULL;
 	if (run->unfreed || (r < 0 && tx.stale && !last))
 		return 1;
 	if (r < 0 && !tx.uncertain && !last && is_suspect(e.code) && has_changed(run))
