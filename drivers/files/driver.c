@@ -37,8 +37,7 @@ static int source_new(struct source **out, const struct config_source *config, s
 	int r = root_open(&s->root, config->url);
 	if (r < 0) {
 		free(s);
-		return error_set(e, r, 500, NULL, "source %s: %s: %s", config->name, config->url,
-				 strerror(-r));
+		return error_set(e, r, 500, NULL, "source %s: %s: %s", config->name, config->url, strerror(-r));
 	}
 	*out = (struct source *)s;
 	return 0;

@@ -10,7 +10,8 @@ int pg_pool_submit(struct pg_call *call, struct error *e) must_check;
 void pg_pool_resubmit(struct pg_call *call, enum pg_queue queue);
 /* A waiting call leaves. */
 void pg_pool_forget(struct pg_call *call);
-/* Give what is idle to the first in line, here or in another worker; call it whenever something may have become idle. */
+/* Give what is idle to the first in line, here or in another worker; call it whenever something may have become idle.
+ */
 void pg_pool_serve(struct pg_client *c);
 /* See to the number of connections at the end of this turn. */
 void pg_pool_tend(struct pg_client *c);
