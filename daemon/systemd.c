@@ -77,7 +77,7 @@ static void send_status(void)
 	manager.status_pending = manager.fd >= 0 && is_full(send_text(text, -1));
 }
 
-static void set_status(const char *format, va_list arguments)
+static printf_like(1, 0) void set_status(const char *format, va_list arguments)
 {
 	char text[sizeof(manager.status)];
 	vsnprintf(text, sizeof(text), format, arguments);
