@@ -102,8 +102,10 @@ static const char *decoded(struct parser *p, const char *s, size_t len)
 	size_t n = 0;
 
 	for (size_t i = 0; i < len; i++) {
-		if (s[i] == '%' && i + 2 < len && ascii_hex_value(s[i + 1]) >= 0 && ascii_hex_value(s[i + 2]) >= 0) {
-			out[n++] = (char)(ascii_hex_value(s[i + 1]) << 4 | ascii_hex_value(s[i + 2]));
+		bool escape = s[i] == '%' && i + 2 < len;
+		int high = escape ? ascii_hex_value(s[i + 1]) : -1, low = escape ? ascii_hex_value(s[i + 2]) : -1;
+		if (high >= 0 && low >= 0) {
+			out[n++] = (char)(high << 4 | low);
 			i += 2;
 		} else {
 			out[n++] = s[i];

@@ -246,7 +246,8 @@ static bool bytea_bytes(const struct value *v, struct arena *a, const void **p, 
 
 	*len = v->len / 2 - 1;
 	for (size_t i = 0; i < *len; i++)
-		bytes[i] = (uint8_t)(ascii_hex_value(digits[2 * i]) << 4 | ascii_hex_value(digits[2 * i + 1]));
+		bytes[i] = (uint8_t)((unsigned)ascii_hex_value(digits[2 * i]) << 4 |
+				     (unsigned)ascii_hex_value(digits[2 * i + 1]));
 	*p = bytes;
 	return true;
 }
