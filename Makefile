@@ -5,7 +5,7 @@
 #   make check [T=name]       set up, then every test, in the plain and in the sanitized build
 #   make bench                compare with an aiohttp service that does the same
 #   make lint                 the format and lint gates
-#   make install [DESTDIR=] [PREFIX=/usr/local]
+#   make install [DESTDIR=] [PREFIX=/usr/local]; make uninstall with the same takes it away
 #   make clean                                  build/ goes, but for the MongoDB server of the demo and the tests; make distclean: all of it
 #   make SANITIZE=address,undefined [TARGET]    the same in a build folder of its own
 
@@ -50,7 +50,7 @@ OUR_LDFLAGS  := -pthread -Wl,-z,relro,-z,now $(if $(SANITIZE),-fsanitize=$(SANIT
 COMPILE  = $(CC) $(OUR_CPPFLAGS) $(PKG_CFLAGS:-I%=-isystem %) $(OUR_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 LINK     = $(CC) $(OUR_LDFLAGS) $(CFLAGS) $(LDFLAGS)
 
-.PHONY: all show-flags demo check check-unit check-e2e units bench lint format install clean distclean setup
+.PHONY: all show-flags demo check check-unit check-e2e units bench lint format install uninstall clean distclean setup
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -114,20 +114,35 @@ lint:
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
+# What is installed, a word each: mode:file:its place below PREFIX. The pages stand there as they do here, so that their links hold.
+PAGES     := README.md CONTRIBUTING.md LICENSE packages.txt include/gatherd.h $(wildcard docs/*.md docs/deploy/* examples/*.yaml examples/*/Makefile) \
+             $(foreach kind,md yaml sql py c,$(wildcard examples/*/*.$(kind)))
+INSTALLED := 0755:$B/gatherd:bin/gatherd \
+             $(foreach unit,gatherd.service gatherd@.service gatherd.socket,0644:systemd/$(unit):lib/systemd/system/$(unit)) \
+             0644:systemd/sysusers.conf:lib/sysusers.d/gatherd.conf \
+             0644:systemd/tmpfiles.conf:lib/tmpfiles.d/gatherd.conf \
+             0644:include/gatherd.h:include/gatherd.h \
+             0644:include/gatherd.pc.in:lib/pkgconfig/gatherd.pc \
+             $(foreach file,low-ports.conf allow-list.conf,0644:systemd/$(file):share/doc/gatherd/$(file)) \
+             $(foreach page,$(PAGES),0644:$(page):share/doc/gatherd/$(page))
+word_of    = $(word $1,$(subst :, ,$2))
+PLACES     = $(foreach item,$(INSTALLED),$(call word_of,3,$(item)))
+ROOT       = $(DESTDIR)$(PREFIX)
+
 install: $B/gatherd
-	install -D -m 0755 $B/gatherd $(DESTDIR)$(PREFIX)/bin/gatherd
-	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	for unit in gatherd.service gatherd@.service gatherd.socket; do \
-		sed 's|@PREFIX@|$(PREFIX)|g' systemd/$$unit >$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit && \
-		chmod 0644 $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit 1; \
+	@set -e; $(foreach item,$(INSTALLED),install -D -m $(call word_of,1,$(item)) $(call word_of,2,$(item)) "$(ROOT)/$(call word_of,3,$(item))";)
+	@sed -i 's|@PREFIX@|$(PREFIX)|g; s|@VERSION@|$(VERSION)|' "$(ROOT)/lib/pkgconfig/gatherd.pc" "$(ROOT)"/lib/systemd/system/gatherd*.service
+	@echo "installed below $(ROOT)"
+
+# What `install` brings, then the folders that are empty without it; the system's own `bin`, `lib` and so on stay.
+uninstall:
+	@rm -f $(PLACES:%="$(ROOT)/%")
+	@cd "$(or $(DESTDIR),$(PREFIX))" 2>/dev/null || exit 0; \
+	for folder in $(sort $(patsubst %/,$(if $(DESTDIR),$(PREFIX:/%=%)/)%,$(dir $(PLACES)))); do \
+		while $(if $(filter /usr /usr/local,$(ROOT)),[ "$${folder%/*}" != "$$folder" ] &&) rmdir "$$folder" 2>/dev/null; do \
+			folder=$$(dirname "$$folder"); \
+		done; \
 	done
-	install -D -m 0644 systemd/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/gatherd.conf
-	install -D -m 0644 systemd/tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/gatherd.conf
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/gatherd systemd/low-ports.conf systemd/allow-list.conf
-	install -D -m 0644 include/gatherd.h $(DESTDIR)$(PREFIX)/include/gatherd.h
-	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig
-	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' include/gatherd.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/gatherd.pc
-	chmod 0644 $(DESTDIR)$(PREFIX)/lib/pkgconfig/gatherd.pc
 
 # build/tools, what the tests fetch and build for themselves, takes minutes: it stays.
 clean:
