@@ -27,7 +27,8 @@ struct config_listen {
 	const char *path;    /* Unix socket */
 	unsigned mode;       /* of the Unix socket; default 0660 */
 	const char *systemd; /* the sockets that socket units pass: those of that FileDescriptorName=; "": all */
-	bool admin;          /* server.admin */
+	bool admin;          /* server.admin, or control: for what is below /-/ alone */
+	bool control;        /* server.control: what changes something is answered here alone */
 	struct mark at;
 };
 
@@ -41,10 +42,12 @@ struct config_network {
 struct config_server {
 	struct config_listen *listen; /* at least one; the admin listener, if there is one, is the last */
 	size_t listen_count;
-	unsigned threads; /* what was given; auto: the cores that the process may use */
+	struct config_listen control; /* a Unix socket; path NULL: there is none */
+	unsigned threads;             /* what was given; auto: the cores that the process may use */
 	unsigned max_connections;
 	unsigned max_requests;
 	int64_t request_timeout_us;
+	int64_t drain_delay_us; /* not ready any more, and still accepting */
 	int64_t drain_timeout_us;
 	int64_t idle_timeout_us;
 	int64_t read_timeout_us;
@@ -126,6 +129,7 @@ struct config_source {
 	bool prepare;         /* postgres */
 	enum mongo_json json; /* mongodb */
 	int semaphore;        /* index in config.semaphores; -1: none */
+	bool ready;           /* /-/ready is 503 while it is down */
 	/* http */
 	struct config_retry retry;
 	struct config_breaker breaker;

@@ -25,6 +25,11 @@ static const struct key server_keys[] = {
 		 "127.0.0.1:8080."},
 	{"admin", KEY_CUSTOM, .decode = decode_admin, .shape = "{\"$ref\":\"#/$defs/address\"}",
 	 .help = "A listener of its own for /-/ (health, metrics, status)."},
+	{"control", KEY_CUSTOM, .decode = decode_control,
+	 .shape = "{\"anyOf\":[{\"type\":\"string\",\"minLength\":2},{\"const\":false}]}",
+	 .help = "The Unix socket by which `gatherd reload`, `ready` and `status` reach the daemon, as an absolute "
+		 "path; "
+		 "false: none. Default: control.sock in $RUNTIME_DIRECTORY, if that is set."},
 	{"threads", KEY_CUSTOM, .decode = decode_threads, INTO(struct config_server, threads), .minimum = 1,
 	 .maximum = 256, .initial = "auto",
 	 .shape = "{\"anyOf\":[{\"const\":\"auto\"},{\"type\":\"integer\",\"minimum\":1,\"maximum\":256},"
@@ -36,6 +41,8 @@ static const struct key server_keys[] = {
 	 .initial = "4096", .help = "Requests that run at once; what comes beyond is answered 503."},
 	{"request_timeout", KEY_DURATION, INTO(struct config_server, request_timeout_us), .minimum = MS,
 	 .maximum = 24 * HOURS, .initial = "10s", .help = "The budget of a request; 504 when it is used up."},
+	{"drain_delay", KEY_DURATION, INTO(struct config_server, drain_delay_us), .minimum = 0, .maximum = HOURS,
+	 .initial = "0s", .help = "How long SIGTERM waits, not ready any more, before it closes the listeners."},
 	{"drain_timeout", KEY_DURATION, INTO(struct config_server, drain_timeout_us), .minimum = 0,
 	 .maximum = 24 * HOURS, .initial = "30s", .help = "How long running requests may take to end at SIGTERM."},
 	{"idle_timeout", KEY_DURATION, INTO(struct config_server, idle_timeout_us), .minimum = SECONDS,
@@ -63,7 +70,8 @@ static const struct key server_keys[] = {
 	{"slow_callback", KEY_DURATION, INTO(struct config_server, slow_callback_us), .minimum = MS, .maximum = HOURS,
 	 .initial = "100ms", .help = "In debug mode: a turn of a worker's loop that takes so long is told of."},
 };
-static const struct section section_server = {.name = "server", .what = "server", SECTION(server_keys)};
+static const struct section section_server = {
+	.name = "server", .what = "server", SECTION(server_keys), .check = check_server};
 
 static const struct key listen_keys[] = {
 	{"address", KEY_STRING, .required = true, INTO(struct listen_words, address),
@@ -175,6 +183,8 @@ static const struct key source_keys[] = {
 	{"timeout", KEY_DURATION, INTO(struct config_source, timeout_us), .minimum = 0, .maximum = 24 * HOURS,
 	 .initial = "0", .help = "For a step that names none; 0: only the request's."},
 	SEMAPHORE(struct config_source, "steps of this source"),
+	{"ready", KEY_BOOL, INTO(struct config_source, ready), .initial = "true",
+	 .help = "false: /-/ready does not ask whether this source is there."},
 };
 
 static const struct key postgres_keys[] = {

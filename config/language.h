@@ -165,20 +165,21 @@ bool is_name(const char *s);
 bool is_reserved_name(const char *s);
 
 /* Decoders of what has a form of its own, and checks of sections; each in the file that knows it. */
-decode_fn decode_threads, decode_listen, decode_admin, decode_proxies; /* config_server.c */
-decode_fn decode_secret, decode_secret_headers;                        /* config_secret.c */
-decode_fn decode_sources, decode_folder;                               /* config_source.c */
-decode_fn decode_semaphores, decode_semaphore;                         /* config_semaphore.c */
-decode_fn decode_endpoints, decode_parameters;                         /* config_endpoint.c */
-decode_fn decode_type, decode_items, decode_properties, decode_body;   /* config_schema.c */
-decode_fn decode_gather, decode_on_error, decode_sql, decode_write;    /* config_step.c */
-decode_fn decode_cache, decode_rate, decode_join;                      /* config_policy.c */
-decode_fn decode_modules, decode_handler;                              /* config_module.c */
+decode_fn decode_threads, decode_listen, decode_admin, decode_control, decode_proxies; /* config_server.c */
+decode_fn decode_secret, decode_secret_headers;                                        /* config_secret.c */
+decode_fn decode_sources, decode_folder;                                               /* config_source.c */
+decode_fn decode_semaphores, decode_semaphore;                                         /* config_semaphore.c */
+decode_fn decode_endpoints, decode_parameters;                                         /* config_endpoint.c */
+decode_fn decode_type, decode_items, decode_properties, decode_body;                   /* config_schema.c */
+decode_fn decode_gather, decode_on_error, decode_sql, decode_write;                    /* config_step.c */
+decode_fn decode_cache, decode_rate, decode_join;                                      /* config_policy.c */
+decode_fn decode_modules, decode_handler;                                              /* config_module.c */
 /* root with what the files of `include` hold beside it; root itself where there is none. config_include.c. */
 const struct node *include_files(struct decoder *dc, const struct node *root);
 /* Read a regular file of at most max bytes; text lives in the arena, NUL-terminated. NULL if it can't be read: reported
  * where `name` stands, which names it. text_file.c. */
 const char *read_text_file(struct decoder *dc, const struct node *name, const char *path, size_t max, size_t *len);
+void check_server(struct decoder *dc, const struct node *mapping, void *object);
 void check_source(struct decoder *dc, const struct node *mapping, void *object);
 void check_http(struct decoder *dc, const struct node *mapping, void *object);
 void check_endpoint(struct decoder *dc, const struct node *mapping, void *object);

@@ -10,6 +10,7 @@
 #include "config/language.h"
 
 #define DEFAULT_MODE 0660
+#define CONTROL_MODE 0600
 #define ADDRESS                                                                                                        \
 	"HOST:PORT with a numeric host or localhost (127.0.0.1:8080, \"[::1]:8080\"; 0.0.0.0:8080 for every "          \
 	"interface), unix:/path, systemd or systemd:NAME"
@@ -75,6 +76,16 @@ static bool same_place(const struct config_listen *a, const struct config_listen
 	return a->port != 0 && a->port == b->port && strcmp(a->host, b->host) == 0;
 }
 
+/* The listener of s at the place of l, which is not of s yet; NULL: none. */
+static const struct config_listen *same_as(const struct config_listen *l, const struct config_server *s)
+{
+	for (size_t i = 0; i < s->listen_count; i++) {
+		if (same_place(l, &s->listen[i]))
+			return &s->listen[i];
+	}
+	return NULL;
+}
+
 /* What to write instead of text. */
 static const char *address_wanted(struct decoder *dc, const struct node *n, const char *text)
 {
@@ -107,11 +118,10 @@ static struct config_listen *add(struct decoder *dc, const char *name, const str
 		decode_unexpected(dc, name, n, address_wanted(dc, n, text));
 		return NULL;
 	}
-	for (size_t i = 0; i < s->listen_count; i++) {
-		if (!same_place(l, &s->listen[i]))
-			continue;
+	const struct config_listen *other = same_as(l, s);
+	if (other) {
 		diagnostics_error(dc->diagnostics, n->at, "%s: %s is listened on already, by line %u", name,
-				  decode_shown(dc, n), s->listen[i].at.line);
+				  decode_shown(dc, n), other->at.line);
 		return NULL;
 	}
 	s->listen_count++;
@@ -170,6 +180,63 @@ void decode_admin(struct decoder *dc, const struct key *k, const struct node *n,
 	struct config_listen *l = add(dc, k->name, n, n->text, s);
 	if (l)
 		l->admin = true;
+}
+
+static bool parse_control(const char *path, struct config_listen *l)
+{
+	l->admin = l->control = true;
+	if (!parse_unix(path, l))
+		return false;
+	l->mode = CONTROL_MODE;
+	return true;
+}
+
+void decode_control(struct decoder *dc, const struct key *k, const struct node *n, void *object)
+{
+	static const char expected[] = "an absolute path of at most 107 bytes, or false";
+	struct config_server *s = object;
+	struct config_listen l = {.at = n->at};
+	const struct node *plain = node_unquoted(n, dc->arena);
+
+	if (plain->kind == NODE_BOOL && !plain->boolean)
+		return;
+	if (n->kind != NODE_STRING || !parse_control(n->text, &l)) {
+		decode_unexpected(dc, k->name, n, expected);
+		return;
+	}
+	const struct config_listen *other = same_as(&l, s);
+	if (other)
+		diagnostics_error(dc->diagnostics, n->at, "%s: %s is listened on already, by line %u", k->name,
+				  decode_shown(dc, n), other->at.line);
+	s->control = l;
+}
+
+/* Without the key: a socket in the folder that the service manager has made for us. */
+static void default_control(struct decoder *dc, struct mark at, struct config_server *s)
+{
+	const char *folders = getenv("RUNTIME_DIRECTORY"); /* the first one of them, systemd.exec(5) */
+	if (!folders || folders[0] != '/')
+		return;
+	const char *path = arena_printf(dc->arena, "%.*s/control.sock", (int)strcspn(folders, ":"), folders);
+	struct config_listen l = {.at = at};
+	if (parse_control(path, &l))
+		s->control = l;
+	else
+		diagnostics_warning(dc->diagnostics, at, "no control socket: %s is longer than 107 bytes", path);
+}
+
+void check_server(struct decoder *dc, const struct node *mapping, void *object)
+{
+	struct config_server *s = object;
+	const struct node *proxies = node_member(mapping, "trusted_proxies");
+
+	if (!node_member(mapping, "control"))
+		default_control(dc, mapping->at, s);
+	if (s->trusted_proxy_count > 0 && !node_member(mapping, "admin"))
+		diagnostics_warning(
+			dc->diagnostics, proxies->at,
+			"trusted_proxies without admin: a proxy on this machine that adds no Via, Forwarded "
+			"or X-Forwarded-For lets strangers see /-/metrics and /-/tasks");
 }
 
 static unsigned cores(unsigned most)

@@ -166,7 +166,7 @@ static int open_address(struct listeners *l, const struct config_listen *config,
 static void keep(struct bound *b, unsigned workers)
 {
 	char address[sizeof(b->name)], name[sizeof(b->name) + 16];
-	b->kept = b->adopted || systemd_stores();
+	b->kept = b->adopted || (systemd_stores() && !b->config->control);
 	if (b->adopted || !b->kept)
 		return;
 	snprintf(address, sizeof(address), "%s", b->name);
@@ -179,23 +179,32 @@ static void keep(struct bound *b, unsigned workers)
 	}
 }
 
+/* The same, with e and *at filled if it fails. */
+static int open_listener(struct listeners *l, const struct config_listen *config, struct error *e, struct mark *at)
+{
+	const char *name;
+	int r = open_address(l, config, &name);
+	if (r == 0)
+		return 0;
+	*at = config->at;
+	if (r == -ESRCH)
+		return error_set(e, r, 0, NULL, "no socket%s%s was passed: is gatherd.socket started?",
+				 *config->systemd ? " of the name " : "", config->systemd);
+	return error_set(e, r, 0, NULL, "can't listen on %s: %s", name, strerror(-r));
+}
+
 int listeners_bind(struct listeners *l, const struct config_server *server, unsigned workers, struct error *e,
 		   struct mark *at)
 {
+	int r = 0;
 	*l = (struct listeners){.workers = workers};
-	for (size_t i = 0; i < server->listen_count; i++) {
-		const char *name;
-		int r = open_address(l, &server->listen[i], &name);
-		if (r < 0) {
-			*at = server->listen[i].at;
-			if (r == -ESRCH)
-				error_set(e, r, 0, NULL, "no socket%s%s was passed: is gatherd.socket started?",
-					  *server->listen[i].systemd ? " of the name " : "", server->listen[i].systemd);
-			else
-				error_set(e, r, 0, NULL, "can't listen on %s: %s", name, strerror(-r));
-			listeners_done(l);
-			return r;
-		}
+	for (size_t i = 0; i < server->listen_count && r == 0; i++)
+		r = open_listener(l, &server->listen[i], e, at);
+	if (r == 0 && server->control.path)
+		r = open_listener(l, &server->control, e, at);
+	if (r < 0) {
+		listeners_done(l);
+		return r;
 	}
 	adopt_rest();
 	for (size_t i = 0; i < l->count; i++)

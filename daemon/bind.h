@@ -15,7 +15,8 @@
 #include "config/config.h"
 #include "daemon/bound.h"
 
-/* Adopt or bind all addresses of the configuration, and have the service manager keep those that are ours. Returns 0,
+/* Adopt or bind all addresses of the configuration, the control socket last, and have the service manager keep those
+ * that are ours; but not the control socket, which speaks for this process alone. Returns 0,
  * or -errno with e and *at (where it stands) filled; nothing is bound then. -ESRCH: no socket was passed for it. */
 int listeners_bind(struct listeners *l, const struct config_server *server, unsigned workers, struct error *e,
 		   struct mark *at) must_check;

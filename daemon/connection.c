@@ -67,7 +67,6 @@ struct connection {
 	struct chunks chunks; /* of its body */
 	size_t looked;        /* in BODY: how much of the input was looked at, and is h2o's */
 	struct watch leaving;
-	bool local;    /* a Unix socket */
 	bool finished; /* the client will send nothing more: it has gone, or awaits its reply */
 	bool gone;     /* it has gone */
 	bool closing;  /* `close` is on its way */
@@ -443,7 +442,7 @@ static void ask_whether_there(struct connection *c)
 {
 	static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
 	const size_t len = sizeof(interim) - 1;
-	if (c->local)
+	if (c->carrier.local)
 		return;
 	if (c->state != RUNNING || c->head.minor < 1 ||
 	    send(h2o_socket_get_fd(c->sock), interim, len, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)len)
@@ -607,17 +606,16 @@ static void name_peer(struct carrier *carrier, const struct sockaddr_storage *pe
 		carrier->loopback = IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
 	} else {
 		snprintf(carrier->peer, sizeof(carrier->peer), "unix");
-		carrier->loopback = true;
+		carrier->loopback = carrier->local = true;
 	}
 }
 
-void connection_open(struct connections *all, int fd, const struct sockaddr_storage *peer, bool admin)
+void connection_open(struct connections *all, int fd, const struct sockaddr_storage *peer, bool admin, bool control)
 {
 	struct connection *c = mem_zalloc(sizeof(*c));
 	c->all = all;
-	c->carrier = (struct carrier){.ops = &carrier_ops, .admin = admin};
+	c->carrier = (struct carrier){.ops = &carrier_ops, .admin = admin, .control = control};
 	name_peer(&c->carrier, peer);
-	c->local = peer->ss_family != AF_INET && peer->ss_family != AF_INET6;
 	watch_init(&c->leaving, on_leaving);
 	c->since_us = loop_now_us(all->loop);
 	list_append(&all->live, &c->link);

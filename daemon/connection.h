@@ -49,8 +49,8 @@ void connections_init(struct connections *all, struct loop *l);
 /* None may be open. */
 void connections_done(struct connections *all);
 
-/* Serve a connection that was accepted: fd is taken over. */
-void connection_open(struct connections *all, int fd, const struct sockaddr_storage *peer, bool admin);
+/* Serve a connection that was accepted on such a listener: fd is taken over. */
+void connection_open(struct connections *all, int fd, const struct sockaddr_storage *peer, bool admin, bool control);
 /* While the worker drains, every now and then: close what is idle. A client that has just had a reply may be sending
  * its next request, unaware: it gets a moment for it, and a reply that ends the connection. */
 void connections_drain(struct connections *all);

@@ -222,9 +222,14 @@ static const struct field {
 	FIELD("content-encoding", field_content_encoding),
 	FIELD("connection", field_connection),
 	FIELD("forwarded", field_forwarded),
-	FIELD("x-forwarded-for", field_forwarded),
+	FIELD("x-real-ip", field_forwarded),
+	FIELD("via", field_forwarded),
 #undef FIELD
 };
+
+/* -For, -Host, -Proto, -Port, -Server, … */
+static const char forwarded_prefix[] = "x-forwarded-";
+static const size_t forwarded_len = sizeof(forwarded_prefix) - 1;
 
 static bool is_blank(char c)
 {
@@ -262,6 +267,8 @@ static int read_field(struct head *h, char *line, size_t len)
 		value_len--;
 	}
 
+	if (name_len > forwarded_len && strncasecmp(line, forwarded_prefix, forwarded_len) == 0)
+		return field_forwarded(h, value, value_len);
 	for (size_t i = 0; i < ARRAY_SIZE(known_fields); i++) {
 		const struct field *f = &known_fields[i];
 		if (f->len == name_len && strncasecmp(f->name, line, name_len) == 0)

@@ -42,7 +42,7 @@ struct head {
 	unsigned fields;
 	unsigned hosts;
 	bool has_length, chunked, expect_continue;
-	bool forwarded; /* X-Forwarded-For or Forwarded: a proxy stands between */
+	bool forwarded; /* Forwarded, X-Forwarded-*, X-Real-IP or Via: a proxy stands between */
 	bool close;     /* Connection: close */
 	uint64_t content_length;
 

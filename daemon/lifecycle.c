@@ -53,16 +53,19 @@ static int await_end(struct workers *workers, deadline_t by)
 	return 0;
 }
 
-int lifecycle_end(struct workers *workers, int64_t drain_timeout_us)
+int lifecycle_end(struct workers *workers, const struct lifecycle_times *times)
 {
 	if (signals_asked())
 		log_line(LOG_LINE_INFO, "draining", "signal=%s connections=%u requests=%u",
 			 signals_asked() == SIGTERM ? "SIGTERM" : "SIGINT", atomic_load(&workers->connections),
 			 atomic_load(&workers->limits.running));
+	app_drain(workers->app);
 	systemd_stopping();
-	heartbeat_draining(drain_timeout_us + CANCEL_TIMEOUT_MS * 1000);
+	heartbeat_draining(times->delay_us + times->drain_us + CANCEL_TIMEOUT_MS * 1000);
+	int r = times->delay_us > 0 ? await_end(workers, deadline_in_us(times->delay_us)) : 0;
 	workers_drain(workers);
-	int r = await_end(workers, deadline_in_us(drain_timeout_us));
+	if (r != -EINTR)
+		r = await_end(workers, deadline_in_us(times->drain_us));
 	if (r == 0)
 		return 0;
 	log_line(LOG_LINE_WARNING, "cancelling", "reason=\"%s\" requests=%u",

@@ -8,7 +8,13 @@
 
 /* Return when SIGTERM or SIGINT asks for the end. */
 void lifecycle_serve(struct workers *workers);
-/* Return when every worker has ended: new connections are refused, requests that are running may end for
- * drain_timeout_us, then they are cancelled; a further signal cancels them at once. Returns 0, or -ETIMEDOUT: a worker
- * does not end. Once. */
-int lifecycle_end(struct workers *workers, int64_t drain_timeout_us) must_check;
+/* How long the way down may take. */
+struct lifecycle_times {
+	int64_t delay_us; /* requests are accepted still, though /-/ready says no already */
+	int64_t drain_us; /* then those that are running may end */
+};
+
+/* Return when every worker has ended: after the delay new connections are refused, requests that are running may end
+ * within their time, then they are cancelled; by a second SIGTERM or SIGINT at once. Returns 0, or -ETIMEDOUT if some
+ * worker does not end even so. */
+int lifecycle_end(struct workers *workers, const struct lifecycle_times *times) must_check;

@@ -48,7 +48,7 @@ static int accept_one(struct listener *l)
 	int fd = accept4(h2o_socket_get_fd(l->sock), (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	connection_open(l->connections, fd, &peer, l->admin);
+	connection_open(l->connections, fd, &peer, l->admin, l->control);
 	return 0;
 }
 
@@ -107,6 +107,7 @@ void listener_open(struct listener *l, struct bound *b, unsigned worker, struct 
 		.connections = connections,
 		.max_connections = max_connections,
 		.admin = b->config->admin,
+		.control = b->config->control,
 		.leaves_waiting = b->kept,
 	};
 	timer_init(&l->pause, on_pause_over);

@@ -14,7 +14,7 @@ struct listener {
 	struct st_h2o_socket_t *sock; /* NULL: closed */
 	struct connections *connections;
 	unsigned max_connections; /* of the process, for this listener */
-	bool admin;
+	bool admin, control;
 	bool leaves_waiting;   /* the clients that wait when it closes are the next process's */
 	int64_t complained_us; /* when it was last logged that nothing is left to accept with; 0: never */
 	struct timer pause;

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "config/config.h"
 #include "daemon/bind.h"
+#include "daemon/control.h"
 #include "daemon/heartbeat.h"
 #include "daemon/lifecycle.h"
 #include "daemon/options.h"
@@ -199,9 +200,14 @@ static void watch(const struct config_server *server)
 }
 
 /* End the workers that there are. */
-static int end_workers(struct daemon *d)
+static int end_workers(struct daemon *d, bool served)
 {
-	if (lifecycle_end(&d->workers, d->config->server.drain_timeout_us) < 0) {
+	const struct config_server *server = &d->config->server;
+	const struct lifecycle_times times = {
+		.delay_us = served ? server->drain_delay_us : 0,
+		.drain_us = server->drain_timeout_us,
+	};
+	if (lifecycle_end(&d->workers, &times) < 0) {
 		/* Threads are still at work: nothing can be freed under them. */
 		log_line(LOG_LINE_ERROR, "a worker does not end", "requests=%u",
 			 atomic_load(&d->workers.limits.running));
@@ -230,17 +236,19 @@ static int start(struct daemon *d, bool *serves)
 	if (r == 0)
 		r = workers_start(&d->workers, server, server->threads, d->app, &d->listeners, &e);
 	if (r > 0)
-		return end_workers(d);
+		return end_workers(d, false);
 	if (r < 0) {
 		log_line(LOG_LINE_ERROR, "can't start", "error=\"%s\"", e.what);
 		systemd_failed(e.errnum, e.what);
 		if (d->workers.workers)
-			end_workers(d);
+			end_workers(d, false);
 		return EX_UNAVAILABLE;
 	}
 	for (size_t i = 0; i < d->listeners.count; i++)
 		log_line(LOG_LINE_INFO, "listening", "address=%s%s", d->listeners.bound[i].name,
-			 d->listeners.bound[i].config->admin ? " admin=true" : "");
+			 d->listeners.bound[i].config->control ? " control=true"
+			 : d->listeners.bound[i].config->admin ? " admin=true"
+							       : "");
 	log_line(LOG_LINE_INFO, "started", "version=" GATHERD_VERSION " pid=%ld threads=%u endpoints=%zu",
 		 (long)getpid(), server->threads, d->config->endpoint_count);
 	heartbeat_serving();
@@ -306,7 +314,7 @@ static int run(const char *path)
 		code = start(&d, &serves);
 		if (serves) {
 			lifecycle_serve(&d.workers);
-			code = end_workers(&d);
+			code = end_workers(&d, true);
 		}
 		log_line(LOG_LINE_INFO, "stopped", "code=%d", code);
 	}
@@ -383,6 +391,8 @@ int main(int argc, char **argv)
 		return print_schema();
 	case COMMAND_TASKS:
 		return show_tasks(&o);
+	case COMMAND_READY:
+		return control_ready(o.control, strcmp(o.word, "on") == 0);
 	case COMMAND_VERSION:
 		puts("gatherd " GATHERD_VERSION);
 		return EX_OK;

@@ -17,8 +17,8 @@ static const struct {
 	const char *name;
 	enum command command;
 } commands[] = {
-	{"run", COMMAND_RUN},           {"check", COMMAND_CHECK}, {"schema", COMMAND_SCHEMA}, {"tasks", COMMAND_TASKS},
-	{"--version", COMMAND_VERSION}, {"--help", COMMAND_HELP}, {"-h", COMMAND_HELP},
+	{"run", COMMAND_RUN},     {"check", COMMAND_CHECK},       {"schema", COMMAND_SCHEMA}, {"tasks", COMMAND_TASKS},
+	{"ready", COMMAND_READY}, {"--version", COMMAND_VERSION}, {"--help", COMMAND_HELP},   {"-h", COMMAND_HELP},
 };
 
 static const struct option {
@@ -34,6 +34,7 @@ static const struct option {
 	{"--admin", 0, BIT(COMMAND_TASKS), "HOST:PORT or unix:/path", offsetof(struct options, admin)},
 	{"--once", 0, BIT(COMMAND_TASKS), NULL, offsetof(struct options, once)},
 	{"--interval", 0, BIT(COMMAND_TASKS), "a duration such as 1s", offsetof(struct options, interval)},
+	{"--control", 0, BIT(COMMAND_READY), "the path of a Unix socket", offsetof(struct options, control)},
 };
 
 const char options_help[] =
@@ -47,14 +48,18 @@ const char options_help[] =
 	"    --admin ADDRESS       ask that address (HOST:PORT, unix:/path) instead of reading FILE\n"
 	"    --once                print it once and end\n"
 	"    --interval 1s         look that often\n"
+	"  gatherd ready on|off    take the running daemon out: /-/ready says no until it is on again\n"
+	"    --control PATH        its control socket; default: control.sock in $RUNTIME_DIRECTORY or /run/gatherd\n"
 	"  gatherd --version\n"
 	"  gatherd --help\n"
 	"\n"
 	"GATHERD_DEBUG=1 in the environment of `run` is server.debug: true.\n"
 	"\n"
-	"Exit codes: 0 fine, 64 usage, 69 a source (of tasks: the daemon) is unavailable, 70 a bug, 71 or 73 the "
-	"system\n"
-	"refuses (an address is in use, a socket can't be created), 78 the configuration is wrong.\n";
+	"Exit codes: 0 fine, 64 usage, 69 a source (of what asks a daemon: the daemon) is unavailable, 70 a bug, 71 or "
+	"73\n"
+	"the system refuses (an address is in use, a socket can't be created), 77 the control socket is not for this "
+	"user,\n"
+	"78 the configuration is wrong.\n";
 
 static int usage_error(const char *format, ...) printf_like(1, 2);
 static int usage_error(const char *format, ...)
@@ -122,6 +127,10 @@ static int parse_word(struct options *o, int argc, char **argv, int *at)
 		if ((options[i].commands & BIT(o->command)) && is_option(&options[i], argv[*at], &value))
 			return take_option(o, &options[i], value, argc, argv, at);
 	}
+	if (o->command == COMMAND_READY && !o->word) {
+		o->word = argv[*at];
+		return 0;
+	}
 	return usage_error("unexpected argument \"%s\"", argv[*at]);
 }
 
@@ -132,6 +141,8 @@ static int check_options(struct options *o, const char *command)
 		return usage_error("tasks takes -c FILE or --admin ADDRESS");
 	if ((o->command == COMMAND_RUN || o->command == COMMAND_CHECK) && !o->config)
 		return usage_error("%s takes -c FILE", command);
+	if (o->command == COMMAND_READY && (!o->word || (strcmp(o->word, "on") != 0 && strcmp(o->word, "off") != 0)))
+		return usage_error("ready takes on or off");
 	o->interval_us = 1000000;
 	if (o->interval &&
 	    (!scalar_duration(o->interval, &o->interval_us) || o->interval_us < INTERVAL_LEAST_MS * 1000))

@@ -6,7 +6,15 @@
 
 #include "base/compiler.h"
 
-enum command { COMMAND_RUN, COMMAND_CHECK, COMMAND_SCHEMA, COMMAND_TASKS, COMMAND_VERSION, COMMAND_HELP };
+enum command {
+	COMMAND_RUN,
+	COMMAND_CHECK,
+	COMMAND_SCHEMA,
+	COMMAND_TASKS,
+	COMMAND_READY,
+	COMMAND_VERSION,
+	COMMAND_HELP
+};
 
 struct options {
 	enum command command;
@@ -16,6 +24,8 @@ struct options {
 	bool once;            /* tasks: print and end */
 	const char *interval; /* tasks: as given */
 	int64_t interval_us;  /* tasks: between two looks */
+	const char *control;  /* the control socket's path; NULL: where it is by default */
+	const char *word;     /* ready: on or off */
 };
 
 /* Returns 0; or -EINVAL if the command line is wrong, which has been said on stderr. */

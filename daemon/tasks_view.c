@@ -1,7 +1,6 @@
 /* Fetching /-/tasks and drawing it, until somebody has seen enough. */
 #include "daemon/tasks_view.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -15,14 +14,8 @@
 
 #include "base/buf.h"
 #include "base/deadline.h"
+#include "daemon/ask.h"
 #include "daemon/tasks_report.h"
-
-enum {
-	FETCH_TIMEOUT_MS = 5000,
-	SILENCE_MAX_S = 2, /* then it is a blocked worker that has the connection: others take the page a second */
-	ATTEMPTS = 5,      /* to reach one that is not */
-	ANSWER_MAX_BYTES = 64 * 1024 * 1024, /* the page is bounded: more is not gatherd's */
-};
 
 /* A screen of its own, without cursor, and without wrapping: a character may be wider than a column. */
 #define SCREEN_ENTER "\033[?1049h\033[?25l\033[?7l"
@@ -180,22 +173,10 @@ static bool wait_for_end(const struct screen *s, deadline_t by)
 /* --- fetching --- */
 
 struct fetch {
-	CURL *curl;
+	struct ask ask;
 	const struct screen *screen; /* NULL: nobody can say that it is enough */
 	bool enough;                 /* somebody has */
-	struct buf body;
-	char why[CURL_ERROR_SIZE + 100];
 };
-
-static size_t take_body(char *data, size_t size, size_t count, void *arg)
-{
-	struct fetch *f = arg;
-	size_t n = size * count;
-	if (f->body.len + n > ANSWER_MAX_BYTES)
-		return 0;
-	buf_append(&f->body, data, n);
-	return n;
-}
 
 /* Now and then; not 0: no more of it. */
 static int on_progress(void *arg, curl_off_t total, curl_off_t now, curl_off_t upload_total, curl_off_t upload_now)
@@ -208,62 +189,22 @@ static int on_progress(void *arg, curl_off_t total, curl_off_t now, curl_off_t u
 
 static bool fetch_open(struct fetch *f, const char *address)
 {
-	bool is_unix = strncmp(address, "unix:/", 6) == 0;
-	char url[300];
-	int n = snprintf(url, sizeof(url), "http://%s/-/tasks", is_unix ? "gatherd" : address);
-	*f = (struct fetch){.curl = curl_easy_init()};
-	if (!f->curl || n >= (int)sizeof(url) || strpbrk(address, is_unix ? "@#?" : "@#?/"))
-		return false;
-	CURL *c = f->curl;
-	bool ok = curl_easy_setopt(c, CURLOPT_URL, url) == CURLE_OK &&
-		  curl_easy_setopt(c, CURLOPT_UNIX_SOCKET_PATH, is_unix ? address + 5 : NULL) == CURLE_OK &&
-		  curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http") == CURLE_OK &&
-		  curl_easy_setopt(c, CURLOPT_NOPROXY, "*") == CURLE_OK &&
-		  curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
-		  curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)FETCH_TIMEOUT_MS) == CURLE_OK &&
-		  curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L) == CURLE_OK &&
-		  curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)SILENCE_MAX_S) == CURLE_OK &&
-		  curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L) == CURLE_OK &&
-		  curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress) == CURLE_OK &&
-		  curl_easy_setopt(c, CURLOPT_XFERINFODATA, f) == CURLE_OK &&
-		  curl_easy_setopt(c, CURLOPT_ERRORBUFFER, f->why) == CURLE_OK &&
-		  curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take_body) == CURLE_OK &&
-		  curl_easy_setopt(c, CURLOPT_WRITEDATA, f) == CURLE_OK;
-	return ok;
+	*f = (struct fetch){0};
+	bool opened = ask_open(&f->ask, address, "/-/tasks");
+	CURL *c = f->ask.curl;
+	return opened && curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L) == CURLE_OK &&
+	       curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress) == CURLE_OK &&
+	       curl_easy_setopt(c, CURLOPT_XFERINFODATA, f) == CURLE_OK;
 }
 
-static void fetch_close(struct fetch *f)
-{
-	curl_easy_cleanup(f->curl);
-	buf_done(&f->body);
-}
-
-/* Each attempt after the first has a connection of its own. */
-static CURLcode perform(struct fetch *f)
-{
-	CURLcode code = CURLE_OPERATION_TIMEDOUT;
-	for (int i = 0; i < ATTEMPTS && code == CURLE_OPERATION_TIMEDOUT; i++) {
-		f->body.len = 0;
-		f->why[0] = '\0';
-		code = curl_easy_perform(f->curl);
-	}
-	return code;
-}
-
-/* Returns whether f->body is the page; else f->why says what is wrong, or f->enough. */
+/* Returns whether f->ask.body is the page; else f->ask.why says what is wrong, or f->enough. */
 static bool fetch(struct fetch *f)
 {
-	long status = 0;
-	CURLcode code = perform(f);
-	if (code != CURLE_OK) {
-		if (!f->why[0])
-			snprintf(f->why, sizeof(f->why), "%s", curl_easy_strerror(code));
-		return false;
-	}
-	curl_easy_getinfo(f->curl, CURLINFO_RESPONSE_CODE, &status);
-	if (status == 200)
-		return true;
-	snprintf(f->why, sizeof(f->why), "it answers %ld%s", status,
+	int errnum;
+	long status = ask(&f->ask, &errnum);
+	if (status == 200 || status == 0)
+		return status == 200;
+	snprintf(f->ask.why, sizeof(f->ask.why), "it answers %ld%s", status,
 		 status == 404 ? ": /-/tasks is on server.admin, where there is one, and for loopback else" : "");
 	return false;
 }
@@ -279,8 +220,9 @@ static int look(struct fetch *f, const struct tasks_view *v, const struct screen
 		return f->enough ? EX_OK : EX_UNAVAILABLE;
 	if (s && s->drawn)
 		size = screen_size();
-	if (tasks_report(&text, f->body.data ? f->body.data : "", f->body.len, v->address, size) < 0) {
-		snprintf(f->why, sizeof(f->why), "what it answers is not gatherd's");
+	const struct buf *page = &f->ask.body;
+	if (tasks_report(&text, page->data ? page->data : "", page->len, v->address, size) < 0) {
+		snprintf(f->ask.why, sizeof(f->ask.why), "what it answers is not gatherd's");
 		buf_done(&text);
 		return EX_UNAVAILABLE;
 	}
@@ -315,12 +257,12 @@ int tasks_view(const struct tasks_view *v)
 	signal(SIGPIPE, SIG_IGN);
 	if (!fetch_open(&f, v->address)) {
 		fprintf(stderr, "gatherd: \"%s\" is no address: HOST:PORT or unix:/path\n", v->address);
-		fetch_close(&f);
+		ask_close(&f.ask);
 		return EX_USAGE;
 	}
 	int code = v->once ? look(&f, v, NULL) : look_again_and_again(&f, v);
 	if (code == EX_UNAVAILABLE)
-		fprintf(stderr, "gatherd: no tasks of %s: %s\n", v->address, f.why);
-	fetch_close(&f);
+		fprintf(stderr, "gatherd: no tasks of %s: %s\n", v->address, f.ask.why);
+	ask_close(&f.ask);
 	return code;
 }

@@ -21,9 +21,10 @@
 #include "handlers/admin/tasks.h"
 
 enum {
-	TICK_MS = 10,           /* how often a worker that drains looks whether it is through */
-	LAST_WORDS_MS = 1000,   /* for replies that are being sent when the requests were cancelled */
-	ADMIN_CONNECTIONS = 64, /* beyond max_connections: whether the daemon is well can be asked when it is full */
+	TICK_MS = 10,             /* how often a worker that drains looks whether it is through */
+	LAST_WORDS_MS = 1000,     /* for replies that are being sent when the requests were cancelled */
+	ADMIN_CONNECTIONS = 64,   /* beyond max_connections: whether the daemon is well can be asked when it is full */
+	CONTROL_CONNECTIONS = 16, /* beyond both: whoever controls it is never locked out by those who look at it */
 };
 
 enum phase { STARTING, READY, SERVING, DRAINING, CANCELLED, CLOSING };
@@ -107,7 +108,7 @@ static void begin_drain(struct worker *w)
 	service_drain(w->service);
 	http_drain(&w->http);
 	w->exchanges.draining = true;
-	/* The admin address still answers: /-/ready says that nothing more shall be sent here. */
+	/* The admin address and the control socket still answer: /-/ready says that nothing more shall be sent here. */
 	for (size_t i = 0; i < w->all->listeners->count; i++)
 		if (!w->listeners[i].admin)
 			listener_close(&w->listeners[i]);
@@ -143,6 +144,14 @@ static void on_ping(struct message *m)
 
 /* --- the beginning --- */
 
+static unsigned most_connections(const struct config_server *server, const struct config_listen *listen)
+{
+	unsigned most = server->max_connections;
+	if (listen->admin)
+		most += ADMIN_CONNECTIONS;
+	return listen->control ? most + CONTROL_CONNECTIONS : most;
+}
+
 static void on_serve(struct message *m)
 {
 	struct worker *w = container_of(m, struct worker, serve);
@@ -150,8 +159,7 @@ static void on_serve(struct message *m)
 	w->phase = SERVING;
 	for (size_t i = 0; i < all->listeners->count; i++) {
 		struct bound *b = &all->listeners->bound[i];
-		unsigned most = all->server->max_connections + (b->config->admin ? ADMIN_CONNECTIONS : 0);
-		listener_open(&w->listeners[i], b, w->index, &w->connections, most);
+		listener_open(&w->listeners[i], b, w->index, &w->connections, most_connections(all->server, b->config));
 	}
 }
 

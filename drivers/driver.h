@@ -66,6 +66,8 @@ struct driver {
 			  unsigned workers, struct error *e);
 	/* All its clients are closed. */
 	void (*source_free)(struct source *s);
+	/* Of all workers: is there a connection that works, or was the last one that was tried fine? Any thread. */
+	bool (*source_ready)(struct source *s);
 
 	/* Compile one step's action. NULL if it is wrong; diagnostics say why. No network. */
 	struct action *(*action_new)(const struct config_source *config, const struct config_step *step,
@@ -75,8 +77,6 @@ struct driver {
 	int (*client_open)(struct client **out, struct source *s, struct error *e);
 	/* Suspends. Closes every connection; what still waits is refused. Loop thread, in a task. */
 	void (*client_close)(struct client *c);
-	/* Is there a connection that works, or was the last one that was tried fine? Loop thread. */
-	bool (*client_ready)(const struct client *c);
 	/* Is nothing taken: no connection in use, nobody waiting? For tests and drain. Loop thread. */
 	bool (*client_idle)(const struct client *c);
 

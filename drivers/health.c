@@ -26,6 +26,7 @@ void health_connected(struct health *h)
 {
 	pthread_mutex_lock(&h->lock);
 	h->connections++;
+	h->met = true;
 	if (h->down_since_us && report_to)
 		report_to(h->source, NULL, monotonic_us() - h->down_since_us);
 	h->down_since_us = 0;
@@ -48,4 +49,12 @@ void health_failed(struct health *h, const char *why)
 			report_to(h->source, why, 0);
 	}
 	pthread_mutex_unlock(&h->lock);
+}
+
+bool health_is_up(struct health *h)
+{
+	pthread_mutex_lock(&h->lock);
+	bool up = h->connections > 0 || (h->met && !h->down_since_us);
+	pthread_mutex_unlock(&h->lock);
+	return up;
 }

@@ -12,6 +12,7 @@ struct health {
 	const char *source; /* its name */
 	pthread_mutex_t lock;
 	unsigned connections;  /* under lock */
+	bool met;              /* under lock: there was one */
 	int64_t down_since_us; /* under lock; 0: it is not */
 };
 
@@ -30,3 +31,5 @@ void health_connected(struct health *h);
 void health_disconnected(struct health *h);
 /* An attempt to connect has failed. */
 void health_failed(struct health *h, const char *why);
+/* Is there a connection, or was there one, and nothing has failed since? */
+bool health_is_up(struct health *h);

@@ -34,6 +34,7 @@ struct app {
 	struct shared_semaphore *semaphores; /* one for each of config.semaphores */
 	struct cache *cache;
 	struct rates *rates; /* NULL: no endpoint has a rate */
+	struct readiness readiness;
 };
 
 struct service {
@@ -111,6 +112,11 @@ void app_free(struct app *a)
 	free(a);
 }
 
+void app_drain(struct app *a)
+{
+	atomic_store(&a->readiness.draining, true);
+}
+
 /* --- a worker's share --- */
 
 int service_open(struct service **out, struct app *a, unsigned worker, struct error *e)
@@ -171,13 +177,6 @@ void service_drain(struct service *s)
 	event_set(&s->drain);
 }
 
-static const char *source_down(const void *arg, size_t i)
-{
-	const struct service *s = arg;
-	const struct config_source *source = &s->app->config->sources[i];
-	return driver_of(source->kind)->client_ready(s->clients[i]) ? NULL : source->name;
-}
-
 static void service_metrics(const void *arg, struct buf *out)
 {
 	const struct service *s = arg;
@@ -226,16 +225,16 @@ static void refuse_path(struct exchange *x, int r)
 
 void service_handle(struct service *s, struct exchange *x)
 {
-	const struct app *a = s->app;
+	struct app *a = s->app;
 	client_address_set(x, &a->config->server);
 	const struct admin_view view = {
-		.draining = event_is_set(&s->drain),
-		.source_count = a->config->source_count,
-		.source_down = source_down,
+		.config = a->config,
+		.sources = a->sources,
+		.readiness = &a->readiness,
 		.metrics = service_metrics,
 		.arg = s,
 	};
-	if (admin_handle(x, a->config, &view))
+	if (admin_handle(x, &view))
 		return;
 	struct route_match m;
 	int r = router_match(a->router, x->method, x->path, &x->arena, &m);

@@ -21,6 +21,8 @@ int app_open(struct app *a, struct executor *ex, unsigned workers, struct error 
  * a loop of its own; mistakes, and sources that are not there, go to d. Main thread. Returns how many are not there, or
  * -errno. */
 int app_check(struct app *a, struct executor *ex, struct diagnostics *d) must_check;
+/* From now on /-/ready says 503 (draining). Any thread. */
+void app_drain(struct app *a);
 /* All services are closed. NULL is allowed. */
 void app_free(struct app *a);
 
@@ -32,5 +34,5 @@ int service_open(struct service **out, struct app *a, unsigned worker, struct er
 void service_close(struct service *s);
 /* Answer x: at once, or by exchange_spawn. Called by the daemon for every request that was read. */
 void service_handle(struct service *s, struct exchange *x);
-/* From now on /-/ready says 503 (draining), and handlers are told. */
+/* From now on handlers are told that it drains. */
 void service_drain(struct service *s);

@@ -53,6 +53,12 @@ static void source_free(struct source *source)
 	free(s);
 }
 
+static bool source_ready(struct source *source)
+{
+	(void)source;
+	return true;
+}
+
 static struct action *action_new(const struct config_source *config, const struct config_step *step,
 				 struct action_env *env)
 {
@@ -76,12 +82,6 @@ static int client_open(struct client **out, struct source *source, struct error 
 static void client_close(struct client *client)
 {
 	free(client_of(client));
-}
-
-static bool client_ready(const struct client *client)
-{
-	(void)client;
-	return true;
 }
 
 static bool client_idle(const struct client *client)
@@ -187,10 +187,10 @@ const struct driver files_driver = {
 	.source_check = source_check,
 	.source_new = source_new,
 	.source_free = source_free,
+	.source_ready = source_ready,
 	.action_new = action_new,
 	.client_open = client_open,
 	.client_close = client_close,
-	.client_ready = client_ready,
 	.client_idle = client_idle,
 	.run = run,
 };

@@ -33,13 +33,13 @@ static enum breaker_verdict verdict_of(int r, const struct http_response *respon
 	return r == -ECANCELED || r == -EBUSY || r == -EINVAL ? BREAKER_UNKNOWN : BREAKER_FAILED;
 }
 
-/* What the client will say when it is asked whether it is ready. */
-static void note_readiness(struct http_client *c, int r, const struct http_response *response)
+/* What the source will say when it is asked whether it is ready. */
+static void note_readiness(struct http_source *s, int r, const struct http_response *response)
 {
-	if (r == 0)
-		c->down_until.us = 0;
-	else if (r == -ECONNREFUSED && response->outcome == HTTP_NOT_SENT)
-		c->down_until = deadline_in_us(DOWN_US);
+	if (r == -ECONNREFUSED && response->outcome == HTTP_NOT_SENT)
+		atomic_store_explicit(&s->down_until_us, monotonic_us() + DOWN_US, memory_order_relaxed);
+	else if (r == 0 && atomic_load_explicit(&s->down_until_us, memory_order_relaxed) != 0)
+		atomic_store_explicit(&s->down_until_us, 0, memory_order_relaxed);
 }
 
 static int attempt(struct http_client *c, const struct http_request *request, struct http_response *response,
@@ -58,7 +58,7 @@ static int attempt(struct http_client *c, const struct http_request *request, st
 	}
 	int r = http_request(c->engine, request, response, DEADLINE_NEVER, e);
 	breaker_leave(b, era, verdict_of(r, response));
-	note_readiness(c, r, response);
+	note_readiness(c->source, r, response);
 	return r;
 }
 

@@ -89,6 +89,12 @@ static int source_new(struct source **out, const struct config_source *config, s
 	return 0;
 }
 
+/* Connections are made when they are wanted: it is down when the last one could not be made. */
+static bool source_ready(struct source *source)
+{
+	return monotonic_us() >= atomic_load_explicit(&source_of(source)->down_until_us, memory_order_relaxed);
+}
+
 static struct action *action_new(const struct config_source *config, const struct config_step *step,
 				 struct action_env *env)
 {
@@ -141,14 +147,6 @@ static void client_close(struct client *client)
 	task_unshield(&shield);
 	http_engine_free(c->engine);
 	free(c);
-}
-
-/* Connections are made when they are wanted: it is down when the last one could not be made. */
-static bool client_ready(const struct client *client)
-{
-	const struct http_client *c = (const struct http_client *)client;
-
-	return c->down_until.us == 0 || deadline_passed(c->down_until);
 }
 
 static bool client_idle(const struct client *client)
@@ -211,10 +209,10 @@ const struct driver http_driver = {
 	.source_check = source_check,
 	.source_new = source_new,
 	.source_free = source_free,
+	.source_ready = source_ready,
 	.action_new = action_new,
 	.client_open = client_open,
 	.client_close = client_close,
-	.client_ready = client_ready,
 	.client_idle = client_idle,
 	.run = run,
 	.source_breaker = source_breaker,

@@ -1,6 +1,8 @@
 /* An HTTP source and a worker's share of it. */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "async/future.h"
 #include "async/semaphore.h"
 #include "drivers/driver.h"
@@ -19,6 +21,7 @@ struct http_source {
 	struct http_trust *trust; /* NULL: no TLS */
 	struct breaker breaker;
 	struct shared_semaphore permits; /* one for each call under way, of all workers: config.pool.size */
+	atomic_llong down_until_us;      /* the last attempt to connect failed: not ready until then; 0: it did not */
 };
 
 /* Loop thread only. */
@@ -28,7 +31,6 @@ struct http_client {
 	uint64_t random;
 	unsigned callers;
 	struct future closing; /* resolved when the client is being closed */
-	deadline_t down_until; /* the last attempt to connect failed: not ready until then */
 };
 
 /* The proxy that the environment names for calls to o, into out; texts live in a. Returns 0, -ENOENT (none) or -EINVAL

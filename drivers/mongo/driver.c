@@ -87,6 +87,11 @@ static void mongo_source_free(struct source *source)
 	free(s);
 }
 
+static bool mongo_source_ready(struct source *source)
+{
+	return health_is_up(&source_of(source)->health);
+}
+
 static int mongo_source_new(struct source **out, const struct config_source *config, struct executor *executor,
 			    unsigned workers, struct error *e)
 {
@@ -144,11 +149,6 @@ static void mongo_client_close(struct client *client)
 	free(c);
 }
 
-static bool mongo_client_ready(const struct client *client)
-{
-	return mongo_pool_ready(&((const struct mongo_client *)client)->pool);
-}
-
 static bool mongo_client_idle(const struct client *client)
 {
 	return mongo_pool_idle(&((const struct mongo_client *)client)->pool);
@@ -189,10 +189,10 @@ const struct driver mongo_driver = {
 	.source_check = mongo_source_check,
 	.source_new = mongo_source_new,
 	.source_free = mongo_source_free,
+	.source_ready = mongo_source_ready,
 	.action_new = mongo_action_new,
 	.client_open = mongo_client_open,
 	.client_close = mongo_client_close,
-	.client_ready = mongo_client_ready,
 	.client_idle = mongo_client_idle,
 	.run = mongo_run,
 	.check = mongo_check,

@@ -86,6 +86,11 @@ static void source_free(struct source *source)
 	free(s);
 }
 
+static bool source_ready(struct source *source)
+{
+	return health_is_up(&((struct pg_source *)source)->health);
+}
+
 static struct action *action_new(const struct config_source *config, const struct config_step *step,
 				 struct action_env *env)
 {
@@ -185,12 +190,6 @@ static void client_close(struct client *client)
 	free(c);
 }
 
-static bool client_ready(const struct client *client)
-{
-	const struct pg_client *c = (const struct pg_client *)client;
-	return budget_working(&c->source->budget) > 0 || (c->ever_connected && c->failures == 0);
-}
-
 static bool client_idle(const struct client *client)
 {
 	const struct pg_client *c = (const struct pg_client *)client;
@@ -221,10 +220,10 @@ const struct driver postgres_driver = {
 	.source_check = source_check,
 	.source_new = source_new,
 	.source_free = source_free,
+	.source_ready = source_ready,
 	.action_new = action_new,
 	.client_open = client_open,
 	.client_close = client_close,
-	.client_ready = client_ready,
 	.client_idle = client_idle,
 	.run = run,
 	.check = check,

@@ -1,83 +1,110 @@
-/* /-/live, /-/ready, /-/metrics and /-/tasks. */
+/* The pages below /-/: which there are, who may see them, and what all of them have in common. */
 #include "handlers/admin/admin.h"
 
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
 
-#include "base/json_out.h"
 #include "handlers/admin/tasks.h"
 
-static void reply_json(struct exchange *x, const char *json)
+/* The process runs and its loops turn: this is being answered. */
+static void live(struct exchange *x, const struct admin_view *v)
 {
-	struct reply reply = {.status = 200, .headers = {{{"cache-control", 13}, {"no-store", 8}}}, .header_count = 1};
-	buf_str(&reply.body, json);
+	struct reply reply = {.status = 200};
+	(void)v;
+	buf_lit(&reply.body, "{\"live\":true}");
 	exchange_reply(x, &reply);
 }
 
-/* The process runs and its loops turn: this is being answered. */
-static void live(struct exchange *x, const struct admin_view *r)
+static void ready(struct exchange *x, const struct admin_view *v)
 {
-	(void)r;
-	reply_json(x, "{\"live\":true}");
+	ready_page(x, v->readiness, v->config, v->sources);
 }
 
-/* Requests are welcome: every source has a connection, and no drain has begun. */
-static void ready(struct exchange *x, const struct admin_view *r)
+static void switch_ready(struct exchange *x, const struct admin_view *v)
 {
-	struct buf down = BUF_INIT;
-	struct buf names = BUF_INIT;
-	for (size_t i = 0; i < r->source_count; i++) {
-		const char *name = r->source_down(r->arg, i);
-		if (!name)
-			continue;
-		buf_str(&down, down.len ? "," : "\"down\":[");
-		json_string(&down, name, strlen(name));
-		buf_str(&names, names.len ? ", " : "");
-		buf_str(&names, name);
-	}
-	struct error e;
-	if (r->draining) {
-		error_set(&e, -ESHUTDOWN, 503, "The daemon is draining.", "draining");
-		exchange_problem(x, &e, NULL, NULL, NULL);
-	} else if (down.len) {
-		buf_char(&down, ']');
-		error_set(&e, -EHOSTDOWN, 503, "A source is down.", "down: %s", buf_cstr(&names));
-		exchange_problem(x, &e, NULL, buf_cstr(&down), NULL);
-	} else {
-		reply_json(x, "{\"ready\":true}");
-	}
-	buf_done(&down);
-	buf_done(&names);
+	ready_switch(x, v->readiness);
 }
 
-static void metrics(struct exchange *x, const struct admin_view *r)
+static void metrics(struct exchange *x, const struct admin_view *v)
 {
 	struct reply reply = {.status = 200, .content_type = "text/plain; version=0.0.4; charset=utf-8"};
-	r->metrics(r->arg, &reply.body);
+	v->metrics(v->arg, &reply.body);
 	exchange_reply(x, &reply);
 }
 
-static void tasks(struct exchange *x, const struct admin_view *r)
+static void tasks(struct exchange *x, const struct admin_view *v)
 {
-	(void)r;
+	(void)v;
 	tasks_page(x);
 }
 
-static const struct {
+typedef void answer_fn(struct exchange *x, const struct admin_view *v);
+
+static const struct page {
 	const char *path;
-	void (*answer)(struct exchange *x, const struct admin_view *r);
+	answer_fn *get;     /* NULL: it is only for post */
+	answer_fn *post;    /* changes something: on the control socket alone. NULL: there is nothing to change */
 	bool for_everybody; /* else for the admin listener, and without one for loopback peers */
 } pages[] = {
-	{"/-/live", live, true},
-	{"/-/ready", ready, true},
-	{"/-/metrics", metrics, false},
-	{"/-/tasks", tasks, false},
+	{"/-/live", live, NULL, true},
+	{"/-/ready", ready, switch_ready, true},
+	{"/-/metrics", metrics, NULL, false},
+	{"/-/tasks", tasks, NULL, false},
 };
+
+/* --- who may --- */
 
 static bool has_admin_listener(const struct config *c)
 {
 	return c->server.listen[c->server.listen_count - 1].admin;
 }
+
+/* A loopback address or localhost, with or without a port: no name that somebody else's DNS may point at us. Nothing,
+ * too: browsers, which could be led here, always send a name. */
+static bool is_loopback_name(struct span host)
+{
+	static const struct span names[] = {{"localhost", 9}, {"[::1]", 5}};
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		size_t len = names[i].len;
+		if (host.len >= len && strncasecmp(host.base, names[i].base, len) == 0 &&
+		    (host.len == len || host.base[len] == ':'))
+			return true;
+	}
+	size_t digits = 0, dots = 0;
+	while (digits < host.len &&
+	       ((host.base[digits] >= '0' && host.base[digits] <= '9') || host.base[digits] == '.'))
+		dots += host.base[digits++] == '.';
+	bool whole = digits == host.len || host.base[digits] == ':';
+	return host.len == 0 || (whole && dots == 3 && host.len > 4 && memcmp(host.base, "127.", 4) == 0);
+}
+
+static const struct page *find_page(const struct exchange *x)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
+		if (x->path.len == strlen(pages[i].path) && memcmp(x->path.base, pages[i].path, x->path.len) == 0)
+			return &pages[i];
+	}
+	return NULL;
+}
+
+/* Returns 0, or the status to refuse it with: 404 tells nobody what there is. */
+static unsigned refusal(struct exchange *x, const struct config *c, const struct page *p)
+{
+	if (!p || (!p->get && !x->control_listener) || (p->post && x->method == METHOD_POST && !x->control_listener))
+		return 404;
+	if (x->admin_listener)
+		return 0;
+	if (has_admin_listener(c))
+		return 404;
+	if (p->for_everybody)
+		return 0;
+	if (!x->loopback_peer)
+		return 404;
+	return x->unix_peer || is_loopback_name(exchange_header(x, "host")) ? 0 : 421;
+}
+
+/* --- answering --- */
 
 static void refuse(struct exchange *x, int errnum, unsigned status, const char *what, const struct header *extra)
 {
@@ -86,37 +113,52 @@ static void refuse(struct exchange *x, int errnum, unsigned status, const char *
 	exchange_problem(x, &e, NULL, NULL, extra);
 }
 
-static void answer_page(struct exchange *x, const struct admin_view *r, size_t page)
+static struct header allow_header(const struct exchange *x, const struct page *p)
 {
-	static const struct header allow = {.name = {"allow", 5}, .value = {"GET, HEAD, OPTIONS", 18}};
-	if (x->method == METHOD_GET || x->method == METHOD_HEAD)
-		pages[page].answer(x, r);
+	bool post = p->post && x->control_listener;
+	const char *methods = !p->get ? "POST, OPTIONS" : post ? "GET, HEAD, POST, OPTIONS" : "GET, HEAD, OPTIONS";
+	return (struct header){.name = {"allow", 5}, .value = {methods, strlen(methods)}};
+}
+
+static void answer_page(struct exchange *x, const struct admin_view *v, const struct page *p)
+{
+	struct header allow = allow_header(x, p);
+	x->endpoint = p->path;
+	if (p->get && (x->method == METHOD_GET || x->method == METHOD_HEAD))
+		p->get(x, v);
+	else if (p->post && x->method == METHOD_POST)
+		p->post(x, v);
 	else if (x->method == METHOD_OPTIONS)
 		exchange_reply(x, &(struct reply){.status = 204, .headers = {allow}, .header_count = 1});
 	else
 		refuse(x, -EOPNOTSUPP, 405, "method not allowed", &allow);
 }
 
-static bool may_see(const struct exchange *x, const struct config *c, size_t page)
+/* Of the moment, no document of another site's, and nothing but what it says it is. */
+static void set_common_headers(struct exchange *x)
 {
-	if (x->admin_listener)
-		return true;
-	return !has_admin_listener(c) && (pages[page].for_everybody || x->loopback_peer);
+	static const struct header common[] = {
+		{{"cache-control", 13}, {"no-store", 8}},
+		{{"x-content-type-options", 22}, {"nosniff", 7}},
+		{{"cross-origin-resource-policy", 28}, {"same-origin", 11}},
+	};
+	memcpy(x->always, common, sizeof(common));
+	x->always_count = ARRAY_SIZE(common);
 }
 
-bool admin_handle(struct exchange *x, const struct config *c, const struct admin_view *view)
+bool admin_handle(struct exchange *x, const struct admin_view *v)
 {
 	bool below = x->path.len >= 3 && memcmp(x->path.base, "/-/", 3) == 0;
 	if (!below && !x->admin_listener)
 		return false;
-	for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
-		if (x->path.len == strlen(pages[i].path) && memcmp(x->path.base, pages[i].path, x->path.len) == 0 &&
-		    may_see(x, c, i)) {
-			x->endpoint = pages[i].path;
-			answer_page(x, view, i);
-			return true;
-		}
-	}
-	refuse(x, -ENOENT, 404, "no such path", NULL);
+	set_common_headers(x);
+	const struct page *p = find_page(x);
+	unsigned status = refusal(x, v->config, p);
+	if (status == 0)
+		answer_page(x, v, p);
+	else if (status == 404)
+		refuse(x, -ENOENT, 404, "no such path", NULL);
+	else
+		refuse(x, -EPERM, status, "a Host that is neither a loopback address nor localhost", NULL);
 	return true;
 }

@@ -1,24 +1,24 @@
-/* What operators ask a running daemon: /-/live, /-/ready, /-/metrics and /-/tasks. */
+/* What operators ask a running daemon: the pages below /-/. */
 #pragma once
 
 #include <stdbool.h>
-#include <stddef.h>
 
 #include "config/config.h"
+#include "handlers/admin/ready.h"
 #include "handlers/web/exchange.h"
 
-/* What the pages say of this worker and the process. */
+/* What the pages say of the process. */
 struct admin_view {
-	bool draining;
-	size_t source_count;
-	/* The name of the i-th source where it is down, else NULL. */
-	const char *(*source_down)(const void *arg, size_t i);
+	const struct config *config;
+	struct source *const *sources; /* one for each of config's */
+	struct readiness *readiness;
 	/* The metrics of the process. */
 	void (*metrics)(const void *arg, struct buf *out);
 	const void *arg;
 };
 
-/* Answer x where its path is below /-/ or it came in on the admin listener. Returns whether it did. With `server.admin`
- * those paths answer there only; without it /-/live and /-/ready answer on every listener, and the rest only to
- * loopback peers whose request carries no X-Forwarded-For or Forwarded. */
-bool admin_handle(struct exchange *x, const struct config *c, const struct admin_view *view);
+/* Answer x where its path is below /-/ or it came in on the admin listener or the control socket. Returns whether it
+ * did. The control socket has all pages, and alone what changes something. With `server.admin` the others answer there
+ * only. Without it /-/live and /-/ready answer on every listener, and the rest only to loopback peers whose request
+ * shows no proxy and names a loopback host (421 if not: a browser may have been led here by DNS). */
+bool admin_handle(struct exchange *x, const struct admin_view *view);

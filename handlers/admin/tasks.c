@@ -255,8 +255,7 @@ static int page_task(void *arg)
 	ask_all(&c);
 	r = task_suspend(&c.waiter, deadline_in_ms(PATIENCE_MS));
 	if (r == 0 || r == -ETIMEDOUT) {
-		struct reply reply = {
-			.status = 200, .headers = {{{"cache-control", 13}, {"no-store", 8}}}, .header_count = 1};
+		struct reply reply = {.status = 200};
 		render(&reply.body, &c);
 		exchange_reply(x, &reply);
 		r = 0;

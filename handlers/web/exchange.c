@@ -292,7 +292,9 @@ struct exchange *exchange_begin(struct exchanges *all, struct carrier *c, struct
 	c->exchange = x;
 	memcpy(x->peer, c->peer, sizeof(x->peer));
 	x->loopback_peer = c->loopback && !forwarded;
+	x->unix_peer = c->local;
 	x->admin_listener = c->admin;
+	x->control_listener = c->control;
 	x->by = (deadline_t){p->began_us + all->limits->request_timeout_us};
 	x->body = (struct span){req->entity.base, req->entity.len};
 	x->has_body = req->entity.len > 0;

@@ -47,8 +47,10 @@ struct exchange {
 	struct span content_type; /* len 0: none; the same */
 	char id[68];              /* X-Request-Id, NUL-terminated */
 	char peer[48];            /* the client's address, which a trusted proxy may have named; "unix" */
-	bool loopback_peer;       /* loopback or Unix socket, without X-Forwarded-For and Forwarded */
-	bool admin_listener;      /* came in on server.admin */
+	bool unix_peer;           /* came over a Unix socket */
+	bool loopback_peer;       /* … or from loopback, without a field that only proxies write */
+	bool admin_listener;      /* came in on server.admin or server.control */
+	bool control_listener;    /* … on server.control */
 	deadline_t by;            /* request_timeout from when the request was complete; may be narrowed before spawn */
 
 	/* for the log line; set by whoever knows */
@@ -62,7 +64,7 @@ struct exchange {
 
 	void *handler_data; /* the handler's own */
 
-	struct header always[2]; /* on the reply, whatever it will be; they live in the arena */
+	struct header always[3]; /* on the reply, whatever it will be; they live in the arena, or are static */
 	unsigned always_count;
 
 	/* private to exchange.c and the daemon follow; see exchange.c */

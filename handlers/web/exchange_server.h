@@ -50,7 +50,9 @@ struct carrier {
 	struct exchange *exchange; /* the request that is being answered, or NULL */
 	char peer[48];
 	bool loopback; /* loopback or a Unix socket */
-	bool admin;    /* came in on server.admin */
+	bool admin;    /* came in on server.admin or server.control */
+	bool control;  /* … on server.control */
+	bool local;    /* a Unix socket */
 };
 
 void exchanges_init(struct exchanges *all, struct loop *l, struct exchange_limits *limits);

@@ -590,11 +590,6 @@ int mongo_pool_check(struct mongo_pool *p, deadline_t by, struct error *e)
 	return p->proven ? 0 : unavailable(p, e);
 }
 
-bool mongo_pool_ready(const struct mongo_pool *p)
-{
-	return p->proven || budget_working(p->settings->budget) > 0;
-}
-
 bool mongo_pool_idle(const struct mongo_pool *p)
 {
 	return p->count[CONNECTION_BUSY] == 0 && p->waiting == 0;

@@ -58,5 +58,4 @@ void mongo_pool_release(struct mongo_pool *p, struct connection *c, unsigned con
 /* Suspends until a server has answered and let us in, the first attempt at it has failed, or `by`. Returns 0 or -errno
  * with e filled. */
 int mongo_pool_check(struct mongo_pool *p, deadline_t by, struct error *e) must_check;
-bool mongo_pool_ready(const struct mongo_pool *p);
 bool mongo_pool_idle(const struct mongo_pool *p);

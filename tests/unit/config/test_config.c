@@ -165,10 +165,13 @@ START_TEST(server)
 	ck_assert_uint_eq(s->listen[3].mode, 0600);
 	ck_assert_uint_eq(s->listen[4].mode, 0660);
 	ck_assert(s->listen[5].admin && s->listen[5].port == 9091);
+	ck_assert_str_eq(s->control.path, "/run/gatherd/control");
+	ck_assert(s->control.mode == 0600 && s->control.control && s->control.admin);
 	ck_assert_uint_eq(s->threads, 2);
 	ck_assert_uint_eq(s->max_connections, 500);
 	ck_assert_uint_eq(s->max_requests, 100);
 	ck_assert_int_eq(s->request_timeout_us, 1500000);
+	ck_assert_int_eq(s->drain_delay_us, 3000000);
 	ck_assert_int_eq(s->drain_timeout_us, 0);
 	ck_assert_uint_eq(s->body_limit, 1536);
 	ck_assert_uint_eq(s->cache_size, 16 << 20);
@@ -192,10 +195,11 @@ START_TEST(sources)
 	ck_assert_uint_eq(c->source_count, 7);
 	const struct config_source *shop = &c->sources[0], *catalog = &c->sources[1], *idle = &c->sources[2];
 	ck_assert_str_eq(shop->name, "shop");
-	ck_assert_uint_eq(shop->at.line, 23);
+	ck_assert_uint_eq(shop->at.line, 25);
+	ck_assert(!shop->ready && catalog->ready);
 	ck_assert_int_eq(shop->kind, SOURCE_POSTGRES);
 	ck_assert_str_eq(shop->url, "postgresql://shop@/shop?host=/run/postgresql&application_name=word");
-	ck_assert_uint_eq(shop->url_at.line, 24);
+	ck_assert_uint_eq(shop->url_at.line, 26);
 	ck_assert_uint_eq(shop->url_at.column, 15);
 	ck_assert(shop->password.set);
 	ck_assert_str_eq(shop->password.value, "pass word");
@@ -354,9 +358,9 @@ START_TEST(steps)
 	ck_assert(s->source == &c->sources[0] && s->action == ACTION_SQL && s->expect == EXPECT_ONE && s->write);
 	ck_assert_str_eq(s->action_value->text, "select id, name\nfrom customers where id = {id}\n");
 	ck_assert_int_eq(s->timeout_us, 100000);
-	/* The second line of the text is line 73 of the file. */
+	/* The second line of the text is line 76 of the file. */
 	struct mark at = node_mark_at(s->action_value, strlen("select id, name\nfrom "));
-	ck_assert_uint_eq(at.line, 73);
+	ck_assert_uint_eq(at.line, 76);
 	ck_assert_uint_eq(at.column, 16);
 
 	s = step(e, "orders");

@@ -119,7 +119,7 @@ static void fixture_open(struct fixture *f)
 	ck_assert_int_eq(executor_new(&f->executor, THREADS, 100), 0);
 	ck_assert_msg(files_driver.source_new(&f->source, &f->config, f->executor, 1, &e) == 0, "%s", e.what);
 	ck_assert_int_eq(files_driver.client_open(&f->client, f->source, &e), 0);
-	ck_assert(files_driver.client_ready(f->client));
+	ck_assert(files_driver.source_ready(f->source));
 }
 
 static void fixture_init(struct fixture *f)

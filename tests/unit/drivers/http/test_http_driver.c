@@ -145,7 +145,7 @@ static void fixture_open(struct fixture *f)
 	ck_assert_int_eq(executor_new(&f->executor, 2, 100), 0);
 	ck_assert_int_eq(http_driver.source_new(&f->source, &f->config, f->executor, 1, &e), 0);
 	ck_assert_int_eq(http_driver.client_open(&f->client, f->source, &e), 0);
-	ck_assert(http_driver.client_ready(f->client));
+	ck_assert(http_driver.source_ready(f->source));
 }
 
 static void fixture_init(struct fixture *f)
@@ -754,7 +754,7 @@ LOOP_TEST(readiness_follows_connections)
 	f->config.url = "http://127.0.0.1:1";
 	fixture_open(f);
 	ck_assert(begins(call(f, "get: /a", NULL), "! 503 "));
-	ck_assert(!http_driver.client_ready(f->client));
+	ck_assert(!http_driver.source_ready(f->source));
 	fixture_close(f);
 	return 0;
 }

@@ -95,9 +95,9 @@ static inline void await_idle(struct fixture *f)
 
 static inline bool await_ready(struct fixture *f, int ms)
 {
-	for (int i = 0; i < ms && !mongo_driver.client_ready(f->client); i++)
+	for (int i = 0; i < ms && !mongo_driver.source_ready(f->source); i++)
 		ck_assert_int_eq(task_sleep_ms(1), 0);
-	return mongo_driver.client_ready(f->client);
+	return mongo_driver.source_ready(f->source);
 }
 
 /* Begin anew: the next operation needs a connection of its own. */

@@ -256,7 +256,7 @@ POOL_TEST(a_server_that_is_down, nobody)
 	struct error e;
 	struct action *a = compile(f, "{ find: docs_1 }");
 
-	ck_assert(!mongo_driver.client_ready(f->client));
+	ck_assert(!mongo_driver.source_ready(f->source));
 	/* At first a call waits for the server to come back. */
 	int64_t begun = monotonic_us();
 	ck_assert_int_eq(run_for(f, a, NULL, 0, &json, &e), -EHOSTUNREACH);
@@ -289,11 +289,11 @@ POOL_TEST(a_server_that_restarts, start)
 	ck_assert_str_eq(ask(f, "{ find: docs_1 }", NULL), "[{\"n\":0}]");
 	server_stop(&f->server);
 	ck_assert_int_eq(task_sleep_ms(30), 0);
-	ck_assert(!mongo_driver.client_ready(f->client));
+	ck_assert(!mongo_driver.source_ready(f->source));
 	server_start(&f->server, port);
 	/* A call that comes meanwhile waits. */
 	ck_assert_str_eq(ask(f, "{ find: docs_1 }", NULL), "[{\"n\":0}]");
-	ck_assert(mongo_driver.client_ready(f->client));
+	ck_assert(mongo_driver.source_ready(f->source));
 }
 
 struct ticks {
@@ -393,7 +393,7 @@ POOL_TEST(a_refused_password_is_no_secret_told, with_password)
 	ck_assert_int_lt(run_for(f, compile(f, "{ find: docs_1 }"), NULL, 0, &json, &e), 0);
 	ck_assert_int_eq(e.status, 503);
 	ck_assert_ptr_null(strstr(e.what, "hunter2"));
-	ck_assert_int_eq(mongo_driver.client_ready(f->client), false);
+	ck_assert_int_eq(mongo_driver.source_ready(f->source), false);
 	buf_done(&json);
 }
 

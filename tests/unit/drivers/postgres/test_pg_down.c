@@ -75,9 +75,9 @@ LOOP_TEST(it_goes_away_and_comes_back)
 	fixture_config(&f);
 	f.config.pool.acquire_timeout_us = 200000;
 	fixture_open(&f);
-	ck_assert(!postgres_driver.client_ready(f.client));
+	ck_assert(!postgres_driver.source_ready(f.source));
 	expect_1_soon(&f);
-	ck_assert(postgres_driver.client_ready(f.client));
+	ck_assert(postgres_driver.source_ready(f.source));
 	/* Down: nobody is refused before it has been so for as long as a call may wait; later ones are refused at once.
 	 */
 	int64_t ended = monotonic_us();
@@ -87,12 +87,12 @@ LOOP_TEST(it_goes_away_and_comes_back)
 	ck_assert_int_ge(monotonic_us() - ended, 100000);
 	ck_assert_int_eq(task_sleep_ms(100), 0);
 	expect_503_at_once(&f, 100000);
-	ck_assert(!postgres_driver.client_ready(f.client));
+	ck_assert(!postgres_driver.source_ready(f.source));
 	/* Back, without anybody asking. */
 	server_run();
-	for (int i = 0; i < 30000 && !postgres_driver.client_ready(f.client); i++)
+	for (int i = 0; i < 30000 && !postgres_driver.source_ready(f.source); i++)
 		ck_assert_int_eq(task_sleep_ms(1), 0);
-	ck_assert(postgres_driver.client_ready(f.client));
+	ck_assert(postgres_driver.source_ready(f.source));
 	expect_1_soon(&f);
 	fixture_close(&f);
 	server_stop();

@@ -474,9 +474,9 @@ PG_TEST(a_dead_idle_connection_is_noticed)
 	kill_all(killed, sizeof(killed));
 	wait_until_gone(killed);
 	ck_assert_int_eq(task_sleep_ms(5), 0);
-	for (int i = 0; i < 6000 && !postgres_driver.client_ready(f->client); i++)
+	for (int i = 0; i < 6000 && !postgres_driver.source_ready(f->source); i++)
 		ck_assert_int_eq(task_sleep_ms(5), 0);
-	ck_assert(postgres_driver.client_ready(f->client));
+	ck_assert(postgres_driver.source_ready(f->source));
 	wait_for_backends(1, 1);
 }
 
