@@ -168,9 +168,10 @@ class Gatherd(Server):
             return received
 
     def log_lines(self) -> list[dict[str, str]]:
-        """Its log so far, a dict of logfmt's keys a line; lines that are not logfmt are left out."""
+        """Its log so far, a dict of logfmt's keys a line; lines that are not logfmt are left out, and so is a last one
+        of which a part is there: the kernel shows a file page by page while it is written."""
         lines = []
-        for line in self.log().splitlines():
+        for line in self.log().rpartition("\n")[0].splitlines():
             with contextlib.suppress(ValueError):
                 pairs = [word.split("=", 1) for word in shlex.split(line)]
                 if pairs and all(len(pair) == 2 for pair in pairs):
