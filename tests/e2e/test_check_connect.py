@@ -247,14 +247,12 @@ sources:
 endpoints:
   "GET /": {{ gather: {{ s: {{ from: pg, sql: select nonsense }}, t: {{ from: db, find: x }}, u: {{ from: web, get: / }} }} }}
 """
-    with stopwatch() as took:
-        done = check(program, tmp_path, text)
+    done = check(program, tmp_path, text)
     assert done.returncode == 69 and not done.stdout
     assert [place[1:3] for place in said(done)] == [(2, 19), (3, 18), (4, 16), (5, 17)]
     for (_, _, _, text), name in zip(said(done), ("pg", "db", "web", "safe")):
-        assert text.startswith(f"error: source {name}: ")
+        assert text.startswith(f"error: source {name}: ") and re.search("refused|connect", text), "and not that time ran out"
     assert "Sup3rSecret" not in done.stderr
-    assert took.seconds < 4
 
 
 def test_sources_that_say_nothing_are_not_waited_for(program: Path, tmp_path: Path, silent_port: int) -> None:
@@ -271,7 +269,7 @@ endpoints: {{ "GET /": {{ respond: 1 }} }}
         done = check(program, tmp_path, text)
     assert done.returncode == 69
     assert [place[1] for place in said(done)] == [2, 3, 4, 5]
-    assert took.seconds < 9
+    assert took.seconds < 20, "and connect_timeout is 60"
 
 
 def test_http_needs_no_more_than_a_connection(program: Path, tmp_path: Path, silent_port: int) -> None:

@@ -27,7 +27,7 @@ endpoints:
       failed: {{ from: pg, sql: "select 1/0", on_error: null }}
   "GET /constant": {{ respond: 1 }}
   "GET /failing": {{ gather: {{ a: {{ from: pg, sql: "select 1/0" }} }} }}
-  "GET /cached": {{ cache: {{ ttl: 200ms, stale: 1h }}, gather: {{ a: {{ from: pg, sql: "select 1" }} }} }}
+  "GET /cached": {{ cache: {{ ttl: 3s, stale: 1h }}, gather: {{ a: {{ from: pg, sql: "select 1" }} }} }}
   "GET /queued": {{ gather: {{ a: {{ from: pg, sql: "select 'explain' from pg_sleep(3)", semaphore: 1 }} }} }}
 """
 
@@ -92,4 +92,4 @@ def test_kept_replies_say_where_they_come_from(gatherd: Callable[..., Gatherd]) 
     assert list(timing(daemon.get("/cached", headers=ASKED))) == ["a"]
     assert daemon.get("/cached", headers=ASKED).headers["Server-Timing"] == 'cache;desc="hit"'
     assert "Server-Timing" not in daemon.get("/cached").headers
-    wait_for(lambda: daemon.get("/cached", headers=ASKED).headers["Server-Timing"] == 'cache;desc="stale"', 10)
+    wait_for(lambda: daemon.get("/cached", headers=ASKED).headers["Server-Timing"] == 'cache;desc="stale"', 20)

@@ -344,7 +344,7 @@ def test_what_runs_may_finish(gatherd: Callable[..., Gatherd], postgres: Postgre
     good(daemon.get("/item/1"))
     idle, running, half = Wire(daemon), Wire(daemon), Wire(daemon)
     assert good(idle.get("/").reply()) == "here"
-    running.get("/sleep/1/drains")
+    running.get("/sleep/4/drains")
     half.send("GET / HTTP/1.1\r\nHost: x\r\n")
     wait_for(lambda: sleepers(postgres) == 1, 10)
     time.sleep(0.05)
@@ -361,7 +361,7 @@ def test_what_runs_may_finish(gatherd: Callable[..., Gatherd], postgres: Postgre
         assert good(reply)["n"] == [{"mark": "drains"}] and reply.headers["Connection"] == "close"
         assert running.ended()
         assert daemon.process.wait(20) == 0
-    assert took.seconds < 6
+    assert took.seconds < 15
 
 
 def refused(daemon: Gatherd) -> bool:
@@ -420,7 +420,7 @@ def test_draining_is_bounded(gatherd: Callable[..., Gatherd], postgres: Postgres
 def test_readiness_while_draining(gatherd: Callable[..., Gatherd], postgres: Postgres) -> None:
     daemon = configured(gatherd, 'admin: "127.0.0.1:${ADMIN}"')
     soon(lambda: daemon.get("/-/ready", port=daemon.admin_port))
-    running = in_background(lambda: daemon.get("/sleep/1/admin"))
+    running = in_background(lambda: daemon.get("/sleep/4/admin"))
     wait_for(lambda: sleepers(postgres) == 1, 10)
     terminate(daemon)
     wait_for(lambda: refused(daemon), 5)
@@ -435,17 +435,18 @@ def test_the_end_under_load(gatherd: Callable[..., Gatherd], postgres: Postgres)
     daemon = configured(gatherd, threads=2)
     ending = threading.Event()
 
-    def client(seed: int) -> int:
-        done = 0
+    done = [0] * 12
+
+    def client(seed: int) -> None:
         while not ending.is_set():
             try:
                 with Wire(daemon) as wire:
                     for n in range(20):
-                        id = (seed * 997 + done) % 10000
+                        id = (seed * 997 + done[seed]) % 10000
                         reply = wire.get(f"/item/{id}").reply()
                         if reply.status == 200:
                             assert good(reply) == {"item": {"id": id}}
-                            done += 1
+                            done[seed] += 1
                         else:
                             problem(reply, 503)
                         if reply.headers.get("Connection") == "close":
@@ -454,16 +455,14 @@ def test_the_end_under_load(gatherd: Callable[..., Gatherd], postgres: Postgres)
                 assert "body" not in str(error)
                 if ending.wait(0.01):
                     break
-        return done
 
     clients = [in_background(lambda n=n: client(n)) for n in range(12)]
-    time.sleep(0.5)
-    with stopwatch() as took:
-        terminate(daemon)
-        assert daemon.process.wait(20) == 0
+    wait_for(lambda: sum(done) > 50, 60)
+    terminate(daemon)
+    assert daemon.process.wait(20) == 0
     ending.set()
-    assert took.seconds < 8
-    assert sum(one.result() for one in clients) > 20
+    for one in clients:
+        one.result()
 
 
 def test_a_source_that_is_gone_at_the_end(private_postgres: Postgres, private_mongo: Mongo, gatherd: Callable[..., Gatherd]) -> None:

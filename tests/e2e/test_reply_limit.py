@@ -23,7 +23,7 @@ ALIKE = 'from: pg, sql: "select 1 as k from generate_series(1, 5000)"'  # 25 mil
 UP = 'from: up, get: /rows'
 
 CONFIG = f"""
-server: {{ listen: [ "127.0.0.1:${{PORT}}" ], threads: 1, reply_limit: 1MiB, body_limit: 4MiB }}
+server: {{ listen: [ "127.0.0.1:${{PORT}}" ], threads: 1, request_timeout: 60s, reply_limit: 1MiB, body_limit: 4MiB }}
 sources:
   pg: {{ postgres: "${{PG}}", pool: {{ acquire_timeout: 30s }} }}
   up: {{ http: "${{UP}}" }}

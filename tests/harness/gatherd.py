@@ -75,9 +75,9 @@ class Gatherd(Server):
         return path
 
     def configure(self, config: str, *, threads: int = 1) -> None:
-        """Replace the configuration's text."""
+        """Replace the configuration's text. A server of ours gives requests time: the machine may be busy."""
         if not re.search(r"^server\s*:", config, re.MULTILINE):
-            config = f'server: {{ listen: [ "127.0.0.1:${{PORT}}" ], threads: {threads} }}\n{config}'
+            config = f'server: {{ listen: [ "127.0.0.1:${{PORT}}" ], threads: {threads}, request_timeout: 60s }}\n{config}'
         self.write("gatherd.yaml", config)
 
     # -- its life --
