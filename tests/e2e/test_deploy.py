@@ -153,7 +153,8 @@ def test_the_pods_have_a_right_configuration(program: Path, container: dict[str,
     secret = manifests()["Secret/gatherd"]["stringData"]
     env = {one["name"]: one.get("value") or secret[one["valueFrom"]["secretKeyRef"]["key"]] for one in container["env"]}
     text = manifests()["ConfigMap/gatherd"]["data"]["gatherd.yaml"]
-    assert set(re.findall(r"\$\{(\w+)", text)) == set(env)
+    runtime = env.pop("RUNTIME_DIRECTORY")
+    assert set(re.findall(r"\$\{(\w+)", text)) == set(env) and runtime in [one["mountPath"] for one in container["volumeMounts"]]
     (volume,) = (one for one in container["volumeMounts"] if one["name"] == "secrets")
     assert f"{volume['mountPath']}/shop_password" in text
     (tmp_path / "shop_password").write_text(secret["shop_password"])
@@ -175,10 +176,9 @@ def test_the_probes_ask_where_gatherd_answers(container: dict[str, Any]):
     assert all(service["spec"]["selector"] == labels for service in services)
 
 
-def test_a_pod_has_time_to_drain(pod: dict[str, Any], container: dict[str, Any]):
-    waits = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
-    drains = int(server()["drain_timeout"].removesuffix("s"))
-    assert pod["terminationGracePeriodSeconds"] > waits + drains
+def test_a_pod_has_time_to_drain(pod: dict[str, Any]):
+    delay, drain = (int(server()[key].removesuffix("s")) for key in ("drain_delay", "drain_timeout"))
+    assert delay >= 3 and pod["terminationGracePeriodSeconds"] > delay + drain
 
 
 def test_a_pod_has_no_rights(pod: dict[str, Any], container: dict[str, Any]):
