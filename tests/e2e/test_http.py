@@ -716,7 +716,7 @@ def test_the_admin_listener(gatherd: Callable[..., Gatherd]) -> None:
         problem(daemon.get(path), 404)
         assert good(daemon.get(path, port=daemon.admin_port))
         assert daemon.head(path, port=daemon.admin_port).status == 200
-        problem(daemon.post(path, port=daemon.admin_port), 405)
+        problem(daemon.request("DELETE", path, port=daemon.admin_port), 405)
     assert good(daemon.get("/")) == "x"
     problem(daemon.get("/", port=daemon.admin_port), 404)
     problem(daemon.get("/-/none", port=daemon.admin_port), 404)
