@@ -1,7 +1,7 @@
 /* Semaphores: a loop's own, and the process's.
  *
- * A permit that is released goes straight to the first waiter: `available` is only above 0 when nobody waits, so nobody
- * can overtake. */
+ * A permit that is released goes straight to the first waiter: one is only free when nobody waits, so nobody can
+ * overtake. */
 #include "async/semaphore.h"
 
 #include <assert.h>
@@ -91,14 +91,14 @@ struct shared_wait {
 
 void shared_semaphore_init(struct shared_semaphore *s, unsigned permits, unsigned max_waiting)
 {
-	*s = (struct shared_semaphore){.permits = permits, .available = permits, .max_waiting = max_waiting};
+	*s = (struct shared_semaphore){.permits = permits, .max_waiting = max_waiting};
 	pthread_mutex_init(&s->lock, NULL);
 	list_init(&s->waiters);
 }
 
 void shared_semaphore_done(struct shared_semaphore *s)
 {
-	assert(list_empty(&s->waiters) && s->available == s->permits);
+	assert(list_empty(&s->waiters) && s->taken == 0);
 	pthread_mutex_destroy(&s->lock);
 }
 
@@ -144,8 +144,8 @@ static int enqueue(struct shared_semaphore *s, struct shared_wait *w)
 {
 	int r = 1;
 	pthread_mutex_lock(&s->lock);
-	if (s->available > 0) {
-		s->available--;
+	if (s->taken < s->permits) {
+		s->taken++;
 		r = 0;
 	} else if (s->waiting >= s->max_waiting) {
 		r = -EBUSY;
@@ -181,11 +181,21 @@ int shared_semaphore_acquire(struct shared_semaphore *s, deadline_t by)
 bool shared_semaphore_try(struct shared_semaphore *s)
 {
 	pthread_mutex_lock(&s->lock);
-	bool taken = s->available > 0;
+	bool taken = s->taken < s->permits;
 	if (taken)
-		s->available--;
+		s->taken++;
 	pthread_mutex_unlock(&s->lock);
 	return taken;
+}
+
+/* Under lock. The first waiter, which a permit was taken for; NULL: nobody waits, or none is free. */
+static struct shared_wait *admit(struct shared_semaphore *s)
+{
+	if (s->taken >= s->permits || list_empty(&s->waiters))
+		return NULL;
+	s->taken++;
+	s->waiting--;
+	return container_of(list_shift(&s->waiters), struct shared_wait, link);
 }
 
 int shared_semaphore_release(struct shared_semaphore *s)
@@ -193,13 +203,11 @@ int shared_semaphore_release(struct shared_semaphore *s)
 	struct shared_wait *next = NULL;
 	int r = 0;
 	pthread_mutex_lock(&s->lock);
-	if (!list_empty(&s->waiters)) {
-		next = container_of(list_shift(&s->waiters), struct shared_wait, link);
-		s->waiting--;
-	} else if (s->available == s->permits) {
+	if (s->taken == 0) {
 		r = -EPERM;
 	} else {
-		s->available++;
+		s->taken--;
+		next = admit(s);
 	}
 	pthread_mutex_unlock(&s->lock);
 	if (next && next->loop == loop_current())
@@ -207,4 +215,15 @@ int shared_semaphore_release(struct shared_semaphore *s)
 	else if (next)
 		loop_post(next->loop, &next->granted);
 	return r;
+}
+
+void shared_semaphore_resize(struct shared_semaphore *s, unsigned permits, unsigned max_waiting)
+{
+	struct shared_wait *next;
+	pthread_mutex_lock(&s->lock);
+	s->permits = permits;
+	s->max_waiting = max_waiting;
+	while ((next = admit(s)))
+		loop_post(next->loop, &next->granted);
+	pthread_mutex_unlock(&s->lock);
 }

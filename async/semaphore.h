@@ -32,7 +32,7 @@ int semaphore_release(struct semaphore *s);
 
 struct shared_semaphore {
 	pthread_mutex_t lock;
-	unsigned permits, available;   /* under lock */
+	unsigned permits, taken;       /* under lock; more are taken than there are while a resize waits for them */
 	unsigned waiting, max_waiting; /* under lock */
 	struct list waiters;           /* under lock */
 };
@@ -46,3 +46,6 @@ int shared_semaphore_acquire(struct shared_semaphore *s, deadline_t by) must_che
 bool shared_semaphore_try(struct shared_semaphore *s) must_check;
 /* Any thread. */
 int shared_semaphore_release(struct shared_semaphore *s);
+/* From now on there are that many. More of them go to those who wait; if there are fewer, nobody is let in until enough
+ * have come back, and who waits already goes on waiting, also beyond max_waiting. Any thread. */
+void shared_semaphore_resize(struct shared_semaphore *s, unsigned permits, unsigned max_waiting);

@@ -237,6 +237,7 @@ struct config_join {
 struct config_step {
 	const char *name;
 	struct mark at;
+	const struct node *node; /* all that stands there */
 	const struct config_source *source;
 	enum action_kind action;
 	const struct node *action_value; /* sql: the text; find …: the collection's name */
@@ -281,7 +282,8 @@ struct config_endpoint {
 	const char *path; /* as declared: "/customers/{id}" */
 	const char *name; /* "GET /customers/{id}" */
 	struct mark at;
-	bool sound; /* no mistake was found in it and its sources */
+	const struct node *node; /* all that stands there */
+	bool sound;              /* no mistake was found in it and its sources */
 	const char *summary;
 	struct config_parameter *parameters; /* every one that the path names is here, with IN_PATH */
 	size_t parameter_count;

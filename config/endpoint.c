@@ -291,7 +291,7 @@ static void decode_endpoint(struct decoder *dc, const struct node *key, const st
 	size_t errors = dc->diagnostics->errors;
 
 	dc->broken = false;
-	*e = (struct config_endpoint){.name = key->text, .at = key->at, .semaphore = -1};
+	*e = (struct config_endpoint){.name = key->text, .at = key->at, .node = n, .semaphore = -1};
 	parse_key(dc, key, e, &path);
 	if (!decode_is_mapping(dc, key->text, n))
 		return;

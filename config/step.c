@@ -147,7 +147,8 @@ void decode_gather(struct decoder *dc, const struct key *k, const struct node *n
 		if (!source)
 			continue;
 		struct config_step *s = &e->steps[e->step_count++];
-		*s = (struct config_step){.name = name->text, .at = name->at, .source = source, .semaphore = -1};
+		*s = (struct config_step){
+			.name = name->text, .at = name->at, .node = value, .source = source, .semaphore = -1};
 		decode_section(dc, step_sections[source->kind], name->text, value, s);
 	}
 }

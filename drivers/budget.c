@@ -11,7 +11,7 @@
 void budget_init(struct budget *b, unsigned size, unsigned max_waiting)
 {
 	assert(size > 0);
-	*b = (struct budget){.size = size, .spare = size, .max_waiting = max_waiting};
+	*b = (struct budget){.size = size, .spare = (int)size, .max_waiting = max_waiting};
 	pthread_mutex_init(&b->lock, NULL);
 	list_init(&b->members);
 	list_init(&b->line);
@@ -20,12 +20,13 @@ void budget_init(struct budget *b, unsigned size, unsigned max_waiting)
 	atomic_init(&b->wished, 0);
 	atomic_init(&b->draining, 0);
 	atomic_init(&b->working, 0);
+	atomic_init(&b->surplus, 0);
 }
 
 void budget_done(struct budget *b)
 {
 	assert(list_empty(&b->members) && list_empty(&b->line) && list_empty(&b->wishes));
-	assert(b->spare == b->size && atomic_load(&b->draining) == 0 && atomic_load(&b->working) == 0);
+	assert(b->spare == (int)b->size && atomic_load(&b->draining) == 0 && atomic_load(&b->working) == 0);
 	pthread_mutex_destroy(&b->lock);
 }
 
@@ -33,6 +34,13 @@ void budget_done(struct budget *b)
 static void add(atomic_uint *count, unsigned n)
 {
 	atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+/* Under lock. */
+static void add_spare(struct budget *b, int n)
+{
+	b->spare += n;
+	atomic_store_explicit(&b->surplus, b->spare < 0 ? (unsigned)-b->spare : 0, memory_order_relaxed);
 }
 
 /* --- messages --- */
@@ -131,16 +139,18 @@ bool budget_take(struct budget_member *m)
 	pthread_mutex_lock(&b->lock);
 	bool taken = b->spare > 0;
 	if (taken) {
-		b->spare--;
+		add_spare(b, -1);
 		m->held++;
 	}
 	pthread_mutex_unlock(&b->lock);
 	return taken;
 }
 
-/* Under lock: there is room for one more connection. Whoever opens it, the line has it. */
+/* Under lock: there may be room for one more connection. Whoever opens it, the line has it. */
 static void tell_of_room(struct budget *b)
 {
+	if (b->spare <= 0)
+		return;
 	list_for_each (link, &b->members) {
 		struct budget_member *m = container_of(link, struct budget_member, link);
 		if (m->standing > 0)
@@ -157,8 +167,23 @@ void budget_give(struct budget_member *m)
 	pthread_mutex_lock(&b->lock);
 	assert(m->held > 0);
 	m->held--;
-	b->spare++;
+	add_spare(b, 1);
 	tell_of_room(b);
+	pthread_mutex_unlock(&b->lock);
+}
+
+void budget_resize(struct budget *b, unsigned size, unsigned max_waiting)
+{
+	pthread_mutex_lock(&b->lock);
+	add_spare(b, (int)size - (int)b->size);
+	b->size = size;
+	b->max_waiting = max_waiting;
+	if (b->spare < 0) {
+		list_for_each (link, &b->members)
+			tell(container_of(link, struct budget_member, link));
+	} else {
+		tell_of_room(b);
+	}
 	pthread_mutex_unlock(&b->lock);
 }
 

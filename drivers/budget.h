@@ -26,17 +26,18 @@ struct budget_parcel;
 
 struct budget {
 	pthread_mutex_t lock;
-	unsigned size;       /* all connections of the process */
-	unsigned spare;      /* under lock: of them, those that no member holds */
-	struct list members; /* under lock */
-	struct list line;    /* under lock: tickets, the next to be served first */
-	struct list wishes;  /* under lock: members, the first to wish first */
-	unsigned max_waiting;
+	unsigned size;        /* under lock: all connections of the process */
+	int spare;            /* under lock: of them, those that no member holds; below 0: so many are to be closed */
+	struct list members;  /* under lock */
+	struct list line;     /* under lock: tickets, the next to be served first */
+	struct list wishes;   /* under lock: members, the first to wish first */
+	unsigned max_waiting; /* under lock */
 	/* Written under lock, but for `working`; read without. */
 	atomic_uint waiting;  /* tickets in line */
 	atomic_uint wished;   /* members that wish */
 	atomic_uint draining; /* connections that take no more calls, so that they become idle for the line */
 	atomic_uint working;  /* connections that the server has let in */
+	atomic_uint surplus;  /* connections that are beyond size */
 };
 
 /* A place in the line; embedded in the call that waits. */
@@ -79,6 +80,9 @@ struct budget_member {
 /* size > 0. */
 void budget_init(struct budget *b, unsigned size, unsigned max_waiting);
 void budget_done(struct budget *b);
+/* From now on there are that many (> 0), and so many may wait. If fewer are there than are held, all members are told
+ * to look: whoever has an idle connection while budget_over closes it. Any thread. */
+void budget_resize(struct budget *b, unsigned size, unsigned max_waiting);
 void budget_join(struct budget *b, struct budget_member *m, struct loop *l, const struct budget_ops *ops);
 /* It is told nothing more, but what is in its mail still arrives, and what it holds it still gives back. None of its
  * tickets may be in line. */
@@ -122,6 +126,12 @@ static inline bool budget_waiting(const struct budget *b)
 static inline bool budget_wished(const struct budget *b)
 {
 	return atomic_load_explicit(&b->wished, memory_order_relaxed) > 0;
+}
+
+/* Are more connections held than there may be? */
+static inline bool budget_over(const struct budget *b)
+{
+	return atomic_load_explicit(&b->surplus, memory_order_relaxed) > 0;
 }
 
 /* A connection works, or does so no more. */

@@ -64,9 +64,10 @@ struct app *app_compile(const struct config *c, struct diagnostics *d)
 		if (c->sources[i].sound)
 			driver_of(c->sources[i].kind)->source_check(&c->sources[i], d);
 	}
+	uint64_t *identities = arena_array(&a->arena, c->source_count + 1, sizeof(*identities));
 	for (size_t i = 0; i < c->endpoint_count; i++) {
 		if (c->endpoints[i].sound && !c->endpoints[i].handler.function)
-			a->plans[i] = plan_compile(c, &c->endpoints[i], &a->arena, d);
+			a->plans[i] = plan_compile(c, &c->endpoints[i], identities, &a->arena, d);
 	}
 	modules_load(&a->modules, &a->handlers, c, &a->arena, d);
 	a->router = router_new(c, &a->arena, d);

@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/hash.h"
+#include "handlers/web/rate.h"
+
 const struct driver *driver_of(enum source_kind kind)
 {
 	static const struct driver *const drivers[] = {
@@ -277,8 +280,36 @@ static void compile_key(struct plan *plan, const struct scope *scope)
 	plan->key = key;
 }
 
-struct plan *plan_compile(const struct config *c, const struct config_endpoint *e, struct arena *a,
-			  struct diagnostics *d)
+static uint64_t hash_node(uint64_t h, const struct node *n)
+{
+	struct buf text = BUF_INIT;
+	node_render(n, &text);
+	h = hash_bytes(h, text.data, text.len);
+	buf_done(&text);
+	return h;
+}
+
+/* What is kept in the cache outlives this configuration: the next one finds it again if nothing has changed that it
+ * depends on. */
+static void identify(struct plan *plan, const uint64_t *sources)
+{
+	const struct config_endpoint *e = plan->endpoint;
+	plan->identity = hash_node(HASH_INIT, e->node);
+	for (unsigned i = 0; i < plan->step_count; i++) {
+		struct plan_step *p = &plan->steps[i];
+		const struct config_source *source = p->config->source;
+		uint64_t h = hash_bytes(HASH_INIT, &sources[p->source], sizeof(sources[p->source]));
+		h = hash_bytes(h, &source->json, sizeof(source->json));
+		if (source->headers)
+			h = hash_node(h, source->headers);
+		p->identity = hash_node(h, p->config->node);
+		plan->identity = hash_bytes(plan->identity, &p->identity, sizeof(p->identity));
+	}
+	plan->rate_identity = rate_identity(e->name, &e->rate);
+}
+
+struct plan *plan_compile(const struct config *c, const struct config_endpoint *e, const uint64_t *sources,
+			  struct arena *a, struct diagnostics *d)
 {
 	struct scope scope = {.endpoint = e, .arena = a, .diagnostics = d};
 	struct plan *plan = arena_zalloc(a, sizeof(*plan));
@@ -299,5 +330,6 @@ struct plan *plan_compile(const struct config *c, const struct config_endpoint *
 				    "a step refers to {body}, which requests of GET hardly ever have: without one they "
 				    "are 400");
 	compile_key(plan, &scope);
+	identify(plan, sources);
 	return steps < 0 || respond < 0 || headers < 0 ? NULL : plan;
 }

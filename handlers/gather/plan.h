@@ -24,6 +24,7 @@ struct plan_step {
 	uint64_t needs;          /* bits of the steps that it refers to */
 	int semaphores[2];       /* in config.semaphores, the lower index first; -1: none */
 	struct value substitute; /* on_error: { default: … } */
+	uint64_t identity;       /* of all that its result depends on beside its arguments: its text, its source */
 };
 
 struct plan_header {
@@ -46,11 +47,14 @@ struct plan {
 	unsigned header_count;
 	struct plan_header *reply_headers;
 	unsigned reply_header_count;
+	uint64_t identity;      /* of all that the reply depends on beside its key: the endpoint's text, its sources */
+	uint64_t rate_identity; /* rate.h; if the endpoint has a rate */
 };
 
-/* Compile e. Every mistake goes to d: wrong references, cycles, what the drivers refuse. NULL if there was one. */
-struct plan *plan_compile(const struct config *c, const struct config_endpoint *e, struct arena *a,
-			  struct diagnostics *d);
+/* Compile e. sources: a hash of the identity of each of c's sources (driver.h). Every mistake goes to d: wrong
+ * references, cycles, what the drivers refuse. NULL if there was one. */
+struct plan *plan_compile(const struct config *c, const struct config_endpoint *e, const uint64_t *sources,
+			  struct arena *a, struct diagnostics *d);
 
 /* The driver of a kind of source. */
 const struct driver *driver_of(enum source_kind kind);

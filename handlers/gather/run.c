@@ -177,6 +177,7 @@ static struct span reply_key(const struct run *run)
 {
 	const struct plan *plan = run->plan;
 	struct buf key = BUF_INIT;
+	buf_append(&key, &plan->identity, sizeof(plan->identity));
 	buf_str(&key, plan->endpoint->name);
 	for (unsigned i = 0; i < plan->key_count; i++) {
 		struct value v = slot_value(&plan->key[i], &run->evaluation);
@@ -312,7 +313,7 @@ void gather_handle(const struct plan *plan, const struct gather_env *env, struct
 	x->handler_data = run;
 	if (plan->endpoint->timeout_us)
 		x->by = deadline_min(x->by, deadline_in_us(plan->endpoint->timeout_us));
-	if (plan->endpoint->rate.count && !rate_admit(env->rates, &plan->endpoint->rate, x))
+	if (plan->endpoint->rate.count && !rate_admit(env->rates, plan->rate_identity, &plan->endpoint->rate, x))
 		return;
 	int r = parameters_parse(&run->evaluation.parameters, x, m, &e, &errors);
 	if (r < 0) {

@@ -128,11 +128,12 @@ static int spawn_fetch(struct step_run *s, const struct value *args, struct flig
 	return r;
 }
 
-/* What the references evaluate to, under the names of endpoint and step. */
+/* What the references evaluate to, under the identity of the step, and the names of endpoint and step. */
 static struct span cache_key(const struct step_run *s, const struct value *args)
 {
 	const struct plan *plan = s->run->plan;
 	struct buf key = BUF_INIT;
+	buf_append(&key, &plan_of(s)->identity, sizeof(plan_of(s)->identity));
 	buf_str(&key, plan->endpoint->name);
 	buf_char(&key, '\n');
 	buf_str(&key, plan_of(s)->config->name);

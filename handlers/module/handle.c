@@ -111,7 +111,7 @@ void module_handle(const struct handler *h, const struct module_env *env, struct
 	x->handler_data = req;
 	if (endpoint->timeout_us)
 		x->by = deadline_min(x->by, deadline_in_us(endpoint->timeout_us));
-	if (endpoint->rate.count && !rate_admit(rates, &endpoint->rate, x))
+	if (endpoint->rate.count && !rate_admit(rates, h->rate_identity, &endpoint->rate, x))
 		return;
 	int r = parameters_parse(&req->parameters, x, m, &e, &errors);
 	if (r < 0) {

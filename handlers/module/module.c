@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "handlers/web/rate.h"
 
 /* --- the names of its functions, for whoever misspelt one --- */
 
@@ -171,6 +172,7 @@ void modules_load(struct modules *m, struct handler **handlers, const struct con
 	for (size_t i = 0; i < c->endpoint_count; i++) {
 		struct handler *h = &(*handlers)[i];
 		*h = (struct handler){.endpoint = &c->endpoints[i]};
+		h->rate_identity = rate_identity(h->endpoint->name, &h->endpoint->rate);
 		if (h->endpoint->handler.function && of[h->endpoint->handler.module])
 			find_handler(of[h->endpoint->handler.module], h, d);
 	}

@@ -26,6 +26,7 @@ struct modules {
 struct handler {
 	const struct config_endpoint *endpoint;
 	int (*fn)(gd_request *req); /* NULL: the endpoint has no handler */
+	uint64_t rate_identity;     /* rate.h; if the endpoint has a rate */
 };
 
 /* Load all modules that c names and find the functions of its handlers, one for each endpoint; mistakes go to d, with

@@ -209,6 +209,17 @@ struct cache *cache_new(size_t limit_bytes)
 	return c;
 }
 
+void cache_resize(struct cache *c, size_t limit_bytes)
+{
+	for (int i = 0; i < SHARDS; i++) {
+		struct shard *s = &c->shards[i];
+		pthread_mutex_lock(&s->lock);
+		s->limit_bytes = limit_bytes / SHARDS;
+		evict(s);
+		pthread_mutex_unlock(&s->lock);
+	}
+}
+
 void cache_free(struct cache *c)
 {
 	if (!c)

@@ -42,6 +42,8 @@ void cached_drop(struct cached *v); /* NULL is allowed; any thread */
 
 /* 0 bytes: nothing is kept, fetches are shared all the same. */
 struct cache *cache_new(size_t limit_bytes);
+/* Bound it by that many bytes from now on. Any thread. */
+void cache_resize(struct cache *c, size_t limit_bytes);
 /* No flight may be under way. NULL is allowed. */
 void cache_free(struct cache *c);
 

@@ -9,14 +9,15 @@
 #include <sys/socket.h>
 
 #include "async/loop.h"
+#include "base/hash.h"
 #include "base/mem.h"
 
 enum { WAYS = 8, LOCKS = 64 };
 
 struct bucket {
 	uint64_t who[2];
-	const struct config_rate *rate; /* NULL: never used */
-	int64_t full_ns;                /* CLOCK_MONOTONIC */
+	uint64_t identity; /* of the endpoint; 0: never used */
+	int64_t full_ns;   /* CLOCK_MONOTONIC */
 };
 
 struct set {
@@ -83,42 +84,49 @@ static uint64_t mix(uint64_t a, uint64_t b)
 	return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-static size_t set_of(const struct rates *r, const uint64_t who[2], const struct config_rate *rate)
+uint64_t rate_identity(const char *endpoint, const struct config_rate *rate)
+{
+	uint64_t h = hash_bytes(HASH_INIT, endpoint, strlen(endpoint));
+	h = hash_bytes(h, &rate->count, sizeof(rate->count));
+	return hash_bytes(h, &rate->per_us, sizeof(rate->per_us)) | 1;
+}
+
+static size_t set_of(const struct rates *r, const uint64_t who[2], uint64_t identity)
 {
 	uint64_t h = mix(who[0] ^ r->seed[0], who[1] ^ r->seed[1]);
-	h = mix(h ^ (uintptr_t)rate, r->seed[2] | 1);
+	h = mix(h ^ identity, r->seed[2] | 1);
 	return (size_t)(h & (r->set_count - 1));
 }
 
 /* The client's own bucket, or the one that gives its place away. */
-static struct bucket *find_bucket(struct set *s, const uint64_t who[2], const struct config_rate *rate)
+static struct bucket *find_bucket(struct set *s, const uint64_t who[2], uint64_t identity)
 {
 	struct bucket *first_full = &s->buckets[0];
 	for (unsigned i = 0; i < WAYS; i++) {
 		struct bucket *b = &s->buckets[i];
-		if (b->rate == rate && b->who[0] == who[0] && b->who[1] == who[1])
+		if (b->identity == identity && b->who[0] == who[0] && b->who[1] == who[1])
 			return b;
 		if (b->full_ns < first_full->full_ns)
 			first_full = b;
 	}
-	*first_full = (struct bucket){.who = {who[0], who[1]}, .rate = rate};
+	*first_full = (struct bucket){.who = {who[0], who[1]}, .identity = identity};
 	return first_full;
 }
 
 /* --- taking a token --- */
 
-struct rate_verdict rates_take(struct rates *r, const struct config_rate *rate, const struct address *who,
-			       int64_t now_us)
+struct rate_verdict rates_take(struct rates *r, uint64_t identity, const struct config_rate *rate,
+			       const struct address *who, int64_t now_us)
 {
 	const int64_t token_ns = rate->per_us * 1000 / rate->count, all_ns = token_ns * rate->count;
 	const int64_t now_ns = now_us * 1000;
 	uint64_t key[2];
 	client_key(key, who);
-	size_t set = set_of(r, key, rate);
+	size_t set = set_of(r, key, identity);
 	pthread_mutex_t *lock = &r->locks[set % LOCKS].mutex;
 
 	pthread_mutex_lock(lock);
-	struct bucket *b = find_bucket(&r->sets[set], key, rate);
+	struct bucket *b = find_bucket(&r->sets[set], key, identity);
 	int64_t missing_ns = b->full_ns > now_ns ? b->full_ns - now_ns : 0;
 	bool pass = missing_ns + token_ns <= all_ns;
 	if (pass) {
@@ -155,12 +163,12 @@ static void tell(struct exchange *x, const struct config_rate *rate, const struc
 	x->always_count = 2;
 }
 
-bool rate_admit(struct rates *r, const struct config_rate *rate, struct exchange *x)
+bool rate_admit(struct rates *r, uint64_t identity, const struct config_rate *rate, struct exchange *x)
 {
 	struct address who;
 	if (!address_parse(&who, x->peer, strlen(x->peer)))
 		who = (struct address){.family = AF_UNIX};
-	struct rate_verdict v = rates_take(r, rate, &who, monotonic_us());
+	struct rate_verdict v = rates_take(r, identity, rate, &who, monotonic_us());
 	tell(x, rate, &v);
 	if (v.pass)
 		return true;

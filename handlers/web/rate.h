@@ -38,11 +38,15 @@ struct rate_verdict {
 	int64_t full_us;    /* until all are there again */
 };
 
-/* Take a token of the bucket that `who` has under `rate` (its address tells endpoints apart). Any thread; does not
+/* What tells the buckets of an endpoint apart from those of others: its name and its rate. An endpoint that comes back
+ * with the same of both, in another configuration, has the same buckets. */
+uint64_t rate_identity(const char *endpoint, const struct config_rate *rate);
+
+/* Take a token of the bucket that `who` has at the endpoint of that identity, which has that rate. Any thread; does not
  * suspend. now_us: CLOCK_MONOTONIC. */
-struct rate_verdict rates_take(struct rates *r, const struct config_rate *rate, const struct address *who,
-			       int64_t now_us);
+struct rate_verdict rates_take(struct rates *r, uint64_t identity, const struct config_rate *rate,
+			       const struct address *who, int64_t now_us);
 
 /* Take a token for x's client (x->peer) and say in the reply's RateLimit fields how many are left. Returns false if
  * there was none: x has been answered, with 429. Loop thread; does not suspend. */
-bool rate_admit(struct rates *r, const struct config_rate *rate, struct exchange *x) must_check;
+bool rate_admit(struct rates *r, uint64_t identity, const struct config_rate *rate, struct exchange *x) must_check;

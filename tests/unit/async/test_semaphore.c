@@ -265,6 +265,11 @@ static int take_shared(void *arg)
 	return r < 0 ? r : shared_semaphore_release(s);
 }
 
+static int shared_taker(void *arg)
+{
+	return shared_semaphore_acquire(arg, DEADLINE_NEVER);
+}
+
 LOOP_TEST(a_shared_one_keeps_the_same_rules)
 {
 	struct shared_semaphore s;
@@ -283,6 +288,37 @@ LOOP_TEST(a_shared_one_keeps_the_same_rules)
 	task_cancel(second);
 	ck_assert_int_eq(task_await(&second, DEADLINE_NEVER), 0);
 	ck_assert_int_eq(shared_semaphore_release(&s), -EPERM);
+	shared_semaphore_done(&s);
+	return 0;
+}
+
+LOOP_TEST(a_shared_one_changes_its_size_in_place)
+{
+	struct shared_semaphore s;
+	shared_semaphore_init(&s, 1, 3);
+	ck_assert(shared_semaphore_try(&s));
+	struct task *t[3];
+	for (int i = 0; i < 3; i++)
+		t[i] = spawn(shared_taker, &s);
+	settle();
+	shared_semaphore_resize(&s, 3, 0); /* two of those who wait come in, the third goes on waiting */
+	settle();
+	ck_assert_uint_eq(s.taken, 3);
+	ck_assert_uint_eq(s.waiting, 1);
+	ck_assert_int_eq(shared_semaphore_acquire(&s, DEADLINE_NEVER), -EBUSY); /* nobody else may */
+	shared_semaphore_resize(&s, 1, 3);
+	ck_assert_int_eq(shared_semaphore_release(&s), 0);
+	ck_assert_int_eq(shared_semaphore_release(&s), 0);
+	settle();
+	ck_assert_uint_eq(s.waiting, 1); /* nobody was let in until enough came back */
+	ck_assert(!shared_semaphore_try(&s));
+	ck_assert_int_eq(shared_semaphore_release(&s), 0);
+	settle();
+	ck_assert_uint_eq(s.waiting, 0);
+	ck_assert_uint_eq(s.taken, 1);
+	ck_assert_int_eq(shared_semaphore_release(&s), 0);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(task_await(&t[i], DEADLINE_NEVER), 0);
 	shared_semaphore_done(&s);
 	return 0;
 }
@@ -380,7 +416,7 @@ static void compete_over_threads(unsigned max_waiting)
 	}
 	ck_assert_int_eq(atomic_load(&holders), 0);
 	ck_assert_int_le(atomic_load(&most_holders), PERMITS);
-	ck_assert_uint_eq(shared.available, PERMITS);
+	ck_assert_uint_eq(shared.taken, 0);
 	ck_assert_uint_eq(shared.waiting, 0);
 	shared_semaphore_done(&shared);
 }
@@ -500,6 +536,7 @@ int main(void)
 	tcase_add_test(c, a_thousand_hand_overs_take_no_turn_of_the_loop);
 	tcase_add_test(c, whoever_is_cancelled_the_permits_are_back);
 	tcase_add_test(c, a_shared_one_keeps_the_same_rules);
+	tcase_add_test(c, a_shared_one_changes_its_size_in_place);
 	c = async_tcase(s, "threads");
 	tcase_add_test(c, four_threads_never_hold_more_than_there_is);
 	tcase_add_test(c, four_threads_and_a_short_queue);

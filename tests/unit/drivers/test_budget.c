@@ -520,6 +520,31 @@ LOOP_TEST(as_many_drain_as_stand_in_line)
 	return 0;
 }
 
+LOOP_TEST(a_smaller_size_tells_all_and_lets_nobody_open)
+{
+	begin(3, 10);
+	struct connection *a = take_one(&first), *b = take_one(&second), *c = take_one(&third);
+	budget_resize(&budget, 1, 10);
+	deliver();
+	ck_assert_uint_eq(first.looks + second.looks + third.looks, 3);
+	ck_assert(budget_over(&budget));
+	ck_assert(!budget_take(&first.member));
+	list_prepend(&first.idle, &a->link);
+	close_one(&first, a);
+	ck_assert(budget_over(&budget));
+	ck_assert(!budget_take(&first.member));
+	list_prepend(&second.idle, &b->link);
+	close_one(&second, b);
+	ck_assert(!budget_over(&budget));
+	ck_assert(!budget_take(&first.member)); /* the third has the only one */
+	budget_resize(&budget, 2, 10);
+	ck_assert(budget_take(&first.member));
+	budget_give(&first.member);
+	list_prepend(&third.idle, &c->link);
+	end();
+	return 0;
+}
+
 int main(void)
 {
 	Suite *s = suite_create("budget");
@@ -533,5 +558,6 @@ int main(void)
 	tcase_add_test(c, wishes_come_after_calls);
 	tcase_add_test(c, waiting_is_bounded);
 	tcase_add_test(c, as_many_drain_as_stand_in_line);
+	tcase_add_test(c, a_smaller_size_tells_all_and_lets_nobody_open);
 	return run_suite(s);
 }

@@ -19,8 +19,10 @@ struct compiled {
 	struct config *config;
 	struct arena arena;
 	struct plan *plan;
+	uint64_t sources[8]; /* their identities */
 };
 
+/* c->sources is the caller's. */
 static void compile(struct compiled *c, const char *endpoint)
 {
 	struct buf text = BUF_INIT;
@@ -31,7 +33,7 @@ static void compile(struct compiled *c, const char *endpoint)
 	c->plan = NULL;
 	c->config = config_load_text("t.yaml", text.data, text.len, &c->d);
 	if (c->config)
-		c->plan = plan_compile(c->config, &c->config->endpoints[0], &c->arena, &c->d);
+		c->plan = plan_compile(c->config, &c->config->endpoints[0], c->sources, &c->arena, &c->d);
 	diagnostics_sort(&c->d);
 	buf_done(&text);
 }
@@ -79,7 +81,7 @@ static const struct {
 
 START_TEST(a_mistake_is_reported_at_its_place)
 {
-	struct compiled c;
+	struct compiled c = {0};
 	compile(&c, mistakes[_i].endpoint);
 	ck_assert_ptr_null(c.plan);
 	ck_assert_uint_eq(c.d.errors, 1);
@@ -92,7 +94,7 @@ END_TEST
 
 START_TEST(references_make_the_graph)
 {
-	struct compiled c;
+	struct compiled c = {0};
 	compile(&c, "    gather:\n"
 		    "      a: { from: pg, sql: \"select {id}\" }\n"
 		    "      b: { from: mongo, find: x, filter: { y: \"{a.y}\", z: \"{a.y}\" }, when: \"{c}\" }\n"
@@ -147,7 +149,7 @@ static const struct {
 
 START_TEST(replies_are_rendered)
 {
-	struct compiled c;
+	struct compiled c = {0};
 	struct buf endpoint = BUF_INIT, out = BUF_INIT;
 	buf_str(&endpoint, "    gather:\n"
 			   "      a: { from: pg, sql: \"select 1\" }\n"
@@ -178,7 +180,7 @@ END_TEST
 
 START_TEST(a_reply_without_references_is_one_piece)
 {
-	struct compiled c;
+	struct compiled c = {0};
 	compile(&c, "    respond: { a: [1, { b: \"x\\\"\" }], c: null }\n");
 	ck_assert_ptr_nonnull(c.plan);
 	ck_assert(c.plan->respond.constant);
@@ -190,6 +192,33 @@ START_TEST(a_reply_without_references_is_one_piece)
 }
 END_TEST
 
+/* --- what the cache knows them by --- */
+
+static uint64_t identity_of(const char *endpoint, uint64_t source, bool step)
+{
+	struct compiled c = {.sources = {source}};
+	compile(&c, endpoint);
+	ck_assert_ptr_nonnull(c.plan);
+	uint64_t identity = step ? c.plan->steps[0].identity : c.plan->identity;
+	release(&c);
+	return identity;
+}
+
+START_TEST(a_text_or_a_source_that_changes_changes_the_identity)
+{
+	static const char one[] = "    gather: { a: { from: pg, sql: \"select 1\" } }\n";
+	static const char two[] = "    gather: { a: { from: pg, sql: \"select 2\" } }\n";
+	static const char other[] = "    gather: { a: { from: pg, sql: \"select 1\" } }\n    respond: { b: \"{a}\" }\n";
+	for (int step = 0; step < 2; step++) {
+		uint64_t identity = identity_of(one, 7, step);
+		ck_assert_uint_eq(identity, identity_of(one, 7, step));
+		ck_assert_uint_ne(identity, identity_of(two, 7, step));
+		ck_assert_uint_ne(identity, identity_of(one, 8, step));
+		ck_assert_int_eq(identity == identity_of(other, 7, step), step); /* the step is the same one */
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("plan");
@@ -198,5 +227,6 @@ int main(void)
 	tcase_add_test(c, references_make_the_graph);
 	tcase_add_loop_test(c, replies_are_rendered, 0, (int)ARRAY_SIZE(replies));
 	tcase_add_test(c, a_reply_without_references_is_one_piece);
+	tcase_add_test(c, a_text_or_a_source_that_changes_changes_the_identity);
 	return run_suite(s);
 }

@@ -191,6 +191,30 @@ LOOP_TEST(what_is_too_large_is_not_kept_and_pushes_nothing_out)
 	return 0;
 }
 
+LOOP_TEST(a_smaller_bound_holds_at_once)
+{
+	static const char large[LARGE];
+	struct cache *c = cache_new(SHARDS * 8 * LARGE);
+	char key[24];
+	for (int i = 0; i < SHARDS * 4; i++) {
+		snprintf(key, sizeof(key), "k%d", i);
+		put(c, key, large, LARGE);
+	}
+	cache_resize(c, SHARDS * 2 * LARGE);
+	int kept = 0;
+	for (int i = 0; i < SHARDS * 4; i++) {
+		snprintf(key, sizeof(key), "k%d", i);
+		kept += has(c, key);
+	}
+	ck_assert_int_gt(kept, 0);
+	ck_assert_int_le(kept, SHARDS * 2);
+	cache_resize(c, SHARDS * 8 * LARGE);
+	put(c, "k", large, LARGE);
+	ck_assert(has(c, "k"));
+	cache_free(c);
+	return 0;
+}
+
 LOOP_TEST(without_memory_nothing_is_kept)
 {
 	struct cache *c = cache_new(0);
@@ -585,6 +609,7 @@ int main(void)
 	c = async_tcase(s, "bound");
 	tcase_add_test(c, the_least_recently_used_go_first);
 	tcase_add_test(c, what_is_too_large_is_not_kept_and_pushes_nothing_out);
+	tcase_add_test(c, a_smaller_bound_holds_at_once);
 	tcase_add_test(c, without_memory_nothing_is_kept);
 	tcase_add_test(c, what_is_being_fetched_is_not_pushed_out);
 	c = async_tcase(s, "flights");

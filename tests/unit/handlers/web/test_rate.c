@@ -24,7 +24,7 @@ static struct address address(const char *text)
 static bool take(struct rates *r, const struct config_rate *rate, const char *who, int64_t now_us)
 {
 	struct address a = address(who);
-	return rates_take(r, rate, &a, now_us).pass;
+	return rates_take(r, rate_identity("GET /", rate), rate, &a, now_us).pass;
 }
 
 /* --- the bucket --- */
@@ -35,24 +35,24 @@ START_TEST(a_quiet_client_may_send_all_at_once_then_one_an_interval)
 	struct address who = address("192.0.2.1");
 	int64_t now = 5 * SECOND;
 	for (unsigned i = 0; i < 10; i++) {
-		struct rate_verdict v = rates_take(r, &ten_a_second, &who, now);
+		struct rate_verdict v = rates_take(r, 1, &ten_a_second, &who, now);
 		ck_assert(v.pass);
 		ck_assert_uint_eq(v.remaining, 9 - i);
 		ck_assert_int_eq(v.full_us, (i + 1) * SECOND / 10);
 		ck_assert_int_eq(v.wait_us, i < 9 ? 0 : SECOND / 10);
 	}
-	struct rate_verdict v = rates_take(r, &ten_a_second, &who, now);
+	struct rate_verdict v = rates_take(r, 1, &ten_a_second, &who, now);
 	ck_assert(!v.pass);
 	ck_assert_uint_eq(v.remaining, 0);
 	ck_assert_int_eq(v.wait_us, SECOND / 10);
 	ck_assert_int_eq(v.full_us, SECOND);
 
-	v = rates_take(r, &ten_a_second, &who, now + v.wait_us - 1);
+	v = rates_take(r, 1, &ten_a_second, &who, now + v.wait_us - 1);
 	ck_assert(!v.pass);
 	ck_assert_int_eq(v.wait_us, 1);
-	ck_assert(rates_take(r, &ten_a_second, &who, now + SECOND / 10).pass); /* exactly when it was told to come */
-	ck_assert(!rates_take(r, &ten_a_second, &who, now + SECOND / 10).pass);
-	v = rates_take(r, &ten_a_second, &who, now + 100LL * SECOND); /* no more than all of them are saved up */
+	ck_assert(rates_take(r, 1, &ten_a_second, &who, now + SECOND / 10).pass); /* exactly when it was told to come */
+	ck_assert(!rates_take(r, 1, &ten_a_second, &who, now + SECOND / 10).pass);
+	v = rates_take(r, 1, &ten_a_second, &who, now + 100LL * SECOND); /* no more than all of them are saved up */
 	ck_assert(v.pass);
 	ck_assert_uint_eq(v.remaining, 9);
 	rates_free(r);
@@ -77,7 +77,7 @@ START_TEST(who_never_stops_gets_the_rate)
 	const int64_t interval_us = rate->per_us / rate->count;
 	int64_t passed = 0, now = start;
 	while (now < start + periods * rate->per_us) {
-		struct rate_verdict v = rates_take(r, rate, &who, now);
+		struct rate_verdict v = rates_take(r, 1, rate, &who, now);
 		passed += v.pass;
 		now += v.pass ? interval_us / 3 : v.wait_us;
 		if (v.pass && interval_us < 3)
@@ -132,12 +132,13 @@ END_TEST
 
 START_TEST(endpoints_do_not_share)
 {
-	static const struct config_rate same = {3, 3600LL * SECOND};
+	const struct config_rate one = {1, SECOND}, same = one, other = {2, SECOND};
+	struct address who = {0};
 	struct rates *r = rates_new(64);
-	for (int i = 0; i < 3; i++)
-		ck_assert(take(r, &three_an_hour, "192.0.2.1", SECOND));
-	ck_assert(!take(r, &three_an_hour, "192.0.2.1", SECOND));
-	ck_assert(take(r, &same, "192.0.2.1", SECOND));
+	ck_assert(rates_take(r, rate_identity("GET /a", &one), &one, &who, SECOND).pass);
+	ck_assert(rates_take(r, rate_identity("GET /b", &one), &one, &who, SECOND).pass);
+	ck_assert(rates_take(r, rate_identity("GET /a", &other), &other, &who, SECOND).pass);
+	ck_assert(!rates_take(r, rate_identity("GET /a", &same), &same, &who, SECOND).pass); /* wherever it stands */
 	rates_free(r);
 }
 END_TEST
@@ -150,7 +151,7 @@ START_TEST(others_never_make_a_client_be_refused)
 	struct address who = {.family = AF_INET};
 	for (uint32_t n = 1; n <= 200000; n++) {
 		memcpy(who.bytes, &n, 4);
-		ck_assert(rates_take(r, &three_an_hour, &who, SECOND).pass);
+		ck_assert(rates_take(r, 1, &three_an_hour, &who, SECOND).pass);
 	}
 	rates_free(r);
 }
@@ -166,7 +167,7 @@ START_TEST(who_asks_most_is_kept)
 	for (uint32_t n = 1; n <= 100000; n++) {
 		uint32_t address = htonl(0x0a000000u + n);
 		memcpy(who.bytes, &address, 4);
-		ck_assert(rates_take(r, &three_an_hour, &who, SECOND).pass);
+		ck_assert(rates_take(r, 1, &three_an_hour, &who, SECOND).pass);
 	}
 	ck_assert(!take(r, &three_an_hour, "192.0.2.1", SECOND));
 	rates_free(r);
@@ -181,7 +182,7 @@ START_TEST(as_many_as_were_promised_are_kept_for_the_most_part)
 	for (int round = 0; round < 4; round++) {
 		for (uint16_t n = 0; n < 4096; n++) {
 			memcpy(who.bytes + 4, &n, 2);
-			bool pass = rates_take(r, &three_an_hour, &who, SECOND).pass;
+			bool pass = rates_take(r, 1, &three_an_hour, &who, SECOND).pass;
 			ck_assert(pass || round == 3);
 			forgotten += pass && round == 3;
 		}
@@ -205,9 +206,9 @@ static void *hammer_thread(void *arg)
 	struct hammer *h = arg;
 	struct address one = address("192.0.2.1"), other = {.family = AF_INET};
 	for (uint32_t i = 0; i < SLOWER(TRIES); i++) {
-		h->passed += rates_take(h->rates, &ten_a_second, &one, SECOND).pass;
+		h->passed += rates_take(h->rates, 1, &ten_a_second, &one, SECOND).pass;
 		memcpy(other.bytes, &i, 4);
-		(void)rates_take(h->rates, &three_an_hour, &other, SECOND);
+		(void)rates_take(h->rates, 2, &three_an_hour, &other, SECOND);
 	}
 	return NULL;
 }
