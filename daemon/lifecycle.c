@@ -59,7 +59,7 @@ int lifecycle_end(struct workers *workers, const struct lifecycle_times *times)
 		log_line(LOG_LINE_INFO, "draining", "signal=%s connections=%u requests=%u",
 			 signals_asked() == SIGTERM ? "SIGTERM" : "SIGINT", atomic_load(&workers->connections),
 			 atomic_load(&workers->limits.running));
-	app_drain(workers->app);
+	atomic_store(&workers->shared->readiness.draining, true);
 	systemd_stopping();
 	heartbeat_draining(times->delay_us + times->drain_us + CANCEL_TIMEOUT_MS * 1000);
 	int r = times->delay_us > 0 ? await_end(workers, deadline_in_us(times->delay_us)) : 0;

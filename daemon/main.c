@@ -38,10 +38,10 @@ enum {
 
 /* What a run is made of, in the order in which it is made. */
 struct daemon {
-	struct config *config;
-	struct app *app;
+	struct generation *generation;
 	struct listeners listeners;
 	struct executor *executor;
+	struct shared shared;
 	struct workers workers;
 };
 
@@ -78,10 +78,10 @@ static void print_diagnostics(struct diagnostics *d)
 
 static int load(struct daemon *d, const char *path, struct diagnostics *diagnostics)
 {
-	d->config = config_load(path, diagnostics);
-	if (d->config)
-		d->app = app_compile(d->config, diagnostics);
-	return d->app ? EX_OK : EX_CONFIG;
+	struct config *config = config_load(path, diagnostics);
+	if (config)
+		d->generation = generation_compile(config, diagnostics);
+	return d->generation ? EX_OK : EX_CONFIG;
 }
 
 /* The first error, as the status of the service. */
@@ -114,7 +114,7 @@ static int ask_sources(struct daemon *d, struct diagnostics *diagnostics)
 {
 	signal(SIGPIPE, SIG_IGN);
 	int r = executor_new(&d->executor, EXECUTOR_THREADS, EXECUTOR_QUEUE);
-	int down = r < 0 ? r : app_check(d->app, d->executor, diagnostics);
+	int down = r < 0 ? r : generation_check(d->generation, d->executor, diagnostics);
 	if (down < 0) {
 		fprintf(stderr, "error: can't ask the sources: %s\n", strerror(-down));
 		return EX_OSERR;
@@ -128,7 +128,7 @@ static int bind_listeners(struct daemon *d)
 {
 	struct error e = ERROR_INIT;
 	struct mark at = {0};
-	const struct config_server *server = &d->config->server;
+	const struct config_server *server = &d->generation->config->server;
 	if (listeners_bind(&d->listeners, server, server->threads, &e, &at) == 0)
 		return EX_OK;
 	print_mark(at);
@@ -202,7 +202,7 @@ static void watch(const struct config_server *server)
 /* End the workers that there are. */
 static int end_workers(struct daemon *d, bool served)
 {
-	const struct config_server *server = &d->config->server;
+	const struct config_server *server = &d->generation->config->server;
 	const struct lifecycle_times times = {
 		.delay_us = served ? server->drain_delay_us : 0,
 		.drain_us = server->drain_timeout_us,
@@ -221,7 +221,9 @@ static int end_workers(struct daemon *d, bool served)
 static int start(struct daemon *d, bool *serves)
 {
 	struct error e = ERROR_INIT;
-	const struct config_server *server = &d->config->server;
+	struct mark at;
+	const struct config *config = d->generation->config;
+	const struct config_server *server = &config->server;
 	raise_descriptor_limit(server);
 	watch(server);
 	int r = executor_new(&d->executor, EXECUTOR_THREADS + EXECUTOR_THREADS_A_WORKER * server->threads,
@@ -232,9 +234,12 @@ static int start(struct daemon *d, bool *serves)
 	}
 	heartbeat_begin(&d->workers);
 	heartbeat_starting("sources and modules");
-	r = app_open(d->app, d->executor, server->threads, &e);
-	if (r == 0)
-		r = workers_start(&d->workers, server, server->threads, d->app, &d->listeners, &e);
+	shared_init(&d->shared, d->executor, server->threads);
+	r = generation_open(d->generation, &d->shared, NULL, &e, &at);
+	if (r == 0) {
+		generation_commit(d->generation, 1);
+		r = workers_start(&d->workers, &d->shared, d->generation, &d->listeners, &e);
+	}
 	if (r > 0)
 		return end_workers(d, false);
 	if (r < 0) {
@@ -250,10 +255,10 @@ static int start(struct daemon *d, bool *serves)
 			 : d->listeners.bound[i].config->admin ? " admin=true"
 							       : "");
 	log_line(LOG_LINE_INFO, "started", "version=" GATHERD_VERSION " pid=%ld threads=%u endpoints=%zu",
-		 (long)getpid(), server->threads, d->config->endpoint_count);
+		 (long)getpid(), server->threads, config->endpoint_count);
 	heartbeat_serving();
-	systemd_ready("serving %zu endpoint%s on %zu listener%s", d->config->endpoint_count,
-		      d->config->endpoint_count == 1 ? "" : "s", server->listen_count,
+	systemd_ready("serving %zu endpoint%s on %zu listener%s", config->endpoint_count,
+		      config->endpoint_count == 1 ? "" : "s", server->listen_count,
 		      server->listen_count == 1 ? "" : "s");
 	*serves = true;
 	return EX_OK;
@@ -261,11 +266,15 @@ static int start(struct daemon *d, bool *serves)
 
 static void stop(struct daemon *d)
 {
+	bool opened = d->generation && d->generation->shared;
 	listeners_done(&d->listeners);
-	app_free(d->app);
+	generation_drop(d->generation);
+	if (opened) {
+		shared_bury(&d->shared);
+		shared_done(&d->shared);
+	}
 	executor_free(d->executor);
 	monitor_stop();
-	config_free(d->config);
 }
 
 static enum log_severity severity_of(enum log_level level)
@@ -310,7 +319,7 @@ static int run(const char *path)
 	if (code == EX_OK)
 		code = bind_listeners(&d);
 	if (code == EX_OK) {
-		start_log(&d.config->log);
+		start_log(&d.generation->config->log);
 		code = start(&d, &serves);
 		if (serves) {
 			lifecycle_serve(&d.workers);

@@ -47,6 +47,7 @@ struct worker {
 	struct exchanges exchanges;
 	struct connections connections;
 	struct service *service;
+	struct share *share; /* that is being opened, or was */
 	struct listener *listeners;
 	struct timer tick;
 	int64_t cancelled_us;
@@ -133,7 +134,7 @@ static void on_cancel(struct message *m)
 	w->cancelled_us = loop_now_us(w->loop);
 	if (monitor_running())
 		tasks_log(w->loop, w->index, "cancelled at the end");
-	exchanges_cancel(&w->exchanges);
+	exchanges_cancel(&w->exchanges, NULL, "the server is shutting down");
 	connections_close(&w->connections, false);
 }
 
@@ -166,7 +167,8 @@ static void on_serve(struct message *m)
 static int open_service(void *arg)
 {
 	struct worker *w = arg;
-	return service_open(&w->service, w->all->app, w->index, &w->error);
+	const struct config_source *down; /* is not asked for */
+	return service_open(w->service, w->all->generation, 0, &w->share, &down, &w->error);
 }
 
 static void tell_main(struct worker *w)
@@ -187,9 +189,9 @@ static void service_opened(void *arg, int result)
 	struct worker *w = arg;
 	w->opening = NULL;
 	if (result < 0) {
-		w->phase = CLOSING;
-		loop_stop(w->loop);
+		close_worker(w);
 	} else {
+		service_commit(w->service, w->share);
 		w->connections.service = w->service;
 		w->phase = READY;
 		if (atomic_load(&w->all->ending))
@@ -222,6 +224,7 @@ static void open_parts(struct worker *w)
 	w->connections.read_timeout_us = w->all->server->read_timeout_us;
 	w->connections.write_timeout_us = w->all->server->write_timeout_us;
 	w->connections.total = &w->all->connections;
+	w->service = service_new(w->all->shared, w->index);
 	w->listeners = mem_zalloc(w->all->listeners->count * sizeof(struct listener));
 }
 
@@ -364,13 +367,15 @@ static int start_one(struct workers *all, struct error *e)
 	return w->result;
 }
 
-int workers_start(struct workers *all, const struct config_server *server, unsigned count, struct app *app,
-		  struct listeners *listeners, struct error *e)
+int workers_start(struct workers *all, struct shared *shared, struct generation *g, struct listeners *listeners,
+		  struct error *e)
 {
+	const struct config_server *server = &g->config->server;
 	*all = (struct workers){
-		.workers = mem_array(count, sizeof(struct worker)),
+		.workers = mem_array(shared->workers, sizeof(struct worker)),
 		.server = server,
-		.app = app,
+		.shared = shared,
+		.generation = g,
 		.listeners = listeners,
 		.limits = {.max_requests = server->max_requests, .request_timeout_us = server->request_timeout_us},
 		.changed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
@@ -378,7 +383,7 @@ int workers_start(struct workers *all, const struct config_server *server, unsig
 	if (all->changed_fd < 0)
 		return error_set(e, -errno, 0, NULL, "can't make an eventfd: %s", strerror(errno));
 	http_setup();
-	while (all->count < count) {
+	while (all->count < shared->workers) {
 		int r = start_one(all, e);
 		if (r != 0)
 			return r;

@@ -20,7 +20,8 @@ struct workers {
 	struct worker *workers;
 	unsigned count;
 	const struct config_server *server;
-	struct app *app;
+	struct shared *shared;
+	struct generation *generation; /* that they begin with */
 	struct listeners *listeners;
 	struct exchange_limits limits;
 	atomic_uint connections; /* of the process */
@@ -33,8 +34,8 @@ struct workers {
 /* Start the workers, one after another, each when the one before is ready; when all of them are, they accept. Returns
  * 0; or 1 (somebody has asked for the end meanwhile) or -errno with e filled: then none has accepted anything, and
  * those that there are, one of which may still be starting, are to be ended: lifecycle_end, workers_join. */
-int workers_start(struct workers *all, const struct config_server *server, unsigned count, struct app *app,
-		  struct listeners *listeners, struct error *e) must_check;
+int workers_start(struct workers *all, struct shared *shared, struct generation *g, struct listeners *listeners,
+		  struct error *e) must_check;
 /* Ask each worker to turn its loop; it answers when it comes to it. Each is asked again when it has answered. */
 void workers_ping(struct workers *all);
 /* How long the worker that is latest with its answer has owed it (microseconds; 0: none does), and which one it is. */

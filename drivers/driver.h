@@ -61,6 +61,10 @@ struct driver {
 
 	/* Check what of a source's configuration only the driver can judge (its URL); reports to d. No network. */
 	void (*source_check)(const struct config_source *config, struct diagnostics *d);
+	/* Append to out what, beside kind, name, URL and password, makes a source the one that it is: contents of files
+	 * that its URL names, keys that hold for connections. A reload carries a source over, connections and all, if
+	 * the same bytes come out. Reads files: not on a loop thread. No network. NULL: there is nothing more. */
+	void (*source_identity)(const struct config_source *config, struct buf *out);
 	/* Make a source for `workers` workers. No network. Main thread. Returns 0 or -errno with e filled. */
 	int (*source_new)(struct source **out, const struct config_source *config, struct executor *executor,
 			  unsigned workers, struct error *e);
@@ -68,6 +72,10 @@ struct driver {
 	void (*source_free)(struct source *s);
 	/* Of all workers: is there a connection that works, or was the last one that was tried fine? Any thread. */
 	bool (*source_ready)(struct source *s);
+	/* Its configuration changes while it runs, in what is not its identity: limits, time-outs. Its clients go on
+	 * with what they have until client_update. Not on a loop thread. NULL: there is nothing of the process to
+	 * change. */
+	void (*source_update)(struct source *s, const struct config_source *config);
 
 	/* Compile one step's action. NULL if it is wrong; diagnostics say why. No network. */
 	struct action *(*action_new)(const struct config_source *config, const struct config_step *step,
@@ -75,6 +83,9 @@ struct driver {
 
 	/* A worker's share. Starts connecting in the background; does not wait for it. Loop thread. */
 	int (*client_open)(struct client **out, struct source *s, struct error *e);
+	/* The same for a worker's share, after source_update. config lives until the next client_update, or the client
+	 * is closed. Loop thread, outside tasks or in one; does not suspend. NULL: clients have no configuration. */
+	void (*client_update)(struct client *c, const struct config_source *config);
 	/* Suspends. Closes every connection; what still waits is refused. Loop thread, in a task. */
 	void (*client_close)(struct client *c);
 	/* Is nothing taken: no connection in use, nobody waiting? For tests and drain. Loop thread. */

@@ -1,37 +1,25 @@
-/* The application: what a configuration answers to requests. `struct app` is the process's, compiled once and
- * read-only; `struct service` is a worker's share of it (connections). */
+/* A worker's part of the application: what answers its requests, whatever the configuration is at the moment. */
 #pragma once
 
 #include <stdbool.h>
 
-#include "async/executor.h"
-#include "base/buf.h"
-#include "config/config.h"
+#include "handlers/share.h"
 #include "handlers/web/exchange.h"
 
-struct app;
 struct service;
 
-/* Compile every endpoint of c and load its modules; every mistake goes to d. No network. Returns NULL if d->errors
- * is not 0. c must outlive the app. */
-struct app *app_compile(const struct config *c, struct diagnostics *d);
-/* Make the sources, for that many workers. Returns 0 or -errno with e filled. */
-int app_open(struct app *a, struct executor *ex, unsigned workers, struct error *e) must_check;
-/* Instead of app_open: connect to every source, all at once, and let each see whether it takes its steps' actions, on
- * a loop of its own; mistakes, and sources that are not there, go to d. Main thread. Returns how many are not there, or
- * -errno. */
-int app_check(struct app *a, struct executor *ex, struct diagnostics *d) must_check;
-/* From now on /-/ready says 503 (draining). Any thread. */
-void app_drain(struct app *a);
-/* All services are closed. NULL is allowed. */
-void app_free(struct app *a);
-
-/* Suspends: in a task. Starts connecting, which is not waited for, then the modules, which are. Returns 0 or -errno
- * with e filled. */
-int service_open(struct service **out, struct app *a, unsigned worker, struct error *e) must_check;
+/* Without a share: it can't handle anything yet. Loop thread, as all below. */
+struct service *service_new(struct shared *shared, unsigned worker);
+/* Suspends: in a task. A share of g, for service_commit or share_undo; as share_open. */
+int service_open(struct service *s, struct generation *g, int64_t probe_us, struct share **out,
+		 const struct config_source **down, struct error *e) must_check;
+/* Requests that come from now on are answered by that share. Those that are running go on with theirs. */
+void service_commit(struct service *s, struct share *share);
 /* Suspends: in a task, after the last request has ended. Ends background tasks, stops the modules, closes all
- * connections. */
+ * connections. NULL is allowed. */
 void service_close(struct service *s);
+/* The share of that generation that has not ended; NULL: there is none. */
+const struct share *service_share_of(const struct service *s, unsigned generation);
 /* Answer x: at once, or by exchange_spawn. Called by the daemon for every request that was read. */
 void service_handle(struct service *s, struct exchange *x);
 /* From now on handlers are told that it drains. */

@@ -102,7 +102,7 @@ static int run_plan(struct run *run)
 	r = run_steps(run);
 	note_changes(run);
 	if (semaphore >= 0)
-		shared_semaphore_release(&run->env->semaphores[semaphore]);
+		shared_semaphore_release(run->env->semaphores[semaphore]);
 	return r == 0 ? apply_joins(run) : r;
 }
 
@@ -219,7 +219,7 @@ static int run_cached_request(void *arg)
 	if (flight)
 		spawn_reply_fetch(run, flight);
 	if (state == CACHE_WAIT || state == CACHE_FETCH)
-		r = flight_await(wait, &v, &run->error);
+		r = flight_await(wait, &v, run->evaluation.arena, &run->error);
 	static const char *const from[] = {
 		[CACHE_FRESH] = "hit", [CACHE_STALE] = "stale", [CACHE_WAIT] = "shared", [CACHE_FETCH] = NULL};
 	if (r == 0)

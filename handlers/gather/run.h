@@ -9,15 +9,15 @@
 #include "handlers/web/rate.h"
 #include "handlers/web/router.h"
 
-/* What this worker's plans run with. */
+/* What this worker's plans of one configuration run with. */
 struct gather_env {
-	struct client *const *clients;       /* one for each source */
-	struct shared_semaphore *semaphores; /* one for each of config.semaphores; the process's */
-	struct cache *cache;                 /* the process's */
-	struct rates *rates;                 /* the process's */
-	bool explain;                        /* server.explain */
-	size_t reply_limit;                  /* server.reply_limit */
-	int64_t fetch_budget_us;             /* what a fetch that is shared may take: server.request_timeout */
+	struct client *const *clients;              /* one for each source */
+	struct shared_semaphore *const *semaphores; /* one for each of config.semaphores; the process's */
+	struct cache *cache;                        /* the process's */
+	struct rates *rates;                        /* the process's */
+	bool explain;                               /* server.explain */
+	size_t reply_limit;                         /* server.reply_limit */
+	int64_t fetch_budget_us;                    /* what a fetch that is shared may take: server.request_timeout */
 };
 
 /* Check the parameters, then reply: at once if the plan has no steps or the reply is cached, else from a task in

@@ -87,7 +87,7 @@ static int send_request(void *arg)
 		reply_failure(run, r);
 	file_close(s->file);
 	while (count > 0)
-		shared_semaphore_release(&run->env->semaphores[held[--count]]);
+		shared_semaphore_release(run->env->semaphores[held[--count]]);
 	return r;
 }
 

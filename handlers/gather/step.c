@@ -43,7 +43,7 @@ static int run_action(const struct step_run *s, const struct value *args, struct
 
 int run_acquire(struct run *run, int semaphore, struct error *e)
 {
-	int r = shared_semaphore_acquire(&run->env->semaphores[semaphore], DEADLINE_NEVER);
+	int r = shared_semaphore_acquire(run->env->semaphores[semaphore], DEADLINE_NEVER);
 	if (r == -EBUSY)
 		return error_set(e, r, 503, "Too many requests are waiting.", "the queue of a semaphore is full");
 	if (r == -ETIMEDOUT)
@@ -77,7 +77,7 @@ static int run_with_permits(struct step_run *s, const struct value *args, struct
 		r = run_action(s, args, out, e);
 	}
 	while (held > 0)
-		shared_semaphore_release(&s->run->env->semaphores[p->semaphores[--held]]);
+		shared_semaphore_release(s->run->env->semaphores[p->semaphores[--held]]);
 	return r;
 }
 
@@ -160,7 +160,7 @@ static int run_cached(struct step_run *s, const struct value *args, struct error
 	if (flight)
 		(void)spawn_fetch(s, args, flight); /* its failure lands with whoever waits */
 	if (state == CACHE_WAIT || state == CACHE_FETCH)
-		r = flight_await(wait, &v, e);
+		r = flight_await(wait, &v, s->run->evaluation.arena, e);
 	if (r == 0)
 		outcome_of(s)->result = text_result_new(v);
 	return r;

@@ -24,20 +24,14 @@ enum {
 	STOP_TIMEOUT_MS = 5000,   /* of one gd_module_stop */
 };
 
-/* A module on a worker. */
 struct module_run {
 	const struct module *module;
-	struct module_env *env;
+	struct module_env env;
 	struct gd_scope scope; /* its start */
 	struct list tasks;     /* of struct background_task: those that have not ended */
 	struct users running;  /* the same, counted */
 	bool opened, started;
 	struct error error;
-};
-
-struct background {
-	struct module_run *runs;
-	size_t count;
 };
 
 struct background_task {
@@ -57,7 +51,7 @@ static int run_once(const struct background_task *b, struct error *e)
 	struct gd_scope s;
 	struct shield before;
 	shield_note(&before);
-	scope_open(&s, b->run->env, NULL, NULL);
+	scope_open(&s, &b->run->env, NULL, NULL);
 	int r = b->fn(b->arg);
 	mutexes_release();
 	task_unshield(&before);
@@ -72,7 +66,7 @@ static void log_failure(const struct background_task *b, int r, const struct err
 	struct buf what = BUF_INIT;
 	logfmt_value(&what, e->what, strlen(e->what));
 	log_line(LOG_LINE_WARNING, "background task failed", "name=\"%s\" worker=%u result=%d error=%s pause_ms=%lld",
-		 b->name, b->run->env->worker, r, buf_cstr(&what), (long long)pause_ms);
+		 b->name, b->run->env.worker, r, buf_cstr(&what), (long long)pause_ms);
 	buf_done(&what);
 }
 
@@ -163,10 +157,10 @@ int gd_every(const char *name, int64_t period_ms, gd_task_fn *fn, void *arg)
 static int start_module(void *arg)
 {
 	struct module_run *run = arg;
-	scope_open(&run->scope, run->env, NULL, NULL);
+	scope_open(&run->scope, &run->env, NULL, NULL);
 	run->scope.start = true;
 	run->opened = true;
-	int r = run->module->start ? run->module->start(run->env->worker, run->env->workers) : 0;
+	int r = run->module->start ? run->module->start(run->env.worker, run->env.workers) : 0;
 	mutexes_release();
 	if (r < 0)
 		scope_error(&run->scope, r, &run->error);
@@ -177,7 +171,7 @@ static int start_module(void *arg)
 static _Noreturn void give_up(const struct module_run *run)
 {
 	log_line(LOG_LINE_ERROR, "gd_module_start was cancelled and does not end", "module=%s worker=%u",
-		 run->module->config->path, run->env->worker);
+		 run->module->path, run->env.worker);
 	log_stop();
 	_exit(EX_SOFTWARE);
 }
@@ -205,24 +199,27 @@ static int start_in_time(struct module_run *run)
 	return late < 0 ? r : late;
 }
 
-int background_start(const struct modules *m, struct module_env *env, struct error *e)
+int module_run_start(struct module_run **out, const struct module *m, const struct module_env *env, struct error *e)
 {
-	struct background *b = mem_zalloc(sizeof(*b));
-	b->runs = mem_zalloc((m->count + 1) * sizeof(*b->runs));
-	env->background = b;
-	for (size_t i = 0; i < m->count; i++) {
-		struct module_run *run = &b->runs[b->count++];
-		run->module = &m->items[i];
-		run->env = env;
-		list_init(&run->tasks);
-		int r = start_in_time(run);
-		if (r < 0)
-			return error_set(e, r, 0, NULL, "%s: gd_module_start failed on worker %u: %s",
-					 run->module->config->path, env->worker,
-					 run->error.errnum == r ? run->error.what : strerror(-r));
-		run->started = true;
+	struct module_run *run = mem_zalloc(sizeof(*run));
+	run->module = m;
+	run->env = *env;
+	list_init(&run->tasks);
+	int r = start_in_time(run);
+	if (r < 0) {
+		error_set(e, r, 0, NULL, "%s: gd_module_start failed on worker %u: %s", m->path, env->worker,
+			  run->error.errnum == r ? run->error.what : strerror(-r));
+		module_runs_stop(&run, 1);
+		return r;
 	}
+	run->started = true;
+	*out = run;
 	return 0;
+}
+
+void module_run_follow(struct module_run *run, const struct module_env *env)
+{
+	run->env = *env;
 }
 
 /* --- the end --- */
@@ -241,32 +238,26 @@ static void stop_module(const struct module_run *run)
 	struct shield before, bounded;
 	shield_note(&before);
 	task_shield(&bounded, deadline_in_ms(STOP_TIMEOUT_MS));
-	run->module->stop(run->env->worker, run->env->workers);
+	run->module->stop(run->env.worker, run->env.workers);
 	mutexes_release();
 	task_unshield(&before);
 }
 
-void background_stop(struct module_env *env)
+void module_runs_stop(struct module_run **runs, size_t count)
 {
-	struct background *b = env->background;
 	struct shield s;
-	if (!b)
-		return;
 	task_shield_fully(&s);
-	for (size_t i = b->count; i > 0; i--)
-		end_tasks(&b->runs[i - 1]);
-	for (size_t i = b->count; i > 0; i--) {
-		struct module_run *run = &b->runs[i - 1];
-		if (!run->opened)
-			continue;
-		scope_enter(&run->scope);
-		if (run->started && run->module->stop)
-			stop_module(run);
-		scope_close(&run->scope);
+	for (size_t i = count; i > 0; i--)
+		end_tasks(runs[i - 1]);
+	for (size_t i = count; i > 0; i--) {
+		struct module_run *run = runs[i - 1];
+		if (run->opened) {
+			scope_enter(&run->scope);
+			if (run->started && run->module->stop)
+				stop_module(run);
+			scope_close(&run->scope);
+		}
+		free(run);
 	}
-	promises_end();
 	task_unshield(&s);
-	env->background = NULL;
-	free(b->runs);
-	free(b);
 }

@@ -23,6 +23,16 @@ static int64_t timeout_of(const struct config_source *source)
 	return task_deadline().us == DEADLINE_NEVER.us ? source->longest_us : 0;
 }
 
+/* NULL: the source has none, or the handler holds a permit of it for as long as it runs. */
+static struct shared_semaphore *limit_of(const struct gd_scope *s, const struct config_source *source)
+{
+	int index = source->semaphore;
+	const struct gd_request *req = s->request;
+	if (index < 0 || (req && req->endpoint->semaphore == index))
+		return NULL;
+	return s->env->semaphores[index];
+}
+
 void *call_new(size_t size, const char *function, const char *source, enum source_kind kind, gd_value **failed)
 {
 	static const char *const kinds[] = {[SOURCE_POSTGRES] = "postgres",
@@ -41,7 +51,7 @@ void *call_new(size_t size, const char *function, const char *source, enum sourc
 	}
 	struct call *c = arena_zalloc(s->arena, size);
 	c->scope = s;
-	c->source = found;
+	c->limit = limit_of(s, found);
 	c->client = s->env->clients[found - s->env->config->sources];
 	c->options = (struct run_options){.timeout_us = timeout_of(found), .arena = s->arena};
 	if (s->request) {
@@ -67,16 +77,6 @@ static void settle(struct call *c, int r)
 		scope_fail(c->scope, &c->error);
 }
 
-/* NULL: the source has none, or the handler holds a permit of it for as long as it runs. */
-static struct shared_semaphore *permits_of(const struct call *c)
-{
-	int index = c->source->semaphore;
-	const struct gd_request *req = c->scope->request;
-	if (index < 0 || (req && req->endpoint->semaphore == index))
-		return NULL;
-	return &c->scope->env->semaphores[index];
-}
-
 /* Does the calling task hold a permit of these already? Two for what one task does at a time would be a way to wait for
  * oneself. */
 static bool holds_one(const struct gd_scope *outermost, const struct shared_semaphore *permits)
@@ -93,7 +93,7 @@ static bool holds_one(const struct gd_scope *outermost, const struct shared_sema
 int call_acquire(struct call *c)
 {
 	struct gd_scope *outermost = scope_outermost(c->scope);
-	struct shared_semaphore *permits = permits_of(c);
+	struct shared_semaphore *permits = c->limit;
 	if (!permits || holds_one(outermost, permits))
 		return 0;
 	int r = shared_semaphore_acquire(permits, DEADLINE_NEVER);

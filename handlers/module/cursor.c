@@ -126,7 +126,7 @@ static gd_value *tell_failure(struct gd_cursor *c)
 gd_value *gd_next(gd_cursor *c)
 {
 	struct value v = VALUE_OF_NULL;
-	struct gd_scope *here = c ? scope_of_worker(c->scope->env, __func__) : scope_here(__func__);
+	struct gd_scope *here = c ? scope_of_worker(c->scope->env->worker, __func__) : scope_here(__func__);
 	if (!here || !c)
 		return c && scope_try() ? value_fail(scope_try(), -EPERM, 500, NULL, "gd_next: another worker's cursor")
 					: NULL;
@@ -156,6 +156,6 @@ gd_value *gd_next(gd_cursor *c)
 
 void gd_close(gd_cursor *c)
 {
-	if (c && scope_of_worker(c->scope->env, __func__) && c->users.count == 0)
+	if (c && scope_of_worker(c->scope->env->worker, __func__) && c->users.count == 0)
 		close_cursor(c);
 }

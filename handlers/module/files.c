@@ -146,7 +146,7 @@ static int tell(int r, const struct error *e)
 /* Suspends. May f be used? A file that could not be opened fails with what opening it failed with. */
 static int begin(gd_file *f, const void *p, size_t len, const char *function)
 {
-	struct gd_scope *s = f ? scope_of_worker(f->call.scope->env, function) : scope_here(function);
+	struct gd_scope *s = f ? scope_of_worker(f->call.scope->env->worker, function) : scope_here(function);
 
 	if (!s)
 		return -EPERM;

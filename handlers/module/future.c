@@ -18,7 +18,7 @@ enum { LAST_PROMISES_MS = 5000 };
 
 struct gd_future {
 	struct thing thing;
-	const struct module_env *env; /* the worker's that made it */
+	unsigned worker; /* that made it */
 	struct future future;
 	struct list promises;
 };
@@ -57,7 +57,7 @@ gd_future *gd_future_new(void)
 	if (!s)
 		return NULL;
 	gd_future *f = arena_zalloc(s->arena, sizeof(*f));
-	f->env = s->env;
+	f->worker = s->env->worker;
 	future_init(&f->future);
 	list_init(&f->promises);
 	scope_add(s, &f->thing, end_future);
@@ -66,7 +66,7 @@ gd_future *gd_future_new(void)
 
 void gd_future_resolve(gd_future *f, int result)
 {
-	if (f && scope_of_worker(f->env, __func__))
+	if (f && scope_of_worker(f->worker, __func__))
 		future_resolve(&f->future, result);
 }
 
@@ -79,7 +79,7 @@ int gd_future_await(gd_future *f, gd_deadline by)
 {
 	if (!f)
 		return scope_here(__func__) ? -EINVAL : -EPERM;
-	return scope_of_worker(f->env, __func__) ? turn_over(future_await(&f->future, deadline_of(by))) : -EPERM;
+	return scope_of_worker(f->worker, __func__) ? turn_over(future_await(&f->future, deadline_of(by))) : -EPERM;
 }
 
 /* --- promises --- */
@@ -111,7 +111,7 @@ static void resolved(struct message *m)
 
 gd_promise *gd_future_promise(gd_future *f)
 {
-	if (!f || !scope_of_worker(f->env, __func__))
+	if (!f || !scope_of_worker(f->worker, __func__))
 		return NULL;
 	struct promises *among = promises_here();
 	gd_promise *p = mem_alloc(sizeof(*p));

@@ -30,7 +30,7 @@ static int enter(gd_gather *g, const char *function)
 {
 	if (!g)
 		return scope_here(function) ? -EINVAL : -EPERM;
-	if (!scope_of_worker(g->scope->env, function))
+	if (!scope_of_worker(g->scope->env->worker, function))
 		return -EPERM;
 	if (g->users.count > 0)
 		return -EBUSY;
@@ -155,7 +155,7 @@ static int run_child(void *arg)
 
 int gather_start(gd_gather *g, const char *name, gd_task_fn *fn, void *arg, gd_value *value)
 {
-	struct gd_scope *s = scope_of_worker(g->scope->env, name);
+	struct gd_scope *s = scope_of_worker(g->scope->env->worker, name);
 	if (!s)
 		return -EPERM;
 	bool within = s != g->scope && scope_is_within(s, g->scope);
@@ -222,6 +222,6 @@ gd_value *gd_gather_value(const gd_gather *g, int index)
 
 void gd_gather_cancel(gd_gather *g)
 {
-	if (g && scope_of_worker(g->scope->env, __func__))
+	if (g && scope_of_worker(g->scope->env->worker, __func__))
 		gather_cancel(&g->gather);
 }

@@ -76,7 +76,7 @@ static int enter(gd_gridfs *f, const char *function, struct error *e)
 {
 	if (!f)
 		return error_set(e, -EINVAL, 500, NULL, "%s: no file was given", function);
-	if (f->call && !scope_of_worker(f->call->call.scope->env, function))
+	if (f->call && !scope_of_worker(f->call->call.scope->env->worker, function))
 		return error_set(e, -EPERM, 500, NULL, "%s: the file is another worker's", function);
 	if (f->error.errnum < 0)
 		*e = f->error;

@@ -74,7 +74,7 @@ static int run_handler(void *arg)
 	int index = req->endpoint->semaphore;
 	if (index < 0)
 		return call_handler(req);
-	struct shared_semaphore *permits = &req->env->semaphores[index];
+	struct shared_semaphore *permits = req->env->semaphores[index];
 	int r = shared_semaphore_acquire(permits, DEADLINE_NEVER);
 	if (r < 0)
 		return refuse(req, r);

@@ -271,7 +271,7 @@ gd_value *gd_http_head(gd_http_stream *s)
 
 int64_t gd_http_read(gd_http_stream *s, const void **p)
 {
-	struct gd_scope *here = s ? scope_of_worker(s->scope->env, __func__) : scope_here(__func__);
+	struct gd_scope *here = s ? scope_of_worker(s->scope->env->worker, __func__) : scope_here(__func__);
 	struct error e = ERROR_INIT;
 
 	if (!here)
@@ -293,6 +293,6 @@ int64_t gd_http_read(gd_http_stream *s, const void **p)
 
 void gd_http_close(gd_http_stream *s)
 {
-	if (s && scope_of_worker(s->scope->env, __func__) && s->users.count == 0)
+	if (s && scope_of_worker(s->scope->env->worker, __func__) && s->users.count == 0)
 		close_stream(s);
 }

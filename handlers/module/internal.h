@@ -65,9 +65,9 @@ typedef int call_fn(struct call *c);
 struct call {
 	call_fn *run;
 	struct gd_scope *scope;
-	const struct config_source *source;
 	struct client *client;
-	struct run_options options; /* the source's timeout, the request's id and trace */
+	struct shared_semaphore *limit; /* the source's; NULL: none, or its handler holds a permit of it */
+	struct run_options options;     /* the source's timeout, the request's id and trace */
 	struct result *result;
 	struct value value;
 	bool changes; /* set by run: it has made a change, for good */

@@ -7,10 +7,13 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/list.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "handlers/web/rate.h"
 
 /* --- the names of its functions, for whoever misspelt one --- */
@@ -125,36 +128,118 @@ static void end_by_module(void)
 	_exit(EX_SOFTWARE);
 }
 
-/* Returns NULL if it can't be used; the same file by two names is one module. */
-static const struct module *load(struct modules *m, const struct config_module *config, struct diagnostics *d)
+/* A shared object that was loaded; never freed. */
+struct file {
+	struct list link;
+	struct module module;
+	struct stat st; /* when it was loaded */
+	bool sound;     /* it is a module */
+};
+
+/* All of the process, in the order of their loading. */
+static struct list files = {&files, &files};
+
+static bool is_unchanged(const struct stat *a, const struct stat *b)
 {
-	void *handle = dlopen(config->path, RTLD_NOW | RTLD_LOCAL);
+	return a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+static struct file *find_loaded(const struct stat *st)
+{
+	list_for_each (link, &files) {
+		struct file *f = container_of(link, struct file, link);
+		if (f->st.st_dev == st->st_dev && f->st.st_ino == st->st_ino)
+			return f;
+	}
+	return NULL;
+}
+
+static unsigned loads_of(const char *path)
+{
+	unsigned count = 0;
+	list_for_each (link, &files)
+		count += strcmp(container_of(link, struct file, link)->module.path, path) == 0;
+	return count;
+}
+
+/* The dynamic linker takes a path that it knows for the object that it has loaded by it, whatever stands there now. So
+ * each time the path is another one: /a/x.so, /a/./x.so, /a/././x.so. */
+static void *open_object(const char *path, unsigned times)
+{
+	struct buf name = BUF_INIT;
+	const char *slash = strrchr(path, '/');
+	buf_append(&name, path, (size_t)(slash + 1 - path));
+	while (times-- > 0)
+		buf_lit(&name, "./");
+	buf_str(&name, slash + 1);
+	void *handle = dlopen(buf_cstr(&name), RTLD_NOW | RTLD_LOCAL);
+	buf_done(&name);
+	return handle;
+}
+
+static struct file *load_file(const struct config_module *config, const struct stat *st, struct diagnostics *d)
+{
+	unsigned times = loads_of(config->path);
+	if (times == MODULE_LOADS) {
+		diagnostics_error(d, config->at,
+				  "%s was loaded %d times since the start: restart the daemon for this one",
+				  shown(config), MODULE_LOADS);
+		return NULL;
+	}
+	void *handle = open_object(config->path, times);
 	if (!handle) {
 		diagnostics_error(d, config->at, "the module can't be loaded: %s",
 				  config->expanded ? "its path is from the environment" : dlerror());
 		return NULL;
 	}
-	for (size_t i = 0; i < m->count; i++) {
-		if (m->items[i].handle == handle)
-			return &m->items[i];
-	}
-	if (!check_abi(handle, config, d))
-		return NULL;
-	struct module *loaded = &m->items[m->count++];
-	*loaded = (struct module){.config = config, .handle = handle};
-	find_function(handle, "gd_module_start", &loaded->start);
-	find_function(handle, "gd_module_stop", &loaded->stop);
-	return loaded;
+	struct file *f = mem_zalloc(sizeof(*f));
+	f->module = (struct module){.path = mem_strdup(config->path), .handle = handle};
+	f->st = *st;
+	f->sound = check_abi(handle, config, d);
+	find_function(handle, "gd_module_start", &f->module.start);
+	find_function(handle, "gd_module_stop", &f->module.stop);
+	list_append(&files, &f->link);
+	return f;
 }
 
-static void find_handler(const struct module *module, struct handler *h, struct diagnostics *d)
+/* Returns NULL if it can't be used. */
+static const struct module *load(const struct config_module *config, struct diagnostics *d)
+{
+	struct stat st = {0};
+	/* Of one that is not there the dynamic linker says what is wrong. */
+	struct file *f = stat(config->path, &st) == 0 ? find_loaded(&st) : NULL;
+	if (!f) {
+		f = load_file(config, &st, d);
+	} else if (!is_unchanged(&f->st, &st)) {
+		diagnostics_error(d, config->at,
+				  "%s was written in place while it is loaded: install or mv the new file there",
+				  shown(config));
+		return NULL;
+	} else if (!f->sound) {
+		f->sound = check_abi(f->module.handle, config, d);
+	}
+	return f && f->sound ? &f->module : NULL;
+}
+
+/* The same file by two names is one module. */
+static void add(struct modules *m, const struct module *module)
+{
+	for (size_t i = 0; i < m->count; i++)
+		if (m->items[i] == module)
+			return;
+	m->items[m->count++] = module;
+}
+
+static void find_handler(const struct module *module, const struct config_module *from, struct handler *h,
+			 struct diagnostics *d)
 {
 	const struct config_handler *config = &h->endpoint->handler;
 	find_function(module->handle, config->function, &h->fn);
 	if (h->fn)
 		return;
 	const char *nearest = nearest_function(module->handle, config->function, &d->arena);
-	diagnostics_error(d, config->at, "%s has no function \"%s\"%s%s%s", shown(module->config), config->function,
+	diagnostics_error(d, config->at, "%s has no function \"%s\"%s%s%s", shown(from), config->function,
 			  nearest ? ": did you mean \"" : "", nearest ? nearest : "", nearest ? "\"?" : "");
 }
 
@@ -162,18 +247,20 @@ void modules_load(struct modules *m, struct handler **handlers, const struct con
 		  struct diagnostics *d)
 {
 	const struct module **of = arena_array(a, c->module_count + 1, sizeof(struct module *));
+	static bool guarded;
 	m->items = arena_array(a, c->module_count + 1, sizeof(*m->items));
 	m->count = 0;
-	if (c->module_count > 0)
-		(void)atexit(end_by_module); /* where there is no room for it exit() is what it was */
+	if (c->module_count > 0 && !guarded)
+		guarded = atexit(end_by_module) == 0; /* where there is no room for it exit() is what it was */
 	*handlers = arena_array(a, c->endpoint_count + 1, sizeof(**handlers));
 	for (size_t i = 0; i < c->module_count; i++)
-		of[i] = load(m, &c->modules[i], d);
+		if ((of[i] = load(&c->modules[i], d)))
+			add(m, of[i]);
 	for (size_t i = 0; i < c->endpoint_count; i++) {
 		struct handler *h = &(*handlers)[i];
 		*h = (struct handler){.endpoint = &c->endpoints[i]};
 		h->rate_identity = rate_identity(h->endpoint->name, &h->endpoint->rate);
 		if (h->endpoint->handler.function && of[h->endpoint->handler.module])
-			find_handler(of[h->endpoint->handler.module], h, d);
+			find_handler(of[h->endpoint->handler.module], &c->modules[h->endpoint->handler.module], h, d);
 	}
 }

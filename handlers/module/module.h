@@ -1,5 +1,9 @@
 /* Modules: shared objects, loaded once for the whole process and never unloaded: their code may be on any stack, and
- * reports about leaks and slow turns need their symbols until the end. */
+ * reports about leaks and slow turns need their symbols until the end.
+ *
+ * A module is the file, by its device and inode, not the path: a reload that finds the same file has the same module,
+ * and one that finds another file there loads that beside the old one. A file that was written in place is refused: the
+ * kernel has its pages mapped, so that loading it again would bring the old code, or none that is whole. */
 #pragma once
 
 #include <stddef.h>
@@ -9,16 +13,19 @@
 #include "config/config.h"
 #include "include/gatherd.h"
 
+/* Lives as long as the process. */
 struct module {
-	const struct config_module *config;
+	const char *path;
 	void *handle;
 	int (*start)(unsigned worker, unsigned workers); /* NULL: it has none */
 	void (*stop)(unsigned worker, unsigned workers);
 };
 
-/* Each shared object once, in the order of their names. */
+enum { MODULE_LOADS = 16 }; /* of one path, in the life of a process */
+
+/* Each shared object of a configuration once, in the order of their names. */
 struct modules {
-	struct module *items;
+	const struct module **items;
 	size_t count;
 };
 
@@ -30,6 +37,7 @@ struct handler {
 };
 
 /* Load all modules that c names and find the functions of its handlers, one for each endpoint; mistakes go to d, with
- * their places. Everything lives in a. Main thread; runs the modules' constructors. */
+ * their places. What is not the process's lives in a. One thread at a time; runs the constructors of modules that are
+ * new. */
 void modules_load(struct modules *m, struct handler **handlers, const struct config *c, struct arena *a,
 		  struct diagnostics *d);

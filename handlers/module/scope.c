@@ -51,10 +51,10 @@ struct gd_scope *scope_here(const char *function)
 	return NULL;
 }
 
-struct gd_scope *scope_of_worker(const struct module_env *env, const char *function)
+struct gd_scope *scope_of_worker(unsigned worker, const char *function)
 {
 	struct gd_scope *s = scope_here(function);
-	if (!s || s->env == env)
+	if (!s || s->env->worker == worker)
 		return s;
 	log_once(function, "called on another worker than the one that made it");
 	return NULL;

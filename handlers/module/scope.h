@@ -19,17 +19,15 @@
 /* Of tickers: in microseconds there is room for the present in front of it. */
 #define PERIOD_MS_MAX (INT64_MAX / 2000)
 
-struct background;
-
-/* What this worker's handlers run with; one a worker. */
+/* What this worker's handlers run with: of one configuration. What a module has started runs on when the next one
+ * comes, and has its own copy, which follows. */
 struct module_env {
 	const struct config *config;
-	struct client *const *clients;       /* one for each of config's sources */
-	struct shared_semaphore *semaphores; /* one for each of config.semaphores */
+	struct client *const *clients;              /* one for each of config's sources */
+	struct shared_semaphore *const *semaphores; /* one for each of config.semaphores */
 	struct executor *executor;
 	unsigned worker, workers;
-	struct event *drain;           /* set: the daemon is to end */
-	struct background *background; /* background.c's */
+	struct event *drain; /* set: the daemon is to end */
 };
 
 /* Something of a scope that has to be ended with it; embedded. */
@@ -76,9 +74,8 @@ void scope_close(struct gd_scope *s);
 struct gd_scope *scope_here(const char *function);
 /* The same, where being elsewhere is not a mistake. */
 struct gd_scope *scope_try(void);
-/* The same, for something that the worker of `env` has made; another worker has no business with it (said in the log).
- */
-struct gd_scope *scope_of_worker(const struct module_env *env, const char *function);
+/* The same, for something that this worker has made; another one has no business with it (said in the log). */
+struct gd_scope *scope_of_worker(unsigned worker, const char *function);
 /* t belongs to s from now on. */
 void scope_add(struct gd_scope *s, struct thing *t, void (*end)(struct thing *t));
 /* The same of a task, or what holds tasks. Where the scope is closing already it is cancelled. */

@@ -16,9 +16,9 @@
 /* At the start of each: where it is at home. */
 struct home {
 	struct thing thing;
-	const struct module_env *env; /* the worker's that made it */
-	struct users users;           /* tasks that wait in it */
-	bool ended;                   /* with its scope: who still waits is told -ECANCELED */
+	unsigned worker;    /* that made it */
+	struct users users; /* tasks that wait in it */
+	bool ended;         /* with its scope: who still waits is told -ECANCELED */
 };
 
 /* Memory for a T of the calling task's scope; NULL outside handlers' tasks. `end` wakes those that wait. */
@@ -30,7 +30,7 @@ static void *make(size_t size, const char *function, void (*end)(struct thing *t
 	if (!s)
 		return NULL;
 	struct home *h = arena_zalloc(s->arena, size);
-	h->env = s->env;
+	h->worker = s->env->worker;
 	scope_add(s, &h->thing, end);
 	return h;
 }
@@ -40,7 +40,7 @@ static int enter(const struct home *h, const char *function)
 {
 	if (!h)
 		return scope_here(function) ? -EINVAL : -EPERM;
-	if (!scope_of_worker(h->env, function))
+	if (!scope_of_worker(h->worker, function))
 		return -EPERM;
 	return h->ended ? -ECANCELED : 0;
 }
@@ -130,7 +130,7 @@ static struct shared_semaphore *find_shared(const struct module_env *env, const 
 	for (size_t i = 0; i < env->config->semaphore_count; i++) {
 		const char *there = env->config->semaphores[i].name;
 		if (there && strcmp(there, name) == 0)
-			return &env->semaphores[i];
+			return env->semaphores[i];
 	}
 	return NULL;
 }
@@ -144,7 +144,7 @@ static gd_semaphore *handle_of(struct gd_scope *scope, struct shared_semaphore *
 			return s;
 	}
 	gd_semaphore *s = arena_zalloc(scope->arena, sizeof(*s));
-	s->home.env = scope->env;
+	s->home.worker = scope->env->worker;
 	s->shared = shared;
 	s->name = arena_strdup(scope->arena, name);
 	s->next = scope->borrowed;

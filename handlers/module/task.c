@@ -136,7 +136,7 @@ int gd_await(gd_task *t, gd_deadline by)
 {
 	if (!t)
 		return scope_here(__func__) ? -EAGAIN : -EPERM;
-	if (!scope_of_worker(t->scope->env, __func__))
+	if (!scope_of_worker(t->scope->env->worker, __func__))
 		return -EPERM;
 	if (!t->has_returned || (t->task && t->users.count == 0)) {
 		int r = await_task(t, deadline_of(by));
@@ -153,7 +153,7 @@ int gd_await(gd_task *t, gd_deadline by)
 
 void gd_cancel(gd_task *t)
 {
-	if (t && scope_of_worker(t->scope->env, __func__) && t->task)
+	if (t && scope_of_worker(t->scope->env->worker, __func__) && t->task)
 		task_cancel(t->task);
 }
 

@@ -6,7 +6,7 @@
 
 struct gd_ticker {
 	struct thing thing;
-	const struct module_env *env; /* the worker's that made it */
+	unsigned worker; /* that made it */
 	struct ticker ticker;
 	struct list waiters;
 	struct users users; /* tasks that are in gd_ticker_wait */
@@ -27,7 +27,7 @@ gd_ticker *gd_ticker_new(int64_t period_ms)
 	if (!s || period_ms <= 0 || period_ms > PERIOD_MS_MAX)
 		return NULL;
 	gd_ticker *t = arena_zalloc(s->arena, sizeof(*t));
-	t->env = s->env;
+	t->worker = s->env->worker;
 	list_init(&t->waiters);
 	if (ticker_init(&t->ticker, period_ms * 1000) < 0)
 		return NULL;
@@ -50,7 +50,7 @@ int gd_ticker_wait(gd_ticker *t, gd_deadline by)
 		return -EPERM;
 	if (!t)
 		return -EINVAL;
-	if (!scope_of_worker(t->env, __func__))
+	if (!scope_of_worker(t->worker, __func__))
 		return -EPERM;
 	if (t->ended)
 		return -ECANCELED;

@@ -60,7 +60,14 @@ struct flight_wait {
 	struct cached *value;
 	int result;
 	struct error error;
+	char *step; /* error.step, whose configuration may be gone by the time that this lands */
 };
+
+static void free_wait(struct flight_wait *w)
+{
+	free(w->step);
+	free(w);
+}
 
 /* --- values --- */
 
@@ -363,7 +370,7 @@ static void landed(struct message *m)
 	arrive(w);
 	if (w->left) {
 		cached_drop(w->value);
-		free(w);
+		free_wait(w);
 	}
 }
 
@@ -395,13 +402,13 @@ static void leave(struct waiter *waiter)
 	w->left = true;
 	if (f) { /* else its message is on the way */
 		loop_expect(w->loop, -1);
-		free(w);
+		free_wait(w);
 	}
 	if (abandoned)
 		loop_post(abandoned->loop, &abandoned->abandoned);
 }
 
-int flight_await(struct flight_wait *w, struct cached **value, struct error *e)
+int flight_await(struct flight_wait *w, struct cached **value, struct arena *a, struct error *e)
 {
 	if (!w->over) {
 		struct flight_waiter wait = {.wait = w};
@@ -413,9 +420,11 @@ int flight_await(struct flight_wait *w, struct cached **value, struct error *e)
 	}
 	*value = w->value;
 	int r = w->result;
-	if (r < 0)
+	if (r < 0) {
 		*e = w->error;
-	free(w);
+		e->step = w->step ? arena_strdup(a, w->step) : NULL;
+	}
+	free_wait(w);
 	return r;
 }
 
@@ -452,8 +461,11 @@ void flight_end(struct flight *f, struct cached *value, bool keep, int r, const 
 		w->flight = NULL;
 		w->value = cached_keep(value);
 		w->result = r;
-		if (r < 0)
+		if (r < 0) {
 			w->error = *e;
+			w->error.step = NULL;
+			w->step = e->step ? mem_strdup(e->step) : NULL;
+		}
 		list_append(&waiters, &w->link);
 	}
 	evict(s);

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "async/task.h"
+#include "base/arena.h"
 #include "base/error.h"
 #include "config/config.h"
 
@@ -68,9 +69,9 @@ struct cached *cache_find_old(struct cache *c, const void *key, size_t len);
 /* Of the one who began the flight: the task that fetches, to be cancelled when the last one who waits has left. Before
  * that task runs. Same loop. */
 void flight_task(struct flight *f, struct task *t);
-/* Suspends. Returns 0 with *value, the caller's to drop; or the fetch's error with e filled; or -ETIMEDOUT or
- * -ECANCELED: the caller left. */
-int flight_await(struct flight_wait *w, struct cached **value, struct error *e) must_check;
+/* Suspends. Returns 0 with *value, the caller's to drop; or the fetch's error with e filled (its step lives in a); or
+ * -ETIMEDOUT or -ECANCELED: the caller left. */
+int flight_await(struct flight_wait *w, struct cached **value, struct arena *a, struct error *e) must_check;
 /* The fetch has ended: with a value (taken over) that is kept where `keep`, or with r and e. Everybody who waits is
  * woken. Called once, on the loop of the task that fetched, also when it was cancelled or could not be spawned; f is
  * gone then. */

@@ -50,13 +50,15 @@ struct exchange_private {
 	size_t sent_bytes; /* of the body, to the kernel */
 	size_t in_flight;  /* of the body: the piece that h2o has */
 	unsigned status;
-	bool replied;   /* exchange_reply or exchange_stream_begin was called */
-	bool whole;     /* the reply is in body, to be sent by pieces */
-	bool streaming; /* its last piece is not written yet */
-	bool complete;  /* all that was streamed is with the kernel, and its end was said */
-	bool sent;      /* the reply is through, or nobody is there for it */
-	bool left;      /* the client went away before the reply */
-	bool cancelled; /* the daemon is going down */
+	bool replied;          /* exchange_reply or exchange_stream_begin was called */
+	bool whole;            /* the reply is in body, to be sent by pieces */
+	bool streaming;        /* its last piece is not written yet */
+	bool complete;         /* all that was streamed is with the kernel, and its end was said */
+	bool sent;             /* the reply is through, or nobody is there for it */
+	bool left;             /* the client went away before the reply */
+	const char *cancelled; /* the reason, for the client; NULL: it is not */
+	void *owed;            /* exchange_owes */
+	void (*give_back)(void *owed);
 };
 
 static struct exchange_private *private_of(struct exchange *x)
@@ -117,6 +119,8 @@ static void put_if_over(struct exchange_private *p)
 	buf_done(&p->pending);
 	list_remove(&p->link);
 	all->live_count--;
+	if (p->give_back)
+		p->give_back(p->owed);
 	if (all->idle_count >= IDLE_KEPT) {
 		free_exchange(p);
 		return;
@@ -388,7 +392,7 @@ static void reply_instead(struct exchange_private *p, int result)
 	struct exchange *x = &p->exchange;
 	struct error e = ERROR_INIT;
 	if (p->cancelled)
-		error_set(&e, -ECANCELED, 503, "the server is shutting down", "cancelled: the drain timeout passed");
+		error_set(&e, -ECANCELED, 503, p->cancelled, "cancelled: %s", p->cancelled);
 	else if (result == -ETIMEDOUT)
 		error_set(&e, result, 504, NULL, "the request's deadline passed");
 	else
@@ -459,11 +463,20 @@ void exchange_left(struct exchange *x)
 		task_cancel(p->task);
 }
 
-void exchanges_cancel(struct exchanges *all)
+void exchange_owes(struct exchange *x, void *what, void (*give_back)(void *what))
+{
+	struct exchange_private *p = private_of(x);
+	p->owed = what;
+	p->give_back = give_back;
+}
+
+void exchanges_cancel(struct exchanges *all, const void *owing, const char *why)
 {
 	list_for_each (node, &all->live) {
 		struct exchange_private *p = container_of(node, struct exchange_private, link);
-		p->cancelled = true;
+		if (owing && p->owed != owing)
+			continue;
+		p->cancelled = why;
 		if (p->task)
 			task_cancel(p->task);
 	}

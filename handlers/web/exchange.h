@@ -92,6 +92,9 @@ struct span exchange_header_list(struct exchange *x, const char *name);
  * them: of several traceparents a list is made, which is not a traceparent. */
 void exchange_trace(struct exchange *x, struct span *traceparent, struct span *tracestate);
 
+/* At the very end of x, when neither its task nor its reply is left: call give_back(what). Once an exchange. */
+void exchange_owes(struct exchange *x, void *what, void (*give_back)(void *what));
+
 /* Run fn(x) as the request's task: its deadline is x->by, the client's leaving cancels it. fn must reply before it
  * returns, unless it was cancelled. Replies 503 itself where max_requests are running or no stack is to be had. */
 void exchange_spawn(struct exchange *x, task_fn fn);

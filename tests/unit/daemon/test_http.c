@@ -492,7 +492,7 @@ LOOP_TEST(drains)
 	read_until(idle, &got, NULL);
 	ck_assert_uint_eq(got.len, 0);
 	close(idle);
-	exchanges_cancel(&server.exchanges);
+	exchanges_cancel(&server.exchanges, NULL, "the server is shutting down");
 	read_until(cancelled, &got, NULL);
 	assert_has(got, "HTTP/1.1 503 Service Unavailable\r\n");
 	close(cancelled);

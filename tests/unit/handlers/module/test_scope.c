@@ -9,7 +9,8 @@
 static struct config_semaphore declared[] = {{.name = "two", .permits = 2, .max_waiting = 100}};
 static struct config config = {.semaphores = declared, .semaphore_count = 1};
 static struct shared_semaphore permits;
-static struct module_env env = {.config = &config, .semaphores = &permits, .workers = 1};
+static struct shared_semaphore *const semaphores[] = {&permits};
+static struct module_env env = {.config = &config, .semaphores = semaphores, .workers = 1};
 
 static int open_cursors, opened_cursors, cleaned;
 
@@ -106,6 +107,7 @@ LOOP_TEST(a_cursor_is_closed_once_by_whoever_is_first)
 LOOP_TEST(a_cursor_is_its_workers)
 {
 	struct module_env other = env;
+	other.worker = 1;
 	struct gd_scope s, t;
 	set_up();
 	scope_open(&s, &env, NULL, NULL);

@@ -32,7 +32,7 @@ static void put(struct cache *c, const char *key, const char *text, size_t len)
 	struct error e;
 	ck_assert_int_eq(cache_look(c, key, strlen(key), &nothing, &v, &f, &w), CACHE_FETCH);
 	flight_end(f, cached_new(text, len, NULL, 0), true, 0, NULL);
-	ck_assert_int_eq(flight_await(w, &v, &e), 0);
+	ck_assert_int_eq(flight_await(w, &v, NULL, &e), 0);
 	cached_drop(v);
 }
 
@@ -50,7 +50,7 @@ LOOP_TEST(a_value_is_fresh_then_stale_then_gone)
 	ck_assert_int_eq(cache_look(c, "k", 1, &policy, &v, &f, &w), CACHE_FETCH);
 	ck_assert_ptr_null(v);
 	flight_end(f, value_of("one"), true, 0, NULL);
-	ck_assert_int_eq(flight_await(w, &v, &e), 0);
+	ck_assert_int_eq(flight_await(w, &v, NULL, &e), 0);
 	ck_assert_str_eq(v->text, "one");
 	cached_drop(v);
 
@@ -72,7 +72,7 @@ LOOP_TEST(a_value_is_fresh_then_stale_then_gone)
 	ck_assert_int_eq(cache_look(c, "k", 1, &policy, &stale, &again, &wait), CACHE_WAIT);
 	ck_assert(!again && wait && !stale);
 	flight_end(f, value_of("two"), true, 0, NULL);
-	ck_assert_int_eq(flight_await(wait, &stale, &e), 0);
+	ck_assert_int_eq(flight_await(wait, &stale, NULL, &e), 0);
 	ck_assert_str_eq(stale->text, "two");
 	ck_assert_str_eq(v->text, "one"); /* who has it, keeps it */
 	cached_drop(stale);
@@ -113,7 +113,7 @@ LOOP_TEST(what_is_not_to_be_kept_is_handed_over_only)
 	struct error e;
 	ck_assert_int_eq(cache_look(c, "k", 1, &lasting, &v, &f, &w), CACHE_FETCH);
 	flight_end(f, value_of("x"), false, 0, NULL);
-	ck_assert_int_eq(flight_await(w, &v, &e), 0);
+	ck_assert_int_eq(flight_await(w, &v, NULL, &e), 0);
 	ck_assert_str_eq(v->text, "x");
 	cached_drop(v);
 	ck_assert(!has(c, "k"));
@@ -133,7 +133,7 @@ LOOP_TEST(a_failure_leaves_the_old_value)
 	ck_assert_int_eq(cache_look(c, "k", 1, &nothing, &v, &f, &w), CACHE_FETCH);
 	error_set(&e, -ECONNREFUSED, 503, "public", "what");
 	flight_end(f, NULL, true, -ECONNREFUSED, &e);
-	ck_assert_int_eq(flight_await(w, &v, &got), -ECONNREFUSED);
+	ck_assert_int_eq(flight_await(w, &v, NULL, &got), -ECONNREFUSED);
 	ck_assert_int_eq(got.status, 503);
 	ck_assert_str_eq(got.what, "what");
 	v = cache_find_old(c, "k", 1);
@@ -244,7 +244,7 @@ LOOP_TEST(what_is_being_fetched_is_not_pushed_out)
 	}
 	ck_assert(has(c, "k"));
 	flight_end(f, value_of("new"), true, 0, NULL);
-	ck_assert_int_eq(flight_await(w, &v, &e), 0);
+	ck_assert_int_eq(flight_await(w, &v, NULL, &e), 0);
 	cached_drop(v);
 	v = cache_find_old(c, "k", 1);
 	ck_assert_str_eq(v->text, "new");
@@ -311,7 +311,7 @@ static int want(void *arg)
 	if (f)
 		spawn_fetch(wanted, f);
 	if (w)
-		r = flight_await(w, &v, &e);
+		r = flight_await(w, &v, NULL, &e);
 	ck_assert(w || state == CACHE_FRESH || state == CACHE_STALE);
 	if (r == 0) {
 		ck_assert_str_eq(v->text, "fetched");
@@ -464,8 +464,8 @@ LOOP_TEST(a_flight_may_end_before_it_is_awaited)
 	ck_assert_int_eq(cache_look(wanted.cache, "k", 1, &lasting, &v, &none, &other), CACHE_WAIT);
 	error_set(&e, -EAGAIN, 503, NULL, "no stack");
 	flight_end(f, NULL, false, -EAGAIN, &e);
-	ck_assert_int_eq(flight_await(w, &v, &got), -EAGAIN);
-	ck_assert_int_eq(flight_await(other, &v, &got), -EAGAIN);
+	ck_assert_int_eq(flight_await(w, &v, NULL, &got), -EAGAIN);
+	ck_assert_int_eq(flight_await(other, &v, NULL, &got), -EAGAIN);
 	ck_assert_int_eq(got.status, 503);
 	cache_free(wanted.cache);
 	return 0;
