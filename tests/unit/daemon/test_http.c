@@ -188,7 +188,7 @@ static int connect_client(void)
 	int ends[2];
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
 	struct sockaddr_storage peer = {.ss_family = AF_UNIX};
-	connection_open(&server.connections, ends[0], &peer, false);
+	connection_open(&server.connections, ends[0], &peer, false, false);
 	return ends[1];
 }
 
