@@ -65,6 +65,9 @@ $B/obj/%.o: %.c $B/flags
 	@echo "  CC  $<"
 	@$(COMPILE) -MMD -MP -c -o $@ $<
 
+# The assembler puts the status page's files into it.
+$B/obj/handlers/admin/status_page.o: $(wildcard handlers/admin/status/*)
+
 $B/libgatherd.a: $(LIBRARY)
 	@rm -f $@
 	@ar rcs $@ $^
