@@ -14,6 +14,11 @@ static inline char ascii_lower(char c)
 	return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
 }
 
+static inline char ascii_upper(char c)
+{
+	return c >= 'a' && c <= 'z' ? (char)(c & ~0x20) : c;
+}
+
 static inline bool ascii_is_letter(char c)
 {
 	return ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z';

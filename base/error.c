@@ -5,16 +5,34 @@
 #include <stdio.h>
 #include <string.h>
 
-int error_set(struct error *e, int errnum, int status, const char *public_text, const char *format, ...)
+static printf_like(5, 0) int fill(struct error *e, int errnum, int status, const char *public_text, const char *format,
+				  va_list ap)
 {
 	if (!e)
 		return errnum;
 	*e = (struct error){.errnum = errnum, .status = status};
 	if (public_text)
 		snprintf(e->public, sizeof(e->public), "%s", public_text);
-	va_list ap;
-	va_start(ap, format);
 	vsnprintf(e->what, sizeof(e->what), format, ap);
+	return errnum;
+}
+
+int error_say(struct error *e, int errnum, enum reason m, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	fill(e, errnum, reason_status(m), reason_text(m), format, ap);
+	va_end(ap);
+	return errnum;
+}
+
+int error_set(struct error *e, int errnum, int status, const char *public_text, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	fill(e, errnum, status, public_text, format, ap);
 	va_end(ap);
 	return errnum;
 }
@@ -35,5 +53,5 @@ void error_uncertain(struct error *e)
 		return;
 	e->change = CHANGE_UNKNOWN;
 	snprintf(e->what + len, sizeof(e->what) - len, "; the write may or may not have happened");
-	error_add_public(e, "The change may or may not have been made.");
+	error_add_public(e, reason_text(REASON_ALSO_UNKNOWN));
 }

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "base/compiler.h"
+#include "base/reason.h"
 
 /* What a failure has left of the changes that it was about. */
 enum change {
@@ -26,11 +27,14 @@ struct error {
 
 #define ERROR_INIT ((struct error){0})
 
-/* Fill e and return errnum (negative). public may be NULL: the status's own title is shown. e may be NULL. */
+/* Fill e with the text and the status of m, and return errnum (negative). e may be NULL. */
+int error_say(struct error *e, int errnum, enum reason m, const char *format, ...) printf_like(4, 5);
+/* The same for a status without a text, and for a public text that was made for the occasion: of parts that stand in
+ * base/reason.h, or by a handler. public_text may be NULL: the title of the status is shown. */
 int error_set(struct error *e, int errnum, int status, const char *public_text, const char *format, ...)
 	printf_like(5, 6);
 
 /* Add to e that the change may or may not have been made: CHANGE_UNKNOWN, in the public text, and in `what`. Once. */
 void error_uncertain(struct error *e);
-/* Add a sentence, which ends with a full stop, to the public text. Cut off if there is no room for it. */
+/* Add a sentence (of base/reason.h) to the public text. Cut off if there is no room for it. */
 void error_add_public(struct error *e, const char *sentence);

@@ -38,10 +38,10 @@ void chunks_init(struct chunks *c)
 	*c = (struct chunks){.state = SIZE};
 }
 
-static int refuse(struct chunks *c, int status, const char *why)
+static int refuse(struct chunks *c, enum reason why)
 {
 	c->why = why;
-	return status;
+	return reason_status(why);
 }
 
 static int hex_digit(unsigned char byte)
@@ -63,14 +63,14 @@ static int read_digit(struct chunks *c, unsigned char byte)
 	int digit = hex_digit(byte);
 	if (digit >= 0) {
 		if (++c->digits > MAX_DIGITS)
-			return refuse(c, 413, "a chunk whose size has more than 15 digits");
+			return refuse(c, REASON_CHUNK_LARGE);
 		c->left = c->left << 4 | (unsigned)digit;
 		return 0;
 	}
 	if (c->digits == 0)
-		return refuse(c, 400, "a chunk without a size");
+		return refuse(c, REASON_CHUNK_NO_SIZE);
 	if (byte != '\r' && byte != ';')
-		return refuse(c, 400, "a chunk's size is followed by something else");
+		return refuse(c, REASON_CHUNK_SIZE);
 	c->state = byte == ';' ? NAME_BEGIN : LINE_FEED;
 	return 0;
 }
@@ -102,12 +102,12 @@ static int after_extension_byte(unsigned state, unsigned char byte)
 static int read_size_byte(struct chunks *c, unsigned char byte)
 {
 	if (++c->line > CHUNKS_MAX_LINE_BYTES)
-		return refuse(c, 400, "a chunk's line is longer than 1 KiB");
+		return refuse(c, REASON_CHUNK_LINE_LONG);
 	if (c->state == SIZE)
 		return read_digit(c, byte);
 	int next = after_extension_byte(c->state, byte);
 	if (next < 0)
-		return refuse(c, 400, "a chunk's extension is not well-formed");
+		return refuse(c, REASON_CHUNK_EXTENSION);
 	c->state = (unsigned)next;
 	return 0;
 }
@@ -140,9 +140,9 @@ static int read_trailer_name(struct chunks *c, unsigned char byte)
 		return 0;
 	}
 	if (c->state == TRAILER || byte != ':')
-		return refuse(c, 400, "a trailer without a proper name");
+		return refuse(c, REASON_TRAILER_NAME);
 	if (is_framing(c))
-		return refuse(c, 400, "a trailer that says how long the body is");
+		return refuse(c, REASON_TRAILER_LENGTH);
 	c->state = TRAILER_VALUE;
 	return 0;
 }
@@ -151,13 +151,13 @@ static int read_trailer_name(struct chunks *c, unsigned char byte)
 static int read_trailer_byte(struct chunks *c, unsigned char byte)
 {
 	if (++c->line > CHUNKS_MAX_TRAILER_BYTES)
-		return refuse(c, 431, "more than 16 KiB of trailers");
+		return refuse(c, REASON_TRAILERS_LARGE);
 	if (c->state != TRAILER_VALUE)
 		return read_trailer_name(c, byte);
 	if (byte == '\r')
 		c->state = TRAILER_FEED;
 	else if (!is_text(byte))
-		return refuse(c, 400, "a control character in a trailer");
+		return refuse(c, REASON_TRAILER_CONTROL);
 	return 0;
 }
 
@@ -166,7 +166,7 @@ static int read_line_end(struct chunks *c, unsigned char byte)
 {
 	c->line++;
 	if (byte != (c->state == DATA_RETURN ? '\r' : '\n'))
-		return refuse(c, 400, "in a chunked body, a line that does not end with CR LF");
+		return refuse(c, REASON_CHUNK_LINE_END);
 	switch (c->state) {
 	case LINE_FEED:
 		c->line = 0;

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/compiler.h"
+#include "base/reason.h"
 
 enum {
 	CHUNKS_MAX_LINE_BYTES = 1024,         /* a size and its extensions */
@@ -23,7 +24,7 @@ struct chunks {
 	size_t line;     /* bytes of the chunk line, or of all trailers, so far */
 	char name[20];   /* of the trailer that is being read: its first bytes, in lower case */
 	size_t name_len; /* … and how long it is so far */
-	const char *why; /* why it was refused; static */
+	enum reason why; /* it was refused */
 };
 
 void chunks_init(struct chunks *c);

@@ -210,27 +210,28 @@ static void log_refusal(const struct connection *c, const char *id, unsigned sta
 }
 
 /* Answer with a problem and end the connection: h2o is not to see this request, or not to see it through. */
-static void refuse(struct connection *c, unsigned status, const char *why)
+static void refuse(struct connection *c, enum reason why)
 {
+	unsigned status = (unsigned)reason_status(why);
 	h2o_context_t *ctx = c->all->accept->ctx;
 	char id[40];
 	struct buf body = BUF_INIT;
 	exchange_make_id(c->all->exchanges, id, sizeof(id));
 	struct span method = request_part(c, c->head.start, c->head.method_len);
 	problem_render(&body, &(struct problem){.status = status,
-						.detail = why,
+						.detail = reason_text(why),
 						.instance = id,
 						.outcome = problem_outcome_of_refusal(method.base, method.len)});
 	(void)h2o_get_timestamp(ctx, NULL, NULL);
 	buf_printf(&c->refusal,
 		   "HTTP/1.1 %u %s\r\nDate: %s\r\nConnection: close\r\nContent-Type: " PROBLEM_CONTENT_TYPE
 		   "\r\nX-Request-Id: %s\r\n%sContent-Length: %zu\r\n\r\n",
-		   status, http_status_title(status), ctx->_timestamp_cache.value->rfc1123, id,
+		   status, reason_title(status), ctx->_timestamp_cache.value->rfc1123, id,
 		   status == 415 ? "Accept-Encoding: identity\r\n" : "", body.len);
 	if (!(method.len == 4 && memcmp(method.base, "HEAD", 4) == 0))
 		buf_append(&c->refusal, body.data, body.len);
 	buf_done(&body);
-	log_refusal(c, id, status, why);
+	log_refusal(c, id, status, reason_text(why));
 
 	set_state(c, REFUSING);
 	h2o_socket_read_stop(c->sock);
@@ -298,7 +299,7 @@ static bool look_at_chunks(struct connection *c)
 	const h2o_buffer_t *in = c->sock->input;
 	int r = chunks_read(&c->chunks, in->bytes + c->looked, in->size - c->looked);
 	if (r > 0)
-		refuse(c, (unsigned)r, c->chunks.why);
+		refuse(c, c->chunks.why);
 	return r <= 0;
 }
 
@@ -339,10 +340,10 @@ static void look(struct connection *c)
 		return;
 	if (r == 0 && c->head.content_length > c->all->body_limit) {
 		r = 413;
-		c->head.why = "the body is larger than body_limit";
+		c->head.why = REASON_BODY_LARGE;
 	}
 	if (r > 0) {
-		refuse(c, (unsigned)r, c->head.why);
+		refuse(c, c->head.why);
 		return;
 	}
 	set_state(c, BODY);
@@ -556,7 +557,7 @@ static void sweep_one(struct connection *c, int64_t now_us)
 	if (limit_us == 0 || now_us - c->since_us < limit_us)
 		return;
 	if (c->state == HEAD || (c->state == BODY && !c->sock->_cb.write)) {
-		refuse(c, 408, "the request did not arrive in time");
+		refuse(c, REASON_REQUEST_LATE);
 		return;
 	}
 	if (c->state == SENDING && c->carrier.exchange && !c->carrier.exchange->error.errnum)

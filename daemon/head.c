@@ -55,10 +55,10 @@ static size_t span_of(const char *s, size_t len, unsigned class)
 	return n;
 }
 
-static int refuse(struct head *h, int status, const char *why)
+static int refuse(struct head *h, enum reason why)
 {
 	h->why = why;
-	return status;
+	return reason_status(why);
 }
 
 void head_init(struct head *h)
@@ -72,9 +72,9 @@ static int read_version(struct head *h, const char *s, size_t len)
 {
 	if (len != 8 || memcmp(s, "HTTP/", 5) != 0 || s[5] < '0' || s[5] > '9' || s[6] != '.' || s[7] < '0' ||
 	    s[7] > '9')
-		return refuse(h, 400, "the request line does not end with an HTTP version");
+		return refuse(h, REASON_HEAD_NO_VERSION);
 	if (s[5] != '1' || s[7] > '1')
-		return refuse(h, 505, "only HTTP/1.1 and HTTP/1.0 are spoken here");
+		return refuse(h, REASON_HEAD_VERSION);
 	h->minor = (unsigned)(s[7] - '0');
 	return 0;
 }
@@ -93,7 +93,7 @@ static int check_target(struct head *h, const char *target, size_t len)
 		while (end < len && target[end] != '/' && target[end] != '?')
 			end++;
 		if (!authority_is_valid(target + begin, end - begin))
-			return refuse(h, 400, "the request target does not name a host and port");
+			return refuse(h, REASON_HEAD_TARGET_HOST);
 	}
 	return 0;
 }
@@ -102,9 +102,9 @@ static int read_request_line(struct head *h, const char *base, const char *line,
 {
 	size_t method = span_of(line, len, TOKEN);
 	if (method == 0 || method == len || line[method] != ' ')
-		return refuse(h, 400, "the request line does not begin with a method");
+		return refuse(h, REASON_HEAD_METHOD);
 	if (method > HEAD_MAX_METHOD_BYTES)
-		return refuse(h, 501, "no method is that long");
+		return refuse(h, REASON_HEAD_METHOD_LONG);
 	const char *target = line + method + 1;
 	size_t left = len - method - 1;
 	size_t n = span_of(target, left, TARGET);
@@ -112,9 +112,9 @@ static int read_request_line(struct head *h, const char *base, const char *line,
 	h->target = (size_t)(target - base);
 	h->target_len = n;
 	if (n == 0 || n == left || target[n] != ' ')
-		return refuse(h, 400, "the request target is empty or holds a character that must be percent-encoded");
+		return refuse(h, REASON_HEAD_TARGET);
 	if (n > HEAD_MAX_TARGET_BYTES)
-		return refuse(h, 414, "the request target is longer than 8 KiB");
+		return refuse(h, REASON_HEAD_TARGET_LONG);
 	h->have_request_line = true;
 	int r = read_version(h, target + n + 1, left - n - 1);
 	return r ? r : check_target(h, target, n);
@@ -126,21 +126,21 @@ static int read_request_line(struct head *h, const char *base, const char *line,
 static int field_host(struct head *h, const char *value, size_t len)
 {
 	if (++h->hosts > 1)
-		return refuse(h, 400, "more than one Host");
+		return refuse(h, REASON_HEAD_HOSTS);
 	if (len > 0 && !authority_is_valid(value, len))
-		return refuse(h, 400, "Host is not a host and port");
+		return refuse(h, REASON_HEAD_HOST);
 	return 0;
 }
 
 static int field_content_length(struct head *h, const char *value, size_t len)
 {
 	if (h->has_length)
-		return refuse(h, 400, "more than one Content-Length");
+		return refuse(h, REASON_HEAD_LENGTHS);
 	if (len == 0 || len > 18)
-		return refuse(h, len == 0 ? 400 : 413, "a Content-Length that is none");
+		return refuse(h, len == 0 ? REASON_HEAD_LENGTH : REASON_HEAD_LENGTH_LONG);
 	for (size_t i = 0; i < len; i++) {
 		if (value[i] < '0' || value[i] > '9')
-			return refuse(h, 400, "a Content-Length that is none");
+			return refuse(h, REASON_HEAD_LENGTH);
 		h->content_length = h->content_length * 10 + (unsigned)(value[i] - '0');
 	}
 	h->has_length = true;
@@ -150,7 +150,7 @@ static int field_content_length(struct head *h, const char *value, size_t len)
 static int field_transfer_encoding(struct head *h, const char *value, size_t len)
 {
 	if (h->chunked || len != 7 || strncasecmp(value, "chunked", 7) != 0)
-		return refuse(h, 400, "a Transfer-Encoding other than chunked");
+		return refuse(h, REASON_HEAD_ENCODING);
 	h->chunked = true;
 	return 0;
 }
@@ -164,7 +164,7 @@ static int field_expect(struct head *h, const char *value, size_t len)
 		return 0;
 	}
 	if (len != 12 || strncasecmp(value, "100-continue", 12) != 0)
-		return refuse(h, 417, "an Expect other than 100-continue");
+		return refuse(h, REASON_HEAD_EXPECT);
 	h->expect_continue = true;
 	return 0;
 }
@@ -176,7 +176,7 @@ static int field_content_encoding(struct head *h, const char *value, size_t len)
 		size_t n = span_of(value, len, TOKEN);
 		bool separator = n == 0 && (*value == ',' || *value == ' ' || *value == '\t');
 		if (!separator && !(n == 8 && strncasecmp(value, "identity", 8) == 0))
-			return refuse(h, 415, "a Content-Encoding other than identity");
+			return refuse(h, REASON_HEAD_CONTENT_ENCODING);
 		n += separator;
 		value += n;
 		len -= n;
@@ -246,17 +246,17 @@ static void move_blanks(char *value, size_t len, size_t trimmed)
 static int read_field(struct head *h, char *line, size_t len)
 {
 	if (++h->fields > HEAD_MAX_FIELDS)
-		return refuse(h, 431, "more than 100 header fields");
+		return refuse(h, REASON_HEAD_FIELDS_MANY);
 	if (is_blank(line[0]))
-		return refuse(h, 400, "a header field that is folded over two lines");
+		return refuse(h, REASON_HEAD_FIELD_FOLDED);
 	size_t name_len = span_of(line, len, TOKEN);
 	if (name_len == 0 || name_len == len || line[name_len] != ':')
-		return refuse(h, 400, "a header field without a proper name");
+		return refuse(h, REASON_HEAD_FIELD_NAME);
 
 	char *value = line + name_len + 1;
 	size_t value_len = len - name_len - 1;
 	if (span_of(value, value_len, VALUE) != value_len)
-		return refuse(h, 400, "a control character in a header field");
+		return refuse(h, REASON_HEAD_FIELD_CONTROL);
 	size_t trimmed = value_len;
 	while (trimmed > 0 && is_blank(value[trimmed - 1]))
 		trimmed--;
@@ -283,11 +283,11 @@ static int read_field(struct head *h, char *line, size_t len)
 static int check_fields(struct head *h)
 {
 	if (h->minor >= 1 && h->hosts == 0)
-		return refuse(h, 400, "no Host");
+		return refuse(h, REASON_HEAD_NO_HOST);
 	if (h->chunked && h->has_length)
-		return refuse(h, 400, "both Content-Length and Transfer-Encoding");
+		return refuse(h, REASON_HEAD_LENGTH_AND_ENCODING);
 	if (h->chunked && h->minor == 0)
-		return refuse(h, 400, "a Transfer-Encoding in HTTP/1.0");
+		return refuse(h, REASON_HEAD_ENCODING_IN_1_0);
 	return 0;
 }
 
@@ -304,16 +304,16 @@ static int check_unfinished(struct head *h, const char *base, size_t len)
 	if (h->have_request_line) {
 		h->scanned = len;
 		if (fields_size(h, len) > HEAD_MAX_FIELDS_BYTES)
-			return refuse(h, 431, "more than 16 KiB of header fields");
+			return refuse(h, REASON_HEAD_FIELDS_LARGE);
 		return -EAGAIN;
 	}
 	size_t method = span_of(base + h->line, line_len, TOKEN);
 	if (method > HEAD_MAX_METHOD_BYTES)
-		return refuse(h, 501, "no method is that long");
+		return refuse(h, REASON_HEAD_METHOD_LONG);
 	if (method < line_len && base[h->line + method] != ' ' && !(method == 0 && base[h->line] == '\r'))
-		return refuse(h, 400, "the request line does not begin with a method");
+		return refuse(h, REASON_HEAD_METHOD);
 	if (line_len > HEAD_MAX_TARGET_BYTES + HEAD_MAX_METHOD_BYTES + sizeof(" HTTP/1.1\r"))
-		return refuse(h, 414, "the request target is longer than 8 KiB");
+		return refuse(h, REASON_HEAD_TARGET_LONG);
 	h->scanned = len;
 	return -EAGAIN;
 }
@@ -328,7 +328,7 @@ static int read_line(struct head *h, char *base, size_t end)
 	if (h->have_request_line)
 		return 1;
 	if (++h->empty_lines > HEAD_MAX_EMPTY_LINES)
-		return refuse(h, 400, "empty lines instead of a request");
+		return refuse(h, REASON_HEAD_EMPTY);
 	h->start = end + 2;
 	return 0;
 }
@@ -362,7 +362,7 @@ int head_read(struct head *h, char *base, size_t len)
 			return check_unfinished(h, base, len);
 		size_t at = (size_t)(newline - base);
 		if (at == h->line || base[at - 1] != '\r')
-			return refuse(h, 400, "a line that ends without CR LF");
+			return refuse(h, REASON_HEAD_LINE_END);
 		int r = read_line(h, base, at - 1);
 		if (r > 1)
 			return r;
@@ -370,7 +370,7 @@ int head_read(struct head *h, char *base, size_t len)
 			cut_line(h, base, at + 1);
 		h->line = h->scanned = at + 1;
 		if (h->have_request_line && fields_size(h, h->line) > HEAD_MAX_FIELDS_BYTES)
-			return refuse(h, 431, "more than 16 KiB of header fields");
+			return refuse(h, REASON_HEAD_FIELDS_LARGE);
 		if (r == 1) {
 			h->size = h->line;
 			return check_fields(h);

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/compiler.h"
+#include "base/reason.h"
 
 enum {
 	HEAD_MAX_METHOD_BYTES = 32,
@@ -46,7 +47,7 @@ struct head {
 	bool close;     /* Connection: close */
 	uint64_t content_length;
 
-	const char *why; /* why it was refused; static */
+	enum reason why; /* it was refused */
 };
 
 void head_init(struct head *h);

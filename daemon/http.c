@@ -51,7 +51,7 @@ static void setup_refusal(h2o_filter_t *self, h2o_req_t *req, h2o_ostream_t **sl
 		buf_done(&body);
 		slot = &r->super.next;
 
-		req->res.reason = http_status_title((unsigned)req->res.status);
+		req->res.reason = reason_title((unsigned)req->res.status);
 		req->res.content_length = r->body.len;
 		req->res.headers = (h2o_headers_t){0};
 		h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL,

@@ -134,7 +134,7 @@ static void on_cancel(struct message *m)
 	w->cancelled_us = loop_now_us(w->loop);
 	if (monitor_running())
 		tasks_log(w->loop, w->index, "cancelled at the end");
-	exchanges_cancel(&w->exchanges, NULL, "the server is shutting down");
+	exchanges_cancel(&w->exchanges, NULL, REASON_STOPPING);
 	connections_close(&w->connections, false);
 }
 

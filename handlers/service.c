@@ -100,7 +100,7 @@ static void refuse_method(struct exchange *x, unsigned allowed)
 		return;
 	}
 	struct error e;
-	error_set(&e, -EOPNOTSUPP, 405, "This path does not answer this method.", "method not allowed");
+	error_say(&e, -EOPNOTSUPP, REASON_METHOD_NOT_OF_PATH, "method not allowed");
 	exchange_problem(x, &e, NULL, NULL, &allow);
 }
 
@@ -108,9 +108,9 @@ static void refuse_path(struct exchange *x, int r)
 {
 	struct error e;
 	if (r == -ENOENT)
-		error_set(&e, r, 404, "There is nothing at this path.", "no such path");
+		error_say(&e, r, REASON_PATH_UNKNOWN, "no such path");
 	else
-		error_set(&e, r, 400, "The path is not well-formed.", "bad path");
+		error_say(&e, r, REASON_PATH_WRONG, "bad path");
 	exchange_problem(x, &e, NULL, NULL, NULL);
 }
 

@@ -16,14 +16,14 @@
 static int change_error(struct work *w, int r, const char *doing)
 {
 	if (r == -ENAMETOOLONG)
-		return error_set(&w->error, r, w->from_request ? 400 : 500, "The file's name is too long.",
+		return error_say(&w->error, r, w->from_request ? REASON_FILE_NAME_LONG : REASON_NONE,
 				 "%s: the name is too long", doing);
 	return file_error(&w->error, r, doing);
 }
 
 static int too_large(struct work *w)
 {
-	return error_set(&w->error, -EFBIG, w->from_request ? 413 : 500, "The file would be too large.",
+	return error_say(&w->error, -EFBIG, w->from_request ? REASON_FILE_WOULD_BE_LARGE : REASON_NONE,
 			 "the file would be larger than max_size (%zu bytes)", w->max_size);
 }
 

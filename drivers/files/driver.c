@@ -94,7 +94,7 @@ static bool client_idle(const struct client *client)
 static void describe(struct error *e, int r)
 {
 	if (r == -EBUSY)
-		error_set(e, r, 503, "Too many files are waited for.", "the executor's queue is full");
+		error_say(e, r, REASON_FILES_FULL, "the executor's queue is full");
 	else if (r == -ETIMEDOUT)
 		error_set(e, r, 504, NULL, "the disk took longer than the time-out");
 	else

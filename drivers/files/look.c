@@ -46,19 +46,17 @@ static int read_all(int fd, size_t expected, size_t max, struct buf *out)
 
 static int too_large(struct work *w)
 {
-	return error_set(&w->error, -EFBIG, 502, "The file is larger than may be read.",
-			 "it is larger than max_size (%zu bytes)", w->max_size);
+	return error_say(&w->error, -EFBIG, REASON_FILE_LARGE, "it is larger than max_size (%zu bytes)", w->max_size);
 }
 
 static int text_to_json(struct work *w, const struct buf *bytes)
 {
 	if (bytes->len && memchr(bytes->data, '\0', bytes->len))
-		return error_set(&w->error, -EBADMSG, 502, "The file is not text.",
+		return error_say(&w->error, -EBADMSG, REASON_FILE_NOT_TEXT,
 				 "it holds a NUL: it is no text (as: base64 reads it)");
 	size_t good = utf8_prefix(bytes->data, bytes->len);
 	if (good < bytes->len)
-		return error_set(&w->error, -EBADMSG, 502, "The file is not UTF-8 text.",
-				 "it is not UTF-8: wrong at byte %zu", good);
+		return error_say(&w->error, -EBADMSG, REASON_FILE_NOT_UTF8, "it is not UTF-8: wrong at byte %zu", good);
 	json_string(&w->json, bytes->data, bytes->len);
 	return 0;
 }
@@ -73,7 +71,7 @@ static int json_to_json(struct work *w, struct buf *bytes)
 	bool spaced;
 
 	if (json_check(text, len, JSON_MAX_DEPTH, JSON_CUT_SURROGATES, &spaced, why, sizeof(why)) < 0)
-		return error_set(&w->error, -EBADMSG, 502, "The file is not JSON.", "it is not JSON: %s", why);
+		return error_say(&w->error, -EBADMSG, REASON_FILE_NOT_JSON, "it is not JSON: %s", why);
 	if (spaced || skip) {
 		json_compact(&w->json, text, len);
 	} else {
@@ -226,8 +224,8 @@ int work_list(struct work *w)
 	int count = read_entries(dir, &entries);
 	closedir(dir);
 	if (count == -E2BIG)
-		return error_set(&w->error, -E2BIG, 502, "The folder has too many entries.",
-				 "the folder has more than %d entries", LIST_MAX);
+		return error_say(&w->error, -E2BIG, REASON_FOLDER_LARGE, "the folder has more than %d entries",
+				 LIST_MAX);
 	if (count < 0)
 		return file_error(&w->error, count, "list");
 	if (count)

@@ -1,6 +1,8 @@
 /* Paths are a flat list of texts and values. */
 #include "drivers/files/path.h"
 
+#include "base/reason.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -68,14 +70,14 @@ static const char *why_not(const char *text, size_t len, bool rest)
 	const char *end = text + len, *slash;
 
 	if (len && memchr(text, '\0', len))
-		return "holds a NUL, and can't stand in a file's name";
+		return UNFIT_NUL_IN_FILE_NAME;
 	if (!rest && len && memchr(text, '/', len))
-		return "holds a \"/\", and can't stand in a file's name";
+		return UNFIT_SLASH_IN_FILE_NAME;
 	do {
 		slash = text < end ? memchr(text, '/', (size_t)(end - text)) : NULL;
 		size_t segment = (size_t)((slash ? slash : end) - text);
 		if (segment == 0 || is_dots(text, segment))
-			return "is empty, \".\" or \"..\", and can't stand in a file's name";
+			return UNFIT_DOTS_IN_FILE_NAME;
 		text += segment + 1;
 	} while (slash);
 	return NULL;
@@ -86,9 +88,9 @@ static int put_value(const struct path_part *part, const struct value *v, struct
 	size_t begin = out->len;
 
 	if (v->kind == VALUE_NULL)
-		return wrong(e, part->text, v->from_request, "is null, and can't stand in a file's name");
+		return wrong(e, part->text, v->from_request, UNFIT_NULL_IN_FILE_NAME);
 	if (v->kind == VALUE_LIST || v->kind == VALUE_JSON || v->kind == VALUE_DOCUMENT || v->kind == VALUE_BYTES)
-		return wrong(e, part->text, v->from_request, "is no text, and can't stand in a file's name");
+		return wrong(e, part->text, v->from_request, UNFIT_STRUCTURED_IN_FILE_NAME);
 	value_text(v, out);
 	const char *why = why_not(out->data + begin, out->len - begin, part->rest);
 	return why ? wrong(e, part->text, v->from_request, why) : 0;
@@ -122,5 +124,5 @@ int file_path_fill(const struct file_path *p, const struct value *args, struct b
 		if (r < 0)
 			return r;
 	}
-	return has_way_up(out) ? wrong(e, "The file's name", from_request, "leads out of its folder") : 0;
+	return has_way_up(out) ? wrong(e, "The file's name", from_request, UNFIT_LEADS_OUT) : 0;
 }

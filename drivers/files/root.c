@@ -195,27 +195,18 @@ int root_open_parent(const struct root *r, const char *path, const char **name)
 /* What is not here is 502: the disk broke. */
 static const struct {
 	int errnum, status;
-	const char *text; /* NULL: the status says enough */
+	enum reason reason; /* REASON_NONE: the status says enough */
 } meanings[] = {
-	{ENOENT, 404, "There is no such file."},
-	{ENOTDIR, 404, "There is no such file."},
-	{EISDIR, 404, "There is no such file."},
-	{ELOOP, 404, "There is no such file."},
-	{EXDEV, 404, "There is no such file."},
-	{ENXIO, 404, "There is no such file."},
-	{ENODEV, 404, "There is no such file."},
-	{ENAMETOOLONG, 404, "There is no such file."},
-	{EACCES, 500, NULL},
-	{EPERM, 500, NULL},
-	{EROFS, 500, NULL},
-	{EINVAL, 500, NULL},
-	{EAGAIN, 503, NULL},
-	{EBUSY, 503, NULL},
-	{EMFILE, 503, NULL},
-	{ENFILE, 503, NULL},
-	{ENOMEM, 503, NULL},
-	{ENOSPC, 503, NULL},
-	{EDQUOT, 503, NULL},
+	{ENOENT, 404, REASON_FILE_MISSING}, {ENOTDIR, 404, REASON_FILE_MISSING},
+	{EISDIR, 404, REASON_FILE_MISSING}, {ELOOP, 404, REASON_FILE_MISSING},
+	{EXDEV, 404, REASON_FILE_MISSING},  {ENXIO, 404, REASON_FILE_MISSING},
+	{ENODEV, 404, REASON_FILE_MISSING}, {ENAMETOOLONG, 404, REASON_FILE_MISSING},
+	{EACCES, 500, REASON_NONE},         {EPERM, 500, REASON_NONE},
+	{EROFS, 500, REASON_NONE},          {EINVAL, 500, REASON_NONE},
+	{EAGAIN, 503, REASON_NONE},         {EBUSY, 503, REASON_NONE},
+	{EMFILE, 503, REASON_NONE},         {ENFILE, 503, REASON_NONE},
+	{ENOMEM, 503, REASON_NONE},         {ENOSPC, 503, REASON_NONE},
+	{EDQUOT, 503, REASON_NONE},
 };
 
 int file_error(struct error *e, int errnum, const char *doing)
@@ -225,7 +216,8 @@ int file_error(struct error *e, int errnum, const char *doing)
 
 	for (size_t i = 0; i < ARRAY_SIZE(meanings); i++) {
 		if (meanings[i].errnum == -errnum)
-			return error_set(e, errnum, meanings[i].status, meanings[i].text, "%s: %s", doing, why);
+			return error_set(e, errnum, meanings[i].status, reason_text(meanings[i].reason), "%s: %s",
+					 doing, why);
 	}
 	return error_set(e, errnum, 502, NULL, "%s: %s", doing, why);
 }

@@ -27,7 +27,7 @@ int files_take_path(const char *path, struct buf *out, struct error *e)
 	if (!utf8_valid(path, strlen(path)))
 		return error_set(e, -EINVAL, 500, NULL, "the path is not UTF-8");
 	if (leads_out(path))
-		return error_set(e, -ENOENT, 404, "There is no such file.", "the path leads out of the folder");
+		return error_say(e, -ENOENT, REASON_FILE_MISSING, "the path leads out of the folder");
 	buf_str(out, *path ? path : ".");
 	return 0;
 }

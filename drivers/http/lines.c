@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/reason.h"
 #include "base/token.h"
 #include "drivers/http/engine.h"
 #include "drivers/http/trace.h"
@@ -168,7 +169,7 @@ static int wrong(const struct line *line, bool from_request, struct error *e)
 {
 	char text[160];
 
-	snprintf(text, sizeof(text), "A control character can't stand in the header %.80s.", line->name);
+	snprintf(text, sizeof(text), UNFIT_IN_HEADER, line->name);
 	return error_set(e, -EINVAL, from_request ? 400 : 500, from_request ? text : NULL, "%s", text);
 }
 

@@ -50,7 +50,7 @@ int http_transfer_judge(const struct http_transfer *t, struct http_response *r, 
 	switch (t->trouble) {
 	case TROUBLE_CLOSING:
 		r->outcome = HTTP_NOT_SENT;
-		return error_set(e, -ECONNREFUSED, 503, "The service is stopping.", "closing");
+		return error_say(e, -ECONNREFUSED, REASON_STOPPING, "closing");
 	case TROUBLE_LARGE:
 	case TROUBLE_HEAD:
 		return too_large(e, t->trouble);
@@ -104,8 +104,7 @@ static int interrupted_before(struct error *e, struct http_response *response, i
 	if (r != -ETIMEDOUT)
 		return interrupted(e, response, r, what);
 	response->outcome = HTTP_NOT_SENT;
-	return error_set(e, r, 503, "The data source could not be reached in time.",
-			 "nothing was sent: the deadline passed while %s", what);
+	return error_say(e, r, REASON_UNREACHED, "nothing was sent: the deadline passed while %s", what);
 }
 
 /* --- permits --- */
@@ -113,7 +112,6 @@ static int interrupted_before(struct error *e, struct http_response *response, i
 /* Suspends while all calls of the pool are taken. Returns 0, -EBUSY or -ECANCELED. */
 static int take_permit(struct http_engine *engine, struct http_response *response, deadline_t by, struct error *e)
 {
-	static const char busy[] = "The data source is busy.";
 	const struct config_pool *pool = engine->settings.pool;
 	deadline_t patience = deadline_in_us(pool->acquire_timeout_us);
 	int r = task_check();
@@ -125,11 +123,11 @@ static int take_permit(struct http_engine *engine, struct http_response *respons
 	case 0:
 		return 0;
 	case -EBUSY:
-		return error_set(e, r, 503, busy,
+		return error_say(e, r, REASON_BUSY,
 				 "nothing was sent: %u calls are under way (pool.size), and %u wait (pool.max_waiting)",
 				 pool->size, pool->max_waiting);
 	case -ETIMEDOUT:
-		return error_set(e, -EBUSY, 503, busy,
+		return error_say(e, -EBUSY, REASON_BUSY,
 				 "nothing was sent: %u calls were under way (pool.size), and none ended within %s",
 				 pool->size, deadline_passed(patience) ? "pool.acquire_timeout" : "the deadline");
 	default:
@@ -312,7 +310,7 @@ static int call(struct http_engine *engine, const struct http_request *request, 
 		deadline_t by, struct error *e)
 {
 	if (engine->closing)
-		return error_set(e, -ECONNREFUSED, 503, "The service is stopping.", "closing");
+		return error_say(e, -ECONNREFUSED, REASON_STOPPING, "closing");
 	int r = find_addresses(engine, response, by, e);
 	return r < 0 ? r : follow(engine, request, response, by, e);
 }

@@ -9,6 +9,7 @@
 
 #include "base/ascii.h"
 #include "base/mem.h"
+#include "base/reason.h"
 
 enum part_kind {
 	PART_TEXT,        /* as it is */
@@ -348,7 +349,7 @@ static int put_value(struct filler *f, const struct target_part *part, const str
 	f->text.len = 0;
 	value_text(v, &f->text);
 	if (f->text.len && memchr(f->text.data, '\0', f->text.len))
-		return wrong(f, part->text, v->from_request, "holds a NUL");
+		return wrong(f, part->text, v->from_request, UNFIT_HOLDS_NUL);
 	target_encode(f->out, f->text.data, f->text.len);
 	return 0;
 }
@@ -358,7 +359,7 @@ static int put_in_segment(struct filler *f, const struct target_part *part)
 	const struct value *v = &f->args[part->slot];
 
 	if (v->kind == VALUE_NULL)
-		return wrong(f, part->text, v->from_request, "is null, and can't stand in a path");
+		return wrong(f, part->text, v->from_request, UNFIT_NULL_IN_PATH);
 	f->segment_taint |= v->from_request;
 	return put_value(f, part, v);
 }
@@ -370,7 +371,7 @@ static int end_segment(struct filler *f)
 
 	if (len > 2 || (len > 0 && memcmp(f->out->data + f->segment, "..", len) != 0))
 		return 0;
-	return wrong(f, "A part of the path", f->segment_taint, "is empty, \".\" or \"..\"");
+	return wrong(f, "A part of the path", f->segment_taint, UNFIT_DOTS_IN_PATH);
 }
 
 static void begin_parameter(struct filler *f, const struct target_part *part)

@@ -165,8 +165,7 @@ static void client_close(struct client *client)
 		return;
 	task_shield(&shield, DEADLINE_NEVER);
 	c->closing = true;
-	error_set(&closing, -ECONNREFUSED, 503, "The service is stopping.", "source %s: closing",
-		  c->source->config->name);
+	error_say(&closing, -ECONNREFUSED, REASON_STOPPING, "source %s: closing", c->source->config->name);
 	pg_pool_refuse(c, &closing);
 	budget_leave(&c->member);
 	/* Everything that is under way ends by itself, and soon: attempts to connect are cancelled, requests to cancel

@@ -88,28 +88,28 @@ static const struct page *find_page(const struct exchange *x)
 	return NULL;
 }
 
-/* Returns 0, or the status to refuse it with: 404 tells nobody what there is. */
-static unsigned refusal(struct exchange *x, const struct config *c, const struct page *p)
+/* Returns REASON_NONE, or the reason to refuse it with: a 404 tells nobody what there is. */
+static enum reason refusal(struct exchange *x, const struct config *c, const struct page *p)
 {
 	if (!p || (!p->get && !x->control_listener) || (p->post && x->method == METHOD_POST && !x->control_listener))
-		return 404;
+		return REASON_PATH_UNKNOWN;
 	if (x->admin_listener)
-		return 0;
+		return REASON_NONE;
 	if (has_admin_listener(c))
-		return 404;
+		return REASON_PATH_UNKNOWN;
 	if (p->for_everybody)
-		return 0;
+		return REASON_NONE;
 	if (!x->loopback_peer)
-		return 404;
-	return x->unix_peer || is_loopback_name(exchange_header(x, "host")) ? 0 : 421;
+		return REASON_PATH_UNKNOWN;
+	return x->unix_peer || is_loopback_name(exchange_header(x, "host")) ? REASON_NONE : REASON_HOST_NOT_LOOPBACK;
 }
 
 /* --- answering --- */
 
-static void refuse(struct exchange *x, int errnum, unsigned status, const char *what, const struct header *extra)
+static void refuse(struct exchange *x, int errnum, enum reason why, const struct header *extra)
 {
 	struct error e;
-	error_set(&e, errnum, (int)status, NULL, "%s", what);
+	error_say(&e, errnum, why, "%s", reason_text(why));
 	exchange_problem(x, &e, NULL, NULL, extra);
 }
 
@@ -131,7 +131,7 @@ static void answer_page(struct exchange *x, const struct admin_view *v, const st
 	else if (x->method == METHOD_OPTIONS)
 		exchange_reply(x, &(struct reply){.status = 204, .headers = {allow}, .header_count = 1});
 	else
-		refuse(x, -EOPNOTSUPP, 405, "method not allowed", &allow);
+		refuse(x, -EOPNOTSUPP, REASON_METHOD_NOT_OF_PATH, &allow);
 }
 
 /* Of the moment, no document of another site's, and nothing but what it says it is. */
@@ -153,12 +153,10 @@ bool admin_handle(struct exchange *x, const struct admin_view *v)
 		return false;
 	set_common_headers(x);
 	const struct page *p = find_page(x);
-	unsigned status = refusal(x, v->config, p);
-	if (status == 0)
+	enum reason why = refusal(x, v->config, p);
+	if (why == REASON_NONE)
 		answer_page(x, v, p);
-	else if (status == 404)
-		refuse(x, -ENOENT, 404, "no such path", NULL);
 	else
-		refuse(x, -EPERM, status, "a Host that is neither a loopback address nor localhost", NULL);
+		refuse(x, why == REASON_PATH_UNKNOWN ? -ENOENT : -EPERM, why, NULL);
 	return true;
 }

@@ -58,17 +58,17 @@ static struct span ignored_names(struct exchange *x)
 
 /* --- the page --- */
 
-static void refuse(struct exchange *x, int errnum, const char *public, const char *what, const char *members)
+static void refuse(struct exchange *x, int errnum, enum reason why, const char *what, const char *members)
 {
 	struct error e;
-	error_set(&e, errnum, 503, public, "%s", what);
+	error_say(&e, errnum, why, "%s", what);
 	exchange_problem(x, &e, NULL, members, NULL);
 }
 
 static void refuse_down(struct exchange *x, struct buf *down, struct buf *names)
 {
 	buf_char(down, ']');
-	refuse(x, -EHOSTDOWN, "A source is down.", buf_cstr(names), buf_cstr(down));
+	refuse(x, -EHOSTDOWN, REASON_SOURCE_DOWN, buf_cstr(names), buf_cstr(down));
 }
 
 static void reply_ready(struct exchange *x, bool ready)
@@ -93,9 +93,9 @@ void ready_page(struct exchange *x, const struct readiness *r, const struct conf
 		buf_str(&names, s->name);
 	}
 	if (atomic_load_explicit(&r->draining, memory_order_relaxed))
-		refuse(x, -ESHUTDOWN, "The daemon is draining.", "draining", NULL);
+		refuse(x, -ESHUTDOWN, REASON_DRAINING, "draining", NULL);
 	else if (atomic_load_explicit(&r->off, memory_order_relaxed))
-		refuse(x, -ESHUTDOWN, "It was switched off by hand.", "switched off by hand", NULL);
+		refuse(x, -ESHUTDOWN, REASON_SWITCHED_OFF, "switched off by hand", NULL);
 	else if (down.len)
 		refuse_down(x, &down, &names);
 	else
@@ -124,8 +124,7 @@ void ready_switch(struct exchange *x, struct readiness *r)
 	int on = wanted(x);
 
 	if (on < 0) {
-		error_set(&e, on, 400, "The body must be {\"ready\": true} or {\"ready\": false}.",
-			  "a body that is neither");
+		error_say(&e, on, REASON_READY_BODY, "a body that is neither");
 		exchange_problem(x, &e, NULL, NULL, NULL);
 		return;
 	}

@@ -78,8 +78,8 @@ static const char *server_timing(const struct run *run)
 
 static int too_large(struct run *run, const char *what, int step)
 {
-	error_set(&run->error, -EMSGSIZE, 500, "The reply would be larger than reply_limit.",
-		  "%s is larger than reply_limit (%zu bytes)", what, run->env->reply_limit);
+	error_say(&run->error, -EMSGSIZE, REASON_REPLY_LARGE, "%s is larger than reply_limit (%zu bytes)", what,
+		  run->env->reply_limit);
 	run->error.step = step < 0 ? NULL : run->plan->steps[step].config->name;
 	return -EMSGSIZE;
 }
@@ -158,14 +158,14 @@ void reply_failure(struct run *run, int r)
 {
 	struct error e = run->failed >= 0 ? *run->steps[run->failed].error : run->error;
 	if (e.errnum == 0 && r == -ETIMEDOUT)
-		error_set(&e, r, 504, "The deadline of the request has passed.", "the request's deadline passed");
+		error_say(&e, r, REASON_DEADLINE_PASSED, "the request's deadline passed");
 	else if (e.errnum == 0 && r == -EAGAIN)
 		error_set(&e, r, 503, NULL, "no memory map is left for a task's stack");
 	else if (e.errnum == 0)
 		error_set(&e, r, 500, NULL, "a step failed without saying why (%s)", strerror(-r));
 	const char *done = done_member(run);
 	if (done)
-		error_add_public(&e, "Other changes of this request were made.");
+		error_add_public(&e, reason_text(REASON_ALSO_OTHERS));
 	exchange_problem(run->exchange, &e, e.step, done, NULL);
 }
 

@@ -83,8 +83,7 @@ static int apply_joins(struct run *run)
 				   (struct join_side){&outcomes[from], plan->steps[from].config},
 				   run->evaluation.arena);
 		if (r < 0) {
-			error_set(&run->error, r, 500, "More rows match than can be joined.", "more than %d rows match",
-				  JOIN_MAX_MATCHES);
+			error_say(&run->error, r, REASON_JOIN_LARGE, "more than %d rows match", JOIN_MAX_MATCHES);
 			run->error.step = plan->steps[from].config->name;
 			return r;
 		}

@@ -45,10 +45,9 @@ int run_acquire(struct run *run, int semaphore, struct error *e)
 {
 	int r = shared_semaphore_acquire(run->env->semaphores[semaphore], DEADLINE_NEVER);
 	if (r == -EBUSY)
-		return error_set(e, r, 503, "Too many requests are waiting.", "the queue of a semaphore is full");
+		return error_say(e, r, REASON_PERMITS_FULL, "the queue of a semaphore is full");
 	if (r == -ETIMEDOUT)
-		return error_set(e, r, 504, "The deadline of the request has passed.",
-				 "the deadline passed in the queue of a semaphore");
+		return error_say(e, r, REASON_DEADLINE_PASSED, "the deadline passed in the queue of a semaphore");
 	return r;
 }
 

@@ -38,12 +38,12 @@ gd_value *gd_body_json(gd_request *req)
 	if (!s)
 		return value_outside();
 	if (r < 0)
-		return value_fail(s, r, 500, NULL, "gd_body_json: not the request of this task");
+		return value_fail(s, r, 500, "gd_body_json: not the request of this task");
 	if (body_of(req).len == 0)
-		return value_fail(s, -EINVAL, 400, "There is no body.", "gd_body_json: there is no body");
+		return value_say(s, -EINVAL, REASON_BODY_MISSING, "gd_body_json: there is no body");
 	if (!is_json_type(req->content_type))
-		return value_fail(s, -EMEDIUMTYPE, 415, "The body must be JSON, with Content-Type: application/json.",
-				  "gd_body_json: the body's Content-Type is not JSON");
+		return value_say(s, -EMEDIUMTYPE, REASON_BODY_NOT_JSON,
+				 "gd_body_json: the body's Content-Type is not JSON");
 	return value_new(s, req->parameters.body);
 }
 
@@ -118,17 +118,16 @@ gd_value *gd_body_form(gd_request *req)
 	if (!s)
 		return value_outside();
 	if (r < 0)
-		return value_fail(s, r, 500, NULL, "gd_body_form: not the request of this task");
+		return value_fail(s, r, 500, "gd_body_form: not the request of this task");
 	struct span body = body_of(req);
 	struct form form;
 	const char *why;
 	r = form_parse(&form, s->arena, req->content_type, (struct span){body.base ? body.base : "", body.len}, &why);
 	if (r == -EMEDIUMTYPE)
-		return value_fail(s, r, 415, "The body must be a form.",
-				  "gd_body_form: the body's Content-Type is that of no form");
+		return value_say(s, r, REASON_BODY_NOT_FORM,
+				 "gd_body_form: the body's Content-Type is that of no form");
 	if (r < 0)
-		return value_fail(s, r, r == -E2BIG ? 413 : 400,
-				  r == -E2BIG ? "The form has too many fields." : "The form is not well-formed.",
-				  "gd_body_form: %s", why);
+		return value_say(s, r, r == -E2BIG ? REASON_FORM_LARGE : REASON_FORM_WRONG,
+				 arena_printf(s->arena, "gd_body_form: %s", why));
 	return value_new(s, form_value(s->arena, &form));
 }

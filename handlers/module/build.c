@@ -37,9 +37,8 @@ static bool mistake(struct builder *b, const char *where, const char *why)
 {
 	size_t shown = utf8_prefix(where, strnlen(where, 24));
 
-	b->failure = value_fail(b->scope, -EINVAL, 0, NULL, "gd_build: byte %zu: %s%s%.*s%s",
-				(size_t)(where - b->format), why, *where ? ", at `" : ", at the end", (int)shown, where,
-				*where ? "`" : "");
+	b->failure = value_fail(b->scope, -EINVAL, 0, "gd_build: byte %zu: %s%s%.*s%s", (size_t)(where - b->format),
+				why, *where ? ", at `" : ", at the end", (int)shown, where, *where ? "`" : "");
 	return false;
 }
 
@@ -362,7 +361,7 @@ gd_value *gd_build(const char *format, ...)
 	if (!s)
 		return value_outside();
 	if (!format)
-		return value_fail(s, -EINVAL, 0, NULL, "gd_build: the format is NULL");
+		return value_fail(s, -EINVAL, 0, "gd_build: the format is NULL");
 	struct builder b = {.scope = s, .format = format, .at = format};
 	skip_space(&b);
 	va_start(b.args, format);

@@ -45,8 +45,8 @@ void *call_new(size_t size, const char *function, const char *source, enum sourc
 		return NULL;
 	const struct config_source *found = find_source(s->env->config, source);
 	if (!found || found->kind != kind) {
-		*failed = value_fail(s, -EINVAL, 500, NULL, "%s: \"%.100s\" is no %s source of the configuration",
-				     function, source ? source : "", kinds[kind]);
+		*failed = value_fail(s, -EINVAL, 500, "%s: \"%.100s\" is no %s source of the configuration", function,
+				     source ? source : "", kinds[kind]);
 		return NULL;
 	}
 	struct call *c = arena_zalloc(s->arena, size);
@@ -98,8 +98,7 @@ int call_acquire(struct call *c)
 		return 0;
 	int r = shared_semaphore_acquire(permits, DEADLINE_NEVER);
 	if (r == -EBUSY)
-		return error_set(&c->error, r, 503, "Too many requests are waiting.",
-				 "the queue of a semaphore is full");
+		return error_say(&c->error, r, REASON_PERMITS_FULL, "the queue of a semaphore is full");
 	if (r == -ETIMEDOUT)
 		return error_set(&c->error, r, 504, NULL, "the deadline passed in the queue of a semaphore");
 	if (r < 0) {

@@ -128,12 +128,12 @@ gd_value *gd_next(gd_cursor *c)
 	struct value v = VALUE_OF_NULL;
 	struct gd_scope *here = c ? scope_of_worker(c->scope->env->worker, __func__) : scope_here(__func__);
 	if (!here || !c)
-		return c && scope_try() ? value_fail(scope_try(), -EPERM, 500, NULL, "gd_next: another worker's cursor")
+		return c && scope_try() ? value_fail(scope_try(), -EPERM, 500, "gd_next: another worker's cursor")
 					: NULL;
 	if (!c->ops)
 		return tell_failure(c);
 	if (c->users.count > 0)
-		return value_fail(c->scope, -EBUSY, 500, NULL, "gd_next: another task reads this cursor");
+		return value_fail(c->scope, -EBUSY, 500, "gd_next: another task reads this cursor");
 	arena_reset(&c->row);
 	bool in_time = task_check() == 0;
 	int r = next(c, &v);

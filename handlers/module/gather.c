@@ -214,9 +214,9 @@ gd_value *gd_gather_value(const gd_gather *g, int index)
 	if (!s)
 		return NULL;
 	if (!has_child(g, index))
-		return value_fail(s, -ENOENT, 500, NULL, "gd_gather_value: there is no child %d", index);
+		return value_fail(s, -ENOENT, 500, "gd_gather_value: there is no child %d", index);
 	if (!g->values[index])
-		return value_fail(s, -EINVAL, 500, NULL, "gd_gather_value: child %d is no client's call", index);
+		return value_fail(s, -EINVAL, 500, "gd_gather_value: child %d is no client's call", index);
 	return g->values[index];
 }
 

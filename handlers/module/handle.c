@@ -58,10 +58,9 @@ static int refuse(gd_request *req, int r)
 	struct error e;
 	error_of_errno(&e, r);
 	if (r == -EBUSY)
-		error_set(&e, r, 503, "Too many requests are waiting.", "the queue of a semaphore is full");
+		error_say(&e, r, REASON_PERMITS_FULL, "the queue of a semaphore is full");
 	else if (r == -ETIMEDOUT)
-		error_set(&e, r, 504, "The deadline of the request has passed.",
-			  "the deadline passed in the queue of a semaphore");
+		error_say(&e, r, REASON_DEADLINE_PASSED, "the deadline passed in the queue of a semaphore");
 	if (r != -ECANCELED || !task_cancelled())
 		request_problem(req, &e);
 	return r;

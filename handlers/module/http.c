@@ -266,7 +266,7 @@ gd_value *gd_http_head(gd_http_stream *s)
 
 	if (!here)
 		return value_outside();
-	return s ? s->head : value_fail(here, -EINVAL, 500, NULL, "gd_http_head: NULL");
+	return s ? s->head : value_fail(here, -EINVAL, 500, "gd_http_head: NULL");
 }
 
 int64_t gd_http_read(gd_http_stream *s, const void **p)

@@ -37,8 +37,9 @@ struct gd_value {
 gd_value *value_new(struct gd_scope *s, struct value v);
 gd_value *value_failed(struct gd_scope *s, const struct error *e);
 /* The same with its error made on the way. status 0: by errnum. */
-gd_value *value_fail(struct gd_scope *s, int errnum, int status, const char *public_text, const char *format, ...)
-	printf_like(5, 6);
+gd_value *value_fail(struct gd_scope *s, int errnum, int status, const char *format, ...) printf_like(4, 5);
+/* The same with a text for the client, and its status. */
+gd_value *value_say(struct gd_scope *s, int errnum, enum reason why, const char *what);
 /* Takes r over: it is freed with s. Rendered and followed in the driver's own form. */
 gd_value *value_of_result(struct gd_scope *s, struct result *r);
 /* What v is now, to be handed to a driver: later changes of v are not seen in it. NULL with e filled: it failed, is

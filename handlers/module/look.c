@@ -137,9 +137,9 @@ gd_value *gd_get(const gd_value *v, const char *path)
 	w.count = 0;
 	while (*w.at)
 		if (!read_segment(&w))
-			return value_fail(s, -EINVAL, 0, NULL, "gd_get: \"%.100s\" is no way: %s", path, w.why);
+			return value_fail(s, -EINVAL, 0, "gd_get: \"%.100s\" is no way: %s", path, w.why);
 	if (w.count == 0)
-		return value_fail(s, -EINVAL, 0, NULL, "gd_get: the way is %s", path ? "empty" : "NULL");
+		return value_fail(s, -EINVAL, 0, "gd_get: the way is %s", path ? "empty" : "NULL");
 	return found_in(s, v, value_follow(&v->v, w.segments, w.count, s->arena));
 }
 

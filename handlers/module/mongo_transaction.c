@@ -31,8 +31,7 @@ int gd_mongo_transaction(const char *source, const gd_mongo_options *options, in
 	if (!c)
 		return failed ? gd_fail_with(failed) : -EPERM;
 	if (!fn)
-		return gd_fail_with(
-			value_fail(c->call.scope, -EINVAL, 500, NULL, "%s: no function was given", __func__));
+		return gd_fail_with(value_fail(c->call.scope, -EINVAL, 500, "%s: no function was given", __func__));
 	struct mongo_transaction_options how = {.timeout_us = c->call.options.timeout_us};
 	if (options) {
 		how.attempts = options->attempts;

@@ -139,7 +139,7 @@ int gd_pg_transaction(const char *source, const gd_pg_options *options, gd_pg_fn
 	if (!c)
 		return failed ? gd_fail_with(failed) : -EPERM;
 	if (!fn || (options && (unsigned)options->isolation >= ARRAY_SIZE(isolations)))
-		return gd_fail_with(value_fail(c->scope, -EINVAL, 500, NULL, "%s: %s", __func__,
+		return gd_fail_with(value_fail(c->scope, -EINVAL, 500, "%s: %s", __func__,
 					       fn ? "there is no such isolation" : "no function was given"));
 	struct pg_transaction_options how = {.call = __func__, .timeout_us = c->options.timeout_us};
 	if (options) {
@@ -180,8 +180,8 @@ int gd_pg_savepoint(gd_pg *tx, gd_pg_fn *fn, void *arg)
 	if (!s)
 		return -EPERM;
 	if (!tx || !fn)
-		return gd_fail_with(value_fail(s, -EINVAL, 500, NULL, "%s: no %s was given", __func__,
-					       tx ? "function" : "transaction"));
+		return gd_fail_with(
+			value_fail(s, -EINVAL, 500, "%s: no %s was given", __func__, tx ? "function" : "transaction"));
 	int r = pg_transaction_savepoint(tx->tx, run_savepoint, &savepoint, &e);
 	return ended(s, r, &e);
 }

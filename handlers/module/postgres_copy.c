@@ -204,7 +204,7 @@ gd_value *gd_copy_end(gd_copy *c)
 			return value_outside();
 		if (c && c->error.errnum < 0)
 			return value_failed(here, &c->error);
-		return value_fail(here, r, 500, NULL, "gd_copy_end: %s",
+		return value_fail(here, r, 500, "gd_copy_end: %s",
 				  !c            ? "no copy was given"
 				  : r == -EBUSY ? "another task is at work on the copy"
 						: "the copy is closed");

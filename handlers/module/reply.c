@@ -42,9 +42,8 @@ static int send(gd_request *req, const char *content_type, struct buf *body)
 	if (body->len > limit || buf_over(body)) {
 		struct error e;
 		buf_done(body);
-		error_set(&e, -EMSGSIZE, 500, "The reply would be larger than reply_limit.",
-			  "the reply of %s is larger than reply_limit (%zu bytes)", req->endpoint->handler.function,
-			  limit);
+		error_say(&e, -EMSGSIZE, REASON_REPLY_LARGE, "the reply of %s is larger than reply_limit (%zu bytes)",
+			  req->endpoint->handler.function, limit);
 		request_problem(req, &e);
 		return e.errnum;
 	}

@@ -31,14 +31,13 @@ gd_value *gd_param(gd_request *req, const char *name)
 	if (!s)
 		return value_outside();
 	if (r < 0 || !name)
-		return value_fail(s, r < 0 ? r : -EINVAL, 500, NULL, "gd_param: %s",
+		return value_fail(s, r < 0 ? r : -EINVAL, 500, "gd_param: %s",
 				  r == -EPERM ? "not the request of this task" : "NULL");
 	for (size_t i = 0; i < req->endpoint->parameter_count; i++) {
 		if (strcmp(req->endpoint->parameters[i].name, name) == 0)
 			return value_new(s, req->parameters.values[i]);
 	}
-	return value_fail(s, -EINVAL, 500, NULL, "gd_param: %s declares no parameter \"%.100s\"", req->endpoint->name,
-			  name);
+	return value_fail(s, -EINVAL, 500, "gd_param: %s declares no parameter \"%.100s\"", req->endpoint->name, name);
 }
 
 const char *gd_method(gd_request *req)

@@ -58,7 +58,7 @@ gd_value *value_failed(struct gd_scope *s, const struct error *e)
 	return failed_value(s, kept);
 }
 
-gd_value *value_fail(struct gd_scope *s, int errnum, int status, const char *public_text, const char *format, ...)
+gd_value *value_fail(struct gd_scope *s, int errnum, int status, const char *format, ...)
 {
 	struct error e;
 	va_list ap;
@@ -66,11 +66,17 @@ gd_value *value_fail(struct gd_scope *s, int errnum, int status, const char *pub
 	error_of_errno(&e, errnum);
 	if (status)
 		e.status = status;
-	if (public_text)
-		snprintf(e.public, sizeof(e.public), "%s", public_text);
 	va_start(ap, format);
 	vsnprintf(e.what, sizeof(e.what), format, ap);
 	va_end(ap);
+	return value_failed(s, &e);
+}
+
+gd_value *value_say(struct gd_scope *s, int errnum, enum reason why, const char *what)
+{
+	struct error e;
+
+	error_say(&e, errnum, why, "%s", what);
 	return value_failed(s, &e);
 }
 
@@ -181,8 +187,7 @@ gd_value *gd_double(double d)
 	if (!s)
 		return value_outside();
 	if (!isfinite(d))
-		return value_fail(s, -EINVAL, 0, NULL, "gd_double: %s is no JSON number",
-				  isnan(d) ? "NaN" : "infinity");
+		return value_fail(s, -EINVAL, 0, "gd_double: %s is no JSON number", isnan(d) ? "NaN" : "infinity");
 	json_double(&text, d);
 	const char *digits = arena_strndup(s->arena, text.data, text.len);
 	gd_value *v = value_new(s, value_number(digits, text.len));
@@ -198,8 +203,7 @@ gd_value *gd_number(const char *digits)
 	if (!s)
 		return value_outside();
 	if (len > NUMBER_LEN_MAX || !json_is_number(digits ? digits : "", len))
-		return value_fail(s, -EINVAL, 0, NULL, "gd_number: \"%.40s\" is no JSON number",
-				  digits ? digits : "NULL");
+		return value_fail(s, -EINVAL, 0, "gd_number: \"%.40s\" is no JSON number", digits ? digits : "NULL");
 	struct value v = value_number(arena_strndup(s->arena, digits, len), len);
 	v.subtype = v.kind == VALUE_NUMBER ? NUMBER_EXACT : 0;
 	return value_new(s, v);
@@ -208,7 +212,7 @@ gd_value *gd_number(const char *digits)
 static gd_value *string_of(struct gd_scope *s, const char *function, const char *text, size_t len)
 {
 	if (!utf8_valid(text, len))
-		return value_fail(s, -EILSEQ, 0, NULL, "%s: a text that is not UTF-8", function);
+		return value_fail(s, -EILSEQ, 0, "%s: a text that is not UTF-8", function);
 	return value_new(s, value_string(arena_strndup(s->arena, text, len), len));
 }
 
@@ -237,7 +241,7 @@ gd_value *gd_bytes(const void *p, size_t len)
 	if (!s)
 		return value_outside();
 	if (!p && len)
-		return value_fail(s, -EINVAL, 0, NULL, "gd_bytes: NULL");
+		return value_fail(s, -EINVAL, 0, "gd_bytes: NULL");
 	return value_new(s, value_bytes_of(arena_strndup(s->arena, p, len), len));
 }
 
@@ -249,7 +253,7 @@ gd_value *gd_object_id(const char *hex)
 	if (!s)
 		return value_outside();
 	if (len != 24 || strspn(hex, "0123456789abcdefABCDEF") != 24)
-		return value_fail(s, -EINVAL, 0, NULL, "gd_object_id: \"%.40s\" is not 24 hexadecimal digits",
+		return value_fail(s, -EINVAL, 0, "gd_object_id: \"%.40s\" is not 24 hexadecimal digits",
 				  hex ? hex : "NULL");
 	struct value v = value_string(arena_strndup(s->arena, hex, len), len);
 	v.subtype = FORMAT_OBJECTID;
@@ -266,7 +270,7 @@ gd_value *gd_datetime(int64_t unix_ms)
 	if (!s)
 		return value_outside();
 	if (unix_ms < first || unix_ms >= beyond)
-		return value_fail(s, -ERANGE, 0, NULL, "gd_datetime: %lld is outside the years 0000 to 9999",
+		return value_fail(s, -ERANGE, 0, "gd_datetime: %lld is outside the years 0000 to 9999",
 				  (long long)unix_ms);
 	date_format(&text, unix_ms, true);
 	struct value v = value_string(arena_strndup(s->arena, text.data, text.len), text.len);
@@ -284,9 +288,9 @@ gd_value *gd_parse(const char *json, size_t len)
 	if (!s)
 		return value_outside();
 	if (!json)
-		return value_fail(s, -EINVAL, 0, NULL, "gd_parse: NULL");
+		return value_fail(s, -EINVAL, 0, "gd_parse: NULL");
 	int r = json_parse(&j, s->arena, arena_strndup(s->arena, json, len), len, JSON_MAX_DEPTH, why, sizeof(why));
 	if (r < 0)
-		return value_fail(s, r, 0, NULL, "gd_parse: %s", why);
+		return value_fail(s, r, 0, "gd_parse: %s", why);
 	return value_new(s, value_from_json(j));
 }

@@ -2,6 +2,8 @@
  * costs no square. */
 #include "handlers/web/duplicates.h"
 
+#include "base/reason.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,7 +56,7 @@ static void report(struct walk *w, const struct json *member)
 			add_name(&path, w->levels[i + 1].container);
 	}
 	add_name(&path, member);
-	mistake_add(w->mistakes, (struct span){buf_cstr(&path), path.len}, IN_BODY, "must be given once");
+	mistake_add(w->mistakes, (struct span){buf_cstr(&path), path.len}, IN_BODY, MISTAKE_TWICE);
 	buf_done(&path);
 	w->found = true;
 }

@@ -56,7 +56,7 @@ struct exchange_private {
 	bool complete;         /* all that was streamed is with the kernel, and its end was said */
 	bool sent;             /* the reply is through, or nobody is there for it */
 	bool left;             /* the client went away before the reply */
-	const char *cancelled; /* the reason, for the client; NULL: it is not */
+	enum reason cancelled; /* REASON_NONE: it is not */
 	void *owed;            /* exchange_owes */
 	void (*give_back)(void *owed);
 };
@@ -275,13 +275,13 @@ static void answer_for_server(struct exchange *x)
 	struct error e = ERROR_INIT;
 	struct header allow = allow_all(x);
 	if (x->method == METHOD_COUNT) {
-		error_set(&e, -EOPNOTSUPP, 405, "This server does not answer this method.", "method not allowed");
+		error_say(&e, -EOPNOTSUPP, REASON_METHOD_NOT_OF_SERVER, "method not allowed");
 		exchange_problem(x, &e, NULL, NULL, &allow);
 	} else if (x->method == METHOD_OPTIONS && x->path.len == 1 && *x->path.base == '*') {
 		/* About the server, not about a resource (RFC 9110, 9.3.7). */
 		exchange_reply(x, &(struct reply){.status = 204, .headers = {allow}, .header_count = 1});
 	} else {
-		error_set(&e, -EBADMSG, 400, "the request target must be a path", "a target that is no path");
+		error_say(&e, -EBADMSG, REASON_HEAD_TARGET_NOT_PATH, "a target that is no path");
 		exchange_problem(x, &e, NULL, NULL, NULL);
 	}
 }
@@ -311,7 +311,7 @@ struct exchange *exchange_begin(struct exchanges *all, struct carrier *c, struct
 	bool has_path = take_target(x, req->input.path.base, req->input.path.len);
 	struct error e = ERROR_INIT;
 	if (!take_method(x, req->input.method)) {
-		error_set(&e, -ENOTSUP, 501, "no resource here has this method", "unknown method");
+		error_say(&e, -ENOTSUP, REASON_METHOD_UNKNOWN, "unknown method");
 		exchange_problem(x, &e, NULL, NULL, NULL);
 		return NULL;
 	}
@@ -392,7 +392,7 @@ static void reply_instead(struct exchange_private *p, int result)
 	struct exchange *x = &p->exchange;
 	struct error e = ERROR_INIT;
 	if (p->cancelled)
-		error_set(&e, -ECANCELED, 503, p->cancelled, "cancelled: %s", p->cancelled);
+		error_say(&e, -ECANCELED, p->cancelled, "cancelled: %s", reason_text(p->cancelled));
 	else if (result == -ETIMEDOUT)
 		error_set(&e, result, 504, NULL, "the request's deadline passed");
 	else
@@ -419,7 +419,7 @@ static void task_over(void *arg, int result)
 static void reply_busy(struct exchange *x, const char *why)
 {
 	struct error e = ERROR_INIT;
-	error_set(&e, -EBUSY, 503, "too many requests are being answered", "%s", why);
+	error_say(&e, -EBUSY, REASON_REQUESTS_FULL, "%s", why);
 	exchange_problem(x, &e, NULL, NULL, NULL);
 }
 
@@ -470,7 +470,7 @@ void exchange_owes(struct exchange *x, void *what, void (*give_back)(void *what)
 	p->give_back = give_back;
 }
 
-void exchanges_cancel(struct exchanges *all, const void *owing, const char *why)
+void exchanges_cancel(struct exchanges *all, const void *owing, enum reason why)
 {
 	list_for_each (node, &all->live) {
 		struct exchange_private *p = container_of(node, struct exchange_private, link);
@@ -535,7 +535,7 @@ static void start_response(struct exchange_private *p, const struct reply *r, ui
 {
 	h2o_req_t *req = p->req;
 	req->res.status = (int)r->status;
-	req->res.reason = http_status_title(r->status);
+	req->res.reason = reason_title(r->status);
 	req->res.content_length = is_bodyless(r->status) || length == EXCHANGE_LENGTH_UNKNOWN ? SIZE_MAX : length;
 	if (!is_bodyless(r->status)) {
 		const char *type = r->content_type ? r->content_type : "application/json";

@@ -167,7 +167,7 @@ static int refuse_condition(struct sending *s)
 {
 	struct error e;
 
-	error_set(&e, -ESTALE, 412, "The file is another version than the one that was meant.", "a condition failed");
+	error_say(&e, -ESTALE, REASON_FILE_CHANGED, "a condition failed");
 	exchange_problem(s->exchange, &e, NULL, NULL, NULL);
 	return 0;
 }
@@ -178,7 +178,7 @@ static int refuse_range(struct sending *s)
 	const char *size = arena_printf(s->arena, "bytes */%llu", (unsigned long long)s->info->size);
 	struct header range = {{"content-range", 13}, {size, strlen(size)}};
 
-	error_set(&e, -ERANGE, 416, "The file has no such part.", "the range lies behind the end");
+	error_say(&e, -ERANGE, REASON_RANGE_WRONG, "the range lies behind the end");
 	exchange_problem(s->exchange, &e, NULL, NULL, &range);
 	return 0;
 }

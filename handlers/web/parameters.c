@@ -8,6 +8,7 @@
 
 #include "base/ascii.h"
 #include "base/decimal.h"
+#include "base/reason.h"
 #include "base/utf8.h"
 #include "handlers/web/duplicates.h"
 #include "handlers/web/mistakes.h"
@@ -82,7 +83,7 @@ static void give(struct collector *c, size_t i, struct span text)
 
 	if (s->type != TYPE_ARRAY) {
 		if (given->value)
-			refuse_parameter(c, i, "must be given once");
+			refuse_parameter(c, i, MISTAKE_TWICE);
 		else
 			given->value = json_of_text(c, text, s);
 		return;
@@ -164,7 +165,7 @@ static void collect_headers(struct collector *c)
 			continue;
 		value = trimmed(value);
 		if (!utf8_valid(value.base, value.len))
-			refuse_parameter(c, i, "must be UTF-8 text");
+			refuse_parameter(c, i, MISTAKE_UTF8);
 		else if (p->schema.type == TYPE_ARRAY)
 			give_list(c, i, value);
 		else
@@ -184,7 +185,7 @@ static void unknown_parameter(struct collector *c, struct span name)
 	if (!c->unknown)
 		c->unknown = arena_array(c->arena, MISTAKES_MAX, sizeof(*c->unknown));
 	c->unknown[c->unknown_count++] = name;
-	mistake_add(&c->mistakes, name, IN_QUERY, "is not known");
+	mistake_add(&c->mistakes, name, IN_QUERY, MISTAKE_UNKNOWN);
 }
 
 /* The number of the query parameter of that name; parameter_count: none is declared. */
@@ -208,7 +209,7 @@ static void query_pair(struct collector *c, struct span piece, char *to)
 	ssize_t n = percent_decode(to, piece.base, name_len, true);
 	if (n < 0) {
 		if (!c->endpoint->additional)
-			mistake_add(&c->mistakes, span_of(""), IN_QUERY, "a name is not percent-encoded UTF-8 text");
+			mistake_add(&c->mistakes, span_of(""), IN_QUERY, MISTAKE_NAME_PERCENT);
 		return;
 	}
 	struct span name = {to, (size_t)n};
@@ -222,7 +223,7 @@ static void query_pair(struct collector *c, struct span piece, char *to)
 	to += n;
 	n = percent_decode(to, piece.base + piece.len - value_len, value_len, true);
 	if (n < 0)
-		refuse_parameter(c, i, "must be percent-encoded UTF-8 text without NUL");
+		refuse_parameter(c, i, MISTAKE_PERCENT);
 	else
 		give(c, i, (struct span){to, (size_t)n});
 }
@@ -276,7 +277,7 @@ static bool parse_body(struct collector *c)
 
 	if (json_parse(&c->body, c->arena, text, c->x->body.len, JSON_MAX_DEPTH, what, sizeof(what)) == 0)
 		return duplicates_none(&c->mistakes, c->body, c->arena);
-	mistake_add(&c->mistakes, span_of("body"), IN_BODY, "is not valid JSON: %s", what);
+	mistake_add(&c->mistakes, span_of("body"), IN_BODY, MISTAKE_BODY_JSON, what);
 	return false;
 }
 
@@ -305,7 +306,7 @@ static void check_body(struct collector *c)
 	if (c->body && schema)
 		schema_check(c->check, schema, c->body, "", IN_BODY);
 	else if (!c->body && (schema ? !schema->nullable : c->out->body_wanted == BODY_REQUIRED))
-		mistake_add(&c->mistakes, span_of("body"), IN_BODY, "is required");
+		mistake_add(&c->mistakes, span_of("body"), IN_BODY, MISTAKE_REQUIRED);
 }
 
 /* Returns 0, or -EMEDIUMTYPE: what is declared can't be found in a body of this type. */
@@ -324,7 +325,7 @@ static int collect_body(struct collector *c)
 		}
 	}
 	if (c->body && parameters && c->body->kind != JSON_OBJECT) {
-		mistake_add(&c->mistakes, span_of("body"), IN_BODY, "must be an object");
+		mistake_add(&c->mistakes, span_of("body"), IN_BODY, MISTAKE_BODY_OBJECT);
 		refuse_body(c);
 		return 0;
 	}
@@ -382,7 +383,7 @@ static struct value absent_value(struct collector *c, const struct config_parame
 	struct value v = p->has_default ? p->default_value : VALUE_OF_NULL;
 
 	if (p->required && !p->has_default)
-		mistake_add(&c->mistakes, span_of(p->name), p->in, "is required");
+		mistake_add(&c->mistakes, span_of(p->name), p->in, MISTAKE_REQUIRED);
 	if (v.kind == VALUE_STRING)
 		v.subtype = (uint8_t)p->schema.format;
 	v.from_request = false;
@@ -417,8 +418,8 @@ static int refuse(struct collector *c, struct error *e, struct buf *errors_json,
 	buf_lit(errors_json, "\"errors\":[");
 	buf_append(errors_json, list->data, list->len);
 	buf_char(errors_json, ']');
-	return error_set(e, -EINVAL, 400, "The request's parameters are not valid.", "%s: %zu mistake%s in parameters",
-			 c->endpoint->name, c->mistakes.count, c->mistakes.count == 1 ? "" : "s");
+	return error_say(e, -EINVAL, REASON_PARAMETERS_WRONG, "%s: %zu mistake%s in parameters", c->endpoint->name,
+			 c->mistakes.count, c->mistakes.count == 1 ? "" : "s");
 }
 
 int parameters_parse(struct parameters *p, struct exchange *x, const struct route_match *m, struct error *e,
@@ -443,8 +444,7 @@ int parameters_parse(struct parameters *p, struct exchange *x, const struct rout
 	collect(&c);
 	r = collect_body(&c);
 	if (r < 0) {
-		r = error_set(e, r, 415, "The body must be JSON, with Content-Type: application/json.",
-			      "%s: the body's Content-Type is not JSON", c.endpoint->name);
+		r = error_say(e, r, REASON_BODY_NOT_JSON, "%s: the body's Content-Type is not JSON", c.endpoint->name);
 		goto end_check;
 	}
 	for (size_t i = 0; i < count; i++)

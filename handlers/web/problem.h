@@ -20,5 +20,3 @@ struct problem {
 const char *problem_outcome_of_refusal(const char *method, size_t len);
 /* Append p as JSON. Text that is not UTF-8 is left out. Any thread. */
 void problem_render(struct buf *out, const struct problem *p);
-/* "Not Found" and so on (RFC 9110, IANA); for what is not registered "Other" below 400, else "Error". */
-const char *http_status_title(unsigned status);

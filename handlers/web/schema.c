@@ -13,6 +13,7 @@
 #include "base/decimal.h"
 #include "base/format.h"
 #include "base/json_out.h"
+#include "base/reason.h"
 #include "base/utf8.h"
 
 enum {
@@ -111,7 +112,7 @@ static void wrong_choice(struct schema_check *c, const struct config_schema *s)
 			buf_lit(&choices, ", ");
 		value_text(&s->enumeration[i], &choices);
 	}
-	wrong(c, "must be one of: %s", buf_cstr(&choices));
+	wrong(c, MISTAKE_CHOICE, buf_cstr(&choices));
 	buf_done(&choices);
 }
 
@@ -177,11 +178,11 @@ static void check_number(struct schema_check *c, const struct config_schema *s, 
 	int64_t n;
 
 	if (s->type == TYPE_INTEGER && !decimal_to_int64(j->text, j->len, &n))
-		wrong(c, "must be between %lld and %lld", (long long)INT64_MIN, (long long)INT64_MAX);
+		wrong(c, MISTAKE_INT64, (long long)INT64_MIN, (long long)INT64_MAX);
 	else if (s->has_minimum && decimal_compare(j->text, j->len, s->minimum, strlen(s->minimum)) < 0)
-		wrong(c, "must be at least %s", s->minimum);
+		wrong(c, MISTAKE_MINIMUM, s->minimum);
 	else if (s->has_maximum && decimal_compare(j->text, j->len, s->maximum, strlen(s->maximum)) > 0)
-		wrong(c, "must be at most %s", s->maximum);
+		wrong(c, MISTAKE_MAXIMUM, s->maximum);
 }
 
 static bool prepare_patterns(struct schema_check *c)
@@ -236,9 +237,9 @@ static void check_pattern(struct schema_check *c, const struct config_schema *s,
 	int r = prepare_patterns(c) ? search(c, s->pattern_compiled, j->text, j->len) : PCRE2_ERROR_NOMEMORY;
 
 	if (r == PCRE2_ERROR_NOMATCH)
-		wrong(c, "must match %s", s->pattern);
+		wrong(c, MISTAKE_PATTERN, s->pattern);
 	else if (r < 0)
-		wrong(c, "takes too long to check");
+		wrong(c, MISTAKE_PATTERN_SLOW);
 }
 
 static const char *plural(uint64_t n)
@@ -250,12 +251,11 @@ static const char *plural(uint64_t n)
 static bool check_length(struct schema_check *c, const struct config_schema *s, uint64_t length, const char *unit)
 {
 	if (s->has_min_length && length < s->min_length) {
-		wrong(c, "must have at least %llu %s%s", (unsigned long long)s->min_length, unit,
-		      plural(s->min_length));
+		wrong(c, MISTAKE_SHORT, (unsigned long long)s->min_length, unit, plural(s->min_length));
 		return false;
 	}
 	if (s->has_max_length && length > s->max_length) {
-		wrong(c, "must have at most %llu %s%s", (unsigned long long)s->max_length, unit, plural(s->max_length));
+		wrong(c, MISTAKE_LONG, (unsigned long long)s->max_length, unit, plural(s->max_length));
 		return false;
 	}
 	return true;
@@ -264,13 +264,13 @@ static bool check_length(struct schema_check *c, const struct config_schema *s, 
 static void check_string(struct schema_check *c, const struct config_schema *s, const struct json *j)
 {
 	if (memchr(j->text, '\0', j->len)) {
-		wrong(c, "must not have a NUL character");
+		wrong(c, MISTAKE_NUL);
 		return;
 	}
 	if (!check_length(c, s, utf8_length(j->text, j->len), "character"))
 		return;
 	if (!format_valid(s->format, j->text, j->len))
-		wrong(c, "must be %s", format_description(s->format));
+		wrong(c, MISTAKE_TYPE, format_description(s->format));
 	else if (s->pattern_compiled)
 		check_pattern(c, s, j);
 }
@@ -298,7 +298,7 @@ static void check_object(struct schema_check *c, const struct config_schema *s, 
 		const struct config_parameter *p = &s->properties[i];
 
 		if (p->required && !json_member(j, p->name, strlen(p->name)))
-			wrong_member(c, p->name, "is required");
+			wrong_member(c, p->name, MISTAKE_REQUIRED);
 	}
 	if (s->property_count > 0 || !s->additional)
 		enter(c, s, j);
@@ -350,7 +350,7 @@ static void check_value(struct schema_check *c, const struct config_schema *s, s
 	if (j->kind == JSON_NULL && s->nullable)
 		return;
 	if (!type_fits(s->type, j)) {
-		wrong(c, "must be %s", type_descriptions[s->type]);
+		wrong(c, MISTAKE_TYPE, type_descriptions[s->type]);
 		return;
 	}
 	if (!is_enumerated(s, j)) {
@@ -405,7 +405,7 @@ bool schema_check(struct schema_check *c, const struct config_schema *s, struct 
 		if (of)
 			check_value(c, of, f->child);
 		else if (!f->schema->additional)
-			wrong(c, "is not known");
+			wrong(c, MISTAKE_UNKNOWN);
 	}
 	return c->right;
 }

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs/configuration.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs/configuration.md").read_text()
 CONFIGURATIONS = [text for text in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL) if "\nsources:" in text]
 
 
@@ -57,6 +58,84 @@ def test_a_configuration_of_the_page_is_right(text, program, tmp_path):
         timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_no_cell_of_a_table_is_a_paragraph():
+    """Long explanations stand beneath the table."""
+    cells = [cell.strip() for line in PAGE.splitlines() if line.startswith("|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+    assert len(cells) > 500
+    assert [cell for cell in cells if len(cell) > 120] == []
+
+
+def chapter(name: str) -> str:
+    return re.search(rf"^###? {name}\n(.*?)(?=^###? )", PAGE, re.MULTILINE | re.DOTALL)[1]
+
+
+def test_every_text_for_clients_stands_in_the_page():
+    """base/reason.h has them all; what fills a format is an ellipsis in the page."""
+    table = re.sub(r"\\\n\s*", " ", (ROOT / "base/reason.h").read_text())
+    details = [(status, text) for status, text in re.findall(r'ROW\(\w+, (\d+), *"(.*?)"\)', table)]
+    said = re.findall(r"^\| (\d+) \| (.*) \|$", chapter("Details"), re.MULTILINE)
+    assert len(details) > 80
+    assert {d for d in details if d[0] != "0"} == set(said)
+
+    listed = re.findall(r"^- (.*)$", chapter("Details"), re.MULTILINE)
+    formats = re.findall(r'#define (REASON|UNFIT|MISTAKE)_\w+ +"((?:[^"\\]|\\.)*)"', table)
+    shown = [(kind, re.sub(r"%[.\d]*(?:s|llu|lld|u)(?:%s)?", "…", text).replace('\\"', '"')) for kind, text in formats]
+    values = [f"… {text}." if kind == "UNFIT" and text[0].islower() else text for kind, text in shown]
+    assert len(values) > 40
+    assert {text for status, text in details if status == "0"} | set(values) == set(listed)
+    for _, text in details:
+        assert re.fullmatch(r"[A-Z].*\.", text) and "database" not in text, text
+
+
+def test_every_code_of_a_database_stands_in_the_page():
+    """With its status, or in a range: `23…`."""
+    rows = [
+        (codes.split(", "), statuses.split(", "))
+        for codes, statuses in re.findall(r"^\| ([\w…, ]+) \| ([\d, ]+) \|", chapter("Statuses"), re.MULTILINE)
+    ]
+    told = {code.rstrip("…"): statuses for codes, statuses in rows for code in codes}
+    postgres = re.findall(r'\{"(\w+)", (\d+), -E', (ROOT / "drivers/postgres/wire/sqlstate.c").read_text())
+    statuses = dict(re.findall(r"ROW\((\w+), (\d+)", (ROOT / "base/reason.h").read_text()))
+    mongo = re.findall(r"\{(\d+), REASON_(\w+),", (ROOT / "drivers/mongo/wire/errors.c").read_text())
+    assert len(postgres) > 15 and len(mongo) > 25
+    for code, status in [*postgres, *((code, statuses[reason]) for code, reason in mongo)]:
+        assert status in told.get(code, []), code
+
+
+def arguments(text: str, function: str) -> list[list[str]]:
+    """Of each call."""
+    calls = []
+    for call in re.finditer(rf"\b{function}\(", text):
+        depth, found = 1, [""]
+        for token in re.finditer(r'"(?:[^"\\]|\\.)*"|[(),]|[^"(),]+', text[call.end() :]):
+            depth += (token[0] == "(") - (token[0] == ")")
+            if depth == 0:
+                break
+            if depth == 1 and token[0] == ",":
+                found.append("")
+            else:
+                found[-1] += token[0]
+        calls.append([argument.strip() for argument in found])
+    return calls
+
+
+def test_texts_for_clients_stand_in_one_file():
+    """Who fails names an entry of base/reason.h: no literal is handed in as the text for the client."""
+    calls = 0
+    places = {"error_set": 3, "error_add_public": 1, "mistake_add": 3, "wrong": 1, "wrong_member": 2}
+    for path in [*ROOT.glob("drivers/**/*.c"), *ROOT.glob("handlers/**/*.c"), *ROOT.glob("daemon/*.c")]:
+        text = path.read_text()
+        sentences = re.findall(r'"[A-Z](?:[^"\\]|\\.)* (?:[^"\\]|\\.)*\."', text) if path.parent.name != "daemon" else []
+        assert sentences == [] and '.detail = "' not in text, path
+        for function, place in places.items():
+            if function.startswith("wrong") and path.name != "schema.c":
+                continue
+            for call in arguments(text, function):
+                calls += 1
+                assert call[place] == '"%s"' or '"' not in call[place], (path, call)
+    assert calls > 150
 
 
 def test_there_is_a_configuration():

@@ -156,7 +156,7 @@ def test_mistakes(daemon: Gatherd) -> None:
         (500, "it is null"),
         (429, "mine"),
         (500, "it is null"),
-        (500, "a is no operator"),
+        (500, "a is not an operator"),
         (500, "$set is an operator"),
         (500, "the field has no name"),
         (500, "the filter is NULL"),

@@ -7,6 +7,7 @@
 
 #include "base/ascii.h"
 #include "base/decimal.h"
+#include "base/reason.h"
 #include "drivers/mongo/bson/bson_json.h"
 #include "drivers/mongo/bson/follow.h"
 
@@ -27,7 +28,7 @@ static int put_text(struct converter *c, const char *key, size_t key_len, const 
 	if (v->subtype == FORMAT_INSTANT)
 		return convert_value(c, key, key_len, v, AS_DATE, NULL);
 	if (v->from_request && memchr(v->text, 0, v->len))
-		return refuse(c, "holds a NUL character");
+		return refuse(c, UNFIT_HOLDS_NUL);
 	if (v->len && *v->text == '$')
 		c->dollar = true;
 	bson_out_text(c->out, key, key_len, v->text, v->len);
@@ -58,7 +59,7 @@ static int put_number(struct converter *c, const char *key, size_t key_len, cons
 		return 0;
 	}
 	if (!read_double(text, len, &d))
-		return refuse(c, "is a number that is too large");
+		return refuse(c, UNFIT_LARGE_NUMBER);
 	bson_out_double(c->out, key, key_len, d);
 	return 0;
 }
@@ -99,9 +100,6 @@ static bool is_operator(const char *key, size_t len)
 	return len > 0 && key[0] == '$';
 }
 
-static const char undeclared[] = "is an object or array; it may be one only where its parameter is declared as such";
-static const char operator_member[] = "has a member whose name begins with \"$\"";
-
 struct json_level {
 	const struct json *next; /* the next sibling on this level */
 	unsigned index;          /* of it, in an array */
@@ -119,7 +117,7 @@ static int enter_json(struct converter *c, struct json_walk *w, const char *key,
 
 	if (w->depth == BSON_WRITE_DEPTH_MAX ||
 	    !bson_out_begin(c->out, array ? BSON_TYPE_ARRAY : BSON_TYPE_DOCUMENT, key, key_len))
-		return refuse(c, "is nested too deeply");
+		return refuse(c, UNFIT_DEEP);
 	w->levels[w->depth++] = (struct json_level){.next = j->child, .array = array};
 	return 0;
 }
@@ -134,9 +132,9 @@ static int put_json_child(struct converter *c, struct json_walk *w, bool from_re
 
 	level->next = j->next;
 	if (!level->array && is_operator(key, key_len))
-		return refuse(c, operator_member);
+		return refuse(c, UNFIT_NAMES_OPERATOR);
 	if (!level->array && memchr(key, 0, key_len))
-		return refuse(c, "has a member whose name holds a NUL character");
+		return refuse(c, UNFIT_NAME_HOLDS_NUL);
 	if (j->kind == JSON_ARRAY || j->kind == JSON_OBJECT)
 		return enter_json(c, w, key, key_len, j);
 	return put_json_scalar(c, key, key_len, j, from_request);
@@ -188,13 +186,13 @@ static int check_document(struct converter *c, const struct element *document)
 			continue;
 		}
 		if (is_operator(e.key, e.key_len) && !is_reference_member(&e))
-			return refuse(c, operator_member);
+			return refuse(c, UNFIT_NAMES_OPERATOR);
 		if (e.type == BSON_TYPE_UTF8 && e.len > 5 && e.value[4] == '$')
 			c->dollar = true;
 		if (e.type != BSON_TYPE_DOCUMENT && e.type != BSON_TYPE_ARRAY)
 			continue;
 		if (depth == BSON_DEPTH_MAX)
-			return refuse(c, "is nested too deeply");
+			return refuse(c, UNFIT_DEEP);
 		ends[depth++] = i.end;
 		element_iter_init(&i, e.value, e.len);
 	}
@@ -248,7 +246,7 @@ static int put_foreign(struct converter *c, const char *key, size_t key_len, con
 	int r = json_parse(&j, c->arena, copy, text.len, BSON_WRITE_DEPTH_MAX, what, sizeof(what));
 	buf_done(&text);
 	if (r < 0)
-		return refuse(c, "can't be read as JSON");
+		return refuse(c, UNFIT_NOT_JSON);
 	return put_json(c, key, key_len, j, v->from_request);
 }
 
@@ -301,7 +299,7 @@ static int enter_parts(struct converter *c, struct parts_walk *w, const char *ke
 {
 	if (w->depth == BSON_WRITE_DEPTH_MAX ||
 	    !bson_out_begin(c->out, v->kind == VALUE_LIST ? BSON_TYPE_ARRAY : BSON_TYPE_DOCUMENT, key, key_len))
-		return refuse(c, "is nested too deeply");
+		return refuse(c, UNFIT_DEEP);
 	w->levels[w->depth++] = (struct parts_level){.v = *v};
 	return 0;
 }
@@ -328,11 +326,11 @@ static int put_part(struct converter *c, struct parts_walk *w)
 	part.from_request |= level->v.from_request;
 	part.structured |= level->v.structured;
 	if (!list && level->v.from_request && is_operator(key, key_len))
-		return refuse(c, operator_member);
+		return refuse(c, UNFIT_NAMES_OPERATOR);
 	if (!list && memchr(key, 0, key_len))
-		return refuse(c, "has a member whose name holds a NUL character");
+		return refuse(c, UNFIT_NAME_HOLDS_NUL);
 	if (is_undeclared(c, &part))
-		return refuse(c, undeclared);
+		return refuse(c, UNFIT_UNDECLARED);
 	return has_parts(&part) ? enter_parts(c, w, key, key_len, &part) : put_scalar(c, key, key_len, &part);
 }
 
@@ -357,7 +355,7 @@ static int put_parts(struct converter *c, const char *key, size_t key_len, const
 static int put_as_is(struct converter *c, const char *key, size_t key_len, const struct value *v)
 {
 	if (is_undeclared(c, v))
-		return refuse(c, undeclared);
+		return refuse(c, UNFIT_UNDECLARED);
 	return has_parts(v) ? put_parts(c, key, key_len, v) : put_scalar(c, key, key_len, v);
 }
 
@@ -388,7 +386,7 @@ static int put_objectid(struct converter *c, const char *key, size_t key_len, co
 
 	(void)detail;
 	if (!bson_oid_is_valid(text, len) || len != 24)
-		return refuse(c, "is not an ObjectId (24 hexadecimal digits)");
+		return refuse(c, UNFIT_NOT_OBJECTID);
 	char copy[25];
 	memcpy(copy, text, 24);
 	copy[24] = '\0';
@@ -405,13 +403,11 @@ static int put_date(struct converter *c, const char *key, size_t key_len, const 
 	(void)detail;
 	/* A number is milliseconds since 1970. */
 	if (!date_parse(text, len, &ms) && !(json_is_number(text, len) && decimal_to_int64(text, len, &ms)))
-		return refuse(c, "is not a date (2024-02-29, 2024-02-29T12:00:00Z)");
+		return refuse(c, UNFIT_NOT_DATE);
 	uint64_t le = BSON_UINT64_TO_LE((uint64_t)ms);
 	bson_out_raw(c->out, BSON_TYPE_DATE_TIME, key, key_len, &le, sizeof(le));
 	return 0;
 }
-
-static const char not_decimal[] = "is not a decimal number of at most 34 digits";
 
 static int put_decimal(struct converter *c, const char *key, size_t key_len, const char *text, size_t len,
 		       const char *detail)
@@ -422,11 +418,11 @@ static int put_decimal(struct converter *c, const char *key, size_t key_len, con
 	(void)detail;
 	/* Given a length, libbson 1.23 takes no NaN and no Infinity; and it stops at a NUL. */
 	if (len == 0 || len >= sizeof(copy) || memchr(text, 0, len))
-		return refuse(c, not_decimal);
+		return refuse(c, UNFIT_NOT_DECIMAL);
 	memcpy(copy, text, len);
 	copy[len] = '\0';
 	if (!bson_decimal128_from_string(copy, &d))
-		return refuse(c, not_decimal);
+		return refuse(c, UNFIT_NOT_DECIMAL);
 	uint64_t le[2] = {BSON_UINT64_TO_LE(d.low), BSON_UINT64_TO_LE(d.high)};
 	bson_out_raw(c->out, BSON_TYPE_DECIMAL128, key, key_len, le, sizeof(le));
 	return 0;
@@ -439,7 +435,7 @@ static int put_int64(struct converter *c, const char *key, size_t key_len, const
 
 	(void)detail;
 	if (!json_is_number(text, len) || !decimal_to_int64(text, len, &n))
-		return refuse(c, "is not an integer of 64 bits");
+		return refuse(c, UNFIT_NOT_INT64);
 	bson_out_int64(c->out, key, key_len, n);
 	return 0;
 }
@@ -451,7 +447,7 @@ static int put_int32(struct converter *c, const char *key, size_t key_len, const
 
 	(void)detail;
 	if (!json_is_number(text, len) || !decimal_to_int64(text, len, &n) || n < INT32_MIN || n > INT32_MAX)
-		return refuse(c, "is not an integer of 32 bits");
+		return refuse(c, UNFIT_NOT_INT32);
 	bson_out_int32(c->out, key, key_len, (int32_t)n);
 	return 0;
 }
@@ -474,7 +470,7 @@ static int put_double(struct converter *c, const char *key, size_t key_len, cons
 		}
 	}
 	if (!found)
-		return refuse(c, "is not a number");
+		return refuse(c, UNFIT_NOT_NUMBER);
 	bson_out_double(c->out, key, key_len, d);
 	return 0;
 }
@@ -522,7 +518,7 @@ static int put_binary(struct converter *c, const char *key, size_t key_len, cons
 	int64_t n = base64_decode(text, len, bytes);
 
 	if (n < 0)
-		return refuse(c, "is not base64");
+		return refuse(c, UNFIT_NOT_BASE64);
 	put_bytes(c, key, key_len, detail ? (uint8_t)*detail : 0, bytes, (size_t)n);
 	return 0;
 }
@@ -547,7 +543,7 @@ static int put_uuid(struct converter *c, const char *key, size_t key_len, const 
 		digits++;
 	}
 	if (!good)
-		return refuse(c, "is not a UUID");
+		return refuse(c, UNFIT_NOT_UUID);
 	put_bytes(c, key, key_len, BSON_SUBTYPE_UUID, bytes, sizeof(bytes));
 	return 0;
 }
@@ -556,7 +552,7 @@ static int put_regex(struct converter *c, const char *key, size_t key_len, const
 		     const char *detail)
 {
 	if (memchr(text, 0, len))
-		return refuse(c, "holds a NUL character");
+		return refuse(c, UNFIT_HOLDS_NUL);
 	bson_out_key(c->out, BSON_TYPE_REGEX, key, key_len);
 	buf_append(c->out->bytes, text, len);
 	buf_char(c->out->bytes, '\0');
@@ -604,7 +600,7 @@ static int convert_one(struct converter *c, const char *key, size_t key_len, con
 		return 0;
 	}
 	if (!text_of(c, v, &text, &len) && !(v->kind == VALUE_FOREIGN && foreign_text(c, v, &text, &len)))
-		return refuse(c, "is neither a text nor a number");
+		return refuse(c, UNFIT_NOT_SCALAR);
 	return conversions[as].put(c, key, key_len, text, len, detail);
 }
 
@@ -618,7 +614,7 @@ static int convert_each(struct converter *c, const char *key, size_t key_len, co
 	int r = 0;
 
 	if (!bson_out_begin(c->out, BSON_TYPE_ARRAY, key, key_len))
-		return refuse(c, "is nested too deeply");
+		return refuse(c, UNFIT_DEEP);
 	for (unsigned i = 0; i < count && r == 0; i++) {
 		struct value item = j ? value_from_json(j) : v->list[i];
 		size_t len = index_key(digits, i);

@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/ascii.h"
+#include "base/compiler.h"
 #include "base/mem.h"
+#include "base/reason.h"
 #include "drivers/mongo/bson/convert.h"
 #include "drivers/mongo/bson/place.h"
 
@@ -41,15 +44,20 @@ void document_maker_done(struct document_maker *m)
 
 int document_refuse(struct document_maker *m, bool theirs, const char *format, ...)
 {
+	static const char *const pronouns[] = {"it ", "they "};
 	char text[160], detail[200];
 	va_list ap;
 
 	va_start(ap, format);
 	vsnprintf(text, sizeof(text), format, ap);
 	va_end(ap);
-	/* Who reads the detail has not read what "it" is. */
-	bool it = strncmp(text, "it ", 3) == 0;
-	snprintf(detail, sizeof(detail), "%s%s", it ? m->what : "", it ? text + 2 : text);
+	snprintf(detail, sizeof(detail), "%s.", text);
+	/* The detail stands alone: it names what "it" is. */
+	for (size_t i = 0; i < ARRAY_SIZE(pronouns); i++) {
+		size_t len = strlen(pronouns[i]);
+		if (strncmp(text, pronouns[i], len) == 0)
+			snprintf(detail, sizeof(detail), "%c%s %s.", ascii_upper(m->what[0]), m->what + 1, text + len);
+	}
 	return error_set(m->error, -EINVAL, theirs ? 400 : 500, theirs ? detail : NULL, "%s: %s", m->what, text);
 }
 
@@ -81,7 +89,7 @@ static bool brings_operators(const struct value *v)
 static int convert(struct document_maker *m, const char *name, size_t len, const struct value *v,
 		   const struct place *place, const char **why)
 {
-	struct converter c = {.out = &m->out, .arena = &m->scratch, .why = "is nested too deeply"};
+	struct converter c = {.out = &m->out, .arena = &m->scratch, .why = UNFIT_DEEP};
 	size_t bytes = m->bytes->len;
 	unsigned depth = m->out.depth;
 	int r = convert_value(&c, name, len, v, AS_IS, NULL);
@@ -112,9 +120,9 @@ static int put_data(struct document_maker *m, const char *name, size_t len, cons
 				       "%.60s: no value from elsewhere may stand below %s: it would run as JavaScript",
 				       shown, place->javascript);
 	if (brings_operators(v))
-		return document_refuse(m, true, "%.60s has a member whose name begins with \"$\"", shown);
+		return document_refuse(m, true, "%.60s " UNFIT_NAMES_OPERATOR, shown);
 	if (v->kind == VALUE_DOCUMENT && v->from_request && !v->structured)
-		return document_refuse(m, true, "%.60s is an object, where none is expected", shown);
+		return document_refuse(m, true, "%.60s " UNFIT_OBJECT, shown);
 	int r = convert(m, name, len, v, place, &why);
 	return r < 0 ? document_refuse(m, v->from_request, "%.60s %.90s", shown, why) : 0;
 }
@@ -127,7 +135,7 @@ static int enter(struct walk *w, const char *name, size_t len, const struct valu
 	uint8_t type = v->kind == VALUE_LIST ? BSON_TYPE_ARRAY : BSON_TYPE_DOCUMENT;
 
 	if (w->depth == BSON_WRITE_DEPTH_MAX || !bson_out_begin(&m->out, type, name, len))
-		return document_refuse(m, false, "%.60s is nested too deeply", name);
+		return document_refuse(m, false, "%.60s " UNFIT_DEEP, name);
 	m->levels[w->depth++] = (struct document_level){.v = *v, .place = *place};
 	return 0;
 }
@@ -188,9 +196,7 @@ static int check_stages(struct document_maker *m, const struct value *v)
 		if (!is_made(stage) || stage->kind != VALUE_DOCUMENT || stage->count != 1 ||
 		    !is_operator(&stage->members[0]))
 			return document_refuse(m, stage->from_request || v->from_request,
-					       "stage %u is no document with one operator that gd_doc or "
-					       "gd_build made: {\"$match\": ...}",
-					       i);
+					       "stage %u " UNFIT_NOT_STAGE ", made by the handler", i);
 		m->writes |= place_is_writing_stage(stage->members[0].name);
 	}
 	return 0;
@@ -201,7 +207,7 @@ static int check_operators(struct document_maker *m, const struct value *v)
 	for (uint32_t i = 0; i < v->count; i++) {
 		if (!is_operator(&v->members[i]))
 			return document_refuse(m, false,
-					       "%.60s is no operator ({\"$set\": ...}); whole documents are "
+					       "%.60s is not an operator ({\"$set\": ...}); whole documents are "
 					       "for replace_one",
 					       v->members[i].name);
 	}
@@ -212,8 +218,7 @@ static int check_stored(struct document_maker *m, const struct value *v)
 {
 	for (uint32_t i = 0; v->kind == VALUE_DOCUMENT && i < v->count; i++) {
 		if (is_operator(&v->members[i]))
-			return document_refuse(m, v->from_request, "%.60s is an operator, and no name to be stored",
-					       v->members[i].name);
+			return document_refuse(m, v->from_request, "%.60s " UNFIT_OPERATOR, v->members[i].name);
 	}
 	return 0;
 }
@@ -223,15 +228,16 @@ static int check(struct document_maker *m, const struct value *v, enum document_
 	bool list = use == DOCUMENT_PIPELINE || (use == DOCUMENT_UPDATE && v && v->kind == VALUE_LIST);
 
 	if (!v || v->kind == VALUE_NULL)
-		return document_refuse(m, v && v->from_request, "it is null; gd_doc() is the empty document");
+		return document_refuse(m, v && v->from_request, "it " UNFIT_IS_NULL "; the empty document is {}");
 	if (list || use == DOCUMENT_UPDATE) {
 		if (!is_made(v) || (v->kind == VALUE_LIST) != list)
-			return document_refuse(m, v->from_request, "it is no %s that gd_%s or gd_build made",
-					       list ? "list" : "document", list ? "list" : "doc");
+			return document_refuse(m, v->from_request,
+					       list ? "it " UNFIT_NOT_LIST MADE_HERE
+						    : "it " UNFIT_NOT_DOCUMENT MADE_HERE);
 		return list ? check_stages(m, v) : check_operators(m, v);
 	}
 	if (value_looks(v) != VALUE_DOCUMENT)
-		return document_refuse(m, v->from_request, "it is no document");
+		return document_refuse(m, v->from_request, "it " UNFIT_NOT_DOCUMENT);
 	return use == DOCUMENT_STORED ? check_stored(m, v) : 0;
 }
 

@@ -44,4 +44,6 @@ int document_put(struct document_maker *m, const char *name, const struct value 
 /* The same for any value, which is data. */
 int document_put_value(struct document_maker *m, const char *name, const struct value *v, const char *what) must_check;
 /* The failure of the document that is being written; theirs: a request's value is wrong. Returns -EINVAL. */
+/* In a format after UNFIT_NOT_LIST and UNFIT_NOT_DOCUMENT: it came from elsewhere, whole. */
+#define MADE_HERE " that the handler made"
 int document_refuse(struct document_maker *m, bool theirs, const char *format, ...) printf_like(3, 4);

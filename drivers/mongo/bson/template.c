@@ -7,6 +7,7 @@
 
 #include "base/ascii.h"
 #include "base/decimal.h"
+#include "base/reason.h"
 #include "drivers/mongo/bson/place.h"
 
 #define NESTING_MAX 64
@@ -532,13 +533,18 @@ static struct value joined_text(const struct template_part *p, const struct valu
 	return v;
 }
 
-static int refused(const struct template_part *p, const struct value *args, const char *why, struct error *e)
+/* "{orders.since} is not a date." */
+static int value_refused(const char *reference, bool from_request, const char *why, struct error *e)
 {
 	char text[160];
-	bool theirs = any_from_request(p, args);
 
-	snprintf(text, sizeof(text), "%.60s %.90s", p->reference, why);
-	return error_set(e, -EINVAL, theirs ? 400 : 500, theirs ? text : NULL, "the value of %s", text);
+	snprintf(text, sizeof(text), "%.60s %.90s.", reference, why);
+	return error_set(e, -EINVAL, from_request ? 400 : 500, from_request ? text : NULL, "the value of %s", text);
+}
+
+static int refused(const struct template_part *p, const struct value *args, const char *why, struct error *e)
+{
+	return value_refused(p->reference, any_from_request(p, args), why, e);
 }
 
 static int fill_value(const struct template_part *p, const struct value *args, struct bson_out *out,
@@ -557,7 +563,7 @@ static int fill_value(const struct template_part *p, const struct value *args, s
 		out->depth = depth;
 		r = put_literally(&c, (struct key){p->key, p->key_len}, &v, p->as, p->detail);
 	}
-	return r < 0 ? refused(p, args, c.why ? c.why : "is nested too deeply", e) : 0;
+	return r < 0 ? refused(p, args, c.why ? c.why : UNFIT_DEEP, e) : 0;
 }
 
 int template_fill(const struct document_template *t, const struct value *args, struct arena *scratch, struct buf *bytes,
@@ -622,7 +628,6 @@ bool number_compile(struct number_template *out, const struct node *n, const cha
 int number_fill(const struct number_template *t, const struct value *args, int64_t *out, struct error *e)
 {
 	const struct value *v = t->slot < 0 ? NULL : &args[t->slot];
-	char text[128];
 
 	*out = -1;
 	if (!t->present || (v && v->kind == VALUE_NULL))
@@ -638,9 +643,7 @@ int number_fill(const struct number_template *t, const struct value *args, int64
 		*out = -1;
 	if (*out >= 0)
 		return 0;
-	snprintf(text, sizeof(text), "%.60s is not an integer of 0 or more", t->reference);
-	return error_set(e, -EINVAL, v->from_request ? 400 : 500, v->from_request ? text : NULL, "the value of %s",
-			 text);
+	return value_refused(t->reference, v->from_request, UNFIT_NOT_COUNT, e);
 }
 
 const char *name_compile(const struct node *n, const char *what, struct action_env *env)

@@ -57,8 +57,7 @@ static int check_answer(const struct asking *a, struct answer *answer)
 		return 0;
 	bson_free(answer->data);
 	*answer = (struct answer){0};
-	return error_set(a->error, -EBADMSG, 502, "The data source's answer is damaged.",
-			 "MongoDB's answer is no well-formed BSON");
+	return error_say(a->error, -EBADMSG, REASON_ANSWER_DAMAGED, "MongoDB's answer is no well-formed BSON");
 }
 
 int mongo_ask(const struct asking *a, const bson_t *command, struct answer *out)

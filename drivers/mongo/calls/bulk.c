@@ -81,7 +81,7 @@ static int add_one(struct statements *s, const struct value *v)
 {
 	s->maker.what = "an operation";
 	if (!is_made(v) || v->count != 1 || !is_made(&v->members[0].value))
-		return document_refuse(&s->maker, false, "it is no {insert_one: {...}} that gd_doc or gd_build made");
+		return document_refuse(&s->maker, false, "it is not {insert_one: {...}}" MADE_HERE);
 	for (size_t i = 0; i < ARRAY_SIZE(operations); i++) {
 		if (strcmp(operations[i].name, v->members[0].name) == 0)
 			return add_as(s, &operations[i], &v->members[0].value);
@@ -95,7 +95,7 @@ static int add_all(struct statements *s, const struct value *list, const struct 
 
 	s->maker.what = "the operations";
 	if (r == 0 && (!list || list->kind != VALUE_LIST || list->from_request))
-		return document_refuse(&s->maker, false, "they are no list that gd_list or gd_build made");
+		return document_refuse(&s->maker, false, "they are not a list" MADE_HERE);
 	for (uint32_t i = 0; r == 0 && i < list->count; i++)
 		r = add_one(s, &list->list[i]);
 	return r;

@@ -51,7 +51,7 @@ static int gather_all(const struct operation *o, const struct batch *first, stru
 		bson_free(answer.data);
 		if (status == 0 && r->bytes.len > RESULT_MAX_BYTES) {
 			batch_kill(&o->asking, b.cursor, collection);
-			status = error_set(o->asking.error, -EFBIG, 502, "The result is too large.",
+			status = error_say(o->asking.error, -EFBIG, REASON_RESULT_LARGE,
 					   "the result is larger than %zu MiB", RESULT_MAX_BYTES >> 20);
 		}
 	}
@@ -176,7 +176,7 @@ int mongo_execute(struct connection *c, const char *database, const struct mongo
 		r->value = (struct element){0};
 	if (status < 0 && a->pipeline.writes && e->change == CHANGE_NONE) {
 		e->change = CHANGE_PARTIAL;
-		error_add_public(e, "The change was made.");
+		error_add_public(e, reason_text(REASON_ALSO_MADE));
 	}
 	return status;
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/decimal.h"
+#include "base/reason.h"
 #include "config/diagnostics.h"
 
 #define FINDS    (OPTIONS_FIND | OPTIONS_FIND_AND_UPDATE | OPTIONS_FIND_AND_REPLACE | OPTIONS_FIND_AND_DELETE)
@@ -104,13 +105,13 @@ static int put_choice(struct document_maker *m, const struct option *o, const st
 		*out = v->integer;
 	else if (!digits || !decimal_to_int64(v->text, v->len, out))
 		*out = -1;
-	return *out >= 0 ? 0 : document_refuse(m, v->from_request, "%s is not an integer of 0 or more", o->name);
+	return *out >= 0 ? 0 : document_refuse(m, v->from_request, "%s " UNFIT_NOT_COUNT, o->name);
 }
 
 static int put_flag(struct document_maker *m, const struct option *o, const struct value *v, bool *out)
 {
 	if (v->kind != VALUE_BOOL)
-		return document_refuse(m, v->from_request, "%s is neither true nor false", o->name);
+		return document_refuse(m, v->from_request, "%s " UNFIT_NOT_FLAG, o->name);
 	*out = v->boolean;
 	return 0;
 }
@@ -125,7 +126,7 @@ static int put_return(struct document_maker *m, const struct value *v, bool *aft
 	*after = is_text(v, "after");
 	return *after || is_text(v, "before")
 		       ? 0
-		       : document_refuse(m, v->from_request, "return is neither \"before\" nor \"after\"");
+		       : document_refuse(m, v->from_request, "return " UNFIT_NOT_BEFORE_OR_AFTER);
 }
 
 static int put_filters(struct document_maker *m, const struct option *o, const struct value *v)
@@ -135,7 +136,7 @@ static int put_filters(struct document_maker *m, const struct option *o, const s
 	int r = 0;
 
 	if (v->kind != VALUE_LIST || v->from_request)
-		return document_refuse(m, v->from_request, "%s is no list that gd_list or gd_build made", o->name);
+		return document_refuse(m, v->from_request, "%s " UNFIT_NOT_LIST MADE_HERE, o->name);
 	bson_out_begin(&m->out, BSON_TYPE_ARRAY, o->field, strlen(o->field));
 	for (uint32_t i = 0; i < v->count && r == 0; i++) {
 		bson_uint32_to_string(i, &key, digits, sizeof(digits));
@@ -162,7 +163,7 @@ static int put_written(struct document_maker *m, const struct option *o, const s
 		return document_put_value(m, o->field, v, o->name);
 	case KIND_BOOL:
 		if (v->kind != VALUE_BOOL)
-			return document_refuse(m, v->from_request, "%s is neither true nor false", o->name);
+			return document_refuse(m, v->from_request, "%s " UNFIT_NOT_FLAG, o->name);
 		return document_put_value(m, o->field, v, o->name);
 	default:
 		return document_put_value(m, o->field, v, o->name);
@@ -206,7 +207,7 @@ int options_put(struct document_maker *m, const struct value *options, enum opti
 	if (!options)
 		return 0;
 	if (options->kind != VALUE_DOCUMENT || options->from_request)
-		return document_refuse(m, options->from_request, "they are no document that gd_doc or gd_build made");
+		return document_refuse(m, options->from_request, "they are not a document" MADE_HERE);
 	for (uint32_t i = 0; i < options->count && r == 0; i++) {
 		const struct value_member *member = &options->members[i];
 		const struct option *o = row_of(member->name, set);

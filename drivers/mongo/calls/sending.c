@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/reason.h"
 #include "drivers/mongo/calls/ask.h"
 #include "drivers/mongo/calls/statements.h"
 #include "drivers/mongo/wire/errors.h"
@@ -213,7 +214,8 @@ static int read_answer(struct sending *x, const struct asking *asking, struct sp
 static void say_done(const struct sending *x, bool open, struct error *e)
 {
 	uint32_t count = x->statements->count;
-	size_t what = strlen(e->what), public = strlen(e->public);
+	size_t what = strlen(e->what);
+	char part[64];
 
 	/* What a transaction has not committed does not stay. */
 	if (x->done && !open && e->change == CHANGE_NONE)
@@ -221,8 +223,10 @@ static void say_done(const struct sending *x, bool open, struct error *e)
 	if (count <= 1)
 		return;
 	snprintf(e->what + what, sizeof(e->what) - what, "; %u of %u were done", x->done, count);
-	if (public)
-		snprintf(e->public + public, sizeof(e->public) - public, "; %u of %u were done", x->done, count);
+	if (!e->public[0])
+		return;
+	snprintf(part, sizeof(part), REASON_PART_DONE, x->done, count);
+	error_add_public(e, part);
 }
 
 static int refused(const struct sending *x, bool open, struct error *e, unsigned *consequences)
@@ -245,8 +249,7 @@ static int check_sizes(const struct sending *x, const struct connection_limits *
 
 	for (uint32_t i = 0; i < s->count; i++) {
 		if (s->items[i].kind == STATEMENT_INSERT && s->items[i].len > limits->document_bytes)
-			return error_set(x->attempt.error, -E2BIG, theirs ? 413 : 500,
-					 theirs ? "the document is too large" : NULL,
+			return error_say(x->attempt.error, -E2BIG, theirs ? REASON_DOCUMENT_LARGE : REASON_NONE,
 					 "document %u has %zu bytes, of %zu that MongoDB takes", i, s->items[i].len,
 					 limits->document_bytes);
 	}

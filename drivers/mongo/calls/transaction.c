@@ -215,8 +215,7 @@ static int tell_unknown(struct error *e)
 	char why[sizeof(e->what)];
 
 	memcpy(why, e->what, sizeof(why));
-	error_set(e, -EIO, 502, "The change may or may not have been made.",
-		  "the transaction may or may not have happened: %.250s", why);
+	error_say(e, -EIO, REASON_COMMIT_UNKNOWN, "the transaction may or may not have happened: %.250s", why);
 	e->change = CHANGE_UNKNOWN;
 	return e->errnum;
 }
@@ -314,7 +313,7 @@ static int finish(struct mongo_transaction *tx, int r, bool *again, struct error
 		if (gone < 0)
 			r = error_set(e, gone, gone == -ETIMEDOUT ? 504 : 503, NULL,
 				      gone == -ETIMEDOUT ? "the deadline passed before the transaction's end"
-							 : "canceled before the transaction's end");
+							 : "cancelled before the transaction's end");
 	}
 	if (r >= 0) {
 		int committed = commit(tx, again, e);

@@ -283,7 +283,7 @@ static int resume(struct mongo_watch *w, struct error *e)
 {
 	/* From now on would not do: what happened meanwhile would be lost. */
 	if (w->token.len == 0)
-		return error_set(e, -EIO, 503, "The data source is not available.",
+		return error_say(e, -EIO, REASON_UNAVAILABLE,
 				 "the connection broke before the first change, and a server before MongoDB 4.0 can't "
 				 "be told where to go on");
 	do {
@@ -292,7 +292,7 @@ static int resume(struct mongo_watch *w, struct error *e)
 		int r = task_sleep(deadline_in_us(backoff_us(w->failures, PAUSE_FIRST_US, longest_us)));
 		if (r < 0)
 			return r == -ETIMEDOUT ? error_set(e, r, 504, NULL, "the deadline passed")
-					       : error_set(e, r, 503, NULL, "canceled");
+					       : error_set(e, r, 503, NULL, "cancelled");
 		*e = ERROR_INIT;
 		r = start(w, e);
 		/* What it was refused for will not change; that there is no server may. */
@@ -318,7 +318,7 @@ static int wait_for_deadline(struct error *e)
 	int r = task_sleep(DEADLINE_NEVER);
 
 	return error_set(e, r == -ECANCELED ? r : -ETIMEDOUT, r == -ECANCELED ? 503 : 504, NULL,
-			 r == -ECANCELED ? "canceled" : "nothing happened before the deadline");
+			 r == -ECANCELED ? "cancelled" : "nothing happened before the deadline");
 }
 
 static int ask_next(struct mongo_watch *w, struct error *e)

@@ -48,7 +48,7 @@ static int insert_each(struct statements *s, const struct value *documents, stru
 
 	s->maker.what = "the documents";
 	if (!documents || value_looks(documents) != VALUE_LIST)
-		return document_refuse(&s->maker, documents && documents->from_request, "they are no list");
+		return document_refuse(&s->maker, documents && documents->from_request, "they are not a list");
 	size_t count = value_parts(documents, a, &parts);
 	for (size_t i = 0; i < count; i++) {
 		int r = statements_insert(s, &parts[i].value);

@@ -215,7 +215,7 @@ int mongo_connection_open(struct connection *c, const mongoc_uri_t *uri, const c
 	c->options = bson_new();
 	c->client = mongoc_client_new_from_uri_with_error(uri, &error);
 	if (!c->client)
-		return error_set(e, -EINVAL, 503, "The data source is not available.", "libmongoc: %s", error.message);
+		return error_say(e, -EINVAL, REASON_UNAVAILABLE, "libmongoc: %s", error.message);
 	mongoc_client_set_error_api(c->client, MONGOC_ERROR_API_VERSION_2);
 	mongoc_client_set_stream_initiator(c->client, stream_initiate, &c->streams);
 	/* libmongoc itself gives up a server after that time: it then still has to choose among the others. */

@@ -7,54 +7,50 @@
 
 #include "async/task.h"
 
-static const char unavailable[] = "The data source is not available.";
-static const char slow[] = "The data source took too long.";
-
 struct code {
 	uint32_t code;
-	int status;
+	enum reason reason;
 	int errnum;
 	unsigned consequences;
-	const char *text;     /* for the client; NULL: the status's own */
 	bool if_from_request; /* the row holds only if the request supplied a value; else it is a 500 */
 };
 
 #define NOT_PRIMARY (MONGO_DISCARD | MONGO_SUSPECT | MONGO_AGAIN)
 
 static const struct code codes[] = {
-	{11000, 409, -EEXIST, 0, "A document with this key exists already.", false}, /* DuplicateKey */
-	{11001, 409, -EEXIST, 0, "A document with this key exists already.", false},
-	{12582, 409, -EEXIST, 0, "A document with this key exists already.", false},
-	{121, 422, -EINVAL, 0, "The document breaks a rule of the collection.", false}, /* DocumentValidationFailure */
-	{51091, 400, -EINVAL, 0, "A value is not a valid regular expression.", true},
-	{241, 400, -EINVAL, 0, "A parameter's value does not fit.", true}, /* ConversionFailure */
-	{50, 504, -ETIMEDOUT, 0, slow, false},                             /* MaxTimeMSExpired */
-	{262, 504, -ETIMEDOUT, 0, slow, false},                            /* ExceededTimeLimit */
-	{202, 504, -ETIMEDOUT, 0, slow, false},                            /* NetworkInterfaceExceededTimeLimit */
-	{6, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},          /* HostUnreachable */
-	{7, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},          /* HostNotFound */
-	{89, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},         /* NetworkTimeout */
-	{91, 503, -ESHUTDOWN, NOT_PRIMARY, unavailable, false},            /* ShutdownInProgress */
-	{133, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},        /* FailedToSatisfyReadPreference */
-	{189, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},        /* PrimarySteppedDown */
-	{9001, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},       /* SocketException */
-	{10058, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},      /* LegacyNotPrimary */
-	{10107, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},      /* NotWritablePrimary */
-	{11600, 503, -ESHUTDOWN, NOT_PRIMARY, unavailable, false},         /* InterruptedAtShutdown */
-	{11602, 503, -ESHUTDOWN, NOT_PRIMARY, unavailable, false},         /* InterruptedDueToReplStateChange */
-	{13435, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},      /* NotPrimaryNoSecondaryOk */
-	{13436, 503, -EHOSTUNREACH, NOT_PRIMARY, unavailable, false},      /* NotPrimaryOrSecondary */
-	{43, 503, -EAGAIN, MONGO_AGAIN, unavailable, false},               /* CursorNotFound */
-	{175, 503, -EAGAIN, MONGO_AGAIN, unavailable, false},              /* QueryPlanKilled */
-	{237, 503, -EAGAIN, MONGO_AGAIN, unavailable, false},              /* CursorKilled */
-	{112, 503, -EAGAIN, 0, "Other requests changed the same data at the same time.", false}, /* WriteConflict */
-	{24, 503, -EAGAIN, 0, unavailable, false},                                               /* LockTimeout */
-	{46, 503, -EAGAIN, 0, unavailable, false},                                               /* LockBusy */
-	{11, 503, -EACCES, MONGO_DISCARD, unavailable, false},                                   /* UserNotFound */
-	{18, 503, -EACCES, MONGO_DISCARD, unavailable, false},   /* AuthenticationFailed */
-	{391, 503, -EACCES, MONGO_DISCARD, unavailable, false},  /* ReauthenticationRequired */
-	{8000, 503, -EACCES, MONGO_DISCARD, unavailable, false}, /* AtlasError */
-	{11601, 503, -EINTR, 0, unavailable, false},             /* Interrupted */
+	{11000, REASON_DOCUMENT_EXISTS, -EEXIST, 0, false}, /* DuplicateKey */
+	{11001, REASON_DOCUMENT_EXISTS, -EEXIST, 0, false},
+	{12582, REASON_DOCUMENT_EXISTS, -EEXIST, 0, false},
+	{121, REASON_DOCUMENT_BREAKS_RULE, -EINVAL, 0, false}, /* DocumentValidationFailure */
+	{51091, REASON_REGEX_WRONG, -EINVAL, 0, true},
+	{241, REASON_PARAMETER_UNFIT, -EINVAL, 0, true},                /* ConversionFailure */
+	{50, REASON_SLOW, -ETIMEDOUT, 0, false},                        /* MaxTimeMSExpired */
+	{262, REASON_SLOW, -ETIMEDOUT, 0, false},                       /* ExceededTimeLimit */
+	{202, REASON_SLOW, -ETIMEDOUT, 0, false},                       /* NetworkInterfaceExceededTimeLimit */
+	{6, REASON_UNAVAILABLE, -EHOSTUNREACH, NOT_PRIMARY, false},     /* HostUnreachable */
+	{7, REASON_UNAVAILABLE, -EHOSTUNREACH, NOT_PRIMARY, false},     /* HostNotFound */
+	{89, REASON_UNAVAILABLE, -EHOSTUNREACH, NOT_PRIMARY, false},    /* NetworkTimeout */
+	{91, REASON_UNAVAILABLE, -ESHUTDOWN, NOT_PRIMARY, false},       /* ShutdownInProgress */
+	{133, REASON_UNAVAILABLE, -EHOSTUNREACH, NOT_PRIMARY, false},   /* FailedToSatisfyReadPreference */
+	{189, REASON_UNAVAILABLE, -EHOSTUNREACH, NOT_PRIMARY, false},   /* PrimarySteppedDown */
+	{9001, REASON_UNAVAILABLE, -EHOSTUNREACH, NOT_PRIMARY, false},  /* SocketException */
+	{10058, REASON_UNAVAILABLE, -EHOSTUNREACH, NOT_PRIMARY, false}, /* LegacyNotPrimary */
+	{10107, REASON_UNAVAILABLE, -EHOSTUNREACH, NOT_PRIMARY, false}, /* NotWritablePrimary */
+	{11600, REASON_UNAVAILABLE, -ESHUTDOWN, NOT_PRIMARY, false},    /* InterruptedAtShutdown */
+	{11602, REASON_UNAVAILABLE, -ESHUTDOWN, NOT_PRIMARY, false},    /* InterruptedDueToReplStateChange */
+	{13435, REASON_UNAVAILABLE, -EHOSTUNREACH, NOT_PRIMARY, false}, /* NotPrimaryNoSecondaryOk */
+	{13436, REASON_UNAVAILABLE, -EHOSTUNREACH, NOT_PRIMARY, false}, /* NotPrimaryOrSecondary */
+	{43, REASON_UNAVAILABLE, -EAGAIN, MONGO_AGAIN, false},          /* CursorNotFound */
+	{175, REASON_UNAVAILABLE, -EAGAIN, MONGO_AGAIN, false},         /* QueryPlanKilled */
+	{237, REASON_UNAVAILABLE, -EAGAIN, MONGO_AGAIN, false},         /* CursorKilled */
+	{112, REASON_CONFLICT, -EAGAIN, 0, false},                      /* WriteConflict */
+	{24, REASON_UNAVAILABLE, -EAGAIN, 0, false},                    /* LockTimeout */
+	{46, REASON_UNAVAILABLE, -EAGAIN, 0, false},                    /* LockBusy */
+	{11, REASON_UNAVAILABLE, -EACCES, MONGO_DISCARD, false},        /* UserNotFound */
+	{18, REASON_UNAVAILABLE, -EACCES, MONGO_DISCARD, false},        /* AuthenticationFailed */
+	{391, REASON_UNAVAILABLE, -EACCES, MONGO_DISCARD, false},       /* ReauthenticationRequired */
+	{8000, REASON_UNAVAILABLE, -EACCES, MONGO_DISCARD, false},      /* AtlasError */
+	{11601, REASON_UNAVAILABLE, -EINTR, 0, false},                  /* Interrupted */
 };
 
 static void set_code(struct error *e, uint32_t code)
@@ -66,7 +62,7 @@ static void set_code(struct error *e, uint32_t code)
 /* The server's own word. */
 static int server_error(struct error *e, const bson_error_t *error, bool from_request, unsigned *consequences)
 {
-	static const struct code any = {.status = 500, .errnum = -EPROTO};
+	static const struct code any = {.errnum = -EPROTO};
 	const struct code *row = &any;
 
 	for (size_t i = 0; i < ARRAY_SIZE(codes); i++) {
@@ -74,8 +70,7 @@ static int server_error(struct error *e, const bson_error_t *error, bool from_re
 			row = &codes[i];
 	}
 	*consequences = row->consequences;
-	int r = error_set(e, row->errnum, row->status, row->text, "MongoDB error %u: %.300s", error->code,
-			  error->message);
+	int r = error_say(e, row->errnum, row->reason, "MongoDB error %u: %.300s", error->code, error->message);
 	set_code(e, error->code);
 	return r;
 }
@@ -91,7 +86,7 @@ int mongo_statement_error(struct error *e, uint32_t code, const char *message, b
 
 int mongo_concern_error(struct error *e, uint32_t code, const char *message)
 {
-	int r = error_set(e, -EIO, 502, "The change was made, but may not last.",
+	int r = error_say(e, -EIO, REASON_NOT_CONFIRMED,
 			  "MongoDB's write concern failed with error %u: %.200s; the write was done, but may not last",
 			  code, message);
 	set_code(e, code);
@@ -134,17 +129,18 @@ static int broken_error(struct error *e, const bson_error_t *error, const struct
 	const char *why = streams->why[0] ? streams->why : error->message;
 
 	if (streams->fault == -ECANCELED)
-		return error_set(e, -ECANCELED, 503, NULL, "canceled");
+		return error_set(e, -ECANCELED, 503, NULL, "cancelled");
 	if (streams->fault == -ETIMEDOUT)
-		return error_set(e, -ETIMEDOUT, 504, slow, "no answer from MongoDB before the deadline");
+		return error_say(e, -ETIMEDOUT, REASON_SLOW, "no answer from MongoDB before the deadline");
 	if (streams->fault == -EPROTO)
 		return error_set(e, -EPROTO, 502, NULL, "MongoDB answered nonsense: %.300s", why);
 	if (error->domain == MONGOC_ERROR_PROTOCOL || error->domain == MONGOC_ERROR_BSON)
 		return error_set(e, -EPROTO, 502, NULL, "MongoDB answered nonsense: %.300s", error->message);
 	if (streams->answering && streams->fault)
-		return error_set(e, -ECONNRESET, 502, "The connection to the data source broke.",
-				 "MongoDB broke off while it was answering: %.300s", why);
-	return error_set(e, streams->fault ? streams->fault : -EHOSTUNREACH, 503, unavailable, "MongoDB: %.300s", why);
+		return error_say(e, -ECONNRESET, REASON_BROKEN, "MongoDB broke off while it was answering: %.300s",
+				 why);
+	return error_say(e, streams->fault ? streams->fault : -EHOSTUNREACH, REASON_UNAVAILABLE, "MongoDB: %.300s",
+			 why);
 }
 
 int mongo_operation_error(struct error *e, const bson_error_t *error, const struct stream_set *streams,
@@ -166,12 +162,12 @@ int mongo_operation_error(struct error *e, const bson_error_t *error, const stru
 int mongo_connect_error(struct error *e, const bson_error_t *error, const struct stream_set *streams)
 {
 	if (streams->fault == -ECANCELED)
-		return error_set(e, -ECANCELED, 503, NULL, "canceled");
+		return error_set(e, -ECANCELED, 503, NULL, "cancelled");
 	if (deadline_is_over(streams))
-		return error_set(e, -EHOSTUNREACH, 503, unavailable,
+		return error_say(e, -EHOSTUNREACH, REASON_UNAVAILABLE,
 				 "can't connect to MongoDB: no answer in time%s%.200s", streams->why[0] ? ": " : "",
 				 streams->why);
-	int r = error_set(e, -EHOSTUNREACH, 503, unavailable, "can't connect to MongoDB: %.300s%s%.200s",
+	int r = error_say(e, -EHOSTUNREACH, REASON_UNAVAILABLE, "can't connect to MongoDB: %.300s%s%.200s",
 			  error->message, streams->why[0] ? ": " : "", streams->why);
 	if (error->domain == MONGOC_ERROR_SERVER)
 		set_code(e, error->code);

@@ -420,13 +420,12 @@ static struct connection *take_idle(struct mongo_pool *p)
 static int unavailable(const struct mongo_pool *p, struct error *e)
 {
 	if (p->closing)
-		return error_set(e, -ESHUTDOWN, 503, "The data source is not available.", "source %s is being closed",
-				 p->settings->name);
+		return error_say(e, -ESHUTDOWN, REASON_UNAVAILABLE, "source %s is being closed", p->settings->name);
 	if (!p->failure.errnum)
-		return error_set(e, -EHOSTUNREACH, 503, "The data source is not available.",
-				 "source %s: not connected yet", p->settings->name);
-	int r = error_set(e, -EHOSTUNREACH, 503, "The data source is not available.", "source %s: %.300s",
-			  p->settings->name, p->failure.what);
+		return error_say(e, -EHOSTUNREACH, REASON_UNAVAILABLE, "source %s: not connected yet",
+				 p->settings->name);
+	int r = error_say(e, -EHOSTUNREACH, REASON_UNAVAILABLE, "source %s: %.300s", p->settings->name,
+			  p->failure.what);
 	if (e)
 		memcpy(e->code, p->failure.code, sizeof(e->code));
 	return r;
@@ -453,19 +452,18 @@ static void stop_waiting(struct waiter *w)
 static int waited_in_vain(const struct mongo_pool *p, int r, struct error *e)
 {
 	if (r == -ECANCELED)
-		return error_set(e, r, 503, NULL, "canceled while waiting for a connection of source %s",
+		return error_set(e, r, 503, NULL, "cancelled while waiting for a connection of source %s",
 				 p->settings->name);
 	if (r != -ETIMEDOUT)
 		return unavailable(p, e);
 	if (deadline_passed(task_deadline()))
-		return error_set(e, r, 504, "The data source took too long.",
-				 "the deadline passed while waiting for a connection of source %s", p->settings->name);
+		return error_say(e, r, REASON_SLOW, "the deadline passed while waiting for a connection of source %s",
+				 p->settings->name);
 	unsigned working = budget_working(p->settings->budget);
 	if (working == 0)
 		return unavailable(p, e);
-	return error_set(e, r, 503, "The data source is busy.",
-			 "source %s: no connection became free within acquire_timeout (%u in use)", p->settings->name,
-			 working);
+	return error_say(e, r, REASON_BUSY, "source %s: no connection became free within acquire_timeout (%u in use)",
+			 p->settings->name, working);
 }
 
 static int wait_in_line(struct mongo_pool *p, struct connection **out, struct error *e)
@@ -473,7 +471,7 @@ static int wait_in_line(struct mongo_pool *p, struct connection **out, struct er
 	struct acquire_wait w = {.pool = p};
 
 	if (budget_stand(&p->member, &w.ticket, false, INT64_MIN) < 0)
-		return error_set(e, -EBUSY, 503, "The data source is busy.",
+		return error_say(e, -EBUSY, REASON_BUSY,
 				 "source %s: pool.max_waiting calls are waiting for a connection", p->settings->name);
 	waiter_init(&w.waiter, stop_waiting, "a MongoDB connection");
 	list_append(&p->waiters, &w.waiter.link);

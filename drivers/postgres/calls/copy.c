@@ -61,7 +61,7 @@ static int await(struct pg_copy *c, bool (*met)(struct pg_copy *c), deadline_t b
 		lease->waiter = NULL;
 		if (r < 0 && lease->state == PG_CALL_PLACED)
 			return pg_error_at(e, r, r == -ETIMEDOUT ? 504 : 503,
-					   r == -ETIMEDOUT ? "The data source took too long." : NULL, &tx->place,
+					   r == -ETIMEDOUT ? reason_text(REASON_SLOW) : NULL, &tx->place,
 					   r == -ETIMEDOUT ? "the deadline passed in COPY" : "cancelled in COPY");
 	}
 	if (lease->state == PG_CALL_PLACED)

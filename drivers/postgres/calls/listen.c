@@ -100,7 +100,7 @@ static bool has_room(struct pg_listener *l, size_t len)
 
 	if (l->count < PG_LISTENER_NOTIFICATIONS && l->bytes + len <= PG_LISTENER_BYTES)
 		return true;
-	error_set(&e, -ENOBUFS, 503, "Notifications were missed.",
+	error_say(&e, -ENOBUFS, REASON_NOTIFICATIONS_MISSED,
 		  "source %s: the listener to %s is too slow: %u notifications wait for it, and more were missed",
 		  l->client->source->config->name, l->channel->name, l->count);
 	fail(l, &e);
@@ -407,8 +407,8 @@ static void fail_all(struct pg_hub *hub, const struct error *e)
 {
 	struct error missed;
 
-	error_set(&missed, -EPIPE, 503, "Notifications may have been missed.",
-		  "source %s: notifications may have been missed: %s", hub->client->source->config->name, e->what);
+	error_say(&missed, -EPIPE, REASON_NOTIFICATIONS_DOUBTFUL, "source %s: notifications may have been missed: %s",
+		  hub->client->source->config->name, e->what);
 	list_for_each_safe (link, &hub->channels) {
 		struct pg_channel *ch = container_of(link, struct pg_channel, link);
 		fail_channel(ch, ch->listening ? &missed : e);
@@ -491,7 +491,7 @@ static int check(const struct pg_client *c, const char *channel, const struct pg
 		return pg_error_at(e, -EINVAL, 500, NULL, place,
 				   "one connection a worker listens: pool.size must be above the number of workers");
 	if (c->closing)
-		return pg_error_at(e, -ECONNREFUSED, 503, "The service is stopping.", place, "closing");
+		return pg_error_at(e, -ECONNREFUSED, 503, reason_text(REASON_STOPPING), place, "closing");
 	int r = task_check();
 	return r < 0 ? pg_error_at(e, r, r == -ETIMEDOUT ? 504 : 503, NULL, place, "not begun") : 0;
 }

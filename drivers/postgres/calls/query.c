@@ -55,7 +55,7 @@ static int refuse_argument(const struct pg_sql *sql, unsigned i, const struct va
 	return pg_error_at(e, r, v->from_request ? 400 : 500,
 			   !v->from_request  ? NULL
 			   : sql->references ? text
-					     : "A parameter's value does not fit.",
+					     : reason_text(REASON_PARAMETER_UNFIT),
 			   place, text);
 }
 

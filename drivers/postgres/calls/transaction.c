@@ -299,7 +299,7 @@ int pg_transaction_rows(struct pg_transaction *tx, bool all, struct error *e)
 		lease->waiter = NULL;
 		if (r < 0 && !has_rows(lease, all))
 			return pg_error_at(e, r, r == -ETIMEDOUT ? 504 : 503,
-					   r == -ETIMEDOUT ? "The data source took too long." : NULL, &tx->place,
+					   r == -ETIMEDOUT ? reason_text(REASON_SLOW) : NULL, &tx->place,
 					   r == -ETIMEDOUT ? "the deadline passed while waiting for rows"
 							   : "cancelled while waiting for rows");
 	}
@@ -581,8 +581,7 @@ static int not_known(struct pg_transaction *tx, int r, const char *why, struct e
 
 	tx->uncertain = true;
 	snprintf(text, sizeof(text), "the answer to COMMIT was lost: %.200s", why);
-	pg_error_at(e, -EIO, late ? 504 : 502,
-		    late ? "The data source took too long." : "The connection to the data source broke.", &tx->place,
+	pg_error_at(e, -EIO, late ? 504 : 502, late ? reason_text(REASON_SLOW) : reason_text(REASON_BROKEN), &tx->place,
 		    text);
 	error_uncertain(e);
 	return e->errnum;

@@ -144,8 +144,7 @@ static int wait_failed(const struct pg_call *call, int r, struct error *e)
 	const char *where = call->state == PG_CALL_WAITING ? "waiting for a connection" : "waiting for the answer";
 
 	if (r == -ETIMEDOUT)
-		return error_set(e, r, 504, "The data source took too long.", "source %s: the deadline passed while %s",
-				 source, where);
+		return error_say(e, r, REASON_SLOW, "source %s: the deadline passed while %s", source, where);
 	return error_set(e, r, 503, NULL, "source %s: cancelled while %s", source, where);
 }
 
@@ -154,9 +153,8 @@ static int acquire_failed(const struct pg_call *call, struct error *e)
 	const struct pg_client *c = call->client;
 	bool down = c->down_since_us != 0;
 
-	return error_set(e, -ETIMEDOUT, 503, "The data source is busy.",
-			 "source %s: no connection was free within acquire_timeout%s%s", c->source->config->name,
-			 down ? "; " : "", down ? c->down.what : "");
+	return error_say(e, -ETIMEDOUT, REASON_BUSY, "source %s: no connection was free within acquire_timeout%s%s",
+			 c->source->config->name, down ? "; " : "", down ? c->down.what : "");
 }
 
 int pg_call_wait(struct pg_call *call, struct pg_limit *limit, struct error *e)
@@ -280,7 +278,7 @@ void pg_call_overflow(struct pg_call *call)
 	const struct pg_client *c = call->client;
 
 	call->too_large = true;
-	error_set(&call->error, -EFBIG, 502, "The result is too large.", "source %s: the result is larger than %zu MiB",
+	error_say(&call->error, -EFBIG, REASON_RESULT_LARGE, "source %s: the result is larger than %zu MiB",
 		  c->source->config->name, c->result_max >> 20);
 	/* COMMIT has left with it. */
 	if (call->statement && call->statement->action->writes)
@@ -299,6 +297,6 @@ void pg_call_broken(struct pg_call *call, const char *why)
 		pg_call_end(call, PG_ANSWERED);
 		return;
 	}
-	error_set(&call->error, -EIO, 502, "The connection to the data source broke.", "%s", why);
+	error_say(&call->error, -EIO, REASON_BROKEN, "%s", why);
 	pg_call_end(call, PG_BROKEN);
 }

@@ -447,7 +447,7 @@ static int connect_task(void *arg)
 		pg_connection_established(conn, w.pg);
 	} else {
 		const char *why = v == CANCELLED ? "cancelled" : buf_cstr(&w.reasons);
-		r = error_set(&e, v == CANCELLED ? -ECANCELED : -ECONNREFUSED, 503, "The data source is not available.",
+		r = error_say(&e, v == CANCELLED ? -ECANCELED : -ECONNREFUSED, REASON_UNAVAILABLE,
 			      "source %s: can't connect: %s", c->source->config->name, why);
 		if (v != CANCELLED)
 			health_failed(&c->source->health, why);

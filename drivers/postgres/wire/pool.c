@@ -238,8 +238,7 @@ void pg_pool_refuse(struct pg_client *c, const struct error *e)
 static int refused(struct pg_client *c, struct error *e)
 {
 	if (c->closing)
-		return error_set(e, -ECONNREFUSED, 503, "The service is stopping.", "source %s: closing",
-				 c->source->config->name);
+		return error_say(e, -ECONNREFUSED, REASON_STOPPING, "source %s: closing", c->source->config->name);
 	if (is_down(c)) {
 		if (e)
 			*e = c->down;
@@ -258,7 +257,7 @@ static int submit_waiting(struct pg_call *call, struct error *e)
 		return r;
 	r = enqueue(call, call->alone ? PG_QUEUE_ALONE : PG_QUEUE_SHARING);
 	if (r < 0)
-		return error_set(e, r, 503, "The queue is full.", "source %s: the queue is full (max_waiting %u)",
+		return error_say(e, r, REASON_QUEUE_FULL, "source %s: the queue is full (max_waiting %u)",
 				 c->source->config->name, c->source->config->pool.max_waiting);
 	pg_pool_serve(c);
 	return 0;
@@ -450,8 +449,7 @@ void pg_pool_lost(struct pg_client *c, const char *why)
 {
 	if (budget_working(&c->source->budget) == 0 && !c->down_since_us && c->ever_connected) {
 		c->down_since_us = loop_now_us(c->loop);
-		error_set(&c->down, -ECONNREFUSED, 503, "The data source is not available.", "source %s: %s",
-			  c->source->config->name, why);
+		error_say(&c->down, -ECONNREFUSED, REASON_UNAVAILABLE, "source %s: %s", c->source->config->name, why);
 	}
 	pg_pool_tend(c);
 }

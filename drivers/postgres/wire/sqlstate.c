@@ -13,31 +13,31 @@ struct meaning {
 	const char *prefix; /* of the SQLSTATE; the first row that fits counts */
 	int status;
 	int errnum;
-	const char *public_text; /* NULL: the status's own title says enough */
+	enum reason reason; /* REASON_NONE: the status says enough */
 };
 
 static const struct meaning meanings[] = {
-	{"23505", 409, -EEXIST, "A row with this key exists already."},
-	{"23503", 409, -EEXIST, "The row refers to one that does not exist, or is still referred to."},
-	{"23502", 422, -EINVAL, "A value that must be there is missing."},
-	{"23514", 422, -EINVAL, "A value breaks a rule of the database."},
-	{"23", 422, -EINVAL, "The data breaks a rule of the database."},
-	{"21000", 422, -EINVAL, "The data holds twice what may be there once."},
-	{"22", 500, -EINVAL, NULL}, /* 400 if it is about a value of the request */
-	{"40001", 503, -EAGAIN, "Other requests changed the same data at the same time."},
-	{"40P01", 503, -EAGAIN, "Other requests changed the same data at the same time."},
-	{"40003", 502, -EIO, NULL},
-	{"40", 503, -EAGAIN, NULL},
-	{"57014", 504, -ETIMEDOUT, "The data source took too long."},
-	{"57P", 503, -ECONNREFUSED, "The data source is not available."},
-	{"53", 503, -ECONNREFUSED, "The data source is overloaded."},
-	{"55P03", 503, -EAGAIN, "The data is locked by another request."},
-	{"25P03", 504, -ETIMEDOUT, NULL},
-	{"08", 502, -EIO, NULL},
-	{"58", 502, -EIO, NULL},
-	{"XX", 502, -EIO, NULL},
-	{"42501", 500, -EACCES, NULL},
-	{"", 500, -EIO, NULL},
+	{"23505", 409, -EEXIST, REASON_ROW_EXISTS},
+	{"23503", 409, -EEXIST, REASON_ROW_REFERRED},
+	{"23502", 422, -EINVAL, REASON_VALUE_MISSING},
+	{"23514", 422, -EINVAL, REASON_VALUE_BREAKS_RULE},
+	{"23", 422, -EINVAL, REASON_DATA_BREAKS_RULE},
+	{"21000", 422, -EINVAL, REASON_DATA_TWICE},
+	{"22", 500, -EINVAL, REASON_NONE}, /* 400 if it is about a value of the request */
+	{"40001", 503, -EAGAIN, REASON_CONFLICT},
+	{"40P01", 503, -EAGAIN, REASON_CONFLICT},
+	{"40003", 502, -EIO, REASON_NONE},
+	{"40", 503, -EAGAIN, REASON_NONE},
+	{"57014", 504, -ETIMEDOUT, REASON_SLOW},
+	{"57P", 503, -ECONNREFUSED, REASON_UNAVAILABLE},
+	{"53", 503, -ECONNREFUSED, REASON_OVERLOADED},
+	{"55P03", 503, -EAGAIN, REASON_LOCKED},
+	{"25P03", 504, -ETIMEDOUT, REASON_NONE},
+	{"08", 502, -EIO, REASON_NONE},
+	{"58", 502, -EIO, REASON_NONE},
+	{"XX", 502, -EIO, REASON_NONE},
+	{"42501", 500, -EACCES, REASON_NONE},
+	{"", 500, -EIO, REASON_NONE},
 };
 
 static const struct meaning *meaning_of(const char *sqlstate)
@@ -97,7 +97,7 @@ int pg_error_at(struct error *e, int errnum, int status, const char *public_text
 
 int pg_error_broken(struct error *e, const struct pg_place *place, const char *why)
 {
-	return pg_error_at(e, -EIO, 502, "The connection to the data source broke.", place, why);
+	return pg_error_at(e, -EIO, 502, reason_text(REASON_BROKEN), place, why);
 }
 
 int pg_error_called(struct error *e, const struct pg_place *place)
@@ -134,18 +134,18 @@ int pg_error_from_result(struct error *e, const PGresult *result, const struct p
 		return pg_error_broken(e, place, primary ? primary : "the connection broke");
 	const struct meaning *m = meaning_of(sqlstate);
 	int status = m->status;
-	const char *public_text = m->public_text;
+	const char *public_text = reason_text(m->reason);
 	int errnum = m->errnum;
 	bool data = place->from_request && strncmp(sqlstate, "22", 2) == 0;
 	if (data && primary)
 		primary = without_value(shortened, sizeof(shortened), primary);
 	if (data && (!place->parameters || pg_blames_request(result, place->parameters, place->reads_data))) {
 		status = 400;
-		public_text = "A parameter's value does not fit.";
+		public_text = reason_text(REASON_PARAMETER_UNFIT);
 	} else if (!place->read_only && pg_sqlstate_refuses_writes(result)) {
 		status = 503;
 		errnum = -EROFS;
-		public_text = "The data source takes no writes now.";
+		public_text = reason_text(REASON_TAKES_NO_WRITES);
 	} else if (place->advice && strcmp(sqlstate, "25006") == 0) {
 		snprintf(advised, sizeof(advised), "%s: %s", primary ? primary : "the statement writes", place->advice);
 		primary = advised;

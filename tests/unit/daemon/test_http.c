@@ -269,7 +269,7 @@ static const struct {
 	/* refused before h2o, or by it */
 	{"GET / HTTP/1.1\r\n\r\n",
 	 {"HTTP/1.1 400 Bad Request\r\n", "\r\nDate: ", "Connection: close\r\n",
-	  "\r\nX-Request-Id: ", "\"detail\":\"no Host\""}},
+	  "\r\nX-Request-Id: ", "\"detail\":\"There is no Host.\""}},
 	{"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n",
 	 {"HTTP/1.1 413 Content Too Large\r\n", "\"status\":413"}},
 	{"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
@@ -492,7 +492,7 @@ LOOP_TEST(drains)
 	read_until(idle, &got, NULL);
 	ck_assert_uint_eq(got.len, 0);
 	close(idle);
-	exchanges_cancel(&server.exchanges, NULL, "the server is shutting down");
+	exchanges_cancel(&server.exchanges, NULL, REASON_STOPPING);
 	read_until(cancelled, &got, NULL);
 	assert_has(got, "HTTP/1.1 503 Service Unavailable\r\n");
 	close(cancelled);

@@ -547,9 +547,10 @@ FILES_TEST(values_stay_in_their_segment)
 	}
 	struct value nul = value_string("a\0b", 3);
 	nul.from_request = true;
-	ck_assert_str_eq(call(f, "{ read: \"{x}\" }", &nul),
-			 "! 400 {x} holds a NUL, and can't stand in a file's name. | step paper, source papers: read "
-			 "{x}: {x} holds a NUL, and can't stand in a file's name.");
+	ck_assert_str_eq(
+		call(f, "{ read: \"{x}\" }", &nul),
+		"! 400 {x} holds a NUL character, and can't stand in a file's name. | step paper, source papers: read "
+		"{x}: {x} holds a NUL character, and can't stand in a file's name.");
 	struct value number = value_int(7);
 	put(f, "root/7", "seven");
 	ck_assert_str_eq(call(f, "{ read: \"{x}\" }", &number), "\"seven\"");

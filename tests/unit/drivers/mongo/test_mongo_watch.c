@@ -235,12 +235,12 @@ WATCH_TEST(mistakes)
 
 	ck_assert_int_eq(watch(f, &w, "", NULL, NULL, &e), -EINVAL);
 	ck_assert_int_eq(watch(f, &w, "c", "{}", NULL, &e), -EINVAL);
-	ck_contains(e.what, "the pipeline: it is no list");
+	ck_contains(e.what, "the pipeline: it is not a list");
 	ck_assert_int_eq(watch(f, &w, "c", "[{'$out':'x'}]", NULL, &e), -EINVAL);
 	ck_assert_int_eq(watch(f, &w, "c", NULL, "{'fullDocument':'x'}", &e), -EINVAL);
 	ck_contains(e.what, "did you mean \"full_document\"?");
 	ck_assert_int_eq(watch(f, &w, "c", NULL, "{'resume_after':'x'}", &e), -EINVAL);
-	ck_contains(e.what, "resume_after: it is no document");
+	ck_contains(e.what, "resume_after: it is not a document");
 	ck_assert_uint_eq(h->starts, 0);
 	h->refuse_starts = 2;
 	ck_assert_int_eq(watch(f, &w, "c", NULL, NULL, &e), -EHOSTUNREACH);

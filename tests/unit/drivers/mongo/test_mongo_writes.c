@@ -321,23 +321,23 @@ MONGO_TEST(mistakes_of_the_handler)
 	ck_contains(insert_one(f, NULL, made(f, "{}")), "the collection has no name");
 	ck_contains(insert_one(f, "c", made(f, "null")), "the document: it is null");
 	ck_contains(insert_one(f, "c", NULL), "the document: it is null");
-	ck_contains(insert_one(f, "c", made(f, "[]")), "the document: it is no document");
+	ck_contains(insert_one(f, "c", made(f, "[]")), "the document: it is not a document");
 	ck_contains(insert_one(f, "c", made(f, "{'$set':{}}")), "$set is an operator");
-	ck_contains(insert_many(f, "c", made(f, "{}"), NULL), "the documents: they are no list");
-	ck_contains(insert_many(f, "c", made(f, "[{},3]"), NULL), "the document: it is no document");
+	ck_contains(insert_many(f, "c", made(f, "{}"), NULL), "the documents: they are not a list");
+	ck_contains(insert_many(f, "c", made(f, "[{},3]"), NULL), "the document: it is not a document");
 	ck_contains(insert_many(f, "c", made(f, "[{}]"), "{'orderd':true}"),
 		    "the options: there is no \"orderd\" here; did you mean \"ordered\"?");
 	ck_contains(insert_many(f, "c", made(f, "[{}]"), "{'upsert':true}"), "there is no \"upsert\" here");
 	ck_contains(insert_many(f, "c", made(f, "[{}]"), "{'ordered':1}"), "ordered is neither true nor false");
-	ck_contains(insert_many(f, "c", made(f, "[{}]"), "[]"), "the options: they are no document");
-	ck_contains(update(f, UPDATE_ONE, "c", "{}", "{'a':1}", NULL), "the update: a is no operator");
+	ck_contains(insert_many(f, "c", made(f, "[{}]"), "[]"), "the options: they are not a document");
+	ck_contains(update(f, UPDATE_ONE, "c", "{}", "{'a':1}", NULL), "the update: a is not an operator");
 	ck_contains(update(f, UPDATE_ONE, "c", "{}", "{}", NULL), "the update: it has no operator");
-	ck_contains(update(f, UPDATE_ONE, "c", "{}", "[{'$set':{},'$unset':{}}]", NULL), "stage 0 is no document");
+	ck_contains(update(f, UPDATE_ONE, "c", "{}", "[{'$set':{},'$unset':{}}]", NULL), "stage 0 is not a document");
 	ck_contains(update(f, UPDATE_ONE, "c", "null", "{'$set':{'a':1}}", NULL), "the filter: it is null");
 	ck_contains(update(f, UPDATE_ONE, "c", "{}", "{'$set':{'a':1}}", "{'arrayFilters':[]}"),
 		    "did you mean \"array_filters\"?");
 	ck_contains(update(f, UPDATE_ONE, "c", "{}", "{'$set':{'a':1}}", "{'array_filters':{}}"),
-		    "array_filters is no list");
+		    "array_filters is not a list");
 	ck_contains(update(f, REPLACE_ONE, "c", "{}", "{'$set':{'a':1}}", NULL),
 		    "the replacement: $set is an operator");
 	ck_contains(update(f, REPLACE_ONE, "c", "{}", "{'a':1}", "{'array_filters':[]}"), "there is no");
@@ -345,9 +345,9 @@ MONGO_TEST(mistakes_of_the_handler)
 		    "neither \"before\" nor \"after\"");
 	ck_contains(find_one_and(f, AND_DELETE, "c", "{}", NULL, "{'return':'after'}"), "there is no \"return\" here");
 	ck_contains(delete_from(f, true, "c", NULL), "the filter: it is null");
-	ck_contains(bulk(f, "c", "{}", NULL), "the operations: they are no list");
+	ck_contains(bulk(f, "c", "{}", NULL), "the operations: they are not a list");
 	ck_contains(bulk(f, "c", "[{'insertone':{'document':{}}}]", NULL), "did you mean \"insert_one\"?");
-	ck_contains(bulk(f, "c", "[{'insert_one':{'document':{}},'x':{}}]", NULL), "it is no {insert_one");
+	ck_contains(bulk(f, "c", "[{'insert_one':{'document':{}},'x':{}}]", NULL), "it is not {insert_one");
 	ck_contains(bulk(f, "c", "[{'insert_one':{'doc':{}}}]", NULL), "insert_one is {document}");
 	ck_contains(bulk(f, "c", "[{'update_one':{'filter':{},'update':{'$set':{'a':1}},'upser':true}}]", NULL),
 		    "did you mean \"upsert\"?");
