@@ -59,7 +59,7 @@ void exchanges_init(struct exchanges *all, struct loop *l, struct exchange_limit
 /* None may be live. */
 void exchanges_done(struct exchanges *all);
 /* Cancel every task that runs, or only those of exchanges that owe that (exchange_owes); those that have not replied
- * answer 503. why: static; a client may read it. */
+ * answer 503 with `why`. */
 void exchanges_cancel(struct exchanges *all, const void *owing, enum reason why);
 /* A new request id, NUL-terminated. */
 void exchange_make_id(struct exchanges *all, char *out, size_t size);

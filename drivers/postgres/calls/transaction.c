@@ -581,8 +581,7 @@ static int not_known(struct pg_transaction *tx, int r, const char *why, struct e
 
 	tx->uncertain = true;
 	snprintf(text, sizeof(text), "the answer to COMMIT was lost: %.200s", why);
-	pg_error_at(e, -EIO, late ? 504 : 502, late ? reason_text(REASON_SLOW) : reason_text(REASON_BROKEN), &tx->place,
-		    text);
+	pg_error_at(e, -EIO, late ? 504 : 502, reason_text(late ? REASON_SLOW : REASON_BROKEN), &tx->place, text);
 	error_uncertain(e);
 	return e->errnum;
 }
