@@ -324,6 +324,6 @@ def test_the_control_socket_closes_last(gatherd: Callable[..., Gatherd], module:
 
     wait_for(refused)
     with Wire(daemon, unix=daemon.folder / "control") as wire:
-        assert problem(wire.get("/-/ready").reply(), 503)["detail"] == "The daemon is draining."
+        assert problem(wire.get("/-/ready").reply(), 503)["detail"] == "The service is draining."
     assert good(running.result()) == []
     assert daemon.process.wait(60) == 0
