@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 
 #include "base/log.h"
@@ -63,6 +64,7 @@ struct connection {
 	h2o_socket_cb h2o_read; /* what h2o wants called when bytes have come */
 	h2o_socket_cb h2o_sent; /* … and when its reply was written */
 	size_t request_size;    /* of the request that is being answered, in the input */
+	h2o_buffer_t *request;  /* that input, while the socket reads ahead into another one; else NULL */
 	struct head head;
 	struct chunks chunks; /* of its body */
 	size_t looked;        /* in BODY: how much of the input was looked at, and is h2o's */
@@ -142,6 +144,8 @@ static void on_close(void *arg)
 	watch_forget(&c->leaving); /* the descriptor is closed already */
 	if (c->carrier.exchange)
 		exchange_sent(c->carrier.exchange, false);
+	if (c->request)
+		h2o_buffer_dispose(&c->request);
 	buf_done(&c->refusal);
 	list_remove(&c->link);
 	all->count--;
@@ -369,6 +373,40 @@ static void on_input(h2o_socket_t *sock, const char *err)
 	leave(c);
 }
 
+/* --- reading ahead --- */
+
+/* The next request, or the end, which `leaving` reports. It waits for its turn. */
+static void on_early_input(h2o_socket_t *sock, const char *err)
+{
+	(void)err;
+	h2o_socket_read_stop(sock);
+}
+
+/* h2o does not read while a request is answered. If that takes longer than a turn, its loop takes the socket out of
+ * epoll and then puts it in again: two system calls a request, and most clients send nothing meanwhile. So the socket
+ * goes on reading, into an input of its own: the strings of the request lie in the present one. */
+static void read_ahead(struct connection *c)
+{
+	c->request = c->sock->input;
+	h2o_buffer_init(&c->sock->input, &h2o_socket_buffer_prototype);
+	c->sock->_cb.read = on_early_input;
+}
+
+/* Give h2o its input back. Returns what was read ahead, or NULL. */
+static h2o_buffer_t *end_read_ahead(struct connection *c)
+{
+	h2o_buffer_t *early = c->sock->input;
+	if (!c->request)
+		return NULL;
+	h2o_socket_read_stop(c->sock);
+	c->sock->input = c->request;
+	c->request = NULL;
+	if (early->size > 0)
+		return early;
+	h2o_buffer_dispose(&early);
+	return NULL;
+}
+
 void connection_request(struct connection *c, struct st_h2o_req_t *req)
 {
 	enter(c);
@@ -383,6 +421,8 @@ void connection_request(struct connection *c, struct st_h2o_req_t *req)
 	struct exchange *x = exchange_begin(c->all->exchanges, &c->carrier, req, c->head.forwarded);
 	if (x)
 		service_handle(c->all->service, x);
+	if (c->sock && c->state == RUNNING)
+		read_ahead(c);
 	leave(c);
 }
 
@@ -400,12 +440,25 @@ static h2o_buffer_t *take_pipelined(struct connection *c)
 	return rest;
 }
 
+/* What follows the answered request, of what was read with it and of what was read after it; or NULL. */
+static h2o_buffer_t *take_rest(struct connection *c)
+{
+	h2o_buffer_t *early = end_read_ahead(c), *rest = take_pipelined(c);
+	if (!early || !rest)
+		return early ? early : rest;
+	h2o_iovec_t room = h2o_buffer_reserve(&rest, early->size);
+	memcpy(room.base, early->bytes, early->size);
+	rest->size += early->size;
+	h2o_buffer_dispose(&early);
+	return rest;
+}
+
 static void on_sent(h2o_socket_t *sock, const char *err)
 {
 	struct connection *c = connection_on(sock);
 	enter(c);
 	exchange_sent(c->carrier.exchange, !err);
-	h2o_buffer_t *rest = take_pipelined(c);
+	h2o_buffer_t *rest = take_rest(c);
 	c->h2o_sent(sock, err); /* closes, or waits for the next request */
 	if (c->sock) {
 		if (rest) {

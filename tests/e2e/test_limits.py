@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import socket
+import struct
 import threading
 import time
 from typing import Any, Callable
@@ -328,6 +329,44 @@ def test_readiness_follows_the_sources(private_postgres: Postgres, private_mongo
     private_mongo.start()
     wait_for(lambda: down() == [], 20)
     assert good(daemon.get("/")) == {"n": [{"?column?": 1}], "m": 50}
+
+
+# -- what comes while a request runs --
+
+
+def question(path: str, body: str = "") -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+@pytest.mark.parametrize("first", [0, 20, 1000])
+def test_what_comes_early_waits_for_its_turn(gatherd: Callable[..., Gatherd], postgres: Postgres, first: int) -> None:
+    """A part of it with the request that runs, and the rest in pieces; longer than any buffer that there is at first."""
+    daemon = configured(gatherd)
+    good(daemon.get("/item/1"))
+    with Wire(daemon) as wire:
+        marks = ["two", "t" * 6000, "four", "five"]
+        following = b"".join(question(f"/sleep/0/{mark}", "ignored" * (n * 3000)) for n, mark in enumerate(marks))
+        wire.send(question("/sleep/2/one") + following[:first])
+        wait_for(lambda: sleepers(postgres) == 1, 10)
+        wire.send(following[first : first + 30])
+        time.sleep(0.05)
+        wire.send(following[first + 30 :])
+        assert [good(wire.reply())["n"][0]["mark"] for _ in ["one", *marks]] == ["one", *marks]
+        assert good(wire.get("/").reply()) == "here"
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_who_asks_again_and_leaves_is_gone(gatherd: Callable[..., Gatherd], postgres: Postgres, reset: bool) -> None:
+    daemon = configured(gatherd)
+    good(daemon.get("/item/1"))
+    wire = Wire(daemon).get("/sleep/30/gone")
+    wait_for(lambda: sleepers(postgres) == 1, 10)
+    wire.get("/").get("/")
+    if reset:
+        wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    wire.socket.close()
+    wait_for(lambda: sleepers(postgres) == 0, 10, "its statement to be cancelled")
+    assert good(daemon.get("/")) == "here"
 
 
 # -- the way down --
