@@ -72,13 +72,15 @@ static void pattern_free(void *p, void *arena)
 	(void)p, (void)arena; /* it goes with the arena */
 }
 
-struct config *config_load_text(const char *name, const char *text, size_t len, struct diagnostics *d)
+struct config *config_load_text(const char *name, const char *text, size_t len, const struct language *l,
+				struct diagnostics *d)
 {
 	struct config *c = mem_zalloc(sizeof(*c));
 
 	arena_init(&c->arena);
 	struct decoder dc = {
 		.config = c,
+		.language = l,
 		.arena = &c->arena,
 		.diagnostics = d,
 		.pattern_context = pcre2_general_context_create(pattern_alloc, pattern_free, &c->arena),
@@ -118,7 +120,7 @@ static int read_all(const char *path, struct buf *out)
 	return r;
 }
 
-struct config *config_load(const char *path, struct diagnostics *d)
+struct config *config_load(const char *path, const struct language *l, struct diagnostics *d)
 {
 	struct buf text = BUF_INIT;
 	struct config *c = NULL;
@@ -127,7 +129,7 @@ struct config *config_load(const char *path, struct diagnostics *d)
 	if (r < 0)
 		diagnostics_error(d, (struct mark){.file = path}, "%s", strerror(-r));
 	else
-		c = config_load_text(path, text.data, text.len, d);
+		c = config_load_text(path, text.data, text.len, l, d);
 	buf_done(&text);
 	return c;
 }

@@ -80,8 +80,12 @@ struct config_log {
 	int64_t slow_us;
 };
 
-enum source_kind { SOURCE_POSTGRES, SOURCE_MONGODB, SOURCE_HTTP, SOURCE_FILES };
-enum mongo_json { MONGO_JSON_PLAIN, MONGO_JSON_RELAXED };
+/* A kind of source (language.h), and all that there are: the drivers bring them, drivers/drivers.c has the list. */
+struct source_kind;
+struct language {
+	const struct source_kind *const *kinds;
+	size_t kind_count;
+};
 
 struct config_pool {
 	unsigned size;        /* of the whole process */
@@ -104,40 +108,21 @@ struct config_cache {
 	int64_t stale_us; /* beyond ttl_us: served while it is fetched again */
 };
 
-struct config_retry {
-	unsigned attempts; /* in all; 0 and 1: no retry */
-	int64_t backoff_us;
-};
-
-struct config_breaker {
-	unsigned failures; /* in a row; 0: no breaker */
-	int64_t cooldown_us;
-};
-
 struct config_source {
+	void *own; /* what only its kind has: struct pg_source_keys … in drivers/NAME/keys.h */
+	const struct source_kind *kind;
 	const char *name;
 	struct mark at;
-	bool sound; /* no mistake was found in it */
-	enum source_kind kind;
+	bool sound;        /* no mistake was found in it */
 	const char *url;   /* as given; may hold a password: never print it; files: the root folder, absolute */
 	bool url_expanded; /* part of the URL is from the environment: no message about it shows it */
 	struct mark url_at;
 	struct config_secret password;
 	struct config_pool pool;
-	int64_t timeout_us;   /* for a step that names none; 0: only the request's */
-	int64_t longest_us;   /* the longest any step of this source may take, never 0: for statement_timeout */
-	bool prepare;         /* postgres */
-	enum mongo_json json; /* mongodb */
-	int semaphore;        /* index in config.semaphores; -1: none */
-	bool ready;           /* /-/ready is 503 while it is down */
-	/* http */
-	struct config_retry retry;
-	struct config_breaker breaker;
-	const struct node *headers; /* mapping of name to text, without references; NULL: none */
-	unsigned redirects;
-	bool proxy;      /* proxy: environment */
-	size_t max_size; /* http, files: bytes of one answer or file */
-	bool write;      /* files */
+	int64_t timeout_us; /* for a step that names none; 0: only the request's */
+	int64_t longest_us; /* the longest any step of this source may take, never 0: for statement_timeout */
+	int semaphore;      /* index in config.semaphores; -1: none */
+	bool ready;         /* /-/ready is 503 while it is down */
 };
 
 enum parameter_type { TYPE_STRING, TYPE_INTEGER, TYPE_NUMBER, TYPE_BOOLEAN, TYPE_ARRAY, TYPE_OBJECT, TYPE_ANY };
@@ -199,31 +184,6 @@ enum expect {
 };
 enum on_error { ON_ERROR_FAIL, ON_ERROR_NULL, ON_ERROR_DEFAULT, ON_ERROR_OMIT, ON_ERROR_STALE };
 
-/* The actions; a table in config gives for each its key and the source kind that has it. */
-enum action_kind {
-	ACTION_SQL,
-	ACTION_FIND,
-	ACTION_FIND_ONE,
-	ACTION_AGGREGATE,
-	ACTION_COUNT,
-	ACTION_DISTINCT,
-	ACTION_GET,
-	ACTION_HEAD,
-	ACTION_POST,
-	ACTION_PUT,
-	ACTION_PATCH,
-	ACTION_DELETE,
-	ACTION_READ,
-	ACTION_STAT,
-	ACTION_LIST,
-	ACTION_SEND,
-	ACTION_WRITE,
-	ACTION_APPEND,
-	ACTION_REMOVE,
-};
-
-enum file_as { FILE_AS_TEXT, FILE_AS_JSON, FILE_AS_BASE64 };
-
 /* Embed this step's rows in those of another one. */
 struct config_join {
 	unsigned into;      /* index of that step in the endpoint's */
@@ -235,29 +195,25 @@ struct config_join {
 };
 
 struct config_step {
+	void *own; /* what only steps of its kind have: struct mongo_step_keys … in drivers/NAME/keys.h */
 	const char *name;
 	struct mark at;
 	const struct node *node; /* all that stands there */
 	const struct config_source *source;
-	enum action_kind action;
-	const struct node *action_value; /* sql: the text; find …: the collection's name */
-	/* mongodb; NULL: absent */
-	const struct node *filter, *projection, *sort, *limit, *skip, *pipeline, *key; /* key: of distinct */
+	unsigned action;                 /* index in source->kind->actions: enum mongo_action_kind … */
+	const struct node *action_value; /* sql: the text; find …: the collection's name; others: a path */
 	enum expect expect;
 	enum on_error on_error;
 	const struct node *default_node; /* ON_ERROR_DEFAULT */
 	const struct node *when;         /* NULL: always */
 	int64_t timeout_us;              /* 0: the source's */
 	bool write;                      /* write: true */
+	bool is_reply;                   /* its result is the reply, as it comes: it is its endpoint's only step */
+	bool no_rows;                    /* nothing can be joined with its result */
 	int semaphore;                   /* index in config.semaphores; -1: none */
 	struct config_cache cache;
 	const struct config_join *join; /* NULL: none */
 	bool keep;                      /* a joined step stays a member of the reply */
-	/* http; NULL: absent. action_value is the path, a text. */
-	const struct node *query, *headers, *body, *pick;
-	/* files; action_value is the path below the root, a text. */
-	enum file_as as;
-	const struct node *content; /* of write and append: text, or JSON where it is not a text */
 };
 
 /* A shared object with handlers in C or background tasks. */
@@ -316,13 +272,15 @@ struct config {
 	size_t endpoint_count;
 };
 
-/* Load and check `path`. Reports every mistake to d, sorted. Returns the configuration: one with mistakes in it
- * (d->errors is not 0) is only good for finding more of them, in the endpoints and sources that are `sound`. NULL:
- * there is nothing to look at. Reads files (secrets): not on a loop thread. */
-struct config *config_load(const char *path, struct diagnostics *d);
+/* Load and check `path`, in the language with the kinds of source that l lists. Reports every mistake to d, sorted.
+ * Returns the configuration: one with mistakes in it (d->errors is not 0) is only good for finding more of them, in the
+ * endpoints and sources that are `sound`. NULL: there is nothing to look at. Reads files (secrets): not on a loop
+ * thread. */
+struct config *config_load(const char *path, const struct language *l, struct diagnostics *d);
 /* The same from text; `name` stands for the file in marks. */
-struct config *config_load_text(const char *name, const char *text, size_t len, struct diagnostics *d);
+struct config *config_load_text(const char *name, const char *text, size_t len, const struct language *l,
+				struct diagnostics *d);
 void config_free(struct config *c);
 
 /* The JSON Schema (2020-12) of the language, made from the same tables. */
-void config_schema_print(struct buf *out);
+void config_schema_print(struct buf *out, const struct language *l);

@@ -251,6 +251,12 @@ static void decode_node(struct decoder *dc, const struct key *k, const struct no
 	buf_done(&expected);
 }
 
+/* The object that a row lands in: a source and a step begin with a pointer to what is only their kind's. */
+static void *object_of(const struct key *k, void *object)
+{
+	return k->own ? *(void **)object : object;
+}
+
 static void decode_subsection(struct decoder *dc, const struct key *k, const struct node *n, void *object)
 {
 	decode_section(dc, k->section, k->name, n, (char *)object + k->offset);
@@ -283,7 +289,7 @@ static const struct node *variable_as_wanted(struct decoder *dc, const struct ke
 
 void decode_value(struct decoder *dc, const struct key *k, const struct node *n, void *object)
 {
-	decoders[k->type](dc, k, variable_as_wanted(dc, k, n), object);
+	decoders[k->type](dc, k, variable_as_wanted(dc, k, n), object_of(k, object));
 }
 
 void decode_as(struct decoder *dc, const struct section *s, const char *row, const char *name, const struct node *n,
@@ -300,7 +306,7 @@ void decode_as(struct decoder *dc, const struct section *s, const char *row, con
 static void decode_absent(struct decoder *dc, const struct key *k, struct mark at, void *object)
 {
 	if (k->type == KEY_SECTION)
-		decode_defaults(dc, k->section, at, (char *)object + k->offset);
+		decode_defaults(dc, k->section, at, (char *)object_of(k, object) + k->offset);
 	if (!k->initial)
 		return;
 	size_t len = strlen(k->initial);

@@ -1,19 +1,7 @@
-/* Every key of the language. Adding one is one row. */
+/* Every key of the language that is not of one kind of source. Adding one is one row. */
 #include "config/language.h"
 
-#define INTO(T, member) .offset = offsetof(T, member), .width = sizeof(((T *)0)->member)
-/* clang-format off */
-#define LATER(key) {.name = (key), .type = KEY_LATER}
-#define COLLECTION(action, does) {action, KEY_NODE, .kinds = TEXT, .help = does " The value is the collection."}
-/* clang-format on */
-#define SECTION(rows) .keys = (rows), .count = ARRAY_SIZE(rows)
-#define SHARED(rows)  .shared = (rows), .shared_count = ARRAY_SIZE(rows)
-
-#define MS            INT64_C(1000)
-#define SECONDS       (1000 * MS)
-#define HOURS         (3600 * SECONDS)
-#define TEXT          BIT(NODE_STRING)
-#define MAPPING       BIT(NODE_MAPPING)
+#include "config/rows.h"
 
 /* --- server, log ----------------------------------------------------------------------------------------------- */
 
@@ -123,28 +111,6 @@ const struct section section_semaphore = {.name = "semaphore", .what = "a semaph
 
 /* --- sources --------------------------------------------------------------------------------------------------- */
 
-const char *const source_kind_names[] = {
-	[SOURCE_POSTGRES] = "postgres",
-	[SOURCE_MONGODB] = "mongodb",
-	[SOURCE_HTTP] = "http",
-	[SOURCE_FILES] = "files",
-};
-const size_t source_kind_count = ARRAY_SIZE(source_kind_names);
-const struct section *const source_sections[] = {
-	[SOURCE_POSTGRES] = &section_postgres,
-	[SOURCE_MONGODB] = &section_mongodb,
-	[SOURCE_HTTP] = &section_http,
-	[SOURCE_FILES] = &section_files,
-};
-
-static const struct key postgres_pool_keys[] = {
-	{"size", KEY_INTEGER, INTO(struct config_pool, size), .minimum = 1, .maximum = 10000, .initial = "8",
-	 .help = "The most connections of the whole process."},
-};
-static const struct key mongodb_pool_keys[] = {
-	{"size", KEY_INTEGER, INTO(struct config_pool, size), .minimum = 1, .maximum = 10000, .initial = "16",
-	 .help = "The most clients of the whole process."},
-};
 static const struct key pool_keys[] = {
 	{"max_waiting", KEY_INTEGER, INTO(struct config_pool, max_waiting), .minimum = 0, .maximum = 1000000,
 	 .initial = "1024", .help = "The most steps that may wait for a connection; 503 beyond it."},
@@ -155,29 +121,7 @@ static const struct key pool_keys[] = {
 	{"lifetime", KEY_DURATION, INTO(struct config_pool, lifetime_us), .minimum = MS, .maximum = 720 * HOURS,
 	 .initial = "30m", .help = "A connection that is older is closed when it is idle."},
 };
-static const struct key http_pool_keys[] = {
-	{"size", KEY_INTEGER, INTO(struct config_pool, size), .minimum = 1, .maximum = 10000, .initial = "256",
-	 .help = "The most calls of the whole process at once."},
-	{"max_waiting", KEY_INTEGER, INTO(struct config_pool, max_waiting), .minimum = 0, .maximum = 1000000,
-	 .initial = "1024", .help = "The most calls that may wait for one of these to end; 503 beyond it."},
-	{"acquire_timeout", KEY_DURATION, INTO(struct config_pool, acquire_timeout_us), .minimum = MS,
-	 .maximum = 24 * HOURS, .initial = "1s", .help = "The longest such wait; then 503."},
-	{"idle_timeout", KEY_DURATION, INTO(struct config_pool, idle_timeout_us), .minimum = SECONDS,
-	 .maximum = 720 * HOURS, .initial = "2m", .help = "A connection that was idle for longer is not used again."},
-	{"lifetime", KEY_DURATION, INTO(struct config_pool, lifetime_us), .minimum = SECONDS, .maximum = 720 * HOURS,
-	 .initial = "10m", .help = "A connection that is older is not used again."},
-};
-static const struct section section_postgres_pool = {
-	.name = "postgres_pool", .what = "pool", SECTION(postgres_pool_keys), SHARED(pool_keys)};
-static const struct section section_mongodb_pool = {
-	.name = "mongodb_pool", .what = "pool", SECTION(mongodb_pool_keys), SHARED(pool_keys)};
-static const struct section section_http_pool = {.name = "http_pool", .what = "pool", SECTION(http_pool_keys)};
-
-/* clang-format off */
-#define PASSWORD                                                                                                       \
-	{"password", KEY_CUSTOM, .decode = decode_secret, INTO(struct config_source, password),                        \
-	 .shape = "{\"$ref\":\"#/$defs/secret\"}", .help = "The password, beside the URL."}
-/* clang-format on */
+const struct section section_pool = {.name = "pool", .what = "pool", SECTION(pool_keys)};
 
 static const struct key source_keys[] = {
 	{"timeout", KEY_DURATION, INTO(struct config_source, timeout_us), .minimum = 0, .maximum = 24 * HOURS,
@@ -186,90 +130,7 @@ static const struct key source_keys[] = {
 	{"ready", KEY_BOOL, INTO(struct config_source, ready), .initial = "true",
 	 .help = "false: /-/ready does not ask whether this source is there."},
 };
-
-static const struct key postgres_keys[] = {
-	{"postgres", KEY_STRING, .required = true, INTO(struct config_source, url),
-	 .help = "The server: postgresql://user@host/database, or libpq's key=value form."},
-	PASSWORD,
-	{"pool", KEY_SECTION, .section = &section_postgres_pool, .offset = offsetof(struct config_source, pool),
-	 .help = "The connections."},
-	{"prepare", KEY_BOOL, INTO(struct config_source, prepare), .initial = "true",
-	 .help = "Use prepared statements; false behind a pooler such as pgbouncer."},
-};
-const struct section section_postgres = {.name = "postgres",
-					 .what = "a postgres source",
-					 SECTION(postgres_keys),
-					 SHARED(source_keys),
-					 .check = check_source};
-
-static const char *const mongo_json_words[] = {"plain", "relaxed", NULL};
-static const struct key mongodb_keys[] = {
-	{"mongodb", KEY_STRING, .required = true, INTO(struct config_source, url),
-	 .help = "The server: mongodb://user@host/database."},
-	PASSWORD,
-	{"pool", KEY_SECTION, .section = &section_mongodb_pool, .offset = offsetof(struct config_source, pool),
-	 .help = "The clients."},
-	{"json", KEY_ENUM, INTO(struct config_source, json), .words = mongo_json_words, .initial = "plain",
-	 .help = "plain: ObjectId as hex, dates as ISO 8601, numbers as numbers; relaxed: MongoDB's relaxed extended "
-		 "JSON."},
-};
-const struct section section_mongodb = {.name = "mongodb",
-					.what = "a mongodb source",
-					SECTION(mongodb_keys),
-					SHARED(source_keys),
-					.check = check_source};
-
-static const struct key retry_keys[] = {
-	{"attempts", KEY_INTEGER, .required = true, INTO(struct config_retry, attempts), .minimum = 1, .maximum = 10,
-	 .help = "Attempts in all."},
-	{"backoff", KEY_DURATION, INTO(struct config_retry, backoff_us), .minimum = 0, .maximum = 60 * SECONDS,
-	 .initial = "50ms",
-	 .help = "The wait before the second attempt, about; twice as long before each further one."},
-};
-static const struct section section_retry = {.name = "retry", .what = "retry", SECTION(retry_keys)};
-static const struct key breaker_keys[] = {
-	{"failures", KEY_INTEGER, .required = true, INTO(struct config_breaker, failures), .minimum = 1,
-	 .maximum = 1000000, .help = "It opens after so many failures in a row: then calls are refused at once."},
-	{"cooldown", KEY_DURATION, INTO(struct config_breaker, cooldown_us), .minimum = MS, .maximum = HOURS,
-	 .initial = "10s", .help = "How long it is open before one call tries again."},
-};
-static const struct section section_breaker = {.name = "breaker", .what = "breaker", SECTION(breaker_keys)};
-
-static const char *const proxy_words[] = {"environment", NULL};
-static const struct key http_keys[] = {
-	{"http", KEY_STRING, .required = true, INTO(struct config_source, url),
-	 .help = "The service: http://host/path, https://host/path, or http+unix:///path/of/socket."},
-	{"headers", KEY_CUSTOM, .decode = decode_secret_headers, INTO(struct config_source, headers),
-	 .shape = "{\"type\":\"object\",\"additionalProperties\":{\"anyOf\":[{\"type\":[\"string\",\"number\","
-		  "\"boolean\"]},{\"$ref\":\"#/$defs/secret_place\"}]}}",
-	 .help = "Headers of each call by name; a secret may stand for a text."},
-	{"pool", KEY_SECTION, .section = &section_http_pool, .offset = offsetof(struct config_source, pool),
-	 .help = "The calls at once, and the connections."},
-	{"retry", KEY_SECTION, .section = &section_retry, .offset = offsetof(struct config_source, retry),
-	 .help = "Try again what may be done twice: after broken connections, 429, 502, 503 and 504."},
-	{"breaker", KEY_SECTION, .section = &section_breaker, .offset = offsetof(struct config_source, breaker),
-	 .help = "Refuse calls for a while once so many have failed."},
-	{"max_size", KEY_SIZE, INTO(struct config_source, max_size), .minimum = 1, .maximum = 1 << 30,
-	 .initial = "8MiB", .help = "The largest answer, also decompressed."},
-	{"redirects", KEY_INTEGER, INTO(struct config_source, redirects), .minimum = 0, .maximum = 20, .initial = "0",
-	 .help = "Follow so many redirections, on the same origin."},
-	{"proxy", KEY_ENUM, INTO(struct config_source, proxy), .words = proxy_words, .minimum = true,
-	 .help = "environment: the proxy that http_proxy, https_proxy and no_proxy name; default: none."},
-};
-const struct section section_http = {
-	.name = "http", .what = "an http source", SECTION(http_keys), SHARED(source_keys), .check = check_http};
-
-static const struct key files_keys[] = {
-	{"files", KEY_CUSTOM, .required = true, .decode = decode_folder, INTO(struct config_source, url),
-	 .shape = "{\"type\":\"string\",\"minLength\":1}",
-	 .help = "A folder, absolute or relative to the configuration; nothing outside it is ever read."},
-	{"write", KEY_BOOL, INTO(struct config_source, write), .initial = "false",
-	 .help = "Steps may write, append and remove."},
-	{"max_size", KEY_SIZE, INTO(struct config_source, max_size), .minimum = 1, .maximum = 1 << 30,
-	 .initial = "8MiB", .help = "The largest file that is read or written; send has no bound."},
-};
-const struct section section_files = {
-	.name = "files", .what = "a files source", SECTION(files_keys), SHARED(source_keys), .check = check_source};
+const struct section section_source = {.name = "source", .what = "a source", SECTION(source_keys)};
 
 static const struct key secret_keys[] = {
 	{"env", KEY_STRING, INTO(struct secret_words, env), .help = "The name of an environment variable."},
@@ -351,6 +212,9 @@ static const struct key schema_words[] = {
 	LATER("writeOnly"),
 };
 
+static const struct section section_schema_words = {
+	.name = "schema_words", .what = "a JSON Schema", SECTION(schema_words)};
+
 static const struct key parameter_keys[] = {
 	{"in", KEY_ENUM, INTO(struct config_parameter, in), .words = in_words,
 	 .help = "Where it stands; default: the path where that names it, else the query (GET, DELETE) or the body."},
@@ -360,71 +224,21 @@ static const struct key parameter_keys[] = {
 const struct section section_parameter = {.name = "parameter",
 					  .what = "a parameter",
 					  SECTION(parameter_keys),
-					  SHARED(schema_words),
+					  .shared = &section_schema_words,
 					  .check = check_parameter};
 
 static const struct key schema_keys[] = {
 	{"required", KEY_NODE, .kinds = BIT(NODE_SEQUENCE), .help = "The members that an object must have."},
 };
-const struct section section_schema = {
-	.name = "schema", .what = "a JSON Schema", SECTION(schema_keys), SHARED(schema_words), .check = check_schema};
+const struct section section_schema = {.name = "schema",
+				       .what = "a JSON Schema",
+				       SECTION(schema_keys),
+				       .shared = &section_schema_words,
+				       .check = check_schema};
 
 /* --- steps ----------------------------------------------------------------------------------------------------- */
 
-const struct section *const step_sections[] = {
-	[SOURCE_POSTGRES] = &section_postgres_step,
-	[SOURCE_MONGODB] = &section_mongodb_step,
-	[SOURCE_HTTP] = &section_http_step,
-	[SOURCE_FILES] = &section_files_step,
-};
-
-#define ALLOW(...) .expect_allowed = (__VA_ARGS__)
-#define ANSWER     (BIT(EXPECT_JSON) | BIT(EXPECT_RESPONSE))
-#define CALL_KEYS  " query headers body pick "
-const struct action_row action_rows[] = {
-	[ACTION_SQL] = {"sql", SOURCE_POSTGRES, EXPECT_MANY, .keys = " write ",
-			ALLOW(BIT(EXPECT_MANY) | BIT(EXPECT_ONE) | BIT(EXPECT_MAYBE) | BIT(EXPECT_VALUE) |
-			      BIT(EXPECT_NONE))},
-	[ACTION_FIND] = {"find", SOURCE_MONGODB, EXPECT_MANY, .keys = " filter projection sort limit skip ",
-			 ALLOW(BIT(EXPECT_MANY) | BIT(EXPECT_ONE) | BIT(EXPECT_MAYBE))},
-	[ACTION_FIND_ONE] = {"find_one", SOURCE_MONGODB, EXPECT_MAYBE, .keys = " filter projection sort skip ",
-			     ALLOW(BIT(EXPECT_ONE) | BIT(EXPECT_MAYBE))},
-	[ACTION_AGGREGATE] = {"aggregate", SOURCE_MONGODB, EXPECT_MANY, .keys = " pipeline ", .required = "pipeline",
-			      ALLOW(BIT(EXPECT_MANY) | BIT(EXPECT_ONE) | BIT(EXPECT_MAYBE))},
-	[ACTION_COUNT] = {"count", SOURCE_MONGODB, EXPECT_VALUE, .keys = " filter limit skip ",
-			  ALLOW(BIT(EXPECT_VALUE))},
-	[ACTION_DISTINCT] = {"distinct", SOURCE_MONGODB, EXPECT_MANY, .keys = " key filter ", .required = "key",
-			     ALLOW(BIT(EXPECT_MANY))},
-	[ACTION_GET] = {"get", SOURCE_HTTP, EXPECT_JSON, .keys = " query headers pick ", ALLOW(ANSWER)},
-	[ACTION_HEAD] = {"head", SOURCE_HTTP, EXPECT_RESPONSE, .keys = " query headers ", ALLOW(BIT(EXPECT_RESPONSE))},
-	[ACTION_POST] = {"post", SOURCE_HTTP, EXPECT_JSON, .keys = CALL_KEYS, .writes = true, ALLOW(ANSWER)},
-	[ACTION_PUT] = {"put", SOURCE_HTTP, EXPECT_JSON, .keys = CALL_KEYS, .writes = true, ALLOW(ANSWER)},
-	[ACTION_PATCH] = {"patch", SOURCE_HTTP, EXPECT_JSON, .keys = CALL_KEYS, .writes = true, ALLOW(ANSWER)},
-	[ACTION_DELETE] = {"delete", SOURCE_HTTP, EXPECT_JSON, .keys = CALL_KEYS, .writes = true, ALLOW(ANSWER)},
-	[ACTION_READ] = {"read", SOURCE_FILES, EXPECT_JSON, .keys = " as ", ALLOW(BIT(EXPECT_JSON))},
-	[ACTION_STAT] = {"stat", SOURCE_FILES, EXPECT_JSON, .keys = "", ALLOW(BIT(EXPECT_JSON))},
-	[ACTION_LIST] = {"list", SOURCE_FILES, EXPECT_JSON, .keys = "", ALLOW(BIT(EXPECT_JSON))},
-	[ACTION_SEND] = {"send", SOURCE_FILES, EXPECT_JSON, .keys = "", ALLOW(BIT(EXPECT_JSON))},
-	[ACTION_WRITE] = {"write", SOURCE_FILES, EXPECT_JSON, .keys = " content write ", .required = "content",
-			  .writes = true, ALLOW(BIT(EXPECT_JSON))},
-	[ACTION_APPEND] = {"append", SOURCE_FILES, EXPECT_JSON, .keys = " content write ", .required = "content",
-			   .writes = true, ALLOW(BIT(EXPECT_JSON))},
-	[ACTION_REMOVE] = {"remove", SOURCE_FILES, EXPECT_JSON, .keys = " write ", .writes = true,
-			   ALLOW(BIT(EXPECT_JSON))},
-};
-const size_t action_count = ARRAY_SIZE(action_rows);
-
-static const char *const row_words[] = {"many", "one", "maybe", "value", "none", NULL};
-static const char *const answer_words[] = {"json", "response", NULL};
-static const char *const as_words[] = {"text", "json", "base64", NULL};
-/* clang-format off */
-#define EXPECT_ROWS                                                                                                    \
-	{"expect", KEY_ENUM, INTO(struct config_step, expect), .words = row_words, .minimum = EXPECT_MANY,             \
-	 .help = "many: an array; one: an object, none is 404, two are 500; maybe: an object or null; value: one "     \
-		 "column of at most one row; none."}
-#define CALL(method, does) {method, KEY_NODE, .kinds = TEXT, .help = does " The value is a path below the source's URL."}
-#define ON_FILE(action, does) {action, KEY_NODE, .kinds = TEXT, .help = does " The value is its path below the folder."}
-/* clang-format on */
+const char *const row_words[] = {"many", "one", "maybe", "value", "none", NULL};
 
 #define CACHE_SHAPE "{\"anyOf\":[{\"$ref\":\"#/$defs/duration\"},{\"$ref\":\"#/$defs/cache\"}]}"
 
@@ -449,6 +263,8 @@ static const struct key step_keys[] = {
 	 .help = "A joined step stays a member of the reply of its own."},
 };
 
+const struct section section_step = {.name = "step", .what = "a step", SECTION(step_keys)};
+
 static const struct key cache_keys[] = {
 	{"ttl", KEY_DURATION, .required = true, INTO(struct config_cache, ttl_us), .minimum = 0, .maximum = 720 * HOURS,
 	 .help = "A result is fresh for so long; 0: it is not kept."},
@@ -467,131 +283,6 @@ static const struct key join_keys[] = {
 	 .help = "true: a list of all that match; false: the first, or null."},
 };
 const struct section section_join = {.name = "join", .what = "join", SECTION(join_keys)};
-
-static const struct key sql_keys[] = {
-	{"file", KEY_STRING, .required = true, INTO(struct sql_words, file),
-	 .help = "A file that holds the statement, relative to the file that names it."},
-};
-const struct section section_sql = {.name = "sql_file", .what = "sql", SECTION(sql_keys)};
-
-static const struct key postgres_step_keys[] = {
-	{"sql", KEY_CUSTOM, .decode = decode_sql,
-	 .shape = "{\"anyOf\":[{\"type\":\"string\",\"minLength\":1},{\"$ref\":\"#/$defs/sql_file\"}]}",
-	 .help = "A statement, or { file: PATH }; references in it become bound parameters."},
-	EXPECT_ROWS,
-	{"write", KEY_BOOL, INTO(struct config_step, write), .help = "The statement writes, in a GET endpoint."},
-	LATER("transaction"),
-	LATER("isolation"),
-	LATER("retry"),
-	LATER("exclusive"),
-};
-const struct section section_postgres_step = {.name = "postgres_step",
-					      .what = "a step of a postgres source",
-					      SECTION(postgres_step_keys),
-					      SHARED(step_keys),
-					      .check = check_step,
-					      .stranger = step_stranger,
-					      .shape = ",\"oneOf\":[{\"required\":[\"sql\"]}]"};
-
-static const struct key mongodb_step_keys[] = {
-	COLLECTION("find", "The documents that match."),
-	COLLECTION("find_one", "The first document that matches, or null."),
-	COLLECTION("aggregate", "What a pipeline makes of a collection."),
-	COLLECTION("count", "The number of documents that match."),
-	COLLECTION("distinct", "The values of one key."),
-	{"filter", KEY_NODE, INTO(struct config_step, filter), .kinds = MAPPING | TEXT, .help = "What to match."},
-	{"projection", KEY_NODE, INTO(struct config_step, projection), .kinds = MAPPING, .help = "Which members."},
-	{"sort", KEY_NODE, INTO(struct config_step, sort), .kinds = MAPPING, .help = "The order: 1 or -1 by key."},
-	{"limit", KEY_NODE, INTO(struct config_step, limit), .kinds = BIT(NODE_INT) | TEXT,
-	 .help = "At most so many; a number or a reference."},
-	{"skip", KEY_NODE, INTO(struct config_step, skip), .kinds = BIT(NODE_INT) | TEXT,
-	 .help = "Leave out the first so many; a number or a reference."},
-	{"pipeline", KEY_NODE, INTO(struct config_step, pipeline), .kinds = BIT(NODE_SEQUENCE), .help = "The stages."},
-	{"key", KEY_NODE, INTO(struct config_step, key), .kinds = TEXT, .help = "The key of distinct."},
-	EXPECT_ROWS,
-	LATER("insert_one"),
-	LATER("insert_many"),
-	LATER("update_one"),
-	LATER("update_many"),
-	LATER("replace_one"),
-	LATER("delete_one"),
-	LATER("delete_many"),
-	LATER("find_one_and_update"),
-	LATER("find_one_and_replace"),
-	LATER("find_one_and_delete"),
-	LATER("document"),
-	LATER("documents"),
-	LATER("update"),
-	LATER("replacement"),
-	LATER("upsert"),
-};
-const struct section section_mongodb_step = {
-	.name = "mongodb_step",
-	.what = "a step of a mongodb source",
-	SECTION(mongodb_step_keys),
-	SHARED(step_keys),
-	.check = check_step,
-	.stranger = step_stranger,
-	.shape = ",\"oneOf\":[{\"required\":[\"find\"]},{\"required\":[\"find_one\"]},{\"required\":[\"aggregate\","
-		 "\"pipeline\"]},{\"required\":[\"count\"]},{\"required\":[\"distinct\",\"key\"]}]",
-};
-
-static const struct key http_step_keys[] = {
-	CALL("get", "The answer of a GET."),
-	CALL("head", "The head of the answer."),
-	CALL("post", "The answer of a POST."),
-	CALL("put", "The answer of a PUT."),
-	CALL("patch", "The answer of a PATCH."),
-	CALL("delete", "The answer of a DELETE."),
-	{"query", KEY_NODE, INTO(struct config_step, query), .kinds = MAPPING,
-	 .help = "Query parameters by name, with references; null leaves one out."},
-	{"headers", KEY_NODE, INTO(struct config_step, headers), .kinds = MAPPING,
-	 .help = "Headers by name, with references, beside the source's."},
-	{"body", KEY_NODE, INTO(struct config_step, body), .help = "The JSON body, with references."},
-	{"pick", KEY_NODE, INTO(struct config_step, pick), .kinds = TEXT,
-	 .help = "The part of the JSON answer that is the result, such as rates.EUR or items[0].id."},
-	{"expect", KEY_ENUM, INTO(struct config_step, expect), .words = answer_words, .minimum = EXPECT_JSON,
-	 .help = "json: the body, and an answer that is no 2xx is a failure; response: { status, headers, body } of "
-		 "any answer."},
-};
-const struct section section_http_step = {
-	.name = "http_step",
-	.what = "a step of an http source",
-	SECTION(http_step_keys),
-	SHARED(step_keys),
-	.check = check_step,
-	.stranger = step_stranger,
-	.shape = ",\"oneOf\":[{\"required\":[\"get\"]},{\"required\":[\"head\"]},{\"required\":[\"post\"]},{"
-		 "\"required\":[\"put\"]},{\"required\":[\"patch\"]},{\"required\":[\"delete\"]}]",
-};
-
-static const struct key files_step_keys[] = {
-	ON_FILE("read", "What a file holds."),
-	ON_FILE("stat", "Size, time and kind of a file."),
-	ON_FILE("list", "The files of a folder."),
-	ON_FILE("send", "The file itself as the endpoint's reply."),
-	{"write", KEY_CUSTOM, .decode = decode_write, .shape = "{\"type\":[\"string\",\"boolean\"]}",
-	 .help = "Write a whole file, at once for all who read it. The value is its path below the folder. Beside "
-		 "append "
-		 "and remove: true."},
-	ON_FILE("append", "Write at the end of a file."),
-	ON_FILE("remove", "Remove a file."),
-	{"as", KEY_ENUM, INTO(struct config_step, as), .words = as_words, .initial = "text",
-	 .help = "What read makes of the file."},
-	{"content", KEY_NODE, INTO(struct config_step, content),
-	 .help = "What write and append write, with references: a text, or JSON where it is none."},
-};
-const struct section section_files_step = {
-	.name = "files_step",
-	.what = "a step of a files source",
-	SECTION(files_step_keys),
-	SHARED(step_keys),
-	.check = check_step,
-	.stranger = step_stranger,
-	.shape = ",\"anyOf\":[{\"required\":[\"read\"]},{\"required\":[\"stat\"]},{\"required\":[\"list\"]},{"
-		 "\"required\":[\"send\"]},{\"required\":[\"write\",\"content\"]},{\"required\":[\"append\","
-		 "\"content\"]},{\"required\":[\"remove\"]}]",
-};
 
 static const struct key on_error_keys[] = {
 	{"default", KEY_NODE, .required = true, INTO(struct config_step, default_node), .help = "The result instead."},
@@ -612,9 +303,7 @@ static const struct key endpoint_keys[] = {
 	 .help = "What the JSON body must be."},
 	{"gather", KEY_CUSTOM, .decode = decode_gather,
 	 .shape = "{\"type\":\"object\",\"minProperties\":1,\"propertyNames\":" NAME_PATTERN
-		  ",\"additionalProperties\":{\"anyOf\":[{\"$ref\":\"#/$defs/postgres_step\"},"
-		  "{\"$ref\":\"#/$defs/mongodb_step\"},{\"$ref\":\"#/$defs/http_step\"},"
-		  "{\"$ref\":\"#/$defs/files_step\"}]}}",
+		  ",\"additionalProperties\":{\"anyOf\":[@steps]}}",
 	 .help = "The steps by name. Each starts when the last step that it refers to has ended; the others at once."},
 	{"respond", KEY_NODE, INTO(struct config_endpoint, respond),
 	 .help = "The reply, with references; absent: one object of the steps' results."},
@@ -665,8 +354,7 @@ static const struct key root_keys[] = {
 	 .help = "What several sources, endpoints and steps share, by name: a number or { permits, max_waiting }."},
 	{"sources", KEY_CUSTOM, .decode = decode_sources,
 	 .shape = "{\"type\":\"object\",\"propertyNames\":" NAME_PATTERN ",\"additionalProperties\":{\"oneOf\":"
-		  "[{\"$ref\":\"#/$defs/postgres\"},{\"$ref\":\"#/$defs/mongodb\"},{\"$ref\":\"#/$defs/http\"},"
-		  "{\"$ref\":\"#/$defs/files\"}]}}",
+		  "[@sources]}}",
 	 .help = "Databases, services and folders by name."},
 	{"modules", KEY_CUSTOM, .decode = decode_modules,
 	 .shape = "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"minLength\":1}}",
@@ -682,19 +370,63 @@ static const struct key root_keys[] = {
 const struct section section_root = {
 	.name = "gatherd", .what = "the configuration", SECTION(root_keys), .check = check_root};
 
-const struct section *const sections[] = {
-	&section_server,        &section_listen,        &section_log,          &section_semaphore, &section_postgres,
-	&section_postgres_pool, &section_mongodb,       &section_mongodb_pool, &section_http,      &section_http_pool,
-	&section_retry,         &section_breaker,       &section_files,        &section_secret,    &section_parameter,
-	&section_schema,        &section_postgres_step, &section_mongodb_step, &section_http_step, &section_files_step,
-	&section_on_error,      &section_cache,         &section_join,         &section_sql,       &section_endpoint,
-};
-const size_t section_count = ARRAY_SIZE(sections);
+/* What $defs of the JSON Schema holds, in its order; what kinds of source bring stands in between. */
+static const struct section *const process_sections[] = {&section_server, &section_listen, &section_log,
+							 &section_semaphore, NULL};
+static const struct section *const value_sections[] = {&section_secret, &section_parameter, &section_schema, NULL};
+static const struct section *const step_sections[] = {&section_on_error, &section_cache, &section_join, NULL};
+static const struct section *const endpoint_sections[] = {&section_endpoint, NULL};
+
+/* The item *i of a list up to a NULL, or NULL: *i counts what is behind it. */
+static const struct section *nth(const struct section *const *list, size_t *i)
+{
+	for (; *list; list++) {
+		if ((*i)-- == 0)
+			return *list;
+	}
+	return NULL;
+}
+
+static const struct section *nth_of_sources(const struct language *l, size_t *i)
+{
+	const struct section *found = NULL;
+	for (size_t k = 0; k < l->kind_count && !found; k++) {
+		const struct section *const own[] = {l->kinds[k]->source, NULL};
+		found = nth(own, i);
+		if (!found)
+			found = nth(l->kinds[k]->source_parts, i);
+	}
+	return found;
+}
+
+static const struct section *nth_of_steps(const struct language *l, size_t *i)
+{
+	return *i < l->kind_count ? l->kinds[*i]->step : (*i -= l->kind_count, NULL);
+}
+
+static const struct section *nth_of_step_parts(const struct language *l, size_t *i)
+{
+	const struct section *found = NULL;
+	for (size_t k = 0; k < l->kind_count && !found; k++)
+		found = nth(l->kinds[k]->step_parts, i);
+	return found;
+}
+
+const struct section *language_section(const struct language *l, size_t i)
+{
+	const struct section *found;
+
+	if ((found = nth(process_sections, &i)) || (found = nth_of_sources(l, &i)) ||
+	    (found = nth(value_sections, &i)) || (found = nth_of_steps(l, &i)) || (found = nth(step_sections, &i)) ||
+	    (found = nth_of_step_parts(l, &i)))
+		return found;
+	return nth(endpoint_sections, &i);
+}
 
 const struct key *section_key(const struct section *s, size_t i)
 {
 	if (i < s->count)
 		return &s->keys[i];
 	i -= s->count;
-	return i < s->shared_count ? &s->shared[i] : NULL;
+	return s->shared && i < s->shared->count ? &s->shared->keys[i] : NULL;
 }

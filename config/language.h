@@ -1,6 +1,7 @@
 /* The language as tables: each mapping of a configuration is a section, each key of it a row that says what it holds,
  * where it lands, within which bounds, and what it is for. The decoder (decode.c), the names in messages and the JSON
- * Schema (config_print.c) are made from the same rows (language.c). */
+ * Schema (schema_print.c) are made from the same rows: those of language.c, and those that each kind of source brings
+ * (drivers/NAME/keys.c). */
 #pragma once
 
 #include <stdbool.h>
@@ -15,6 +16,7 @@
 /* One run over a tree. */
 struct decoder {
 	struct config *config;
+	const struct language *language;
 	struct arena *arena; /* the configuration's */
 	struct diagnostics *diagnostics;
 	void *pattern_context; /* pcre2_general_context *: patterns live in the arena */
@@ -46,9 +48,6 @@ struct join_words {
 	const char *into;
 	struct config_join join;
 };
-struct sql_words {
-	const char *file;
-};
 
 enum key_type {
 	KEY_BOOL,
@@ -74,6 +73,7 @@ struct key {
 	const char *name;
 	enum key_type type;
 	bool required;
+	bool own;             /* it lands in what the object's first member, its `own`, points to */
 	size_t offset, width; /* where it lands in the section's object; width 0: nowhere */
 	int64_t minimum, maximum;
 	unsigned kinds;           /* KEY_NODE: bits of enum node_kind */
@@ -81,7 +81,8 @@ struct key {
 	const char *const *words; /* KEY_ENUM: up to a NULL */
 	const struct section *section;
 	decode_fn *decode;
-	const char *shape; /* KEY_CUSTOM: its JSON Schema */
+	const char
+		*shape; /* KEY_CUSTOM: its JSON Schema; "@sources", "@steps" in it: references to all kinds of them */
 	const char *help;
 };
 
@@ -90,8 +91,7 @@ struct section {
 	const char *what; /* in messages: "a step of a postgres source" */
 	const struct key *keys;
 	size_t count;
-	const struct key *shared; /* rows that it has in common with other sections */
-	size_t shared_count;
+	const struct section *shared; /* whose rows it has in common with other sections; NULL: none */
 	/* A key that is none of keys: report it better than "unknown". False: it has nothing to say. NULL: the same. */
 	bool (*stranger)(struct decoder *dc, const struct node *key, void *object);
 	/* What the keys can't say each alone; runs after all of them. NULL: nothing. */
@@ -104,30 +104,47 @@ const struct key *section_key(const struct section *s, size_t i);
 /* The row of that name, or NULL. */
 const struct key *section_find(const struct section *s, const char *name);
 
-extern const struct section section_root, section_postgres, section_mongodb, section_http, section_files,
-	section_semaphore, section_endpoint, section_parameter, section_schema, section_postgres_step,
-	section_mongodb_step, section_http_step, section_files_step, section_listen, section_secret, section_on_error,
-	section_cache, section_join, section_sql;
-/* Everything that $defs of the JSON Schema holds. */
-extern const struct section *const sections[];
-extern const size_t section_count;
+extern const struct section section_root, section_semaphore, section_endpoint, section_parameter, section_schema,
+	section_listen, section_secret, section_on_error, section_cache, section_join;
+/* What all sources have, all steps, and the pools of databases: for `shared`. */
+extern const struct section section_source, section_step, section_pool;
+/* The words of `expect` for an action that gives rows: EXPECT_MANY and on. */
+extern const char *const row_words[];
 
-/* The actions of steps. */
+/* An action of steps. */
 struct action_row {
 	const char *name;
-	enum source_kind kind;
-	enum expect expect;      /* where the step says none */
+	enum expect expect;      /* of a step that says none */
 	unsigned expect_allowed; /* bits of enum expect */
 	const char *keys;        /* beside the action itself: " filter sort ", with blanks around each */
 	const char *required;    /* one of keys; NULL: none */
-	bool writes;             /* not in a GET endpoint, never cached; files: the source says write: true */
+	bool writes;             /* not in a GET endpoint, never cached */
+	bool may_write;          /* in an endpoint that is not GET; that it does is seen when it runs */
+	bool also_flag;          /* with true or false for a value it is a key beside another action */
+	bool is_reply;           /* its result is the reply, as it comes: the step is its endpoint's only one */
+	bool no_rows;            /* nothing can be joined with its result, whatever `expect` says */
 };
-extern const struct action_row action_rows[]; /* by enum action_kind */
-extern const size_t action_count;
-/* By enum source_kind. The key that makes a source of a kind is the kind's name. */
-extern const char *const source_kind_names[];
-extern const struct section *const source_sections[], *const step_sections[];
-extern const size_t source_kind_count;
+
+/* A kind of source: its keys and actions. Its driver brings it; drivers/drivers.c lists them all. */
+enum { KIND_MAX_PARTS = 4 };
+struct source_kind {
+	const char *name;    /* "postgres": the key that makes a source of this kind */
+	const char *article; /* "a": what stands before its name in messages */
+	const char *value;   /* of that key, in messages: "a URL" */
+	const struct section *source, *step;
+	/* Sections that their rows lead to, for $defs; up to a NULL. */
+	const struct section *source_parts[KIND_MAX_PARTS + 1], *step_parts[KIND_MAX_PARTS + 1];
+	size_t source_size, step_size;    /* of what `own` of a config_source, of a config_step points to; 0: nothing */
+	const struct action_row *actions; /* config_step.action is an index in it */
+	size_t action_count;
+	/* What the rows can't say of a step; runs after all else that is checked of it alone. action: its row, NULL:
+	 * it has none (reported). NULL: nothing. */
+	void (*check_step)(struct decoder *dc, const struct node *mapping, struct config_step *s,
+			   const struct action_row *action);
+};
+
+/* The section i of the language's, in the order of $defs of the JSON Schema, or NULL behind the last. */
+const struct section *language_section(const struct language *l, size_t i);
 
 /* Decode n, the value of the row k, into object. */
 void decode_value(struct decoder *dc, const struct key *k, const struct node *n, void *object);
@@ -165,34 +182,33 @@ bool is_name(const char *s);
 bool is_reserved_name(const char *s);
 
 /* Decoders of what has a form of its own, and checks of sections; each in the file that knows it. */
-decode_fn decode_threads, decode_listen, decode_admin, decode_control, decode_proxies; /* config_server.c */
-decode_fn decode_secret, decode_secret_headers;                                        /* config_secret.c */
-decode_fn decode_sources, decode_folder;                                               /* config_source.c */
-decode_fn decode_semaphores, decode_semaphore;                                         /* config_semaphore.c */
-decode_fn decode_endpoints, decode_parameters;                                         /* config_endpoint.c */
-decode_fn decode_type, decode_items, decode_properties, decode_body;                   /* config_schema.c */
-decode_fn decode_gather, decode_on_error, decode_sql, decode_write;                    /* config_step.c */
-decode_fn decode_cache, decode_rate, decode_join;                                      /* config_policy.c */
-decode_fn decode_modules, decode_handler;                                              /* config_module.c */
-/* root with what the files of `include` hold beside it; root itself where there is none. config_include.c. */
+decode_fn decode_threads, decode_listen, decode_admin, decode_control, decode_proxies; /* server.c */
+decode_fn decode_secret, decode_secret_headers;                                        /* secret.c */
+decode_fn decode_sources;                                                              /* source.c */
+decode_fn decode_semaphores, decode_semaphore;                                         /* semaphore.c */
+decode_fn decode_endpoints, decode_parameters;                                         /* endpoint.c */
+decode_fn decode_type, decode_items, decode_properties, decode_body;                   /* parameter_schema.c */
+decode_fn decode_gather, decode_on_error;                                              /* step.c */
+decode_fn decode_cache, decode_rate, decode_join;                                      /* policy.c */
+decode_fn decode_modules, decode_handler;                                              /* module.c */
+/* root with what the files of `include` hold beside it; root itself where there is none. include.c. */
 const struct node *include_files(struct decoder *dc, const struct node *root);
 /* Read a regular file of at most max bytes; text lives in the arena, NUL-terminated. NULL if it can't be read: reported
  * where `name` stands, which names it. text_file.c. */
 const char *read_text_file(struct decoder *dc, const struct node *name, const char *path, size_t max, size_t *len);
 void check_server(struct decoder *dc, const struct node *mapping, void *object);
 void check_source(struct decoder *dc, const struct node *mapping, void *object);
-void check_http(struct decoder *dc, const struct node *mapping, void *object);
 void check_endpoint(struct decoder *dc, const struct node *mapping, void *object);
-/* What can't stand beside an endpoint's handler; config_module.c. */
+/* What can't stand beside an endpoint's handler; module.c. */
 void check_handler(struct decoder *dc, const struct node *mapping);
 void check_parameter(struct decoder *dc, const struct node *mapping, void *object);
 void check_schema(struct decoder *dc, const struct node *mapping, void *object);
 void check_root(struct decoder *dc, const struct node *mapping, void *object); /* config.c */
-bool step_stranger(struct decoder *dc, const struct node *key, void *object);  /* config_action.c */
+bool step_stranger(struct decoder *dc, const struct node *key, void *object);  /* action.c */
 void check_step(struct decoder *dc, const struct node *mapping, void *object);
-/* Policies of a step, behind its action: cache, on_error, join; config_policy.c. */
+/* Policies of a step, behind its action: cache, on_error, join; policy.c. */
 void check_step_policies(struct decoder *dc, const struct node *mapping, const struct config_step *s);
 /* What the steps of an endpoint are to each other: joins, `send`, the endpoint's cache. */
 void check_endpoint_policies(struct decoder *dc, const struct node *mapping, const struct config_endpoint *e);
-/* Who takes a semaphore while another is held; config_semaphore.c. */
+/* Who takes a semaphore while another is held; semaphore.c. */
 void check_semaphores(struct decoder *dc, const struct config *c);

@@ -72,23 +72,13 @@ static bool gives_rows(const struct config_step *s, bool one_will_do)
 {
 	if (s->expect == EXPECT_DEFAULT) /* its action was refused */
 		return true;
-	switch (s->action) {
-	case ACTION_SQL:
-	case ACTION_FIND:
-	case ACTION_FIND_ONE:
-	case ACTION_AGGREGATE:
-		return s->expect == EXPECT_MANY ||
-		       (one_will_do && (s->expect == EXPECT_ONE || s->expect == EXPECT_MAYBE));
-	case ACTION_GET:
-	case ACTION_POST:
-	case ACTION_PUT:
-	case ACTION_PATCH:
-	case ACTION_DELETE:
-		return s->expect == EXPECT_JSON;
-	case ACTION_READ:
-		return s->as == FILE_AS_JSON;
-	case ACTION_LIST:
-		return true;
+	switch (s->expect) {
+	case EXPECT_MANY:
+	case EXPECT_JSON:
+		return !s->no_rows;
+	case EXPECT_ONE:
+	case EXPECT_MAYBE:
+		return one_will_do && !s->no_rows;
 	default:
 		return false;
 	}
@@ -133,15 +123,16 @@ static void check_join(struct decoder *dc, const struct config_endpoint *e, size
 /* If it is, what it does may not be kept: it changes something. */
 static const char *why_no_read(struct decoder *dc, const struct config_step *s)
 {
+	const struct action_row *action = &s->source->kind->actions[s->action];
 	enum http_method method = dc->endpoint->method;
 
-	if (action_rows[s->action].writes || s->write)
+	if (action->writes || s->write)
 		return "only what a step reads can be kept, and this one writes";
-	if (s->action == ACTION_SQL && method != METHOD_GET)
+	if (action->may_write && method != METHOD_GET)
 		return arena_printf(&dc->diagnostics->arena,
-				    "only what a step reads can be kept, and in a %s endpoint sql may write",
-				    http_method_names[method]);
-	return s->action == ACTION_SEND ? "the file is the reply: nothing of it is kept" : NULL;
+				    "only what a step reads can be kept, and in a %s endpoint %s may write",
+				    http_method_names[method], action->name);
+	return s->is_reply ? "the file is the reply: nothing of it is kept" : NULL;
 }
 
 void check_step_policies(struct decoder *dc, const struct node *mapping, const struct config_step *s)
@@ -156,19 +147,22 @@ void check_step_policies(struct decoder *dc, const struct node *mapping, const s
 		decode_report(dc, mapping, "keep", "it is for a step with \"join\"");
 }
 
-/* The file is the whole reply. */
-static void check_send(struct decoder *dc, const struct node *mapping, const struct config_endpoint *e)
+/* The step's result is the whole reply. */
+static void check_reply(struct decoder *dc, const struct node *mapping, const struct config_endpoint *e)
 {
 	static const char *const none_of[] = {"respond", "status", "location", "cache"};
 	static const char *const none_of_step[] = {"when", "on_error", "join"};
-	const struct node *step = node_member(dc->gather, e->steps[0].name);
+	const struct config_step *s = &e->steps[0];
+	const struct node *step = node_member(dc->gather, s->name);
+	const char *action = s->source->kind->actions[s->action].name;
+	const char *why = arena_printf(&dc->diagnostics->arena, "the reply is the file that \"%s\" names", action);
 
 	if (e->method != METHOD_GET)
-		decode_report(dc, step, "send", "only a GET endpoint answers with a file");
+		decode_report(dc, step, action, "only a GET endpoint answers with a file");
 	for (size_t i = 0; i < ARRAY_SIZE(none_of); i++)
-		decode_report(dc, mapping, none_of[i], "the reply is the file that \"send\" names");
+		decode_report(dc, mapping, none_of[i], why);
 	for (size_t i = 0; i < ARRAY_SIZE(none_of_step); i++)
-		decode_report(dc, step, none_of_step[i], "the reply is the file that \"send\" names");
+		decode_report(dc, step, none_of_step[i], why);
 }
 
 static void check_endpoint_cache(struct decoder *dc, const struct node *mapping, const struct config_endpoint *e)
@@ -194,12 +188,12 @@ void check_endpoint_policies(struct decoder *dc, const struct node *mapping, con
 		const struct config_step *s = &e->steps[i];
 		if (s->join && s->join->as)
 			check_join(dc, e, i);
-		if (s->action != ACTION_SEND)
+		if (!s->is_reply)
 			continue;
 		if (e->step_count == 1)
-			check_send(dc, mapping, e);
+			check_reply(dc, mapping, e);
 		else
-			decode_report(dc, node_member(dc->gather, s->name), "send",
+			decode_report(dc, node_member(dc->gather, s->name), s->source->kind->actions[s->action].name,
 				      "the reply is the file: it is an endpoint's only step");
 	}
 }

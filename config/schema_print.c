@@ -52,8 +52,30 @@ static void print_kinds(struct buf *out, unsigned kinds)
 	buf_char(out, ']');
 }
 
+/* A reference to the source or the step of each kind. */
+static void print_references(struct buf *out, const struct language *l, bool steps)
+{
+	for (size_t i = 0; i < l->kind_count; i++)
+		buf_printf(out, "%s{\"$ref\":\"#/$defs/%s\"}", i ? "," : "",
+			   steps ? l->kinds[i]->step->name : l->kinds[i]->source->name);
+}
+
+static void print_shape(struct buf *out, const char *shape, size_t len, const struct language *l)
+{
+	static const char *const marks[] = {"@sources", "@steps"};
+	const char *end = shape + len, *at;
+
+	while ((at = memchr(shape, '@', (size_t)(end - shape)))) {
+		bool steps = strncmp(at, marks[1], strlen(marks[1])) == 0;
+		buf_append(out, shape, (size_t)(at - shape));
+		print_references(out, l, steps);
+		shape = at + strlen(marks[steps]);
+	}
+	buf_append(out, shape, (size_t)(end - shape));
+}
+
 /* What a value must be, as one member of a schema; nothing if anything goes. */
-static void print_type(struct buf *out, const struct key *k)
+static void print_type(struct buf *out, const struct key *k, const struct language *l)
 {
 	switch (k->type) {
 	case KEY_BOOL:
@@ -90,7 +112,7 @@ static void print_type(struct buf *out, const struct key *k)
 		buf_printf(out, "\"$ref\":\"#/$defs/%s\"", k->section->name);
 		break;
 	case KEY_CUSTOM:
-		buf_append(out, k->shape + 1, strlen(k->shape) - 2); /* its members */
+		print_shape(out, k->shape + 1, strlen(k->shape) - 2, l); /* its members */
 		break;
 	case KEY_LATER:
 		break;
@@ -109,14 +131,14 @@ static void print_initial(struct buf *out, const struct key *k)
 		buf_append(out, k->initial, len);
 }
 
-static void print_key(struct buf *out, const struct key *k)
+static void print_key(struct buf *out, const struct key *k, const struct language *l)
 {
 	json_string(out, k->name, strlen(k->name));
 	buf_lit(out, ":{\"description\":");
 	json_string(out, k->help, strlen(k->help));
 	if (k->type != KEY_NODE || k->kinds)
 		buf_char(out, ',');
-	print_type(out, k);
+	print_type(out, k, l);
 	if (k->initial)
 		print_initial(out, k);
 	buf_char(out, '}');
@@ -139,7 +161,7 @@ static void print_required(struct buf *out, const struct section *s)
 }
 
 /* The members of a section's schema, without braces. */
-static void print_section(struct buf *out, const struct section *s)
+static void print_section(struct buf *out, const struct section *s, const struct language *l)
 {
 	const struct key *k;
 	bool first = true;
@@ -150,7 +172,7 @@ static void print_section(struct buf *out, const struct section *s)
 			continue;
 		if (!first)
 			buf_char(out, ',');
-		print_key(out, k);
+		print_key(out, k, l);
 		first = false;
 	}
 	buf_char(out, '}');
@@ -160,17 +182,18 @@ static void print_section(struct buf *out, const struct section *s)
 	buf_lit(out, ",\"additionalProperties\":false");
 }
 
-void config_schema_print(struct buf *out)
+void config_schema_print(struct buf *out, const struct language *l)
 {
 	buf_lit(out,
 		"{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"title\":\"gatherd configuration\",");
-	print_section(out, &section_root);
+	print_section(out, &section_root, l);
 	buf_lit(out, ",\"$defs\":{");
 	for (size_t i = 0; i < ARRAY_SIZE(shapes); i++)
 		buf_printf(out, "%s\"%s\":%s", i ? "," : "", shapes[i].name, shapes[i].shape);
-	for (size_t i = 0; i < section_count; i++) {
-		buf_printf(out, ",\"%s\":{", sections[i]->name);
-		print_section(out, sections[i]);
+	const struct section *section;
+	for (size_t i = 0; (section = language_section(l, i)); i++) {
+		buf_printf(out, ",\"%s\":{", section->name);
+		print_section(out, section, l);
 		buf_char(out, '}');
 	}
 	buf_lit(out, "}}\n");

@@ -1,16 +1,33 @@
 /* sources: by name, each of a kind. */
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "config/language.h"
+
+/* `"postgres", "mongodb" or "http" with a URL, or "files" with a folder`: kinds whose values are alike stand together.
+ */
+static void list_kinds(struct buf *out, const struct language *l)
+{
+	for (size_t i = 0, end; i < l->kind_count; i = end) {
+		for (end = i + 1; end < l->kind_count && strcmp(l->kinds[end]->value, l->kinds[i]->value) == 0;)
+			end++;
+		buf_str(out, i == 0 ? "" : end < l->kind_count ? ", " : ", or ");
+		for (size_t j = i; j < end; j++)
+			buf_printf(out, "%s\"%s\"", j == i ? "" : j + 1 < end ? ", " : " or ", l->kinds[j]->name);
+		buf_printf(out, " with %s", l->kinds[i]->value);
+	}
+}
 
 /* No kind among the keys: is one of them nearly one? */
 static void report_no_kind(struct decoder *dc, const struct node *name, const struct node *n)
 {
+	const struct language *l = dc->language;
+	const char **names = arena_array(dc->arena, l->kind_count, sizeof(*names));
+	struct buf expected = BUF_INIT;
+
+	for (size_t i = 0; i < l->kind_count; i++)
+		names[i] = l->kinds[i]->name;
 	for (size_t i = 0; i < n->count; i++) {
-		const char *nearest = nearest_name(n->members[i].key->text, source_kind_names, source_kind_count);
+		const char *nearest = nearest_name(n->members[i].key->text, names, l->kind_count);
 		if (!nearest)
 			continue;
 		diagnostics_error(dc->diagnostics, n->members[i].key->at,
@@ -18,27 +35,28 @@ static void report_no_kind(struct decoder *dc, const struct node *name, const st
 				  n->members[i].key->text, nearest);
 		return;
 	}
-	diagnostics_error(dc->diagnostics, n->at,
-			  "source \"%s\" has no kind: expected \"postgres\", \"mongodb\" or \"http\" with a URL, or "
-			  "\"files\" with a folder",
-			  name->text);
+	list_kinds(&expected, l);
+	diagnostics_error(dc->diagnostics, n->at, "source \"%s\" has no kind: expected %s", name->text,
+			  buf_cstr(&expected));
+	buf_done(&expected);
 }
 
-/* The index in kinds, or -1 if there is none or more than one (reported). */
-static int kind_of(struct decoder *dc, const struct node *name, const struct node *n)
+/* NULL: there is none or more than one (reported). */
+static const struct source_kind *kind_of(struct decoder *dc, const struct node *name, const struct node *n)
 {
-	int found = -1;
-	for (int i = 0; i < (int)source_kind_count; i++) {
-		if (!node_member(n, source_kind_names[i]))
+	const struct source_kind *found = NULL;
+	for (size_t i = 0; i < dc->language->kind_count; i++) {
+		const struct source_kind *kind = dc->language->kinds[i];
+		if (!node_member(n, kind->name))
 			continue;
-		if (found >= 0) {
+		if (found) {
 			diagnostics_error(dc->diagnostics, n->at, "source \"%s\" is of two kinds: %s and %s",
-					  name->text, source_kind_names[found], source_kind_names[i]);
-			return -1;
+					  name->text, found->name, kind->name);
+			return NULL;
 		}
-		found = i;
+		found = kind;
 	}
-	if (found < 0)
+	if (!found)
 		report_no_kind(dc, name, n);
 	return found;
 }
@@ -47,14 +65,19 @@ static void decode_source(struct decoder *dc, const struct node *name, const str
 {
 	if (!decode_is_mapping(dc, name->text, n))
 		return;
-	int kind = kind_of(dc, name, n);
-	if (kind < 0)
+	const struct source_kind *kind = kind_of(dc, name, n);
+	if (!kind)
 		return;
 	struct config_source *s = &dc->config->sources[dc->config->source_count++];
 	*s = (struct config_source){
-		.name = name->text, .at = name->at, .kind = (enum source_kind)kind, .semaphore = -1};
+		.own = arena_zalloc(dc->arena, kind->source_size),
+		.kind = kind,
+		.name = name->text,
+		.at = name->at,
+		.semaphore = -1,
+	};
 	size_t errors = dc->diagnostics->errors;
-	decode_section(dc, source_sections[kind], name->text, n, s);
+	decode_section(dc, kind->source, name->text, n, s);
 	s->sound = dc->diagnostics->errors == errors && node_is_sound(n);
 }
 
@@ -78,41 +101,9 @@ void decode_sources(struct decoder *dc, const struct key *k, const struct node *
 void check_source(struct decoder *dc, const struct node *mapping, void *object)
 {
 	struct config_source *s = object;
-	const struct node *url = node_member(mapping, source_kind_names[s->kind]);
+	const struct node *url = node_member(mapping, s->kind->name);
 
 	(void)dc;
 	s->url_at = url ? url->at : mapping->at;
 	s->url_expanded = url && url->expanded;
-}
-
-void check_http(struct decoder *dc, const struct node *mapping, void *object)
-{
-	const struct config_source *s = object;
-	const char *authority = s->url ? strstr(s->url, "://") : NULL;
-
-	check_source(dc, mapping, object);
-	if (authority && memchr(authority + 3, '@', strcspn(authority + 3, "/?#")))
-		decode_error(dc, s->url_at,
-			     "http: no user stands in the URL: a secret belongs in \"headers\", as "
-			     "Authorization: { env: NAME }");
-}
-
-/* The folder, absolute. */
-void decode_folder(struct decoder *dc, const struct key *k, const struct node *n, void *object)
-{
-	const char **place = (const char **)(void *)((char *)object + k->offset);
-	struct stat st;
-
-	if (!decode_is_text(dc, k->name, n))
-		return;
-	const char *path = decode_path(dc, n->at, n->text);
-	const char *shown = n->expanded ? "a folder from the environment" : path;
-	char *real = realpath(path, NULL);
-	if (!real)
-		decode_error(dc, n->at, "files: %.200s: %s", shown, strerror(errno));
-	else if (stat(real, &st) < 0 || !S_ISDIR(st.st_mode))
-		decode_error(dc, n->at, "files: %.200s: it is no folder", shown);
-	else
-		*place = arena_strdup(dc->arena, real);
-	free(real);
 }

@@ -1,76 +1,7 @@
 /* gather: steps, each with a source and one action. */
 #include <string.h>
 
-#include "base/utf8.h"
 #include "config/language.h"
-
-#define SQL_FILE_MAX (1u << 20) /* bytes */
-
-/* The place of the byte at offset in a file's text. */
-static struct mark place_in(const char *path, const char *text, size_t offset)
-{
-	struct mark at = {path, 1, 1};
-	for (size_t i = 0; i < offset; i++) {
-		at.column += ((unsigned char)text[i] & 0xC0) != 0x80;
-		if (text[i] == '\n')
-			at = (struct mark){path, at.line + 1, 1};
-	}
-	return at;
-}
-
-/* A file's text as a scalar of the tree whose places are those of the file. */
-static const struct node *sql_of_file(struct decoder *dc, const struct node *n, const char *file)
-{
-	const char *path = decode_path(dc, n->at, file);
-	size_t len = 0;
-	const char *text = read_text_file(dc, n, path, SQL_FILE_MAX, &len);
-	size_t mark = text && len >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
-	struct mark start = {path, 1, 1};
-
-	if (!text)
-		return NULL;
-	text += mark;
-	len -= mark;
-	size_t good = utf8_prefix(text, len);
-	const char *nul = memchr(text, '\0', len);
-	if (nul || good < len)
-		decode_error(dc, place_in(path, text, nul && (size_t)(nul - text) < good ? (size_t)(nul - text) : good),
-			     "SQL is UTF-8 text without NUL");
-	if (text[strspn(text, " \t\r\n")] == '\0' && !nul)
-		decode_error(dc, start, "there is no statement in the file");
-	struct node *made = arena_zalloc(dc->arena, sizeof(*made));
-	*made = (struct node){.kind = NODE_STRING, .at = start, .body_at = start, .verbatim = true};
-	made->text = text;
-	made->len = len;
-	return made;
-}
-
-void decode_sql(struct decoder *dc, const struct key *k, const struct node *n, void *object)
-{
-	struct config_step *s = object;
-	struct sql_words words = {0};
-
-	if (n->kind != NODE_MAPPING || n->refused) {
-		decode_is_text(dc, k->name, n);
-		return;
-	}
-	decode_section(dc, &section_sql, k->name, n, &words);
-	if (words.file)
-		s->action_value = sql_of_file(dc, node_member(n, "file"), words.file);
-}
-
-/* Of a step of a files source: the path of the file to write, or true beside another action. */
-void decode_write(struct decoder *dc, const struct key *k, const struct node *n, void *object)
-{
-	struct config_step *s = object;
-
-	const struct node *said = node_unquoted(n, dc->arena);
-
-	if (said->kind == NODE_BOOL)
-		s->write = said->boolean;
-	else if (n->kind != NODE_STRING)
-		decode_unexpected(dc, k->name, n, "the path of a file, or true beside append or remove");
-}
 
 void decode_on_error(struct decoder *dc, const struct key *k, const struct node *n, void *object)
 {
@@ -148,7 +79,13 @@ void decode_gather(struct decoder *dc, const struct key *k, const struct node *n
 			continue;
 		struct config_step *s = &e->steps[e->step_count++];
 		*s = (struct config_step){
-			.name = name->text, .at = name->at, .node = value, .source = source, .semaphore = -1};
-		decode_section(dc, step_sections[source->kind], name->text, value, s);
+			.own = arena_zalloc(dc->arena, source->kind->step_size),
+			.name = name->text,
+			.at = name->at,
+			.node = value,
+			.source = source,
+			.semaphore = -1,
+		};
+		decode_section(dc, source->kind->step, name->text, value, s);
 	}
 }

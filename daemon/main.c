@@ -24,6 +24,7 @@
 #include "daemon/systemd.h"
 #include "daemon/tasks_view.h"
 #include "daemon/worker.h"
+#include "drivers/drivers.h"
 #include "drivers/health.h"
 #include "handlers/service.h"
 #include "handlers/web/request_log.h"
@@ -78,7 +79,7 @@ static void print_diagnostics(struct diagnostics *d)
 
 static int load(struct daemon *d, const char *path, struct diagnostics *diagnostics)
 {
-	struct config *config = config_load(path, diagnostics);
+	struct config *config = config_load(path, &drivers_language, diagnostics);
 	if (config)
 		d->generation = generation_compile(config, diagnostics);
 	return d->generation ? EX_OK : EX_CONFIG;
@@ -355,7 +356,7 @@ static int show_tasks(const struct options *o)
 	struct tasks_view view = {.address = o->admin, .once = o->once, .interval_us = o->interval_us};
 	struct diagnostics diagnostics;
 	diagnostics_init(&diagnostics);
-	struct config *c = o->config ? config_load(o->config, &diagnostics) : NULL;
+	struct config *c = o->config ? config_load(o->config, &drivers_language, &diagnostics) : NULL;
 	int code = o->config && diagnostics.errors > 0 ? EX_CONFIG : EX_OK;
 	if (code != EX_OK) {
 		print_diagnostics(&diagnostics);
@@ -374,7 +375,7 @@ static int show_tasks(const struct options *o)
 static int print_schema(void)
 {
 	struct buf out = BUF_INIT;
-	config_schema_print(&out);
+	config_schema_print(&out, &drivers_language);
 	size_t written = fwrite(out.data, 1, out.len, stdout);
 	int code = written == out.len && fflush(stdout) == 0 ? EX_OK : EX_IOERR;
 	buf_done(&out);

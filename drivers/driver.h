@@ -14,9 +14,21 @@
 #include "config/reference.h"
 #include "drivers/result.h"
 
-struct source; /* a driver's own; starts with struct source_base */
-struct client; /* a driver's own; starts with struct client_base */
-struct action; /* a driver's own; starts with struct action_base */
+struct driver;
+
+/* At the start of a driver's own struct (struct pg_source …), which source_new allocates and fills. */
+struct source {
+	const struct driver *driver;
+	const struct config_source *config;
+};
+
+/* At the start of a driver's own struct (struct pg_client …). */
+struct client {
+	const struct driver *driver;
+};
+
+/* A driver's own struct (struct pg_action …) goes by this name; it has nothing that the others know. */
+struct action;
 
 /* Where a driver puts the references that it finds in a step: the plan turns each into a slot of `args`. The same
  * reference twice is one slot. Returns the slot, or -1 if the reference was refused (a diagnostic was given). */
@@ -57,7 +69,7 @@ struct run_options {
 };
 
 struct driver {
-	const char *kind; /* "postgres" */
+	const struct source_kind *kind; /* its name, its keys and actions in the configuration (config/language.h) */
 
 	/* Check what of a source's configuration only the driver can judge (its URL); reports to d. No network. */
 	void (*source_check)(const struct config_source *config, struct diagnostics *d);
@@ -65,6 +77,9 @@ struct driver {
 	 * that its URL names, keys that hold for connections. A reload carries a source over, connections and all, if
 	 * the same bytes come out. Reads files: not on a loop thread. No network. NULL: there is nothing more. */
 	void (*source_identity)(const struct config_source *config, struct buf *out);
+	/* Append to out what, beside its identity, the results of its actions depend on: a cached one is found again
+	 * after a reload if the same bytes come out. No network. NULL: there is nothing more. */
+	void (*source_results)(const struct config_source *config, struct buf *out);
 	/* Make a source for `workers` workers. No network. Main thread. Returns 0 or -errno with e filled. */
 	int (*source_new)(struct source **out, const struct config_source *config, struct executor *executor,
 			  unsigned workers, struct error *e);
@@ -107,8 +122,3 @@ struct driver {
 	int (*check)(struct client *c, const struct action *const *actions, size_t count, int64_t patience_us,
 		     struct diagnostics *d, struct error *e);
 };
-
-extern const struct driver postgres_driver;
-extern const struct driver mongo_driver;
-extern const struct driver http_driver;
-extern const struct driver files_driver;

@@ -7,6 +7,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "drivers/drivers.h"
 #include "handlers/source_check.h"
 
 /* --- what is shared --- */
@@ -120,7 +121,7 @@ static void identify_source(const struct config_source *config, struct buf *out)
 	buf_append(out, config->url, strlen(config->url) + 1);
 	if (config->password.set)
 		buf_append(out, config->password.value, strlen(config->password.value) + 1);
-	const struct driver *driver = driver_of(config->kind);
+	const struct driver *driver = driver_of(config);
 	if (driver->source_identity)
 		driver->source_identity(config, out);
 }
@@ -154,7 +155,7 @@ static void compile_endpoints(struct generation *g, struct diagnostics *d)
 	for (size_t i = 0; i < c->source_count; i++) {
 		if (!c->sources[i].sound)
 			continue;
-		driver_of(c->sources[i].kind)->source_check(&c->sources[i], d);
+		driver_of(&c->sources[i])->source_check(&c->sources[i], d);
 		identify_source(&c->sources[i], &g->identities[i]);
 		hashes[i] = hash_of(&g->identities[i]);
 	}
@@ -219,7 +220,7 @@ static int open_source(struct generation *g, size_t i, const struct generation *
 	g->carried[i] = source;
 	if (!source) {
 		source = mem_zalloc(sizeof(*source));
-		source->driver = driver_of(config->kind);
+		source->driver = driver_of(config);
 		int r = source->driver->source_new(&source->source, config, g->shared->executor, g->shared->workers, e);
 		if (r < 0) {
 			free(source);

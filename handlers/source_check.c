@@ -7,6 +7,7 @@
 #include "async/loop.h"
 #include "async/run.h"
 #include "base/mem.h"
+#include "drivers/drivers.h"
 
 #define PATIENCE_US 5000000
 
@@ -94,8 +95,7 @@ int sources_check(const struct config *c, struct plan *const *plans, struct exec
 	for (size_t i = 0; i < all.count; i++) {
 		struct inquiry *q = &all.items[i];
 		struct error e = ERROR_INIT;
-		*q = (struct inquiry){
-			.config = &c->sources[i], .driver = driver_of(c->sources[i].kind), .diagnostics = d};
+		*q = (struct inquiry){.config = &c->sources[i], .driver = driver_of(&c->sources[i]), .diagnostics = d};
 		collect_actions(q, c, plans);
 		if (q->driver->source_new(&q->source, q->config, ex, 1, &e) < 0)
 			is_down(q, &e);

@@ -8,7 +8,7 @@ static const char *const verbs[] = {
 	[ACTION_WRITE] = "write", [ACTION_APPEND] = "append", [ACTION_REMOVE] = "remove",
 };
 
-const char *files_verb(enum action_kind kind)
+const char *files_verb(enum files_action_kind kind)
 {
 	return verbs[kind];
 }
@@ -32,17 +32,18 @@ static int count_slot(struct reference_sink *base, const struct reference *ref)
 struct files_action *files_action_new(const struct config_step *step, struct action_env *env)
 {
 	struct files_action *a = arena_zalloc(env->arena, sizeof(*a));
+	const struct files_step_keys *own = step->own;
 	struct counter counter = {.base.add = count_slot, .plan = env->references};
 	struct action_env counted = *env;
 
 	counted.references = &counter.base;
 	a->place = (struct files_place){step->name, verbs[step->action], step->action_value->text};
-	a->kind = step->action;
+	a->kind = (enum files_action_kind)step->action;
 	env->effect = files_action_writes(a->kind) ? ACTION_WRITES : ACTION_READS;
-	a->as = step->as;
+	a->as = own->as;
 	bool good = file_path_compile(&a->path, step->action_value, &counted);
 	if (step->action == ACTION_WRITE || step->action == ACTION_APPEND)
-		good &= content_compile(&a->content, step->content, &counted);
+		good &= content_compile(&a->content, own->content, &counted);
 	a->arg_count = counter.count;
 	return good ? a : NULL;
 }

@@ -3,6 +3,7 @@
 
 #include "drivers/driver.h"
 #include "drivers/files/content.h"
+#include "drivers/files/keys.h"
 #include "drivers/files/path.h"
 
 /* What messages call it. */
@@ -14,7 +15,7 @@ struct files_place {
 
 struct files_action {
 	struct files_place place;
-	enum action_kind kind;
+	enum files_action_kind kind;
 	enum file_as as;
 	struct file_path path;
 	struct content content; /* ACTION_WRITE, ACTION_APPEND */
@@ -22,7 +23,7 @@ struct files_action {
 };
 
 /* "read". Static. */
-const char *files_verb(enum action_kind kind);
+const char *files_verb(enum files_action_kind kind);
 /* NULL if the step is wrong: diagnostics say why. Main thread. */
 struct files_action *files_action_new(const struct config_step *step, struct action_env *env);
 /* Did the request supply any of args? */

@@ -1,6 +1,6 @@
 /* Files as a kind of source: what drivers/driver.h asks of every kind. All work on the disk is done by jobs of the
  * executor (work.h, file.h). */
-#include "drivers/driver.h"
+#include "drivers/files/driver.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -12,9 +12,9 @@
 #include "drivers/json_result.h"
 #include "drivers/value_result.h"
 
-static struct files_client *client_of(struct client *c)
+static struct files_source *source_of(struct source *s)
 {
-	return (struct files_client *)c;
+	return container_of(s, struct files_source, base);
 }
 
 /* --- sources --- */
@@ -32,23 +32,23 @@ static int source_new(struct source **out, const struct config_source *config, s
 	struct files_source *s = mem_zalloc(sizeof(*s));
 
 	(void)workers;
-	s->config = config;
+	s->base = (struct source){&files_driver, config};
+	s->keys = config->own;
 	s->executor = executor;
 	int r = root_open(&s->root, config->url);
 	if (r < 0) {
 		free(s);
 		return error_set(e, r, 500, NULL, "source %s: %s: %s", config->name, config->url, strerror(-r));
 	}
-	*out = (struct source *)s;
+	*out = &s->base;
 	return 0;
 }
 
 static void source_free(struct source *source)
 {
-	struct files_source *s = (struct files_source *)source;
-
-	if (!s)
+	if (!source)
 		return;
+	struct files_source *s = source_of(source);
 	root_drop(s->root);
 	free(s);
 }
@@ -73,20 +73,21 @@ static int client_open(struct client **out, struct source *source, struct error 
 	struct files_client *c = mem_zalloc(sizeof(*c));
 
 	(void)e;
-	c->source = (struct files_source *)source;
-	*out = (struct client *)c;
+	c->base.driver = &files_driver;
+	c->source = source_of(source);
+	*out = &c->base;
 	return 0;
 }
 
 /* Nobody runs an action any more; jobs that were left behind own what they need. */
 static void client_close(struct client *client)
 {
-	free(client_of(client));
+	free(client ? files_client_of(client) : NULL);
 }
 
 static bool client_idle(const struct client *client)
 {
-	return ((const struct files_client *)client)->callers == 0;
+	return container_of(client, const struct files_client, base)->callers == 0;
 }
 
 /* --- one run --- */
@@ -109,7 +110,7 @@ int files_locate(struct error *e, int r, const struct files_client *c, const str
 		describe(e, r);
 	struct error inner = *e;
 	error_set(e, r, inner.status, inner.public[0] ? inner.public : NULL, "%s%s%ssource %s: %s %s: %s",
-		  at->step ? "step " : "", at->step ? at->step : "", at->step ? ", " : "", c->source->config->name,
+		  at->step ? "step " : "", at->step ? at->step : "", at->step ? ", " : "", c->source->base.config->name,
 		  at->verb, at->shown, inner.what);
 	e->change = inner.change;
 	return r;
@@ -122,7 +123,7 @@ static struct work *prepare(const struct files_client *c, const struct files_act
 	struct work *w = work_new(c->source->root, a->kind);
 
 	w->as = a->as;
-	w->max_size = c->source->config->max_size;
+	w->max_size = c->source->keys->max_size;
 	w->from_request = files_action_from_request(a, args);
 	if (file_path_fill(&a->path, args, &w->path, e) < 0) {
 		work_free(w);
@@ -172,7 +173,7 @@ int files_run_work(struct files_client *c, struct work *w, int64_t timeout_us, s
 static int run(struct client *client, const struct action *action, const struct value *args,
 	       const struct run_options *options, struct result **out, struct error *e)
 {
-	struct files_client *c = client_of(client);
+	struct files_client *c = files_client_of(client);
 	const struct files_action *a = (const struct files_action *)action;
 	struct work *w = prepare(c, a, args, e);
 
@@ -183,7 +184,7 @@ static int run(struct client *client, const struct action *action, const struct 
 }
 
 const struct driver files_driver = {
-	.kind = "files",
+	.kind = &files_kind,
 	.source_check = source_check,
 	.source_new = source_new,
 	.source_free = source_free,

@@ -138,7 +138,7 @@ static void describe(const struct file *f, struct file_info *info)
 int file_open(struct file **out, struct file_info *info, struct client *client, const struct action *action,
 	      const struct value *args, const struct run_options *options, size_t ahead, struct error *e)
 {
-	struct files_client *c = (struct files_client *)client;
+	struct files_client *c = files_client_of(client);
 	const struct files_action *a = (const struct files_action *)action;
 	struct buf path = BUF_INIT;
 
@@ -157,7 +157,7 @@ int file_open(struct file **out, struct file_info *info, struct client *client, 
 int file_open_at(struct file **out, struct file_info *info, struct client *client, const char *path,
 		 const struct run_options *options, size_t ahead, struct error *e)
 {
-	struct files_client *c = (struct files_client *)client;
+	struct files_client *c = files_client_of(client);
 	const struct files_place place = {NULL, files_verb(ACTION_SEND), path ? path : "NULL"};
 	struct buf copy = BUF_INIT;
 

@@ -231,10 +231,10 @@ static int open_it(struct open_file *f, const char *path, struct error *e)
 	d->root = root_hold(source->root);
 	d->flags = open_flags[f->mode];
 	d->fd = -1;
-	d->max_size = source->config->max_size;
+	d->max_size = source->keys->max_size;
 	f->deed = d;
 	int r = files_take_path(path, &d->path, e);
-	if (r == 0 && f->mode != OPEN_READ && !source->config->write)
+	if (r == 0 && f->mode != OPEN_READ && !source->keys->write)
 		r = error_set(e, -EPERM, 500, NULL, "it may only be read: the source has no `write: true`");
 	if (r < 0)
 		return locate(f, r, "open", e);
@@ -247,7 +247,7 @@ int open_file_new(struct open_file **out, struct client *client, const char *pat
 {
 	struct open_file *f = mem_zalloc(sizeof(*f));
 
-	f->client = (struct files_client *)client;
+	f->client = files_client_of(client);
 	f->mode = mode;
 	f->timeout_us = options->timeout_us;
 	f->shown = mem_strdup(path ? path : "NULL");

@@ -51,15 +51,15 @@ static void take_content(const struct value *v, struct buf *out)
 }
 
 /* The job; NULL: e says why. */
-static struct work *prepare(const struct files_client *c, enum action_kind kind, const char *path,
+static struct work *prepare(const struct files_client *c, enum files_action_kind kind, const char *path,
 			    const struct value *content, struct error *e)
 {
-	const struct config_source *config = c->source->config;
+	const struct files_source_keys *keys = c->source->keys;
 	struct work *w = work_new(c->source->root, kind);
 	bool writes = kind == ACTION_WRITE || kind == ACTION_APPEND || kind == ACTION_REMOVE;
 	int r = files_take_path(path, &w->path, e);
 
-	if (r == 0 && writes && !config->write)
+	if (r == 0 && writes && !keys->write)
 		r = error_set(e, -EPERM, 500, NULL, "it may only be read: the source has no `write: true`");
 	if (r < 0) {
 		work_free(w);
@@ -67,17 +67,17 @@ static struct work *prepare(const struct files_client *c, enum action_kind kind,
 	}
 	(void)buf_cstr(&w->path);
 	w->as_value = kind == ACTION_READ;
-	w->max_size = config->max_size;
+	w->max_size = keys->max_size;
 	w->from_request = content && content->from_request;
 	if (content)
 		take_content(content, &w->content);
 	return w;
 }
 
-int files_run(struct client *client, enum action_kind kind, const char *path, const struct value *content,
+int files_run(struct client *client, enum files_action_kind kind, const char *path, const struct value *content,
 	      const struct run_options *options, struct result **out, struct error *e)
 {
-	struct files_client *c = (struct files_client *)client;
+	struct files_client *c = files_client_of(client);
 	const struct files_place place = {NULL, files_verb(kind), path ? path : "NULL"};
 	struct error inner = ERROR_INIT;
 	struct work *w = prepare(c, kind, path, content, &inner);

@@ -3,21 +3,29 @@
 
 #include "drivers/driver.h"
 #include "drivers/files/action.h"
+#include "drivers/files/keys.h"
 #include "drivers/files/root.h"
 
 struct work;
 
 struct files_source {
-	const struct config_source *config;
+	struct source base;
+	const struct files_source_keys *keys;
 	struct executor *executor;
 	struct root *root;
 };
 
 /* Loop thread only. */
 struct files_client {
+	struct client base;
 	struct files_source *source;
 	unsigned callers;
 };
+
+static inline struct files_client *files_client_of(struct client *c)
+{
+	return container_of(c, struct files_client, base);
+}
 
 /* Say in e where it happened, and return r; failures of the executor itself are described, too. */
 int files_locate(struct error *e, int r, const struct files_client *c, const struct files_place *at);

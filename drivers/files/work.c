@@ -23,7 +23,7 @@ static void free_job(struct job *j)
 	work_free(container_of(j, struct work, job));
 }
 
-struct work *work_new(struct root *root, enum action_kind kind)
+struct work *work_new(struct root *root, enum files_action_kind kind)
 {
 	struct work *w = mem_zalloc(sizeof(*w));
 

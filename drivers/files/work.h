@@ -4,13 +4,13 @@
 #include "async/executor.h"
 #include "base/buf.h"
 #include "base/error.h"
-#include "config/config.h"
+#include "drivers/files/keys.h"
 #include "drivers/files/root.h"
 
 struct work {
 	struct job job;
 	struct root *root; /* held */
-	enum action_kind kind;
+	enum files_action_kind kind;
 	enum file_as as;
 	bool as_value; /* read: to bytes and is_text, instead of json */
 	size_t max_size;
@@ -26,12 +26,12 @@ struct work {
 	bool is_text; /* they are UTF-8, without a NUL */
 };
 
-static inline bool files_action_writes(enum action_kind kind)
+static inline bool files_action_writes(enum files_action_kind kind)
 {
 	return kind == ACTION_WRITE || kind == ACTION_APPEND || kind == ACTION_REMOVE;
 }
 
-struct work *work_new(struct root *root, enum action_kind kind);
+struct work *work_new(struct root *root, enum files_action_kind kind);
 void work_free(struct work *w);
 
 /* The actions, by kind: all block. Return 0 or -errno with w->error filled. */

@@ -26,22 +26,23 @@ static bool compile_pick(struct http_action *a, const struct node *n, struct act
 	return false;
 }
 
-static bool check_body(const struct config_step *step, bool reads, struct action_env *env)
+static bool check_body(const struct http_step_keys *own, bool reads, struct action_env *env)
 {
-	if (!step->body || !reads)
+	if (!own->body || !reads)
 		return true;
-	diagnostics_error(env->diagnostics, step->body->at, "body: a request of this method has none");
+	diagnostics_error(env->diagnostics, own->body->at, "body: a request of this method has none");
 	return false;
 }
 
 static bool compile_lines(struct http_action *a, const struct config_source *config, const struct config_step *step,
 			  struct action_env *env)
 {
+	const struct http_step_keys *own = step->own;
 	struct lines_spec spec = {
-		.source = config->headers,
-		.step = step->headers,
+		.source = ((const struct http_source_keys *)config->own)->headers,
+		.step = own->headers,
 		.accept = a->expect == EXPECT_JSON ? "application/json" : NULL,
-		.json_body = step->body,
+		.json_body = own->body,
 	};
 
 	return lines_compile(&a->lines, &spec, env);
@@ -56,13 +57,15 @@ static bool compile_target(struct http_action *a, const struct config_source *co
 
 	if (http_origin_parse(&origin, env->arena, config->url, &why) < 0)
 		origin.base = "";
-	return target_compile(&a->target, origin.base, step->action_value, step->query, env);
+	return target_compile(&a->target, origin.base, step->action_value,
+			      ((const struct http_step_keys *)step->own)->query, env);
 }
 
 struct http_action *http_action_new(const struct config_source *config, const struct config_step *step,
 				    struct action_env *env)
 {
 	struct http_action *a = arena_zalloc(env->arena, sizeof(*a));
+	const struct http_step_keys *own = step->own;
 	bool reads = methods[step->action].reads;
 	const char *path = step->action_value->text;
 
@@ -72,13 +75,13 @@ struct http_action *http_action_new(const struct config_source *config, const st
 	a->expect = step->expect;
 	a->idempotent = http_method_idempotent(a->method);
 	env->effect = http_method_safe(a->method) ? ACTION_READS : ACTION_WRITES;
-	bool good = check_body(step, reads, env);
+	bool good = check_body(own, reads, env);
 	good &= compile_target(a, config, step, env);
 	good &= compile_lines(a, config, step, env);
-	if (step->pick)
-		good &= compile_pick(a, step->pick, env);
-	if (step->body && !reads)
-		good &= body_compile(&a->body, step->body, env);
+	if (own->pick)
+		good &= compile_pick(a, own->pick, env);
+	if (own->body && !reads)
+		good &= body_compile(&a->body, own->body, env);
 	return good ? a : NULL;
 }
 

@@ -1,5 +1,5 @@
 /* HTTP services as a kind of source: what drivers/driver.h asks of every kind. */
-#include "drivers/driver.h"
+#include "drivers/http/driver.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,12 +13,7 @@
 
 static struct http_source *source_of(struct source *s)
 {
-	return (struct http_source *)s;
-}
-
-static struct http_client *client_of(struct client *c)
-{
-	return (struct http_client *)c;
+	return container_of(s, struct http_source, base);
 }
 
 /* --- sources --- */
@@ -33,7 +28,15 @@ static void source_check(const struct config_source *config, struct diagnostics 
 	if (http_origin_parse(&origin, &a, config->url, &why) < 0)
 		diagnostics_error(d, config->url_at, "http: %s", why);
 	arena_done(&a);
-	lines_check(config->headers, d);
+	lines_check(((const struct http_source_keys *)config->own)->headers, d);
+}
+
+static void source_results(const struct config_source *config, struct buf *out)
+{
+	const struct node *headers = ((const struct http_source_keys *)config->own)->headers;
+
+	if (headers)
+		node_render(headers, out);
 }
 
 static void source_free(struct source *source)
@@ -54,13 +57,13 @@ static int prepare(struct http_source *s, struct error *e)
 {
 	const char *why;
 
-	if (http_origin_parse(&s->origin, &s->arena, s->config->url, &why) < 0)
-		return error_set(e, -EINVAL, 500, NULL, "source %s: %s", s->config->name, why);
-	if (s->config->proxy) {
+	if (http_origin_parse(&s->origin, &s->arena, s->base.config->url, &why) < 0)
+		return error_set(e, -EINVAL, 500, NULL, "source %s: %s", s->base.config->name, why);
+	if (s->keys->proxy) {
 		int r = http_proxy_of_environment(&s->proxy, &s->arena, &s->origin, &why);
 		if (r == -EINVAL)
-			return error_set(e, r, 500, NULL, "source %s: the environment's proxy: %s", s->config->name,
-					 why);
+			return error_set(e, r, 500, NULL, "source %s: the environment's proxy: %s",
+					 s->base.config->name, why);
 		s->proxied = r == 0;
 	}
 	/* A proxy may be spoken to over TLS, too. */
@@ -75,17 +78,18 @@ static int source_new(struct source **out, const struct config_source *config, s
 	struct http_source *s = mem_zalloc(sizeof(*s));
 
 	(void)workers;
-	s->config = config;
+	s->base = (struct source){&http_driver, config};
+	s->keys = config->own;
 	s->executor = executor;
 	arena_init(&s->arena);
-	breaker_init(&s->breaker, config->name, config->breaker.failures, config->breaker.cooldown_us);
+	breaker_init(&s->breaker, config->name, s->keys->breaker.failures, s->keys->breaker.cooldown_us);
 	shared_semaphore_init(&s->permits, config->pool.size, config->pool.max_waiting);
 	int r = prepare(s, e);
 	if (r < 0) {
-		source_free((struct source *)s);
+		source_free(&s->base);
 		return r;
 	}
-	*out = (struct source *)s;
+	*out = &s->base;
 	return 0;
 }
 
@@ -112,10 +116,11 @@ static int client_open(struct client **out, struct source *source, struct error 
 		.executor = s->executor,
 		.trust = s->trust,
 		.proxy = s->proxied ? &s->proxy : NULL,
-		.pool = &s->config->pool,
+		.pool = &s->base.config->pool,
 		.permits = &s->permits,
 	};
 
+	c->base.driver = &http_driver;
 	c->source = s;
 	if (getrandom(&c->random, sizeof(c->random), GRND_NONBLOCK) != sizeof(c->random))
 		c->random = (uint64_t)monotonic_us();
@@ -126,13 +131,13 @@ static int client_open(struct client **out, struct source *source, struct error 
 		free(c);
 		return r;
 	}
-	*out = (struct client *)c;
+	*out = &c->base;
 	return 0;
 }
 
 static void client_close(struct client *client)
 {
-	struct http_client *c = client_of(client);
+	struct http_client *c = http_client_of(client);
 
 	if (!c)
 		return;
@@ -151,7 +156,7 @@ static void client_close(struct client *client)
 
 static bool client_idle(const struct client *client)
 {
-	const struct http_client *c = (const struct http_client *)client;
+	const struct http_client *c = container_of(client, const struct http_client, base);
 
 	return c->callers == 0 && http_engine_idle(c->engine);
 }
@@ -161,7 +166,7 @@ static bool client_idle(const struct client *client)
 static int run(struct client *client, const struct action *action, const struct value *args,
 	       const struct run_options *options, struct result **out, struct error *e)
 {
-	struct http_client *c = client_of(client);
+	struct http_client *c = http_client_of(client);
 	const struct http_action *a = (const struct http_action *)action;
 	struct http_response response = {0};
 	struct http_message message;
@@ -183,12 +188,12 @@ static int run(struct client *client, const struct action *action, const struct 
 static int check(struct client *client, const struct action *const *actions, size_t count, int64_t patience_us,
 		 struct diagnostics *d, struct error *e)
 {
-	struct http_client *c = client_of(client);
+	struct http_client *c = http_client_of(client);
 	struct error inner = ERROR_INIT;
 
 	(void)actions, (void)count, (void)d;
 	int r = http_connect(c->engine, deadline_in_us(patience_us), &inner);
-	return r < 0 ? error_set(e, r, inner.status, NULL, "source %s: can't connect: %s", c->source->config->name,
+	return r < 0 ? error_set(e, r, inner.status, NULL, "source %s: can't connect: %s", c->source->base.config->name,
 				 inner.what)
 		     : 0;
 }
@@ -205,8 +210,9 @@ static bool source_breaker(struct source *source, struct breaker_numbers *out)
 }
 
 const struct driver http_driver = {
-	.kind = "http",
+	.kind = &http_kind,
 	.source_check = source_check,
+	.source_results = source_results,
 	.source_new = source_new,
 	.source_free = source_free,
 	.source_ready = source_ready,

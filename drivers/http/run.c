@@ -8,11 +8,6 @@
 #include "drivers/http/source.h"
 #include "drivers/http/stream.h"
 
-static struct http_client *client_of(struct client *c)
-{
-	return (struct http_client *)c;
-}
-
 /* --- what is sent --- */
 
 static bool is_method(const char *s)
@@ -76,7 +71,7 @@ static int make(struct http_message *out, const struct http_ask *ask, const stru
 		out->request.body = out->body.data;
 		out->request.body_len = out->body.len;
 	}
-	r = lines_make(c->source->config->headers, ask->headers,
+	r = lines_make(c->source->keys->headers, ask->headers,
 		       action->expect == EXPECT_JSON ? "application/json" : NULL, content_type, options, &c->random,
 		       out->lines, e);
 	if (r < 0)
@@ -90,7 +85,7 @@ static int make(struct http_message *out, const struct http_ask *ask, const stru
 static int run(struct client *client, const struct http_ask *ask, enum expect expect, const struct run_options *options,
 	       struct result **out, struct error *e)
 {
-	struct http_client *c = client_of(client);
+	struct http_client *c = http_client_of(client);
 	const struct http_action action = action_of(ask, expect, options->arena);
 	struct http_response response = {0};
 	struct http_message message;
@@ -127,7 +122,7 @@ int http_run(struct client *c, const struct http_ask *ask, const struct run_opti
 int http_reading_open(struct http_reading *out, struct client *client, const struct http_ask *ask,
 		      const struct run_options *options, struct error *e)
 {
-	struct http_client *c = client_of(client);
+	struct http_client *c = http_client_of(client);
 
 	*out = (struct http_reading){.client = c, .timeout_us = options->timeout_us};
 	out->action = action_of(ask, EXPECT_RESPONSE, options->arena);

@@ -9,10 +9,12 @@
 #include "drivers/http/action.h"
 #include "drivers/http/breaker.h"
 #include "drivers/http/engine.h"
+#include "drivers/http/keys.h"
 #include "drivers/http/trust.h"
 
 struct http_source {
-	const struct config_source *config;
+	struct source base;
+	const struct http_source_keys *keys;
 	struct executor *executor;
 	struct arena arena;
 	struct http_origin origin;
@@ -26,12 +28,18 @@ struct http_source {
 
 /* Loop thread only. */
 struct http_client {
+	struct client base;
 	struct http_source *source;
 	struct http_engine *engine;
 	uint64_t random;
 	unsigned callers;
 	struct future closing; /* resolved when the client is being closed */
 };
+
+static inline struct http_client *http_client_of(struct client *c)
+{
+	return container_of(c, struct http_client, base);
+}
 
 /* The proxy that the environment names for calls to o, into out; texts live in a. Returns 0, -ENOENT (none) or -EINVAL
  * with *why. Main thread. */

@@ -8,15 +8,15 @@
 
 #include "base/mem.h"
 #include "drivers/budget.h"
-#include "drivers/driver.h"
 #include "drivers/mongo/calls/action.h"
 #include "drivers/mongo/calls/attempt.h"
 #include "drivers/mongo/calls/run.h"
+#include "drivers/mongo/driver.h"
 #include "drivers/mongo/wire/tls.h"
 #include "drivers/mongo/wire/url.h"
 
 struct mongo_source {
-	const struct config_source *config;
+	struct source base;
 	struct arena arena;
 	struct mongo_url url;
 	struct tls *tls; /* NULL: clear text */
@@ -28,7 +28,7 @@ struct mongo_source {
 
 static struct mongo_source *source_of(struct source *s)
 {
-	return (struct mongo_source *)s;
+	return container_of(s, struct mongo_source, base);
 }
 
 static void quiet(void)
@@ -65,18 +65,24 @@ static int read_url(struct mongo_source *s, struct error *e)
 	int r = 0;
 
 	diagnostics_init(&d);
-	if (!mongo_url_parse(&s->url, &s->arena, s->config, &d))
+	if (!mongo_url_parse(&s->url, &s->arena, s->base.config, &d))
 		r = error_set(e, -EINVAL, 500, NULL, "%s", d.count ? d.items[0].text : "the URL is wrong");
 	diagnostics_done(&d);
 	return r;
 }
 
+static void mongo_source_results(const struct config_source *config, struct buf *out)
+{
+	const struct mongo_source_keys *keys = config->own;
+
+	buf_append(out, &keys->json, sizeof(keys->json));
+}
+
 static void mongo_source_free(struct source *source)
 {
-	struct mongo_source *s = source_of(source);
-
-	if (!s)
+	if (!source)
 		return;
+	struct mongo_source *s = source_of(source);
 	tls_free(s->tls);
 	mongo_url_done(&s->url);
 	if (s->settings.budget) {
@@ -100,13 +106,13 @@ static int mongo_source_new(struct source **out, const struct config_source *con
 	int r;
 
 	library_once();
-	s->config = config;
+	s->base = (struct source){&mongo_driver, config};
 	arena_init(&s->arena);
 	r = read_url(s, e);
 	if (r == 0 && s->url.tls)
 		r = tls_new(&s->tls, &s->url.tls_options, e);
 	if (r < 0) {
-		mongo_source_free((struct source *)s);
+		mongo_source_free(&s->base);
 		return r;
 	}
 	health_init(&s->health, config->name);
@@ -123,7 +129,7 @@ static int mongo_source_new(struct source **out, const struct config_source *con
 		.health = &s->health,
 		.generation = &s->generation,
 	};
-	*out = (struct source *)s;
+	*out = &s->base;
 	return 0;
 }
 
@@ -134,10 +140,11 @@ static int mongo_client_open(struct client **out, struct source *source, struct 
 	struct mongo_client *c = mem_zalloc(sizeof(*c));
 
 	(void)e;
-	c->config = source_of(source)->config;
+	c->base.driver = &mongo_driver;
+	c->json = ((const struct mongo_source_keys *)source->config->own)->json;
 	list_init(&c->transactions);
 	mongo_pool_open(&c->pool, &source_of(source)->settings);
-	*out = (struct client *)c;
+	*out = &c->base;
 	return 0;
 }
 
@@ -151,7 +158,7 @@ static void mongo_client_close(struct client *client)
 
 static bool mongo_client_idle(const struct client *client)
 {
-	return mongo_pool_idle(&((const struct mongo_client *)client)->pool);
+	return mongo_pool_idle(&container_of(client, const struct mongo_client, base)->pool);
 }
 
 /* --- actions --- */
@@ -185,8 +192,9 @@ static int mongo_check(struct client *client, const struct action *const *action
 }
 
 const struct driver mongo_driver = {
-	.kind = "mongodb",
+	.kind = &mongo_kind,
 	.source_check = mongo_source_check,
+	.source_results = mongo_source_results,
 	.source_new = mongo_source_new,
 	.source_free = mongo_source_free,
 	.source_ready = mongo_source_ready,

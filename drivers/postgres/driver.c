@@ -1,5 +1,5 @@
 /* PostgreSQL behind the interface of drivers: sources and clients. */
-#include "drivers/driver.h"
+#include "drivers/postgres/driver.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "drivers/postgres/calls/listen.h"
 #include "drivers/postgres/calls/query.h"
+#include "drivers/postgres/keys.h"
 #include "drivers/postgres/statements/action.h"
 #include "drivers/postgres/statements/check.h"
 #include "drivers/postgres/statements/text.h"
@@ -20,6 +21,11 @@
 #include "drivers/postgres/wire/statement.h"
 
 #define PATIENCE_US 2000000 /* with statements that were cancelled by closing */
+
+static struct pg_source *source_of(struct source *s)
+{
+	return container_of(s, struct pg_source, base);
+}
 
 /* --- sources --- */
 
@@ -59,7 +65,8 @@ static int source_new(struct source **out, const struct config_source *config, s
 		return -EINVAL;
 
 	struct pg_source *s = mem_zalloc(sizeof(*s));
-	s->config = config;
+	s->base = (struct source){&postgres_driver, config};
+	s->prepare = ((const struct pg_source_keys *)config->own)->prepare;
 	s->executor = executor;
 	s->conninfo = info;
 	pg_hosts_init(&s->hosts, info->host_count);
@@ -68,16 +75,15 @@ static int source_new(struct source **out, const struct config_source *config, s
 	s->workers = workers;
 	atomic_init(&s->clients, 0);
 	budget_init(&s->budget, config->pool.size, config->pool.max_waiting);
-	*out = (struct source *)s;
+	*out = &s->base;
 	return 0;
 }
 
 static void source_free(struct source *source)
 {
-	struct pg_source *s = (struct pg_source *)source;
-
-	if (!s)
+	if (!source)
 		return;
+	struct pg_source *s = source_of(source);
 	budget_done(&s->budget);
 	pg_hosts_done(&s->hosts);
 	health_done(&s->health);
@@ -88,7 +94,7 @@ static void source_free(struct source *source)
 
 static bool source_ready(struct source *source)
 {
-	return health_is_up(&((struct pg_source *)source)->health);
+	return health_is_up(&source_of(source)->health);
 }
 
 static struct action *action_new(const struct config_source *config, const struct config_step *step,
@@ -105,7 +111,8 @@ static int client_open(struct client **out, struct source *source, struct error 
 	struct pg_client *c = mem_zalloc(sizeof(*c));
 
 	(void)e;
-	c->source = (struct pg_source *)source;
+	c->base.driver = &postgres_driver;
+	c->source = source_of(source);
 	c->loop = loop_current();
 	c->number = atomic_fetch_add_explicit(&c->source->clients, 1, memory_order_relaxed);
 	assert(c->number < c->source->workers);
@@ -113,7 +120,7 @@ static int client_open(struct client **out, struct source *source, struct error 
 	c->result_max = RESULT_MAX_BYTES;
 	list_init(&c->free_calls);
 	pg_pool_init(c);
-	*out = (struct client *)c;
+	*out = &c->base;
 	return 0;
 }
 
@@ -157,15 +164,15 @@ static void free_calls(struct pg_client *c)
 
 static void client_close(struct client *client)
 {
-	struct pg_client *c = (struct pg_client *)client;
 	struct error closing;
 	struct shield shield;
 
-	if (!c)
+	if (!client)
 		return;
+	struct pg_client *c = pg_client_of(client);
 	task_shield(&shield, DEADLINE_NEVER);
 	c->closing = true;
-	error_say(&closing, -ECONNREFUSED, REASON_STOPPING, "source %s: closing", c->source->config->name);
+	error_say(&closing, -ECONNREFUSED, REASON_STOPPING, "source %s: closing", c->source->base.config->name);
 	pg_pool_refuse(c, &closing);
 	budget_leave(&c->member);
 	/* Everything that is under way ends by itself, and soon: attempts to connect are cancelled, requests to cancel
@@ -191,7 +198,7 @@ static void client_close(struct client *client)
 
 static bool client_idle(const struct client *client)
 {
-	const struct pg_client *c = (const struct pg_client *)client;
+	const struct pg_client *c = container_of(client, const struct pg_client, base);
 	return c->callers == 0 && c->cancels == 0 && c->count[PG_BUSY] + c->count[PG_SHARED] == 0 &&
 	       c->count[PG_QUARANTINED] == 0 && pg_client_waiting(c) == 0;
 }
@@ -199,14 +206,13 @@ static bool client_idle(const struct client *client)
 static int run(struct client *client, const struct action *action, const struct value *args,
 	       const struct run_options *options, struct result **out, struct error *e)
 {
-	return pg_run_action((struct pg_client *)client, (const struct pg_action *)action, args, options->timeout_us,
-			     out, e);
+	return pg_run_action(pg_client_of(client), (const struct pg_action *)action, args, options->timeout_us, out, e);
 }
 
 static int check(struct client *client, const struct action *const *actions, size_t count, int64_t patience_us,
 		 struct diagnostics *d, struct error *e)
 {
-	struct pg_client *c = (struct pg_client *)client;
+	struct pg_client *c = pg_client_of(client);
 
 	c->callers++;
 	int r = pg_check(c, (const struct pg_action *const *)actions, count, patience_us, d, e);
@@ -215,7 +221,7 @@ static int check(struct client *client, const struct action *const *actions, siz
 }
 
 const struct driver postgres_driver = {
-	.kind = "postgres",
+	.kind = &postgres_kind,
 	.source_check = source_check,
 	.source_new = source_new,
 	.source_free = source_free,

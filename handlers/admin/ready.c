@@ -7,7 +7,7 @@
 #include "base/json.h"
 #include "base/json_out.h"
 #include "base/log.h"
-#include "handlers/gather/plan.h"
+#include "drivers/driver.h"
 #include "handlers/web/percent.h"
 
 /* --- ?ignore= --- */
@@ -85,7 +85,7 @@ void ready_page(struct exchange *x, const struct readiness *r, const struct conf
 
 	for (size_t i = 0; i < c->source_count; i++) {
 		const struct config_source *s = &c->sources[i];
-		if (!s->ready || list_names(ignored, s->name) || driver_of(s->kind)->source_ready(sources[i]))
+		if (!s->ready || list_names(ignored, s->name) || sources[i]->driver->source_ready(sources[i]))
 			continue;
 		buf_str(&down, down.len ? "," : "\"down\":[");
 		json_string(&down, s->name, strlen(s->name));

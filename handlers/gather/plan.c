@@ -5,18 +5,8 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "drivers/drivers.h"
 #include "handlers/web/rate.h"
-
-const struct driver *driver_of(enum source_kind kind)
-{
-	static const struct driver *const drivers[] = {
-		[SOURCE_POSTGRES] = &postgres_driver,
-		[SOURCE_MONGODB] = &mongo_driver,
-		[SOURCE_HTTP] = &http_driver,
-		[SOURCE_FILES] = &files_driver,
-	};
-	return drivers[kind];
-}
 
 enum { STEP_MAX_ARGS = 256 };
 
@@ -103,7 +93,7 @@ static int compile_step(struct plan_step *p, const struct config *c, struct scop
 	};
 	*p = (struct plan_step){
 		.config = config,
-		.driver = driver_of(config->source->kind),
+		.driver = driver_of(config->source),
 		.source = (unsigned)(config->source - c->sources),
 	};
 	int r = compile_when(p, &s);
@@ -289,6 +279,17 @@ static uint64_t hash_node(uint64_t h, const struct node *n)
 	return h;
 }
 
+static uint64_t hash_source(uint64_t h, const struct plan_step *p, const uint64_t *identity)
+{
+	struct buf results = BUF_INIT;
+	if (p->driver->source_results)
+		p->driver->source_results(p->config->source, &results);
+	h = hash_bytes(h, identity, sizeof(*identity));
+	h = hash_bytes(h, results.data, results.len);
+	buf_done(&results);
+	return h;
+}
+
 /* What is kept in the cache outlives this configuration: the next one finds it again if nothing has changed that it
  * depends on. */
 static void identify(struct plan *plan, const uint64_t *sources)
@@ -297,11 +298,7 @@ static void identify(struct plan *plan, const uint64_t *sources)
 	plan->identity = hash_node(HASH_INIT, e->node);
 	for (unsigned i = 0; i < plan->step_count; i++) {
 		struct plan_step *p = &plan->steps[i];
-		const struct config_source *source = p->config->source;
-		uint64_t h = hash_bytes(HASH_INIT, &sources[p->source], sizeof(sources[p->source]));
-		h = hash_bytes(h, &source->json, sizeof(source->json));
-		if (source->headers)
-			h = hash_node(h, source->headers);
+		uint64_t h = hash_source(HASH_INIT, p, &sources[p->source]);
 		p->identity = hash_node(h, p->config->node);
 		plan->identity = hash_bytes(plan->identity, &p->identity, sizeof(p->identity));
 	}

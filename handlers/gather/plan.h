@@ -55,6 +55,3 @@ struct plan {
  * references, cycles, what the drivers refuse. NULL if there was one. */
 struct plan *plan_compile(const struct config *c, const struct config_endpoint *e, const uint64_t *sources,
 			  struct arena *a, struct diagnostics *d);
-
-/* The driver of a kind of source. */
-const struct driver *driver_of(enum source_kind kind);

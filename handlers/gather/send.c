@@ -14,7 +14,7 @@ struct sending {
 
 bool plan_sends(const struct plan *plan)
 {
-	return plan->step_count == 1 && plan->steps[0].config->action == ACTION_SEND;
+	return plan->step_count == 1 && plan->steps[0].config->is_reply;
 }
 
 /* Suspends. Every permit that the endpoint, the step and its source ask for; they are held until the file is sent. */

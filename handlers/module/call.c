@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "config/language.h"
 #include "handlers/module/internal.h"
 #include "handlers/module/request.h"
 #include "handlers/module/status.h"
@@ -33,20 +34,16 @@ static struct shared_semaphore *limit_of(const struct gd_scope *s, const struct 
 	return s->env->semaphores[index];
 }
 
-void *call_new(size_t size, const char *function, const char *source, enum source_kind kind, gd_value **failed)
+void *call_new(size_t size, const char *function, const char *source, const struct driver *driver, gd_value **failed)
 {
-	static const char *const kinds[] = {[SOURCE_POSTGRES] = "postgres",
-					    [SOURCE_MONGODB] = "mongodb",
-					    [SOURCE_HTTP] = "http",
-					    [SOURCE_FILES] = "files"};
 	struct gd_scope *s = scope_here(function);
 	*failed = NULL;
 	if (!s)
 		return NULL;
 	const struct config_source *found = find_source(s->env->config, source);
-	if (!found || found->kind != kind) {
+	if (!found || found->kind != driver->kind) {
 		*failed = value_fail(s, -EINVAL, 500, "%s: \"%.100s\" is no %s source of the configuration", function,
-				     source ? source : "", kinds[kind]);
+				     source ? source : "", driver->kind->name);
 		return NULL;
 	}
 	struct call *c = arena_zalloc(s->arena, size);

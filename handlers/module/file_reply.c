@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "drivers/files/driver.h"
 #include "drivers/files/file.h"
 #include "handlers/module/internal.h"
 #include "handlers/module/request.h"
@@ -46,7 +47,7 @@ int gd_reply_file(gd_request *req, const char *source, const char *path)
 		return r < 0 ? r : -EINVAL;
 	if (req->replied)
 		return request_reply(req, 200, __func__); /* says so in the log */
-	struct file_call *c = call_new(sizeof(*c), __func__, source, SOURCE_FILES, &failed);
+	struct file_call *c = call_new(sizeof(*c), __func__, source, &files_driver, &failed);
 	if (!c)
 		return gd_fail_with(failed);
 	c->path = path;

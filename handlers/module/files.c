@@ -1,6 +1,7 @@
 /* Files for handlers: arguments are taken here, drivers/files does the rest. */
 #include <errno.h>
 
+#include "drivers/files/driver.h"
 #include "drivers/files/open.h"
 #include "drivers/files/run.h"
 #include "drivers/files/work.h"
@@ -10,7 +11,7 @@
 
 struct files_call {
 	struct call call;
-	enum action_kind kind;
+	enum files_action_kind kind;
 	const char *path;
 	const struct value *content; /* of write and append */
 };
@@ -29,11 +30,11 @@ static int fail_call(struct call *c)
 	return c->error.errnum;
 }
 
-static gd_value *start(gd_gather *g, const char *function, const char *source, enum action_kind kind, const char *path,
-		       gd_value *content)
+static gd_value *start(gd_gather *g, const char *function, const char *source, enum files_action_kind kind,
+		       const char *path, gd_value *content)
 {
 	gd_value *failed;
-	struct files_call *c = call_new(sizeof(*c), function, source, SOURCE_FILES, &failed);
+	struct files_call *c = call_new(sizeof(*c), function, source, &files_driver, &failed);
 
 	if (!c)
 		return failed;
@@ -116,7 +117,7 @@ static int open_it(struct gd_file *f, const char *path, gd_open_mode mode)
 gd_file *gd_file_open(const char *source, const char *path, gd_open_mode mode)
 {
 	gd_value *failed;
-	struct call *c = call_new(sizeof(*c), __func__, source, SOURCE_FILES, &failed);
+	struct call *c = call_new(sizeof(*c), __func__, source, &files_driver, &failed);
 
 	if (!c && !failed)
 		return NULL;

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/types.h>
 
+#include "drivers/http/driver.h"
 #include "drivers/http/result.h"
 #include "drivers/http/run.h"
 #include "drivers/http/target.h"
@@ -62,7 +63,7 @@ static bool take_request(struct call *c, struct http_ask *ask, const gd_http_req
 gd_value *gd_http_get(gd_gather *g, const char *source, const char *path)
 {
 	gd_value *failed;
-	struct http_call *c = call_new(sizeof(*c), __func__, source, SOURCE_HTTP, &failed);
+	struct http_call *c = call_new(sizeof(*c), __func__, source, &http_driver, &failed);
 
 	if (!c)
 		return failed;
@@ -73,7 +74,7 @@ gd_value *gd_http_get(gd_gather *g, const char *source, const char *path)
 gd_value *gd_http(gd_gather *g, const char *source, const gd_http_request *request)
 {
 	gd_value *failed;
-	struct http_call *c = call_new(sizeof(*c), __func__, source, SOURCE_HTTP, &failed);
+	struct http_call *c = call_new(sizeof(*c), __func__, source, &http_driver, &failed);
 
 	if (!c)
 		return failed;
@@ -237,7 +238,7 @@ static int tell(struct gd_scope *here, const struct error *e)
 gd_http_stream *gd_http_open(const char *source, const gd_http_request *request)
 {
 	gd_value *failed;
-	struct call *c = call_new(sizeof(*c), __func__, source, SOURCE_HTTP, &failed);
+	struct call *c = call_new(sizeof(*c), __func__, source, &http_driver, &failed);
 
 	if (!c && !failed)
 		return NULL;

@@ -81,7 +81,7 @@ struct call {
 
 /* Memory for a call (size bytes, zeroed, starting with struct call) of a source of that kind. NULL with *failed set:
  * the caller is not a handler's task (*failed NULL then), or there is no such source of that kind. */
-void *call_new(size_t size, const char *function, const char *source, enum source_kind kind, gd_value **failed);
+void *call_new(size_t size, const char *function, const char *source, const struct driver *driver, gd_value **failed);
 /* g NULL: run it (suspends). Else make it a child of g. name is static: "gd_pg_query". */
 gd_value *call_start(struct call *c, gd_gather *g, const char *name, call_fn *run);
 /* Suspends. A permit of the source's `semaphore`, which call_start holds around `run`; for what is not a single call. A

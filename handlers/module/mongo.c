@@ -5,6 +5,7 @@
 #include "drivers/mongo/calls/cursor.h"
 #include "drivers/mongo/calls/transaction.h"
 #include "drivers/mongo/calls/writes.h"
+#include "drivers/mongo/driver.h"
 #include "handlers/module/mongo.h"
 
 /* An argument before it is taken. */
@@ -46,7 +47,7 @@ static bool take_all(struct mongo_call *c, struct argument filter, struct argume
 
 struct mongo_call *mongo_call_new(const char *function, const char *source, const char *collection, gd_value **failed)
 {
-	struct mongo_call *c = call_new(sizeof(*c), function, source, SOURCE_MONGODB, failed);
+	struct mongo_call *c = call_new(sizeof(*c), function, source, &mongo_driver, failed);
 
 	if (c)
 		c->target = (struct mongo_target){.client = c->call.client,
@@ -315,7 +316,7 @@ static int next_document(struct gd_cursor *c, struct value *out, struct error *e
 	int r = mongo_cursor_next(&s->cursor, &document, e);
 
 	if (r > 0)
-		*out = bson_follow(&document, s->cursor.client->config->json, NULL, 0, &c->row);
+		*out = bson_follow(&document, s->cursor.client->json, NULL, 0, &c->row);
 	return r;
 }
 

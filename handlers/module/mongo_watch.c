@@ -15,7 +15,7 @@ static int next_change(struct gd_cursor *c, struct value *out, struct error *e)
 	int r = mongo_watch_next(&w->watch, &change, e);
 
 	if (r > 0)
-		*out = bson_follow(&change, w->watch.client->config->json, NULL, 0, &c->row);
+		*out = bson_follow(&change, w->watch.client->json, NULL, 0, &c->row);
 	return r;
 }
 

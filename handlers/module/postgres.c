@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "drivers/postgres/calls/stream.h"
+#include "drivers/postgres/driver.h"
 #include "handlers/module/postgres.h"
 
 /* What may be asked: what comes back of it, and whether it may write. */
@@ -59,7 +60,7 @@ static int run_query(struct call *call)
 
 	if (!c->taken)
 		return call->error.errnum;
-	int r = pg_query((struct pg_client *)call->client, &c->ask, &answer, &call->error);
+	int r = pg_query(pg_client_of(call->client), &c->ask, &answer, &call->error);
 	if (r < 0)
 		return r;
 	call->result = answer.result;
@@ -72,7 +73,7 @@ static int run_query(struct call *call)
 static gd_value *query(gd_gather *g, const struct asking *how, const char *source, const char *sql, gd_value *args)
 {
 	gd_value *failed;
-	struct pg_call_of_handler *c = call_new(sizeof(*c), how->function, source, SOURCE_POSTGRES, &failed);
+	struct pg_call_of_handler *c = call_new(sizeof(*c), how->function, source, &postgres_driver, &failed);
 
 	if (!c)
 		return failed;
@@ -134,7 +135,7 @@ int gd_pg_transaction(const char *source, const gd_pg_options *options, gd_pg_fn
 		[GD_SERIALIZABLE] = PG_SERIALIZABLE,
 	};
 	gd_value *failed;
-	struct call *c = call_new(sizeof(*c), __func__, source, SOURCE_POSTGRES, &failed);
+	struct call *c = call_new(sizeof(*c), __func__, source, &postgres_driver, &failed);
 
 	if (!c)
 		return failed ? gd_fail_with(failed) : -EPERM;
@@ -151,7 +152,7 @@ int gd_pg_transaction(const char *source, const gd_pg_options *options, gd_pg_fn
 	struct error *e = &c->error;
 	int r = call_acquire(c);
 	if (r == 0) {
-		r = pg_transact((struct pg_client *)c->client, c->scope->arena, &how, run_attempt, &what, e);
+		r = pg_transact(pg_client_of(c->client), c->scope->arena, &how, run_attempt, &what, e);
 		call_release(c);
 	}
 	scope_note_change(c->scope, e->change, r >= 0 && !how.read_only);
@@ -268,7 +269,7 @@ gd_cursor *gd_pg_stream(const char *source, const char *sql, gd_value *args)
 {
 	static const struct asking how = {"gd_pg_stream", EXPECT_MANY, false};
 	gd_value *failed;
-	struct call *c = call_new(sizeof(*c), how.function, source, SOURCE_POSTGRES, &failed);
+	struct call *c = call_new(sizeof(*c), how.function, source, &postgres_driver, &failed);
 	struct pg_ask ask;
 
 	if (!c)
@@ -280,7 +281,7 @@ gd_cursor *gd_pg_stream(const char *source, const char *sql, gd_value *args)
 	rows->call = c;
 	if (call_acquire(c) < 0)
 		return cursor_failed(c->scope, &c->error);
-	if (pg_stream_open(&rows->stream, (struct pg_client *)c->client, &ask, &c->error) < 0) {
+	if (pg_stream_open(&rows->stream, pg_client_of(c->client), &ask, &c->error) < 0) {
 		call_release(c);
 		return cursor_failed(c->scope, &c->error);
 	}

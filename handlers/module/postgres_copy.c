@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "drivers/postgres/calls/copy.h"
+#include "drivers/postgres/driver.h"
 #include "handlers/module/holds.h"
 #include "handlers/module/postgres.h"
 #include "handlers/module/status.h"
@@ -83,7 +84,7 @@ static struct pg_copy_ask ask_of(const char *call, const char *sql)
 gd_copy *gd_pg_copy(const char *source, const char *sql)
 {
 	gd_value *failed;
-	struct call *call = call_new(sizeof(*call), __func__, source, SOURCE_POSTGRES, &failed);
+	struct call *call = call_new(sizeof(*call), __func__, source, &postgres_driver, &failed);
 	struct pg_copy_ask ask = ask_of(__func__, sql);
 
 	if (!call && !(failed && failed->scope))
@@ -100,7 +101,7 @@ gd_copy *gd_pg_copy(const char *source, const char *sql)
 		c->error = call->error;
 		return opened(c, r);
 	}
-	r = pg_copy_open(&c->copy, (struct pg_client *)call->client, &ask, &c->error);
+	r = pg_copy_open(&c->copy, pg_client_of(call->client), &ask, &c->error);
 	if (r < 0)
 		call_release(call);
 	return opened(c, r);

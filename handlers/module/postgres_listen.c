@@ -4,6 +4,7 @@
 
 #include "drivers/postgres/calls/listen.h"
 #include "drivers/postgres/calls/query.h"
+#include "drivers/postgres/driver.h"
 #include "handlers/module/internal.h"
 
 /* --- listening --- */
@@ -45,12 +46,12 @@ static const struct cursor_ops listening_ops = {.next = next_notification, .clos
 gd_cursor *gd_pg_listen(const char *source, const char *channel)
 {
 	gd_value *failed;
-	struct call *c = call_new(sizeof(*c), __func__, source, SOURCE_POSTGRES, &failed);
+	struct call *c = call_new(sizeof(*c), __func__, source, &postgres_driver, &failed);
 
 	if (!c)
 		return failed && failed->scope ? cursor_failed(failed->scope, failed->error) : NULL;
 	struct listening *l = arena_zalloc(c->scope->arena, sizeof(*l));
-	if (pg_listener_open(&l->listener, (struct pg_client *)c->client, channel, __func__, &c->error) < 0)
+	if (pg_listener_open(&l->listener, pg_client_of(c->client), channel, __func__, &c->error) < 0)
 		return cursor_failed(c->scope, &c->error);
 	l->channel = arena_strdup(c->scope->arena, channel);
 	cursor_open(&l->base, c->scope, &listening_ops);
@@ -84,7 +85,7 @@ static int run_notify(struct call *call)
 
 	if (!c->taken)
 		return call->error.errnum;
-	int r = pg_query((struct pg_client *)call->client, &ask, &answer, &call->error);
+	int r = pg_query(pg_client_of(call->client), &ask, &answer, &call->error);
 	result_free(answer.result);
 	return r;
 }
@@ -103,7 +104,7 @@ static bool take(struct notify_call *c, const char *channel, const gd_value *pay
 gd_value *gd_pg_notify(gd_gather *g, const char *source, const char *channel, gd_value *payload)
 {
 	gd_value *failed;
-	struct notify_call *c = call_new(sizeof(*c), __func__, source, SOURCE_POSTGRES, &failed);
+	struct notify_call *c = call_new(sizeof(*c), __func__, source, &postgres_driver, &failed);
 
 	if (!c)
 		return failed;

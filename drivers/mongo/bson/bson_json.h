@@ -11,8 +11,8 @@
 #pragma once
 
 #include "base/buf.h"
-#include "config/config.h"
 #include "drivers/mongo/bson/bson.h"
+#include "drivers/mongo/keys.h"
 
 /* Any value. */
 void bson_render(struct buf *out, const struct element *e, enum mongo_json mode);

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "base/value.h"
-#include "config/config.h"
 #include "drivers/mongo/bson/bson.h"
+#include "drivers/mongo/keys.h"
 
 /* As value_follow; count may be 0. The value points into e's bytes or into a. */
 struct value bson_follow(const struct element *e, enum mongo_json mode, const struct path_segment *segments,

@@ -34,27 +34,28 @@ static bool compile_document(struct document_template *out, bool *has, const str
 
 static bool compile_parts(struct mongo_action *a, const struct config_step *step, struct action_env *env)
 {
+	const struct mongo_step_keys *own = step->own;
 	bool good = true;
 
 	a->collection = name_compile(step->action_value, "the name of a collection", env);
 	good &= a->collection != NULL;
 	if (a->kind == ACTION_DISTINCT) {
-		a->key = name_compile(step->key, "the name of a field", env);
+		a->key = name_compile(own->key, "the name of a field", env);
 		good &= a->key != NULL;
 	}
-	good &= compile_document(&a->filter, &a->has_filter, step->filter, TEMPLATE_FILTER, env);
-	good &= compile_document(&a->projection, &a->has_projection, step->projection, TEMPLATE_EXPRESSION, env);
-	good &= compile_document(&a->sort, &a->has_sort, step->sort, TEMPLATE_EXPRESSION, env);
-	good &= number_compile(&a->limit, step->limit, "limit", env);
-	good &= number_compile(&a->skip, step->skip, "skip", env);
+	good &= compile_document(&a->filter, &a->has_filter, own->filter, TEMPLATE_FILTER, env);
+	good &= compile_document(&a->projection, &a->has_projection, own->projection, TEMPLATE_EXPRESSION, env);
+	good &= compile_document(&a->sort, &a->has_sort, own->sort, TEMPLATE_EXPRESSION, env);
+	good &= number_compile(&a->limit, own->limit, "limit", env);
+	good &= number_compile(&a->skip, own->skip, "skip", env);
 	if (a->kind == ACTION_AGGREGATE)
-		good &= step->pipeline && template_compile(&a->pipeline, step->pipeline, TEMPLATE_PIPELINE, env);
+		good &= own->pipeline && template_compile(&a->pipeline, own->pipeline, TEMPLATE_PIPELINE, env);
 	if (a->pipeline.writes)
 		env->effect = ACTION_WRITES;
 	return good;
 }
 
-static enum expect default_expect(enum action_kind kind)
+static enum expect default_expect(enum mongo_action_kind kind)
 {
 	switch (kind) {
 	case ACTION_FIND_ONE:

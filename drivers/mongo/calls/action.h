@@ -4,9 +4,10 @@
 #include "base/error.h"
 #include "drivers/driver.h"
 #include "drivers/mongo/bson/template.h"
+#include "drivers/mongo/keys.h"
 
 struct mongo_action {
-	enum action_kind kind;
+	enum mongo_action_kind kind;
 	enum expect expect;
 	const char *collection;
 	const char *key; /* ACTION_DISTINCT: the field */

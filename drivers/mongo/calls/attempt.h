@@ -3,24 +3,20 @@
 
 #include "config/config.h"
 #include "drivers/driver.h"
+#include "drivers/mongo/keys.h"
 #include "drivers/mongo/wire/pool.h"
 
 /* A worker's share of a source: what a `struct client` of this kind is. */
 struct mongo_client {
+	struct client base;
 	struct mongo_pool pool;
 	struct list transactions; /* transaction.h: those that run */
-	const struct config_source *config;
+	enum mongo_json json;     /* how results are rendered */
 };
 
 static inline struct mongo_client *mongo_client_of(struct client *c)
 {
-	return (struct mongo_client *)c;
-}
-
-/* How results are rendered. */
-static inline enum mongo_json mongo_client_mode(struct client *c)
-{
-	return mongo_client_of(c)->config->json;
+	return container_of(c, struct mongo_client, base);
 }
 
 /* Embedded in what the operation needs. */

@@ -126,7 +126,7 @@ int mongo_bulk(const struct mongo_target *t, const struct value *list, const str
 	if (r == 0)
 		r = statements_run(&s, t, e);
 	if (r == 0) {
-		struct mongo_result *result = mongo_result_new(mongo_client_mode(t->client));
+		struct mongo_result *result = mongo_result_new(mongo_client_of(t->client)->json);
 		bson_out_end(&s.upserted);
 		tell(&s, result);
 		*out = &result->base;

@@ -104,7 +104,7 @@ int mongo_find_one_and(const struct mongo_target *t, enum mongo_find_one_and kin
 					  .by = DEADLINE_NEVER,
 					  .error = e}};
 
-	x.result = mongo_result_new(mongo_client_mode(t->client));
+	x.result = mongo_result_new(mongo_client_of(t->client)->json);
 	int r = make(&x, t, kind, filter, change, options);
 	if (r == 0)
 		r = mongo_attempt(&x.attempt);

@@ -224,7 +224,7 @@ int gridfs_finish(struct gridfs_upload *u, struct result **out, struct error *e)
 	if (r < 0)
 		return r;
 	u->sent = false;
-	struct mongo_result *result = mongo_result_new(mongo_client_mode(u->client));
+	struct mongo_result *result = mongo_result_new(mongo_client_of(u->client)->json);
 	mongo_result_begin(result, &o);
 	bson_oid_init_from_string(&id, u->id_text);
 	bson_out_raw(&o, BSON_TYPE_OID, KEY("_id"), id.bytes, sizeof(id.bytes));

@@ -4,8 +4,8 @@
 
 #include <bson/bson.h>
 
-#include "config/config.h"
 #include "drivers/mongo/bson/bson.h"
+#include "drivers/mongo/keys.h"
 #include "drivers/result.h"
 
 struct mongo_result {

@@ -33,7 +33,7 @@ int mongo_run_command(struct client *client, const struct run_options *options, 
 			    .action = action,
 			    .command = command};
 
-	r.result = mongo_result_new(mongo_client_mode(client));
+	r.result = mongo_result_new(mongo_client_of(client)->json);
 	int status = command->nothing ? mongo_nothing(action, r.result, e) : mongo_attempt(&r.attempt);
 	mongo_command_done(command);
 	if (status < 0) {

@@ -19,7 +19,7 @@ static int run(struct statements *s, const struct mongo_target *t, int made, str
 	if (r == 0)
 		r = statements_run(s, t, e);
 	if (r == 0)
-		*out = mongo_result_new(mongo_client_mode(t->client));
+		*out = mongo_result_new(mongo_client_of(t->client)->json);
 	return r;
 }
 

@@ -121,8 +121,8 @@ static int restore_timeout(struct pg_copy *c, struct error *e)
 	const struct pg_source *source = c->tx->client->source;
 	PGresult *result;
 
-	int r = pg_transaction_send(
-		c->tx, source->config->prepare ? "set local statement_timeout to default" : source->settings, e);
+	int r = pg_transaction_send(c->tx,
+				    source->prepare ? "set local statement_timeout to default" : source->settings, e);
 	if (r == 0)
 		r = pg_transaction_exchange(c->tx, &result, e);
 	if (r == 0)

@@ -37,7 +37,7 @@ int pg_transaction_open(struct pg_transaction *tx, struct pg_client *c, const st
 	*tx = (struct pg_transaction){
 		.client = c,
 		.options = *options,
-		.place = {.source = c->source->config->name,
+		.place = {.source = c->source->base.config->name,
 			  .call = options->call,
 			  .read_only = options->read_only,
 			  .advice = "the transaction is read-only"},
@@ -324,7 +324,7 @@ static void send_prefix(struct pg_transaction *tx)
 		snprintf(sql, sizeof(sql), "begin %sread %s", isolations[tx->options.isolation],
 			 tx->options.read_only ? "only" : "write");
 		pg_pipeline_command(conn, tx->lease, sql);
-		if (!tx->client->source->config->prepare)
+		if (!tx->client->source->prepare)
 			pg_pipeline_command(conn, tx->lease, tx->client->source->settings);
 		tx->begun = true;
 	}

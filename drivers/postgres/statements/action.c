@@ -95,10 +95,6 @@ struct pg_action *pg_action_new(const struct config_step *step, struct action_en
 {
 	struct pg_action *a = arena_zalloc(env->arena, sizeof(*a));
 
-	if (step->action != ACTION_SQL) {
-		diagnostics_error(env->diagnostics, step->at, "a postgres source takes `sql`");
-		return NULL;
-	}
 	if (!pg_sql_parse(&a->sql, step->action_value, env))
 		return NULL;
 	a->step = step->name;

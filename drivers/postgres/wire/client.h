@@ -28,7 +28,8 @@ enum pg_state { PG_CONNECTING, PG_IDLE, PG_BUSY, PG_SHARED, PG_QUARANTINED, PG_C
 enum pg_queue { PG_QUEUE_ALONE, PG_QUEUE_SHARING, PG_QUEUE_FRESH, PG_QUEUES };
 
 struct pg_source {
-	const struct config_source *config;
+	struct source base;
+	bool prepare; /* of its pg_source_keys */
 	struct executor *executor;
 	struct budget budget;
 	struct pg_conninfo *conninfo;
@@ -46,6 +47,7 @@ struct pg_free_index {
 };
 
 struct pg_client {
+	struct client base;
 	struct pg_source *source;
 	struct loop *loop;
 	struct budget_member member;
@@ -85,6 +87,11 @@ struct pg_client {
 	unsigned callers; /* tasks inside run */
 	unsigned cancels; /* cancel requests that are under way */
 };
+
+static inline struct pg_client *pg_client_of(struct client *c)
+{
+	return container_of(c, struct pg_client, base);
+}
 
 static inline unsigned pg_client_waiting(const struct pg_client *c)
 {

@@ -334,7 +334,7 @@ static enum verdict set_read_only(struct walk *w)
 /* Suspends. */
 static enum verdict begin_session(struct walk *w)
 {
-	if (!w->source->config->prepare)
+	if (!w->source->prepare)
 		return CONNECTED;
 	return pg_target_looks_at_default(w->wanted) ? set_read_only(w) : check_options(w);
 }
@@ -448,7 +448,7 @@ static int connect_task(void *arg)
 	} else {
 		const char *why = v == CANCELLED ? "cancelled" : buf_cstr(&w.reasons);
 		r = error_say(&e, v == CANCELLED ? -ECANCELED : -ECONNREFUSED, REASON_UNAVAILABLE,
-			      "source %s: can't connect: %s", c->source->config->name, why);
+			      "source %s: can't connect: %s", c->source->base.config->name, why);
 		if (v != CANCELLED)
 			health_failed(&c->source->health, why);
 		pg_connection_close(conn, e.what);

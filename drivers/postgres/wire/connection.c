@@ -84,7 +84,7 @@ static void take_notice(void *arg, const PGresult *result)
 /* Connections that were opened together shall not be closed together. */
 static int64_t lifetime_us(const struct pg_client *c)
 {
-	return backoff_spread_us(c->source->config->pool.lifetime_us);
+	return backoff_spread_us(c->source->base.config->pool.lifetime_us);
 }
 
 void pg_connection_established(struct pg_connection *conn, PGconn *pg)

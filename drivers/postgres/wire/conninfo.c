@@ -11,6 +11,7 @@
 #include <strings.h>
 
 #include "base/mem.h"
+#include "drivers/postgres/keys.h"
 
 #define ONE_HOST_US      5000000 /* connect_timeout if nothing else is said */
 #define SEVERAL_HOSTS_US 3000000 /* … for the hosts together */
@@ -211,7 +212,7 @@ static void set_session(struct pg_conninfo *info, const struct config_source *co
 	const char *own = pg_conninfo_get(info, "options");
 	int64_t longest_ms = config->longest_us / 1000 + 1000;
 
-	if (!config->prepare)
+	if (!((const struct pg_source_keys *)config->own)->prepare)
 		return;
 	/* JSON has ISO dates, whatever style the URL asks for: that is how to_json does it. */
 	buf_printf(&options,

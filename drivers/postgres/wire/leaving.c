@@ -307,7 +307,7 @@ static void put_reset(struct pg_connection *conn, struct pg_call *call)
 	for (size_t i = 0; i < count; i++)
 		pg_pipeline_command(conn, call, commands[i]);
 	/* If this could not be an option of the session it was set when that had begun. */
-	if (source->config->prepare && pg_target_looks_at_default(source->conninfo->target))
+	if (source->prepare && pg_target_looks_at_default(source->conninfo->target))
 		pg_pipeline_command(conn, call, "set default_transaction_read_only = on");
 	pg_pipeline_reset_end(conn, call, conn->left == PG_LEAVES_SEQUENCES ? "" : last_command);
 }
@@ -325,7 +325,7 @@ bool pg_leaving_tidy(struct pg_connection *conn)
 
 void pg_leaving_tidy_within(struct pg_connection *conn, struct pg_call *call)
 {
-	if (conn->client->source->config->prepare || conn->left == PG_LEAVES_NOTHING)
+	if (conn->client->source->prepare || conn->left == PG_LEAVES_NOTHING)
 		return;
 	/* Triggers that wait for COMMIT leave things, too. */
 	pg_pipeline_command(conn, call, "set constraints all immediate");

@@ -280,13 +280,13 @@ void pg_pipeline_send(struct pg_connection *conn, struct pg_call *call)
 	call->state = PG_CALL_PLACED;
 	call->placed_us = loop_now_us(conn->client->loop);
 	conn->calls++;
-	if (source->config->prepare && read_only) {
+	if (source->prepare && read_only) {
 		prepare_once(conn, call);
 		execute(conn, call);
 		return;
 	}
 	pg_pipeline_command(conn, call, read_only ? "begin read only" : "begin read write");
-	if (!source->config->prepare)
+	if (!source->prepare)
 		pg_pipeline_command(conn, call, source->settings);
 	prepare_once(conn, call);
 	execute(conn, call);

@@ -220,7 +220,7 @@ static bool is_down(struct pg_client *c)
 	if (budget_working(&c->source->budget) > 0)
 		c->down_since_us = 0;
 	return c->down_since_us && c->failures > 0 &&
-	       loop_now_us(c->loop) - c->down_since_us >= c->source->config->pool.acquire_timeout_us;
+	       loop_now_us(c->loop) - c->down_since_us >= c->source->base.config->pool.acquire_timeout_us;
 }
 
 void pg_pool_refuse(struct pg_client *c, const struct error *e)
@@ -238,7 +238,7 @@ void pg_pool_refuse(struct pg_client *c, const struct error *e)
 static int refused(struct pg_client *c, struct error *e)
 {
 	if (c->closing)
-		return error_say(e, -ECONNREFUSED, REASON_STOPPING, "source %s: closing", c->source->config->name);
+		return error_say(e, -ECONNREFUSED, REASON_STOPPING, "source %s: closing", c->source->base.config->name);
 	if (is_down(c)) {
 		if (e)
 			*e = c->down;
@@ -258,7 +258,7 @@ static int submit_waiting(struct pg_call *call, struct error *e)
 	r = enqueue(call, call->alone ? PG_QUEUE_ALONE : PG_QUEUE_SHARING);
 	if (r < 0)
 		return error_say(e, r, REASON_QUEUE_FULL, "source %s: the queue is full (max_waiting %u)",
-				 c->source->config->name, c->source->config->pool.max_waiting);
+				 c->source->base.config->name, c->source->base.config->pool.max_waiting);
 	pg_pool_serve(c);
 	return 0;
 }
@@ -390,7 +390,7 @@ static void grant_wishes(struct pg_client *c)
 static void reap(struct pg_client *c)
 {
 	int64_t now = loop_now_us(c->loop);
-	int64_t idle_since = now - c->source->config->pool.idle_timeout_us;
+	int64_t idle_since = now - c->source->base.config->pool.idle_timeout_us;
 
 	list_for_each_safe (link, &c->connections[PG_IDLE]) {
 		struct pg_connection *conn = container_of(link, struct pg_connection, link);
@@ -429,7 +429,7 @@ static void tend_now(struct deferred *d)
 	if (is_down(c))
 		pg_pool_refuse(c, &c->down);
 	int64_t now = loop_now_us(c->loop);
-	int64_t next = now + tick_us(&c->source->config->pool);
+	int64_t next = now + tick_us(&c->source->base.config->pool);
 	if (c->retry_at_us > now && c->retry_at_us < next)
 		next = c->retry_at_us;
 	timer_start(&c->tend_timer, loop_timers(c->loop), (deadline_t){next});
@@ -449,7 +449,8 @@ void pg_pool_lost(struct pg_client *c, const char *why)
 {
 	if (budget_working(&c->source->budget) == 0 && !c->down_since_us && c->ever_connected) {
 		c->down_since_us = loop_now_us(c->loop);
-		error_say(&c->down, -ECONNREFUSED, REASON_UNAVAILABLE, "source %s: %s", c->source->config->name, why);
+		error_say(&c->down, -ECONNREFUSED, REASON_UNAVAILABLE, "source %s: %s", c->source->base.config->name,
+			  why);
 	}
 	pg_pool_tend(c);
 }

@@ -8,6 +8,35 @@
 #include "base/json.h"
 #include "config/config.h"
 #include "config/language.h"
+#include "drivers/drivers.h"
+#include "drivers/files/keys.h"
+#include "drivers/http/keys.h"
+#include "drivers/mongo/keys.h"
+#include "drivers/postgres/keys.h"
+
+/* What only one kind of source has, and only its steps. */
+#define KEYS_OF(name, type, object)                                                                                    \
+	static const struct type *name(const struct object *o)                                                         \
+	{                                                                                                              \
+		return o->own;                                                                                         \
+	}
+KEYS_OF(postgres_keys, pg_source_keys, config_source)
+KEYS_OF(mongo_keys, mongo_source_keys, config_source)
+KEYS_OF(http_keys, http_source_keys, config_source)
+KEYS_OF(files_keys, files_source_keys, config_source)
+KEYS_OF(mongo_step, mongo_step_keys, config_step)
+KEYS_OF(http_step, http_step_keys, config_step)
+KEYS_OF(files_step, files_step_keys, config_step)
+
+static bool does(const struct config_step *s, const char *action)
+{
+	return strcmp(s->source->kind->actions[s->action].name, action) == 0;
+}
+
+static bool all_given(const struct mongo_step_keys *k)
+{
+	return k->filter && k->projection && k->sort && k->limit && k->skip;
+}
 
 #define MINIMAL "endpoints: { \"GET /\": { respond: 1 } }\n"
 
@@ -41,7 +70,7 @@ static void accepted(void)
 static void load(const char *text)
 {
 	config_free(c);
-	c = config_load_text("test.yaml", text, strlen(text), &d);
+	c = config_load_text("test.yaml", text, strlen(text), &drivers_language, &d);
 	accepted();
 }
 
@@ -49,13 +78,13 @@ static void load(const char *text)
 static void load_wrong(const char *name, const char *text, size_t len)
 {
 	config_free(c);
-	c = config_load_text(name, text, len, &d);
+	c = config_load_text(name, text, len, &drivers_language, &d);
 	ck_assert_uint_gt(d.errors, 0);
 }
 
 static void load_language(void)
 {
-	c = config_load("tests/config/good/language.yaml", &d);
+	c = config_load("tests/config/good/language.yaml", &drivers_language, &d);
 	accepted();
 }
 
@@ -110,9 +139,9 @@ START_TEST(defaults)
 	ck_assert_int_eq(shop->pool.idle_timeout_us, 300000000);
 	ck_assert_int_eq(shop->pool.lifetime_us, 1800000000);
 	ck_assert_int_eq(shop->timeout_us, 0);
-	ck_assert(shop->prepare);
+	ck_assert(postgres_keys(shop)->prepare);
 	ck_assert(!shop->password.set);
-	ck_assert_int_eq(catalog->json, MONGO_JSON_PLAIN);
+	ck_assert_int_eq(mongo_keys(catalog)->json, MONGO_JSON_PLAIN);
 	ck_assert_int_eq(shop->semaphore, -1);
 	ck_assert_uint_eq(s->cache_size, 64 << 20);
 	ck_assert(!s->explain && s->trusted_proxy_count == 0 && c->semaphore_count == 0);
@@ -124,14 +153,16 @@ START_TEST(defaults_of_services)
 	load("sources: { r: { http: \"http://h\" }, p: { files: tests/config/good } }\nsemaphores: { a: 3 }\n"
 	     "endpoints: { \"GET /\": { gather: { a: { from: r, get: \"\" }, b: { from: p, read: x } } } }\n");
 	const struct config_source *r = &c->sources[0], *p = &c->sources[1];
-	ck_assert(r->retry.attempts == 0 && r->breaker.failures == 0 && !r->headers && !r->proxy);
-	ck_assert(r->redirects == 0 && r->max_size == 8 << 20 && r->semaphore == -1 && r->timeout_us == 0);
-	ck_assert(!p->write && p->max_size == 8 << 20 && p->longest_us == 10000000);
+	ck_assert(http_keys(r)->retry.attempts == 0 && http_keys(r)->breaker.failures == 0);
+	ck_assert(!http_keys(r)->headers && !http_keys(r)->proxy);
+	ck_assert(http_keys(r)->redirects == 0 && http_keys(r)->max_size == 8 << 20);
+	ck_assert(r->semaphore == -1 && r->timeout_us == 0);
+	ck_assert(!files_keys(p)->write && files_keys(p)->max_size == 8 << 20 && p->longest_us == 10000000);
 	ck_assert_uint_ge(c->server.threads, 1);
 	ck_assert(c->semaphores[0].permits == 3 && c->semaphores[0].max_waiting == 1024);
 	const struct config_step *s = c->endpoints[0].steps;
 	ck_assert(s[0].expect == EXPECT_JSON && s[0].semaphore == -1 && !s[0].join && s[0].cache.ttl_us == 0);
-	ck_assert(s[1].action == ACTION_READ && s[1].as == FILE_AS_TEXT && !s[1].write);
+	ck_assert(does(&s[1], "read") && files_step(&s[1])->as == FILE_AS_TEXT && !s[1].write);
 	ck_assert(c->endpoints[0].semaphore == -1 && c->endpoints[0].rate.count == 0);
 }
 END_TEST
@@ -197,7 +228,7 @@ START_TEST(sources)
 	ck_assert_str_eq(shop->name, "shop");
 	ck_assert_uint_eq(shop->at.line, 25);
 	ck_assert(!shop->ready && catalog->ready);
-	ck_assert_int_eq(shop->kind, SOURCE_POSTGRES);
+	ck_assert_ptr_eq(shop->kind, &postgres_kind);
 	ck_assert_str_eq(shop->url, "postgresql://shop@/shop?host=/run/postgresql&application_name=word");
 	ck_assert_uint_eq(shop->url_at.line, 26);
 	ck_assert_uint_eq(shop->url_at.column, 15);
@@ -208,9 +239,9 @@ START_TEST(sources)
 	ck_assert_int_eq(shop->pool.acquire_timeout_us, 250000);
 	ck_assert_int_eq(shop->pool.lifetime_us, 7200000000);
 	ck_assert_int_eq(shop->timeout_us, 800000);
-	ck_assert(!shop->prepare);
+	ck_assert(!postgres_keys(shop)->prepare);
 	ck_assert_str_eq(catalog->password.value, "word");
-	ck_assert_int_eq(catalog->json, MONGO_JSON_RELAXED);
+	ck_assert_int_eq(mongo_keys(catalog)->json, MONGO_JSON_RELAXED);
 	ck_assert_str_eq(idle->password.value, "plain");
 	/* The longest of its steps, within the request's budget. */
 	ck_assert_int_eq(shop->longest_us, 800000);
@@ -221,31 +252,31 @@ END_TEST
 
 static const char *header(const struct config_source *s, const char *name)
 {
-	return node_member(s->headers, name)->text;
+	return node_member(http_keys(s)->headers, name)->text;
 }
 
 START_TEST(services)
 {
 	load_language();
 	const struct config_source *rates = &c->sources[3], *papers = &c->sources[5], *notes = &c->sources[6];
-	ck_assert(rates->kind == SOURCE_HTTP && strcmp(rates->url, "https://rates.example/api") == 0);
-	ck_assert(rates->retry.attempts == 2 && rates->retry.backoff_us == 20000);
-	ck_assert(rates->breaker.failures == 5 && rates->breaker.cooldown_us == 3000000);
+	ck_assert(rates->kind == &http_kind && strcmp(rates->url, "https://rates.example/api") == 0);
+	ck_assert(http_keys(rates)->retry.attempts == 2 && http_keys(rates)->retry.backoff_us == 20000);
+	ck_assert(http_keys(rates)->breaker.failures == 5 && http_keys(rates)->breaker.cooldown_us == 3000000);
 	ck_assert(rates->pool.size == 3 && rates->pool.max_waiting == 4 && rates->pool.lifetime_us == 7000000);
 	ck_assert(rates->pool.acquire_timeout_us == 5000000 && rates->pool.idle_timeout_us == 6000000);
-	ck_assert(rates->redirects == 3 && rates->proxy && rates->max_size == 1 << 20);
+	ck_assert(http_keys(rates)->redirects == 3 && http_keys(rates)->proxy && http_keys(rates)->max_size == 1 << 20);
 	ck_assert_str_eq(header(rates, "Accept"), "application/json");
 	ck_assert_str_eq(header(rates, "X-Braces"), "{a}");
 	ck_assert_str_eq(header(rates, "X-Number"), "1");
 	ck_assert_str_eq(header(rates, "Authorization"), "word");
-	ck_assert(node_member(rates->headers, "Authorization")->expanded); /* no message shows it */
+	ck_assert(node_member(http_keys(rates)->headers, "Authorization")->expanded); /* no message shows it */
 	ck_assert_str_eq(c->semaphores[rates->semaphore].name, "reports");
 	ck_assert_str_eq(papers->url, realpath("tests/config/good/papers", (char[4096]){0}));
 	/* Included from conf.d, where its relative folder begins. */
 	ck_assert_str_eq(notes->name, "notes");
 	ck_assert_str_eq(notes->at.file, "tests/config/good/conf.d/10-more.yaml");
 	ck_assert_str_eq(notes->url, papers->url);
-	ck_assert(notes->write && notes->max_size == 65536);
+	ck_assert(files_keys(notes)->write && files_keys(notes)->max_size == 65536);
 }
 END_TEST
 
@@ -355,7 +386,7 @@ START_TEST(steps)
 	const struct config_endpoint *e = &c->endpoints[0];
 	ck_assert_uint_eq(e->step_count, 16);
 	const struct config_step *s = step(e, "customer");
-	ck_assert(s->source == &c->sources[0] && s->action == ACTION_SQL && s->expect == EXPECT_ONE && s->write);
+	ck_assert(s->source == &c->sources[0] && does(s, "sql") && s->expect == EXPECT_ONE && s->write);
 	ck_assert_str_eq(s->action_value->text, "select id, name\nfrom customers where id = {id}\n");
 	ck_assert_int_eq(s->timeout_us, 100000);
 	/* The second line of the text is line 76 of the file. */
@@ -366,16 +397,16 @@ START_TEST(steps)
 	s = step(e, "orders");
 	ck_assert(s->on_error == ON_ERROR_NULL && s->expect == EXPECT_MANY && s->when && !s->write);
 	s = step(e, "reviews");
-	ck_assert(s->action == ACTION_FIND && s->filter && s->projection && s->sort && s->limit && s->skip);
+	ck_assert(does(s, "find") && all_given(mongo_step(s)));
 	ck_assert(s->on_error == ON_ERROR_DEFAULT && s->default_node->kind == NODE_SEQUENCE);
 	s = step(e, "latest");
-	ck_assert(s->action == ACTION_FIND_ONE && s->expect == EXPECT_MAYBE && s->on_error == ON_ERROR_OMIT);
+	ck_assert(does(s, "find_one") && s->expect == EXPECT_MAYBE && s->on_error == ON_ERROR_OMIT);
 	s = step(e, "sums");
-	ck_assert(s->action == ACTION_AGGREGATE && s->expect == EXPECT_MAYBE && s->pipeline->count == 1);
+	ck_assert(does(s, "aggregate") && s->expect == EXPECT_MAYBE && mongo_step(s)->pipeline->count == 1);
 	s = step(e, "stars");
-	ck_assert(s->action == ACTION_COUNT && s->expect == EXPECT_VALUE && s->on_error == ON_ERROR_FAIL);
+	ck_assert(does(s, "count") && s->expect == EXPECT_VALUE && s->on_error == ON_ERROR_FAIL);
 	s = step(e, "names");
-	ck_assert(s->action == ACTION_DISTINCT && s->expect == EXPECT_MANY && strcmp(s->key->text, "name") == 0);
+	ck_assert(does(s, "distinct") && s->expect == EXPECT_MANY && strcmp(mongo_step(s)->key->text, "name") == 0);
 }
 END_TEST
 
@@ -384,20 +415,21 @@ START_TEST(steps_of_services)
 	load_language();
 	const struct config_endpoint *e = &c->endpoints[0], *post = &c->endpoints[5];
 	const struct config_step *s = step(e, "rate");
-	ck_assert(s->action == ACTION_GET && s->expect == EXPECT_JSON && s->query->count == 2 && s->headers && s->pick);
+	ck_assert(does(s, "get") && s->expect == EXPECT_JSON);
+	ck_assert(http_step(s)->query->count == 2 && http_step(s)->headers && http_step(s)->pick);
 	ck_assert_str_eq(s->action_value->text, "/latest?base={customer.currency}");
 	ck_assert(s->cache.ttl_us == 60000000 && s->cache.stale_us == 0);
 	ck_assert(step(e, "there")->expect == EXPECT_RESPONSE && step(e, "whole")->expect == EXPECT_RESPONSE);
-	ck_assert(step(e, "table")->as == FILE_AS_JSON && step(e, "size")->action == ACTION_STAT);
-	ck_assert_int_eq(step(e, "all")->action, ACTION_LIST);
+	ck_assert(files_step(step(e, "table"))->as == FILE_AS_JSON && does(step(e, "size"), "stat"));
+	ck_assert(does(step(e, "all"), "list"));
 
-	ck_assert(step(post, "sent")->action == ACTION_POST && step(post, "sent")->body->count == 2);
-	ck_assert(step(post, "put")->action == ACTION_PUT && step(post, "gone")->action == ACTION_DELETE);
-	ck_assert(step(post, "patched")->body && step(post, "patched")->body->kind == NODE_NULL);
+	ck_assert(does(step(post, "sent"), "post") && http_step(step(post, "sent"))->body->count == 2);
+	ck_assert(does(step(post, "put"), "put") && does(step(post, "gone"), "delete"));
+	ck_assert(http_step(step(post, "patched"))->body->kind == NODE_NULL);
 	s = step(post, "note");
-	ck_assert(s->action == ACTION_WRITE && s->write && strcmp(s->action_value->text, "{sent.id}.json") == 0);
-	ck_assert(step(post, "log")->action == ACTION_APPEND && step(post, "log")->content->kind == NODE_STRING);
-	ck_assert(step(post, "old")->action == ACTION_REMOVE && !step(post, "old")->content);
+	ck_assert(does(s, "write") && s->write && strcmp(s->action_value->text, "{sent.id}.json") == 0);
+	ck_assert(does(step(post, "log"), "append") && files_step(step(post, "log"))->content->kind == NODE_STRING);
+	ck_assert(does(step(post, "old"), "remove") && !files_step(step(post, "old"))->content);
 }
 END_TEST
 
@@ -413,7 +445,7 @@ START_TEST(policies)
 	ck_assert_str_eq(products->join->key, "id");
 	ck_assert_str_eq(products->join->equals, "_id");
 	ck_assert_str_eq(products->join->as, "product");
-	ck_assert_int_eq(step(&c->endpoints[3], "file")->action, ACTION_SEND);
+	ck_assert(does(step(&c->endpoints[3], "file"), "send"));
 	ck_assert(c->endpoints[3].rate.count == 100 && c->endpoints[3].rate.per_us == 60000000);
 	ck_assert_int_eq(c->endpoints[4].cache.ttl_us, 10000000);
 	/* << */
@@ -543,14 +575,14 @@ START_TEST(variables_in_quotes)
 	ck_assert_str_eq(c->sources[0].password.value, "true");
 	ck_assert_str_eq(c->sources[1].password.value, "null");
 	ck_assert(c->sources[0].pool.size == 3 && c->semaphores[c->sources[0].semaphore].permits == 3);
-	ck_assert(c->sources[2].write);
+	ck_assert(files_keys(&c->sources[2])->write);
 	const struct config_endpoint *e = &c->endpoints[0];
 	ck_assert_uint_eq(e->status, 202);
 	ck_assert(e->parameters[0].default_value.kind == VALUE_INT && e->parameters[0].default_value.integer == 3);
 	ck_assert(e->parameters[1].default_value.kind == VALUE_STRING && !e->parameters[2].required);
-	ck_assert(e->steps[0].limit->kind == NODE_INT && e->steps[0].limit->integer == 3);
+	ck_assert(mongo_step(&e->steps[0])->limit->kind == NODE_INT && mongo_step(&e->steps[0])->limit->integer == 3);
 	ck_assert(e->steps[0].action_value->kind == NODE_STRING);
-	ck_assert(e->steps[1].action == ACTION_APPEND && e->steps[1].write);
+	ck_assert(does(&e->steps[1], "append") && e->steps[1].write);
 	unsetenv("TEST_TRUE");
 	unsetenv("TEST_NULL");
 }
@@ -626,18 +658,19 @@ START_TEST(json_schema)
 	char what[128];
 
 	arena_init(&a);
-	config_schema_print(&out);
+	config_schema_print(&out, &drivers_language);
 	ck_assert_msg(json_parse(&schema, &a, out.data, out.len, 64, what, sizeof(what)) == 0, "%s", what);
 	const struct json *defs = json_member(schema, "$defs", 5);
 	ck_assert_ptr_nonnull(defs);
-	for (size_t i = 0; i < section_count; i++) {
-		const struct json *section = json_member(defs, sections[i]->name, strlen(sections[i]->name));
-		ck_assert_msg(section != NULL, "%s", sections[i]->name);
+	const struct section *of;
+	for (size_t i = 0; (of = language_section(&drivers_language, i)); i++) {
+		const struct json *section = json_member(defs, of->name, strlen(of->name));
+		ck_assert_msg(section != NULL, "%s", of->name);
 		const struct json *properties = json_member(section, "properties", 10);
 		const struct key *k;
-		for (size_t j = 0; (k = section_key(sections[i], j)); j++) {
+		for (size_t j = 0; (k = section_key(of, j)); j++) {
 			const struct json *property = json_member(properties, k->name, strlen(k->name));
-			ck_assert_msg(!property == (k->type == KEY_LATER), "%s.%s", sections[i]->name, k->name);
+			ck_assert_msg(!property == (k->type == KEY_LATER), "%s.%s", of->name, k->name);
 			ck_assert(k->type == KEY_LATER || k->help);
 		}
 	}

@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "config/config.h"
+#include "drivers/drivers.h"
 
 #define FOLDER      "tests/config/bad"
 #define LEAST_CASES 40 /* a folder that was not found must not pass */
@@ -62,7 +63,7 @@ static void check_file(const char *path)
 	read_file(path, &text);
 	expected_of(path, &text, &expected);
 	diagnostics_init(&d);
-	struct config *c = config_load(path, &d);
+	struct config *c = config_load(path, &drivers_language, &d);
 	diagnostics_print(&d, &found);
 	ck_assert_msg(d.errors > 0, "%s was accepted", path);
 	ck_assert_msg(expected.len > 0, "%s says nothing of what is expected", path);
@@ -97,8 +98,8 @@ START_TEST(no_file)
 	struct buf found = BUF_INIT;
 
 	diagnostics_init(&d);
-	ck_assert_ptr_null(config_load(FOLDER "/no-such-file.yaml", &d));
-	ck_assert_ptr_null(config_load(FOLDER, &d));
+	ck_assert_ptr_null(config_load(FOLDER "/no-such-file.yaml", &drivers_language, &d));
+	ck_assert_ptr_null(config_load(FOLDER, &drivers_language, &d));
 	diagnostics_print(&d, &found);
 	ck_assert_str_eq(buf_cstr(&found),
 			 FOLDER "/no-such-file.yaml: No such file or directory\n" FOLDER ": Is a directory\n");

@@ -5,7 +5,8 @@
 #include <string.h>
 
 #include "config/config.h"
-#include "handlers/service.h"
+#include "drivers/drivers.h"
+#include "handlers/generation.h"
 
 static const char sample[] =
 	"server:\n"
@@ -54,18 +55,17 @@ static void load(const char *text, size_t len)
 	struct buf out = BUF_INIT;
 
 	diagnostics_init(&d);
-	struct config *c = config_load_text("fuzz.yaml", text, len, &d);
+	struct config *c = config_load_text("fuzz.yaml", text, len, &drivers_language, &d);
 	ck_assert_msg(c || d.errors > 0, "no configuration, and no word why");
 	if (c) {
-		struct app *app = app_compile(c, &d); /* the second half of the check looks at what is sound of it */
-		ck_assert_msg((app != NULL) == (d.errors == 0), "%zu errors", d.errors);
-		app_free(app);
+		struct generation *g = generation_compile(c, &d); /* the second half looks at what is sound of it */
+		ck_assert_msg((g != NULL) == (d.errors == 0), "%zu errors", d.errors);
+		generation_drop(g);
 	}
 	for (size_t i = 0; i < d.count; i++)
 		ck_assert(d.items[i].text && d.items[i].at.line >= 1 && d.items[i].at.column >= 1);
 	diagnostics_print(&d, &out);
 	buf_done(&out);
-	config_free(c);
 	diagnostics_done(&d);
 }
 
@@ -74,7 +74,7 @@ START_TEST(whole)
 {
 	struct diagnostics d;
 	diagnostics_init(&d);
-	struct config *c = config_load_text("fuzz.yaml", sample, sizeof(sample) - 1, &d);
+	struct config *c = config_load_text("fuzz.yaml", sample, sizeof(sample) - 1, &drivers_language, &d);
 	ck_assert_msg(c != NULL, "%s", d.count ? d.items[0].text : "");
 	config_free(c);
 	diagnostics_done(&d);

@@ -6,11 +6,12 @@
 
 #include "base/buf.h"
 #include "config/config.h"
+#include "drivers/drivers.h"
 
 static struct config *load(struct diagnostics *d, const char *name, const char *text)
 {
 	diagnostics_init(d);
-	struct config *c = config_load_text(name, text, strlen(text), d);
+	struct config *c = config_load_text(name, text, strlen(text), &drivers_language, d);
 	struct buf said = BUF_INIT;
 	diagnostics_print(d, &said);
 	ck_assert_msg(d->errors == 0, "%s", buf_cstr(&said));

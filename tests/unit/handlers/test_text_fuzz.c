@@ -12,10 +12,11 @@
 #include "async/run.h"
 #include "base/json.h"
 #include "config/yaml.h"
+#include "drivers/drivers.h"
 #include "drivers/mongo/bson/template.h"
 #include "drivers/postgres/statements/sql.h"
+#include "handlers/generation.h"
 #include "handlers/module/internal.h"
-#include "handlers/service.h"
 #include "handlers/web/form.h"
 #include "tests/unit/async/async_fixture.h"
 
@@ -373,11 +374,10 @@ static void read_yaml(const char *text, size_t len)
 {
 	struct diagnostics d;
 	diagnostics_init(&d);
-	struct config *c = config_load_text("fuzz.yaml", text, len, &d);
+	struct config *c = config_load_text("fuzz.yaml", text, len, &drivers_language, &d);
 	ck_assert_msg(c || d.errors > 0, "no configuration, and no word why");
 	if (c)
-		app_free(app_compile(c, &d));
-	config_free(c);
+		generation_drop(generation_compile(c, &d));
 	diagnostics_done(&d);
 }
 

@@ -9,8 +9,9 @@
 
 #include "async/executor.h"
 #include "config/yaml.h"
-#include "drivers/driver.h"
+#include "drivers/files/driver.h"
 #include "drivers/files/file.h"
+#include "drivers/files/keys.h"
 #include "drivers/files/media_type.h"
 #include "drivers/files/root.h"
 #include "tests/unit/async/async_fixture.h"
@@ -21,6 +22,7 @@ struct fixture {
 	char folder[64]; /* of the test; the source is its folder "root" */
 	char root[80];
 	struct config_source config;
+	struct files_source_keys keys;
 	struct config_endpoint endpoint;
 	struct arena arena;
 	struct executor *executor;
@@ -130,8 +132,8 @@ static void fixture_init(struct fixture *f)
 	ck_assert_ptr_nonnull(mkdtemp(f->folder));
 	snprintf(f->root, sizeof(f->root), "%s/root", f->folder);
 	ck_assert_int_eq(mkdir(f->root, 0755), 0);
-	f->config = (struct config_source){
-		.name = "papers", .kind = SOURCE_FILES, .url = f->root, .max_size = 1 << 20, .write = true};
+	f->keys = (struct files_source_keys){.max_size = 1 << 20, .write = true};
+	f->config = (struct config_source){.own = &f->keys, .name = "papers", .kind = &files_kind, .url = f->root};
 	f->endpoint = (struct config_endpoint){.path = "/files/{way*}"};
 }
 
@@ -183,15 +185,18 @@ static void step_from(struct fixture *f, struct config_step *step, const char *t
 {
 	static const struct {
 		const char *name;
-		enum action_kind kind;
+		enum files_action_kind kind;
 	} actions[] = {{"read", ACTION_READ},    {"stat", ACTION_STAT},   {"list", ACTION_LIST},
 		       {"send", ACTION_SEND},    {"write", ACTION_WRITE}, {"append", ACTION_APPEND},
 		       {"remove", ACTION_REMOVE}};
 	const struct node *n = yaml(f, text), *as = node_member(n, "as");
 
-	*step = (struct config_step){.name = "paper", .source = &f->config, .content = node_member(n, "content")};
+	struct files_step_keys *own = arena_zalloc(&f->arena, sizeof(*own));
+
+	own->content = node_member(n, "content");
+	*step = (struct config_step){.own = own, .name = "paper", .source = &f->config};
 	if (as)
-		step->as = strcmp(as->text, "json") == 0 ? FILE_AS_JSON : FILE_AS_BASE64;
+		own->as = strcmp(as->text, "json") == 0 ? FILE_AS_JSON : FILE_AS_BASE64;
 	for (size_t i = 0; i < ARRAY_SIZE(actions); i++)
 		if (node_member(n, actions[i].name)) {
 			step->action = actions[i].kind;
@@ -304,7 +309,7 @@ FILES_TEST(sizes_are_bounded)
 {
 	char path[256];
 
-	f->config.max_size = 1000;
+	f->keys.max_size = 1000;
 	put(f, "root/small", "1");
 	snprintf(path, sizeof(path), "%s/root/small", f->folder);
 	ck_assert_int_eq(truncate(path, 1000), 0);
@@ -608,7 +613,7 @@ FILES_TEST(what_is_written_is_bounded)
 {
 	struct value v = given("12345");
 
-	f->config.max_size = 8;
+	f->keys.max_size = 8;
 	expect_status(f, "{ append: log, content: \"{x}\" }", &v, 200);
 	expect_status(f, "{ append: log, content: \"{x}\" }", &v, 413);
 	ck_assert_str_eq(content_of(f, "root/log"), "12345");
@@ -911,7 +916,8 @@ END_TEST
 
 START_TEST(a_folder_that_is_not_there)
 {
-	struct config_source config = {.name = "papers", .url = "/none/there"};
+	struct files_source_keys keys = {0};
+	struct config_source config = {.own = &keys, .name = "papers", .url = "/none/there"};
 	struct source *source;
 	struct error e;
 

@@ -7,6 +7,8 @@
 
 #include "async/executor.h"
 #include "base/mem.h"
+#include "drivers/files/driver.h"
+#include "drivers/files/keys.h"
 #include "drivers/files/open.h"
 #include "drivers/files/run.h"
 #include "tests/unit/async/async_fixture.h"
@@ -14,6 +16,7 @@
 static struct {
 	char folder[64];
 	struct config_source config;
+	struct files_source_keys keys;
 	struct arena arena;
 	struct executor *executor;
 	struct source *source;
@@ -35,8 +38,8 @@ static void open_bench(unsigned max_queued)
 	arena_init(&f.arena);
 	snprintf(f.folder, sizeof(f.folder), "/tmp/gatherd-open-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(f.folder));
-	f.config = (struct config_source){
-		.name = "papers", .kind = SOURCE_FILES, .url = f.folder, .max_size = 4 << 20, .write = true};
+	f.keys = (struct files_source_keys){.max_size = 4 << 20, .write = true};
+	f.config = (struct config_source){.own = &f.keys, .name = "papers", .kind = &files_kind, .url = f.folder};
 	f.options.arena = &f.arena;
 	ck_assert_int_eq(executor_new(&f.executor, 1, max_queued), 0);
 	ck_assert_int_eq(files_driver.source_new(&f.source, &f.config, f.executor, 1, &e), 0);
@@ -221,7 +224,7 @@ OPEN_TEST(what_may_not_be_written)
 	struct value text = value_string("x", 1);
 	struct error e = ERROR_INIT;
 
-	f.config.write = false;
+	f.keys.write = false;
 	ck_assert_int_eq(open_file_new(&file, f.client, "x", OPEN_WRITE, &f.options, &e), -EPERM);
 	ck_assert_int_eq(e.status, 500);
 	ck_assert_ptr_nonnull(strstr(e.what, "write: true"));

@@ -1,7 +1,8 @@
 /* HTTP sources: what is sent for a step, what becomes of the answer, retries, the breaker. */
 #include "config/yaml.h"
-#include "drivers/driver.h"
 #include "drivers/http/breaker.h"
+#include "drivers/http/driver.h"
+#include "drivers/http/keys.h"
 #include "drivers/http/source.h"
 #include "drivers/http/trace.h"
 #include "tests/unit/async/async_fixture.h"
@@ -12,6 +13,7 @@
 struct fixture {
 	struct upstream *upstream;
 	struct config_source config;
+	struct http_source_keys keys;
 	struct config_endpoint endpoint;
 	struct arena arena;
 	struct executor *executor;
@@ -154,10 +156,11 @@ static void fixture_init(struct fixture *f)
 	arena_init(&f->arena);
 	f->upstream = upstream_start(answer);
 	snprintf(f->url, sizeof(f->url), "http://127.0.0.1:%u/api/", f->upstream->port);
-	f->config = (struct config_source){.name = "rates",
-					   .kind = SOURCE_HTTP,
+	f->keys = (struct http_source_keys){.max_size = 1 << 20};
+	f->config = (struct config_source){.own = &f->keys,
+					   .name = "rates",
+					   .kind = &http_kind,
 					   .url = f->url,
-					   .max_size = 1 << 20,
 					   .pool = {.size = 256,
 						    .max_waiting = 1024,
 						    .acquire_timeout_us = 30000000,
@@ -206,20 +209,20 @@ static void step_from(struct fixture *f, struct config_step *step, const char *t
 {
 	static const struct {
 		const char *name;
-		enum action_kind kind;
+		enum http_action_kind kind;
 	} actions[] = {{"get", ACTION_GET}, {"head", ACTION_HEAD},   {"post", ACTION_POST},
 		       {"put", ACTION_PUT}, {"patch", ACTION_PATCH}, {"delete", ACTION_DELETE}};
 	const struct node *n = yaml(f, text), *expect = node_member(n, "expect");
 
-	*step = (struct config_step){
-		.name = "rate",
-		.source = &f->config,
-		.expect = EXPECT_JSON,
+	struct http_step_keys *own = arena_zalloc(&f->arena, sizeof(*own));
+
+	*own = (struct http_step_keys){
 		.query = node_member(n, "query"),
 		.headers = node_member(n, "headers"),
 		.body = node_member(n, "body"),
 		.pick = node_member(n, "pick"),
 	};
+	*step = (struct config_step){.own = own, .name = "rate", .source = &f->config, .expect = EXPECT_JSON};
 	if (expect)
 		step->expect = strcmp(expect->text, "none") == 0 ? EXPECT_NONE : EXPECT_RESPONSE;
 	for (size_t i = 0; i < ARRAY_SIZE(actions); i++)
@@ -395,7 +398,7 @@ LOOP_TEST(headers_are_sent)
 	struct fixture fixture, *f = &fixture;
 
 	fixture_init(f);
-	f->config.headers = yaml(f, "{ X-Source: s, X-Both: source, User-Agent: me, Accept-Encoding: identity }");
+	f->keys.headers = yaml(f, "{ X-Source: s, X-Both: source, User-Agent: me, Accept-Encoding: identity }");
 	fixture_open(f);
 	ck_assert_str_eq(call(f,
 			      "get: /headers\nheaders: { x-both: 'step {a}', X-Null: '{b}', X-Empty: '', X-No: null }",
@@ -554,7 +557,7 @@ HTTP_TEST(references_look_inside)
 
 HTTP_TEST(sizes_are_bounded)
 {
-	f->config.max_size = 10;
+	f->keys.max_size = 10;
 	ck_assert(begins(call(f, "get: /json", NULL),
 			 "! 502  | step rate, source rates: GET /json: the answer is larger"));
 }
@@ -564,7 +567,7 @@ LOOP_TEST(redirections_are_followed_where_asked_for)
 	struct fixture fixture, *f = &fixture;
 
 	fixture_init(f);
-	f->config.redirects = 1;
+	f->keys.redirects = 1;
 	fixture_open(f);
 	ck_assert_str_eq(call(f, "get: /301", NULL), "{\"a\":[1,2.50],\"b\":\"x y\"}");
 	fixture_close(f);
@@ -587,7 +590,7 @@ HTTP_TEST(the_timeout_is_a_504)
 static void open_retrying(struct fixture *f, unsigned attempts, int64_t backoff_us)
 {
 	fixture_init(f);
-	f->config.retry = (struct config_retry){.attempts = attempts, .backoff_us = backoff_us};
+	f->keys.retry = (struct http_retry){.attempts = attempts, .backoff_us = backoff_us};
 	fixture_open(f);
 }
 
@@ -696,9 +699,9 @@ LOOP_TEST(the_breaker_opens_and_closes)
 	struct error e;
 
 	fixture_init(f);
-	f->config.breaker = (struct config_breaker){.failures = 3, .cooldown_us = 100000};
+	f->keys.breaker = (struct http_breaker){.failures = 3, .cooldown_us = 100000};
 	fixture_open(f);
-	struct breaker *b = &((struct http_source *)f->source)->breaker;
+	struct breaker *b = &container_of(f->source, struct http_source, base)->breaker;
 	for (int i = 0; i < 2; i++)
 		ck_assert(begins(call(f, "get: /500", NULL), "! 502 "));
 	ck_assert_str_eq(call(f, "get: /none", NULL), "null"); /* in a row, not in all */
@@ -735,8 +738,8 @@ LOOP_TEST(an_open_breaker_ends_retries)
 	struct fixture fixture, *f = &fixture;
 
 	fixture_init(f);
-	f->config.breaker = (struct config_breaker){.failures = 2, .cooldown_us = 10000000};
-	f->config.retry = (struct config_retry){.attempts = 5, .backoff_us = 1000};
+	f->keys.breaker = (struct http_breaker){.failures = 2, .cooldown_us = 10000000};
+	f->keys.retry = (struct http_retry){.attempts = 5, .backoff_us = 1000};
 	fixture_open(f);
 	atomic_store(&f->upstream->counter, 1000);
 	ck_assert_str_eq(call(f, "get: /flaky/503", NULL),

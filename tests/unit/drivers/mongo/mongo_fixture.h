@@ -12,7 +12,8 @@
 #include "async/task.h"
 #include "base/arena.h"
 #include "config/yaml.h"
-#include "drivers/driver.h"
+#include "drivers/mongo/driver.h"
+#include "drivers/mongo/keys.h"
 #include "tests/unit/async/async_fixture.h"
 #include "tests/unit/drivers/mongo/mongo_server.h"
 
@@ -21,6 +22,7 @@
 struct fixture {
 	struct server server;
 	struct config_source config;
+	struct mongo_source_keys keys;
 	struct config_endpoint endpoint;
 	struct arena arena;
 	struct diagnostics diagnostics;
@@ -56,7 +58,8 @@ static inline void fixture_config(struct fixture *f)
 	signal(SIGPIPE, SIG_IGN);
 	f->config = (struct config_source){
 		.name = "catalog",
-		.kind = SOURCE_MONGODB,
+		.own = &f->keys,
+		.kind = &mongo_kind,
 		.url = f->url,
 		.pool = {.size = 4,
 			 .max_waiting = 1000,
@@ -164,7 +167,7 @@ static inline void read_action(struct config_step *step, const struct node *n)
 {
 	static const struct {
 		const char *name;
-		enum action_kind kind;
+		enum mongo_action_kind kind;
 	} kinds[] = {{"find", ACTION_FIND},
 		     {"find_one", ACTION_FIND_ONE},
 		     {"aggregate", ACTION_AGGREGATE},
@@ -199,15 +202,16 @@ static inline struct action *compile_for(struct fixture *f, const char *text, bo
 	struct slots slots = {.sink.add = add_slot};
 	struct config_step *step = arena_zalloc(&f->arena, sizeof(*step));
 	step->name = "step";
+	struct mongo_step_keys *own = step->own = arena_zalloc(&f->arena, sizeof(*own));
 	step->source = &f->config;
 	read_action(step, n);
-	step->filter = node_member(n, "filter");
-	step->projection = node_member(n, "projection");
-	step->sort = node_member(n, "sort");
-	step->limit = node_member(n, "limit");
-	step->skip = node_member(n, "skip");
-	step->pipeline = node_member(n, "pipeline");
-	step->key = node_member(n, "key");
+	own->filter = node_member(n, "filter");
+	own->projection = node_member(n, "projection");
+	own->sort = node_member(n, "sort");
+	own->limit = node_member(n, "limit");
+	own->skip = node_member(n, "skip");
+	own->pipeline = node_member(n, "pipeline");
+	own->key = node_member(n, "key");
 	step->expect = read_expect(node_member(n, "expect"));
 	struct action_env env = {
 		.arena = &f->arena,

@@ -2,6 +2,8 @@
  * whatever happens on the way. */
 #include "drivers/mongo/bson/follow.h"
 #include "drivers/mongo/calls/cursor.h"
+#include "drivers/mongo/driver.h"
+#include "drivers/mongo/keys.h"
 #include "tests/unit/drivers/mongo/mongo_values.h"
 
 enum { PATIENCE_US = 5000000 };

@@ -1,4 +1,5 @@
 /* Operations on a scripted server: commands as they are sent, batches, what is expected, errors and their statuses. */
+#include "drivers/mongo/calls/attempt.h"
 #include "tests/unit/drivers/mongo/mongo_fixture.h"
 
 static struct value text(const char *s)
@@ -204,7 +205,7 @@ MONGO_TEST(bson_survives_the_way_between_steps)
 				     {.kind = PATH_MEMBER, .name = "id", .name_len = 2}};
 	struct path path = {way, 2};
 
-	f->config.json = MONGO_JSON_RELAXED;
+	mongo_client_of(f->client)->json = MONGO_JSON_RELAXED;
 	ck_assert_int_eq(run_result(f, a, NULL, 1000000, &r, &e), 0);
 	struct value id = r->ops->get(r, &path, &f->arena);
 	ck_assert_ptr_nonnull(strstr(ask(f, "{ find_one: echo, filter: { a: \"{id}\", b: \"x-{id}\" } }", &id),

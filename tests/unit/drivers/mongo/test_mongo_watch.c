@@ -1,6 +1,8 @@
 /* Change streams on a scripted server that keeps a list of changes: where a stream begins, waits, and goes on. */
 #include "drivers/mongo/calls/transaction.h"
 #include "drivers/mongo/calls/watch.h"
+#include "drivers/mongo/driver.h"
+#include "drivers/mongo/keys.h"
 #include "tests/unit/drivers/mongo/mongo_values.h"
 
 enum { PATIENCE_US = 5000000, TOKENS_OF_BATCHES = 100000 };

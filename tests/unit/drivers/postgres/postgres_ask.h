@@ -4,6 +4,8 @@
 
 #include "drivers/postgres/calls/query.h"
 #include "drivers/postgres/calls/transaction.h"
+#include "drivers/postgres/driver.h"
+#include "drivers/postgres/keys.h"
 #include "drivers/postgres/statements/text.h"
 #include "drivers/postgres/wire/client.h"
 #include "tests/unit/drivers/postgres/postgres_fixture.h"
@@ -16,7 +18,7 @@
 
 static inline struct pg_client *client_of(const struct fixture *f)
 {
-	return (struct pg_client *)f->client;
+	return pg_client_of(f->client);
 }
 
 static inline struct pg_ask ask_of(const char *sql, const struct value *args, unsigned count)

@@ -9,7 +9,8 @@
 #include "async/loop.h"
 #include "async/task.h"
 #include "base/arena.h"
-#include "drivers/driver.h"
+#include "drivers/postgres/driver.h"
+#include "drivers/postgres/keys.h"
 #include "tests/unit/async/async_fixture.h"
 #include "tests/unit/drivers/postgres/postgres_server.h"
 
@@ -17,6 +18,7 @@
 
 struct fixture {
 	struct config_source config;
+	struct pg_source_keys keys;
 	struct config_endpoint endpoint;
 	struct arena arena;
 	struct diagnostics diagnostics;
@@ -51,7 +53,8 @@ static inline void fixture_config(struct fixture *f)
 	server_url(f->url, sizeof(f->url), "");
 	f->config = (struct config_source){
 		.name = "shop",
-		.kind = SOURCE_POSTGRES,
+		.own = &f->keys,
+		.kind = &postgres_kind,
 		.url = f->url,
 		.pool = {.size = 4,
 			 .max_waiting = 1000,
@@ -59,8 +62,8 @@ static inline void fixture_config(struct fixture *f)
 			 .idle_timeout_us = 300000000,
 			 .lifetime_us = 1800000000},
 		.longest_us = 10000000,
-		.prepare = true,
 	};
+	f->keys.prepare = true;
 	arena_init(&f->arena);
 	diagnostics_init(&f->diagnostics);
 }
@@ -103,8 +106,7 @@ static inline struct action *compile(struct fixture *f, const char *sql, enum ex
 	struct node *n = arena_zalloc(&f->arena, sizeof(*n));
 	*n = (struct node){.kind = NODE_STRING, .text = sql, .len = strlen(sql)};
 	struct config_step *step = arena_zalloc(&f->arena, sizeof(*step));
-	*step = (struct config_step){
-		.name = "step", .source = &f->config, .action = ACTION_SQL, .action_value = n, .expect = expect};
+	*step = (struct config_step){.name = "step", .source = &f->config, .action_value = n, .expect = expect};
 	struct action_env env = {
 		.arena = &f->arena,
 		.diagnostics = &f->diagnostics,
@@ -169,7 +171,7 @@ static inline int run_and_stop_server(Suite *s)
 	{                                                                                                              \
 		struct fixture f;                                                                                      \
 		fixture_config(&f);                                                                                    \
-		f.config.prepare = (prepares);                                                                         \
+		f.keys.prepare = (prepares);                                                                           \
 		fixture_open(&f);                                                                                      \
 		name##_body(&f);                                                                                       \
 		fixture_close(&f);                                                                                     \

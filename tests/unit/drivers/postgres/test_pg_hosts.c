@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "drivers/postgres/keys.h"
 #include "drivers/postgres/wire/conninfo.h"
 #include "drivers/postgres/wire/hosts.h"
 #include "tests/unit/async/async_fixture.h"
@@ -88,7 +89,8 @@ END_TEST
 
 static struct pg_conninfo *parse(const char *url)
 {
-	struct config_source config = {.name = "shop", .url = (char *)url, .prepare = true, .longest_us = SECOND};
+	struct pg_source_keys keys = {.prepare = true};
+	struct config_source config = {.own = &keys, .name = "shop", .url = (char *)url, .longest_us = SECOND};
 	struct error e = ERROR_INIT;
 
 	return pg_conninfo_new(&config, &e);

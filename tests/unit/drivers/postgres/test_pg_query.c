@@ -435,7 +435,7 @@ LOOP_TEST(prepare_false_works)
 	struct buf json = BUF_INIT;
 	struct error e;
 	fixture_config(&f);
-	f.config.prepare = false;
+	f.keys.prepare = false;
 	f.config.pool.size = 1;
 	fixture_open(&f);
 	struct value v = value_int(5);
@@ -476,7 +476,8 @@ START_TEST(urls_are_checked)
 		{"mysql://h/d", 1},
 		{"postgresql://h/d?replication=database", 1},
 	};
-	struct config_source config = {.name = "shop", .url = urls[_i].url};
+	struct pg_source_keys keys = {.prepare = true};
+	struct config_source config = {.own = &keys, .name = "shop", .url = urls[_i].url};
 	diagnostics_init(&d);
 	postgres_driver.source_check(&config, &d);
 	ck_assert_uint_eq(d.errors, urls[_i].errors);

@@ -274,7 +274,7 @@ PG_TEST(without_prepared_statements)
 	struct fixture g;
 	struct value v = value_int(1);
 	fixture_config(&g);
-	g.config.prepare = false;
+	g.keys.prepare = false;
 	fixture_open(&g);
 	for (unsigned i = 0; i < 5; i++) {
 		ck_assert_contains(read_text(&g, numbered(&g, i % 2), &v, 1), "\"m\":1}]");

@@ -31,7 +31,7 @@ static bool is_usable(const struct pg_connection *conn)
 /* Is there something idle that the first in line could have, though this worker was told of the line? */
 static bool idles(struct worker *w)
 {
-	struct pg_client *c = (struct pg_client *)w->own.client;
+	struct pg_client *c = pg_client_of(w->own.client);
 	struct budget *b = &c->source->budget;
 	bool bad = false;
 

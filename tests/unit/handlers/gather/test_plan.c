@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "config/config.h"
+#include "drivers/drivers.h"
 #include "handlers/gather/plan.h"
 #include "tests/unit/async/async_fixture.h"
 
@@ -31,7 +32,7 @@ static void compile(struct compiled *c, const char *endpoint)
 	diagnostics_init(&c->d);
 	arena_init(&c->arena);
 	c->plan = NULL;
-	c->config = config_load_text("t.yaml", text.data, text.len, &c->d);
+	c->config = config_load_text("t.yaml", text.data, text.len, &drivers_language, &c->d);
 	if (c->config)
 		c->plan = plan_compile(c->config, &c->config->endpoints[0], c->sources, &c->arena, &c->d);
 	diagnostics_sort(&c->d);

@@ -1,6 +1,8 @@
 /* Scopes of handlers: whatever is left in one, and whenever its task is cancelled, its end gives everything back. */
 #include "async/executor.h"
 #include "async/internal.h"
+#include "drivers/postgres/driver.h"
+#include "drivers/postgres/keys.h"
 #include "handlers/module/internal.h"
 #include "tests/unit/async/async_fixture.h"
 
@@ -371,7 +373,7 @@ LOOP_TEST(the_end_waits_for_the_last_user)
 
 /* --- calls --- */
 
-static struct config_source shop = {.name = "shop", .kind = SOURCE_POSTGRES, .longest_us = 1000};
+static struct config_source shop = {.name = "shop", .kind = &postgres_kind, .longest_us = 1000};
 
 static int seven(struct call *c)
 {
@@ -388,7 +390,7 @@ static int refused(struct call *c)
 static gd_value *call(gd_gather *g, const char *source, call_fn *fn)
 {
 	gd_value *failed;
-	struct call *c = call_new(sizeof(*c), __func__, source, SOURCE_POSTGRES, &failed);
+	struct call *c = call_new(sizeof(*c), __func__, source, &postgres_driver, &failed);
 	return c ? call_start(c, g, "call", fn) : failed;
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/format.h"
 #include "base/mem.h"
+#include "drivers/drivers.h"
 #include "handlers/web/mistakes.h"
 #include "handlers/web/parameters.h"
 
@@ -567,7 +568,7 @@ START_TEST(from_yaml)
 {
 	struct diagnostics d;
 	diagnostics_init(&d);
-	struct config *c = config_load_text("test.yaml", yaml, sizeof(yaml) - 1, &d);
+	struct config *c = config_load_text("test.yaml", yaml, sizeof(yaml) - 1, &drivers_language, &d);
 	ck_assert_msg(c != NULL, "%s", d.count ? d.items[0].text : "");
 
 	struct router *router = router_new(c, &exchange.arena, &d);

@@ -1,0 +1,6 @@
+/* HTTP services as a kind of source. */
+#pragma once
+
+#include "drivers/driver.h"
+
+extern const struct driver http_driver;

@@ -1,0 +1,6 @@
+/* MongoDB as a kind of source. */
+#pragma once
+
+#include "drivers/driver.h"
+
+extern const struct driver mongo_driver;

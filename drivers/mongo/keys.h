@@ -1,0 +1,22 @@
+/* What a configuration says of a mongodb source and of its steps, beside what it says of any. */
+#pragma once
+
+#include "config/config.h"
+
+enum mongo_json { MONGO_JSON_PLAIN, MONGO_JSON_RELAXED };
+
+/* What `own` of its config_source points to. */
+struct mongo_source_keys {
+	enum mongo_json json;
+};
+
+/* Of a step; action_value is the collection's name. */
+enum mongo_action_kind { ACTION_FIND, ACTION_FIND_ONE, ACTION_AGGREGATE, ACTION_COUNT, ACTION_DISTINCT };
+
+/* What `own` of a config_step points to. NULL: absent. */
+struct mongo_step_keys {
+	const struct node *filter, *projection, *sort, *limit, *skip, *pipeline;
+	const struct node *key; /* of distinct */
+};
+
+extern const struct source_kind mongo_kind;

@@ -1,0 +1,6 @@
+/* PostgreSQL as a kind of source. */
+#pragma once
+
+#include "drivers/driver.h"
+
+extern const struct driver postgres_driver;

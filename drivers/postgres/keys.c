@@ -1,0 +1,135 @@
+/* The keys and actions of postgres sources. */
+#include "drivers/postgres/keys.h"
+
+#include <string.h>
+
+#include "base/utf8.h"
+#include "config/rows.h"
+
+/* --- sources --------------------------------------------------------------------------------------------------- */
+
+static const struct key postgres_pool_keys[] = {
+	{"size", KEY_INTEGER, INTO(struct config_pool, size), .minimum = 1, .maximum = 10000, .initial = "8",
+	 .help = "The most connections of the whole process."},
+};
+static const struct section section_postgres_pool = {
+	.name = "postgres_pool", .what = "pool", SECTION(postgres_pool_keys), .shared = &section_pool};
+
+static const struct key postgres_keys[] = {
+	{"postgres", KEY_STRING, .required = true, INTO(struct config_source, url),
+	 .help = "The server: postgresql://user@host/database, or libpq's key=value form."},
+	PASSWORD,
+	{"pool", KEY_SECTION, .section = &section_postgres_pool, .offset = offsetof(struct config_source, pool),
+	 .help = "The connections."},
+	{"prepare", KEY_BOOL, OWN(struct pg_source_keys, prepare), .initial = "true",
+	 .help = "Use prepared statements; false behind a pooler such as pgbouncer."},
+};
+static const struct section section_postgres = {.name = "postgres",
+						.what = "a postgres source",
+						SECTION(postgres_keys),
+						.shared = &section_source,
+						.check = check_source};
+
+/* --- steps ----------------------------------------------------------------------------------------------------- */
+
+#define SQL_FILE_MAX (1u << 20) /* bytes */
+
+/* The place of the byte at offset in a file's text. */
+static struct mark place_in(const char *path, const char *text, size_t offset)
+{
+	struct mark at = {path, 1, 1};
+	for (size_t i = 0; i < offset; i++) {
+		at.column += ((unsigned char)text[i] & 0xC0) != 0x80;
+		if (text[i] == '\n')
+			at = (struct mark){path, at.line + 1, 1};
+	}
+	return at;
+}
+
+struct sql_words {
+	const char *file;
+};
+
+static const struct key sql_keys[] = {
+	{"file", KEY_STRING, .required = true, INTO(struct sql_words, file),
+	 .help = "A file that holds the statement, relative to the file that names it."},
+};
+static const struct section section_sql = {.name = "sql_file", .what = "sql", SECTION(sql_keys)};
+
+/* A file's text as a scalar of the tree whose places are those of the file. */
+static const struct node *sql_of_file(struct decoder *dc, const struct node *n, const char *file)
+{
+	const char *path = decode_path(dc, n->at, file);
+	size_t len = 0;
+	const char *text = read_text_file(dc, n, path, SQL_FILE_MAX, &len);
+	size_t mark = text && len >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
+	struct mark start = {path, 1, 1};
+
+	if (!text)
+		return NULL;
+	text += mark;
+	len -= mark;
+	size_t good = utf8_prefix(text, len);
+	const char *nul = memchr(text, '\0', len);
+	if (nul || good < len)
+		decode_error(dc, place_in(path, text, nul && (size_t)(nul - text) < good ? (size_t)(nul - text) : good),
+			     "SQL is UTF-8 text without NUL");
+	if (text[strspn(text, " \t\r\n")] == '\0' && !nul)
+		decode_error(dc, start, "there is no statement in the file");
+	struct node *made = arena_zalloc(dc->arena, sizeof(*made));
+	*made = (struct node){.kind = NODE_STRING, .at = start, .body_at = start, .verbatim = true};
+	made->text = text;
+	made->len = len;
+	return made;
+}
+
+static void decode_sql(struct decoder *dc, const struct key *k, const struct node *n, void *object)
+{
+	struct config_step *s = object;
+	struct sql_words words = {0};
+
+	if (n->kind != NODE_MAPPING || n->refused) {
+		decode_is_text(dc, k->name, n);
+		return;
+	}
+	decode_section(dc, &section_sql, k->name, n, &words);
+	if (words.file)
+		s->action_value = sql_of_file(dc, node_member(n, "file"), words.file);
+}
+
+static const struct key postgres_step_keys[] = {
+	{"sql", KEY_CUSTOM, .decode = decode_sql,
+	 .shape = "{\"anyOf\":[{\"type\":\"string\",\"minLength\":1},{\"$ref\":\"#/$defs/sql_file\"}]}",
+	 .help = "A statement, or { file: PATH }; references in it become bound parameters."},
+	EXPECT_ROWS,
+	{"write", KEY_BOOL, INTO(struct config_step, write), .help = "The statement writes, in a GET endpoint."},
+	LATER("transaction"),
+	LATER("isolation"),
+	LATER("retry"),
+	LATER("exclusive"),
+};
+static const struct section section_postgres_step = {.name = "postgres_step",
+						     .what = "a step of a postgres source",
+						     SECTION(postgres_step_keys),
+						     .shared = &section_step,
+						     .check = check_step,
+						     .stranger = step_stranger,
+						     .shape = ",\"oneOf\":[{\"required\":[\"sql\"]}]"};
+
+static const struct action_row actions[] = {
+	{"sql", EXPECT_MANY, .keys = " write ", .may_write = true,
+	 ALLOW(BIT(EXPECT_MANY) | BIT(EXPECT_ONE) | BIT(EXPECT_MAYBE) | BIT(EXPECT_VALUE) | BIT(EXPECT_NONE))},
+};
+
+const struct source_kind postgres_kind = {
+	.name = "postgres",
+	.article = "a",
+	.value = "a URL",
+	.source = &section_postgres,
+	.source_parts = {&section_postgres_pool},
+	.source_size = sizeof(struct pg_source_keys),
+	.step = &section_postgres_step,
+	.step_parts = {&section_sql},
+	.actions = actions,
+	.action_count = ARRAY_SIZE(actions),
+};
