@@ -129,7 +129,7 @@ def test_texts_for_clients_stand_in_one_file():
     for path in [*ROOT.glob("drivers/**/*.c"), *ROOT.glob("handlers/**/*.c"), *ROOT.glob("daemon/*.c")]:
         text = path.read_text()
         sentences = re.findall(r'"[A-Z](?:[^"\\]|\\.)* (?:[^"\\]|\\.)*\."', text)
-        assert sentences == [] or path.parent.name == "daemon" or path.name == "status_words.c", (path, sentences)
+        assert sentences == [] or path.parent.name == "daemon" or path.name in ("status_words.c", "keys.c"), (path, sentences)
         assert '.detail = "' not in text, path
         for function, place in places.items():
             if function.startswith("wrong") and path.name != "schema.c":
