@@ -21,12 +21,35 @@ enum {
 struct executor {
 	pthread_mutex_t lock;
 	pthread_cond_t work;
-	struct list queue;           /* under lock */
-	unsigned queued, max_queued; /* under lock */
-	bool stopping;               /* under lock */
+	struct list queue;        /* under lock */
+	unsigned max_queued;      /* under lock */
+	atomic_uint queued, busy; /* written under lock */
+	_Atomic uint64_t refused; /* written under lock */
+	bool stopping;            /* under lock */
 	unsigned thread_count;
 	pthread_t threads[];
 };
+
+static unsigned level(const atomic_uint *n)
+{
+	return atomic_load_explicit(n, memory_order_relaxed);
+}
+
+/* Under lock: written by one thread at a time, so no read-modify-write is needed. */
+static void add(atomic_uint *n, int by)
+{
+	atomic_store_explicit(n, level(n) + (unsigned)by, memory_order_relaxed);
+}
+
+struct executor_levels executor_levels(const struct executor *e)
+{
+	return (struct executor_levels){
+		.threads = e->thread_count,
+		.busy = level(&e->busy),
+		.queued = level(&e->queued),
+		.refused = atomic_load_explicit(&e->refused, memory_order_relaxed),
+	};
+}
 
 /* On the loop that asked for it. */
 static void job_returned(struct message *m)
@@ -39,10 +62,12 @@ static void job_returned(struct message *m)
 		j->free(j);
 }
 
-static struct job *next_job(struct executor *e)
+static struct job *next_job(struct executor *e, bool again)
 {
 	struct job *j = NULL;
 	pthread_mutex_lock(&e->lock);
+	if (again)
+		add(&e->busy, -1);
 	bool rested = false;
 	while (list_empty(&e->queue) && !e->stopping) {
 		if (rested) {
@@ -59,7 +84,8 @@ static struct job *next_job(struct executor *e)
 	}
 	if (!list_empty(&e->queue)) {
 		j = container_of(list_shift(&e->queue), struct job, link);
-		e->queued--;
+		add(&e->queued, -1);
+		add(&e->busy, 1);
 	}
 	pthread_mutex_unlock(&e->lock);
 	return j;
@@ -80,7 +106,7 @@ static void *executor_thread(void *arg)
 	struct executor *e = arg;
 	struct job *j;
 	pthread_setname_np(pthread_self(), "gatherd-exec");
-	while ((j = next_job(e))) {
+	for (bool again = false; (j = next_job(e, again)); again = true) {
 		j->run(j);
 		struct loop *l = return_to(e, j);
 		if (l)
@@ -154,11 +180,12 @@ static int enqueue(struct executor *e, struct job *j)
 {
 	int r = 0;
 	pthread_mutex_lock(&e->lock);
-	if (e->queued >= e->max_queued) {
+	if (level(&e->queued) >= e->max_queued) {
+		atomic_store_explicit(&e->refused, e->refused + 1, memory_order_relaxed);
 		r = -EBUSY;
 	} else {
 		list_append(&e->queue, &j->link);
-		e->queued++;
+		add(&e->queued, 1);
 		pthread_cond_signal(&e->work);
 	}
 	pthread_mutex_unlock(&e->lock);
@@ -195,7 +222,7 @@ static void leave_job(struct waiter *w)
 	j->waiter = NULL;
 	if (queued) {
 		list_remove(&j->link);
-		e->queued--;
+		add(&e->queued, -1);
 	}
 	if (!returning)
 		j->loop = NULL;

@@ -25,6 +25,13 @@ int executor_new(struct executor **out, unsigned threads, unsigned max_queued) m
  * a time-out is left to end with the process. No loop may be waiting for a job. NULL is allowed. */
 void executor_free(struct executor *e);
 
+/* What the pool is at. Any thread; takes no lock. */
+struct executor_levels {
+	unsigned threads, busy, queued;
+	uint64_t refused; /* jobs that found the queue full */
+};
+struct executor_levels executor_levels(const struct executor *e);
+
 /* Suspends until j has run. Returns 0: j is the caller's again, to be read and freed. Otherwise j is not the caller's
  * any more and frees itself when it is through: -ETIMEDOUT, -ECANCELED, or -EBUSY (the queue is full; freed at once).
  */

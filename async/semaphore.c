@@ -80,6 +80,27 @@ int semaphore_release(struct semaphore *s)
 
 /* --- of the process --- */
 
+static unsigned level(const atomic_uint *n)
+{
+	return atomic_load_explicit(n, memory_order_relaxed);
+}
+
+/* Under lock: written by one thread at a time, so no read-modify-write is needed. */
+static void add(atomic_uint *n, int by)
+{
+	atomic_store_explicit(n, level(n) + (unsigned)by, memory_order_relaxed);
+}
+
+struct semaphore_levels shared_semaphore_levels(const struct shared_semaphore *s)
+{
+	return (struct semaphore_levels){
+		.permits = level(&s->permits),
+		.taken = level(&s->taken),
+		.waiting = level(&s->waiting),
+		.refused = atomic_load_explicit(&s->refused, memory_order_relaxed),
+	};
+}
+
 /* One who waits. On the heap: a grant that is on its way as a message may outlive the waiting task. */
 struct shared_wait {
 	struct list link; /* under lock */
@@ -91,7 +112,8 @@ struct shared_wait {
 
 void shared_semaphore_init(struct shared_semaphore *s, unsigned permits, unsigned max_waiting)
 {
-	*s = (struct shared_semaphore){.permits = permits, .max_waiting = max_waiting};
+	*s = (struct shared_semaphore){.max_waiting = max_waiting};
+	atomic_init(&s->permits, permits);
 	pthread_mutex_init(&s->lock, NULL);
 	list_init(&s->waiters);
 }
@@ -125,7 +147,7 @@ static void leave_shared(struct waiter *waiter)
 	bool queued = !list_empty(&w->link);
 	if (queued) {
 		list_remove(&w->link);
-		s->waiting--;
+		add(&s->waiting, -1);
 	}
 	pthread_mutex_unlock(&s->lock);
 	if (queued) {
@@ -144,14 +166,16 @@ static int enqueue(struct shared_semaphore *s, struct shared_wait *w)
 {
 	int r = 1;
 	pthread_mutex_lock(&s->lock);
-	if (s->taken < s->permits) {
-		s->taken++;
+	if (level(&s->taken) < level(&s->permits)) {
+		add(&s->taken, 1);
 		r = 0;
-	} else if (s->waiting >= s->max_waiting) {
+	} else if (level(&s->waiting) >= s->max_waiting) {
+		atomic_store_explicit(&s->refused, atomic_load_explicit(&s->refused, memory_order_relaxed) + 1,
+				      memory_order_relaxed);
 		r = -EBUSY;
 	} else {
 		list_append(&s->waiters, &w->link);
-		s->waiting++;
+		add(&s->waiting, 1);
 		w->loop->expected++;
 	}
 	pthread_mutex_unlock(&s->lock);
@@ -181,9 +205,9 @@ int shared_semaphore_acquire(struct shared_semaphore *s, deadline_t by)
 bool shared_semaphore_try(struct shared_semaphore *s)
 {
 	pthread_mutex_lock(&s->lock);
-	bool taken = s->taken < s->permits;
+	bool taken = level(&s->taken) < level(&s->permits);
 	if (taken)
-		s->taken++;
+		add(&s->taken, 1);
 	pthread_mutex_unlock(&s->lock);
 	return taken;
 }
@@ -191,10 +215,10 @@ bool shared_semaphore_try(struct shared_semaphore *s)
 /* Under lock. The first waiter, which a permit was taken for; NULL: nobody waits, or none is free. */
 static struct shared_wait *admit(struct shared_semaphore *s)
 {
-	if (s->taken >= s->permits || list_empty(&s->waiters))
+	if (level(&s->taken) >= level(&s->permits) || list_empty(&s->waiters))
 		return NULL;
-	s->taken++;
-	s->waiting--;
+	add(&s->taken, 1);
+	add(&s->waiting, -1);
 	return container_of(list_shift(&s->waiters), struct shared_wait, link);
 }
 
@@ -206,7 +230,7 @@ int shared_semaphore_release(struct shared_semaphore *s)
 	if (s->taken == 0) {
 		r = -EPERM;
 	} else {
-		s->taken--;
+		add(&s->taken, -1);
 		next = admit(s);
 	}
 	pthread_mutex_unlock(&s->lock);
@@ -221,7 +245,7 @@ void shared_semaphore_resize(struct shared_semaphore *s, unsigned permits, unsig
 {
 	struct shared_wait *next;
 	pthread_mutex_lock(&s->lock);
-	s->permits = permits;
+	atomic_store_explicit(&s->permits, permits, memory_order_relaxed);
 	s->max_waiting = max_waiting;
 	while ((next = admit(s)))
 		loop_post(next->loop, &next->granted);

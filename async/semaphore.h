@@ -7,6 +7,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "async/loop.h"
 #include "async/task.h"
@@ -32,9 +33,11 @@ int semaphore_release(struct semaphore *s);
 
 struct shared_semaphore {
 	pthread_mutex_t lock;
-	unsigned permits, taken;       /* under lock; more are taken than there are while a resize waits for them */
-	unsigned waiting, max_waiting; /* under lock */
-	struct list waiters;           /* under lock */
+	/* Written under lock; more are taken than there are while a resize waits for them. */
+	atomic_uint permits, taken, waiting;
+	_Atomic uint64_t refused; /* written under lock: acquires that found the queue full */
+	unsigned max_waiting;     /* under lock */
+	struct list waiters;      /* under lock */
 };
 
 void shared_semaphore_init(struct shared_semaphore *s, unsigned permits, unsigned max_waiting);
@@ -44,6 +47,12 @@ void shared_semaphore_done(struct shared_semaphore *s);
 int shared_semaphore_acquire(struct shared_semaphore *s, deadline_t by) must_check;
 /* Take a permit where one is free and nobody waits. Any thread. */
 bool shared_semaphore_try(struct shared_semaphore *s) must_check;
+/* How many of the permits are taken, and how many tasks wait. Any thread; takes no lock. */
+struct semaphore_levels {
+	unsigned permits, taken, waiting;
+	uint64_t refused;
+};
+struct semaphore_levels shared_semaphore_levels(const struct shared_semaphore *s);
 /* Any thread. */
 int shared_semaphore_release(struct shared_semaphore *s);
 /* From now on there are that many. More of them go to those who wait; if there are fewer, nobody is let in until enough

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "base/counter.h"
 #include "base/deadline.h"
 #include "base/log_fields.h"
 #include "base/utf8.h"
@@ -31,10 +32,11 @@ static const char *const level_names[] = {
 static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	struct buf pending; /* under lock: not taken by the writer yet */
-	uint64_t dropped;   /* under lock: lines, since the last that was written */
-	bool running;       /* under lock: lines go to the writer */
-	bool stopping;      /* under lock */
+	struct buf pending;              /* under lock: not taken by the writer yet */
+	uint64_t dropped;                /* under lock: lines, since the last that was written */
+	struct counter lost[LOG_LOSSES]; /* written under lock */
+	bool running;                    /* under lock: lines go to the writer */
+	bool stopping;                   /* under lock */
 	pthread_t writer;
 	atomic_int least;
 } logger = {.lock = PTHREAD_MUTEX_INITIALIZER, .least = LOG_LINE_INFO};
@@ -100,6 +102,7 @@ static void *writer_main(void *arg)
 		size_t lost = log_output_lost();
 		pthread_mutex_lock(&logger.lock);
 		logger.dropped += lost;
+		counter_add(&logger.lost[LOG_LOST_JOURNAL], (int64_t)lost);
 	}
 	pthread_mutex_unlock(&logger.lock);
 	log_output_end();
@@ -146,6 +149,11 @@ void log_stop(void)
 	buf_done(&logger.pending);
 }
 
+uint64_t log_lost(enum log_loss why)
+{
+	return counter_read(&logger.lost[why]);
+}
+
 int log_enabled(enum log_severity severity)
 {
 	return (int)severity >= atomic_load_explicit(&logger.least, memory_order_relaxed);
@@ -162,10 +170,12 @@ void log_raw(enum log_severity severity, const char *line, size_t len)
 		return;
 	}
 	size_t before = logger.pending.len;
-	if (before + len > PENDING_MAX_BYTES)
+	if (before + len > PENDING_MAX_BYTES) {
 		logger.dropped++;
-	else
+		counter_add(&logger.lost[LOG_LOST_FULL], 1);
+	} else {
 		buf_append(&logger.pending, line, len);
+	}
 	/* The writer sleeps while nothing is there, and while lines gather until there are many. */
 	bool wake = before == 0 || (before < PENDING_MAX_BYTES / 2 && logger.pending.len >= PENDING_MAX_BYTES / 2);
 	pthread_mutex_unlock(&logger.lock);

@@ -20,6 +20,9 @@ enum log_severity { LOG_LINE_DEBUG, LOG_LINE_INFO, LOG_LINE_WARNING, LOG_LINE_ER
 void log_start(enum log_severity least, enum log_output output);
 /* Write what is left and end the writer. */
 void log_stop(void);
+/* Lines that were dropped since the start, by why: the buffer was full, the journal did not take them. Any thread. */
+enum log_loss { LOG_LOST_FULL, LOG_LOST_JOURNAL, LOG_LOSSES };
+uint64_t log_lost(enum log_loss why);
 /* Would a line of that severity be written? */
 int log_enabled(enum log_severity severity);
 

@@ -27,6 +27,7 @@
 	ROW(METHOD_UNKNOWN, 501, "Nothing here has this method.")                                                      \
 	ROW(RATE_EXCEEDED, 429, "Too many requests from this address.")                                                \
 	ROW(REQUEST_LATE, 408, "The request did not arrive in time.")                                                  \
+	ROW(PART_UNKNOWN, 400, "The parts of collect[] are http, steps, pools, loop and process.")                     \
 	/* --- the reply --- */                                                                                        \
 	ROW(REPLY_LARGE, 500, "The reply would be larger than reply_limit.")                                           \
 	ROW(JOIN_LARGE, 500, "More rows match than can be joined.")                                                    \

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "base/counter.h"
 #include "base/value.h"
 #include "config/diagnostics.h"
 #include "config/node.h"
@@ -78,6 +79,10 @@ struct config_log {
 	enum log_requests requests;
 	struct config_rate most; /* count 0: not given */
 	int64_t slow_us;
+};
+
+struct config_metrics {
+	struct histogram_bounds buckets; /* count 0: not given */
 };
 
 /* A kind of source (language.h), and all that there are: the drivers bring them, drivers/drivers.c has the list. */
@@ -262,6 +267,7 @@ struct config {
 	struct arena arena;
 	struct config_server server;
 	struct config_log log;
+	struct config_metrics metrics;
 	struct config_semaphore *semaphores; /* the named ones, then those in place */
 	size_t semaphore_count;
 	struct config_source *sources;

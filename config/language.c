@@ -90,6 +90,15 @@ static const struct key log_keys[] = {
 };
 static const struct section section_log = {.name = "log", .what = "log", SECTION(log_keys)};
 
+static const struct key metrics_keys[] = {
+	{"buckets", KEY_CUSTOM, .decode = decode_buckets, INTO(struct config_metrics, buckets),
+	 .shape = "{\"type\":\"array\",\"minItems\":2,\"maxItems\":30,\"items\":{\"type\":\"string\",\"pattern\":"
+		  "\"^[0-9]+(\\\\.[0-9]+)?(ms|s|m|h)$|\\\\$\\\\{\"}}",
+	 .help = "The upper bounds of the buckets of all histograms, ascending: 2 to 30 durations. A change needs a "
+		 "restart."},
+};
+static const struct section section_metrics = {.name = "metrics", .what = "metrics", SECTION(metrics_keys)};
+
 /* --- semaphores ------------------------------------------------------------------------------------------------ */
 
 #define SEMAPHORE_SHAPE "{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"integer\",\"minimum\":1,\"maximum\":1000000}]}"
@@ -348,6 +357,8 @@ static const struct key root_keys[] = {
 	 .help = "The process and its listeners."},
 	{"log", KEY_SECTION, .section = &section_log, .offset = offsetof(struct config, log),
 	 .help = "What is logged."},
+	{"metrics", KEY_SECTION, .section = &section_metrics, .offset = offsetof(struct config, metrics),
+	 .help = "What /-/metrics says, and how finely."},
 	{"semaphores", KEY_CUSTOM, .decode = decode_semaphores,
 	 .shape = "{\"type\":\"object\",\"propertyNames\":" NAME_PATTERN ",\"additionalProperties\":{\"anyOf\":"
 		  "[{\"type\":\"integer\",\"minimum\":1,\"maximum\":1000000},{\"$ref\":\"#/$defs/semaphore\"}]}}",
@@ -371,8 +382,8 @@ const struct section section_root = {
 	.name = "gatherd", .what = "the configuration", SECTION(root_keys), .check = check_root};
 
 /* What $defs of the JSON Schema holds, in its order; what kinds of source bring stands in between. */
-static const struct section *const process_sections[] = {&section_server, &section_listen, &section_log,
-							 &section_semaphore, NULL};
+static const struct section *const process_sections[] = {&section_server,  &section_listen,    &section_log,
+							 &section_metrics, &section_semaphore, NULL};
 static const struct section *const value_sections[] = {&section_secret, &section_parameter, &section_schema, NULL};
 static const struct section *const step_sections[] = {&section_on_error, &section_cache, &section_join, NULL};
 static const struct section *const endpoint_sections[] = {&section_endpoint, NULL};

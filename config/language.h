@@ -190,6 +190,7 @@ decode_fn decode_endpoints, decode_parameters;                                  
 decode_fn decode_type, decode_items, decode_properties, decode_body;                   /* parameter_schema.c */
 decode_fn decode_gather, decode_on_error;                                              /* step.c */
 decode_fn decode_cache, decode_rate, decode_join;                                      /* policy.c */
+decode_fn decode_buckets;                                                              /* metrics.c */
 decode_fn decode_modules, decode_handler;                                              /* module.c */
 /* root with what the files of `include` hold beside it; root itself where there is none. include.c. */
 const struct node *include_files(struct decoder *dc, const struct node *root);

@@ -74,6 +74,7 @@ struct connection {
 	bool closing;  /* `close` is on its way */
 	struct message close;
 	struct buf refusal; /* the reply that is being written in REFUSING */
+	struct entrance *entrance;
 };
 
 static void look(struct connection *c);
@@ -149,6 +150,8 @@ static void on_close(void *arg)
 	buf_done(&c->refusal);
 	list_remove(&c->link);
 	all->count--;
+	counter_add(&c->entrance->numbers->open, -1);
+	entrance_leave(c->entrance);
 	loop_freed(all->loop);
 	atomic_fetch_sub_explicit(all->total, 1, memory_order_relaxed);
 	if (c->busy == 0)
@@ -196,21 +199,25 @@ static struct span request_part(const struct connection *c, size_t at, size_t le
 	return (struct span){in->bytes + at, len};
 }
 
-static void log_refusal(const struct connection *c, const char *id, unsigned status, const char *why)
+static void note_refusal(const struct connection *c, const char *id, unsigned status, const char *why)
 {
+	struct exchanges *exchanges = c->all->exchanges;
+	struct span method = request_part(c, c->head.start, c->head.method_len);
+	counter_add(&exchanges->server->refused[status == 408 ? REFUSED_TIMEOUT : REFUSED_MALFORMED], 1);
+	exchanges_count(exchanges, method, status, -1);
 	struct span target = request_part(c, c->head.target, c->head.target_len);
 	const char *mark = target.base ? memchr(target.base, '?', target.len) : NULL;
 	if (mark) /* a query may hold secrets */
 		target.len = (size_t)(mark - target.base);
-	request_log(&c->all->exchanges->line, &(struct request_line){
-						      .id = id,
-						      .peer = c->carrier.peer,
-						      .method = request_part(c, c->head.start, c->head.method_len),
-						      .path = target,
-						      .status = status,
-						      .us = -1,
-						      .error = why,
-					      });
+	request_log(&exchanges->line, &(struct request_line){
+					      .id = id,
+					      .peer = c->carrier.peer,
+					      .method = method,
+					      .path = target,
+					      .status = status,
+					      .us = -1,
+					      .error = why,
+				      });
 }
 
 /* Answer with a problem and end the connection: h2o is not to see this request, or not to see it through. */
@@ -235,7 +242,7 @@ static void refuse(struct connection *c, enum reason why)
 	if (!(method.len == 4 && memcmp(method.base, "HEAD", 4) == 0))
 		buf_append(&c->refusal, body.data, body.len);
 	buf_done(&body);
-	log_refusal(c, id, status, reason_text(why));
+	note_refusal(c, id, status, reason_text(why));
 
 	set_state(c, REFUSING);
 	h2o_socket_read_stop(c->sock);
@@ -250,7 +257,7 @@ void connection_make_id(struct connection *c, char *out, size_t size)
 
 void connection_refused(struct connection *c, struct st_h2o_req_t *req, const char *id)
 {
-	log_refusal(c, id, (unsigned)req->res.status, "refused while its body was read");
+	note_refusal(c, id, (unsigned)req->res.status, "refused while its body was read");
 	set_state(c, REFUSING);
 	assert(c->sock->_cb.write);
 	c->sock->_cb.write = on_refusal_sent;
@@ -664,7 +671,32 @@ static void name_peer(struct carrier *carrier, const struct sockaddr_storage *pe
 	}
 }
 
-void connection_open(struct connections *all, int fd, const struct sockaddr_storage *peer, bool admin, bool control)
+struct entrance *entrance_new(const char *name)
+{
+	struct entrance *e = mem_alloc(sizeof(*e));
+	struct tally *tally = tally_take(&listener_tally, name);
+	*e = (struct entrance){.tally = tally, .numbers = tally_here(tally), .users = 1};
+	return e;
+}
+
+void entrance_leave(struct entrance *e)
+{
+	if (--e->users > 0)
+		return;
+	tally_drop(e->tally);
+	free(e);
+}
+
+static void enter_by(struct connection *c, struct entrance *e)
+{
+	c->entrance = e;
+	e->users++;
+	counter_add(&e->numbers->open, 1);
+	counter_add(&e->numbers->accepted, 1);
+}
+
+void connection_open(struct connections *all, int fd, const struct sockaddr_storage *peer, bool admin, bool control,
+		     struct entrance *entrance)
 {
 	struct connection *c = mem_zalloc(sizeof(*c));
 	c->all = all;
@@ -674,6 +706,7 @@ void connection_open(struct connections *all, int fd, const struct sockaddr_stor
 	c->since_us = loop_now_us(all->loop);
 	list_append(&all->live, &c->link);
 	all->count++;
+	enter_by(c, entrance);
 	atomic_fetch_add_explicit(all->total, 1, memory_order_relaxed);
 	if (!timer_running(&all->sweep))
 		timer_start(&all->sweep, loop_timers(all->loop), (deadline_t){c->since_us + SWEEP_MS * 1000});

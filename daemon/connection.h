@@ -29,6 +29,17 @@ struct connection;
 
 enum { CONNECTION_LEAST_TAKEN = 64 * 1024 };
 
+/* An address that connections come in on, as a worker counts them: there while its listener or one of them is. */
+struct entrance {
+	struct tally *tally;
+	struct listener_numbers *numbers;
+	unsigned users;
+};
+
+/* name: of the address. To be left by whoever enters. */
+struct entrance *entrance_new(const char *name);
+void entrance_leave(struct entrance *e);
+
 /* All connections of a worker. */
 struct connections {
 	struct loop *loop;
@@ -50,7 +61,8 @@ void connections_init(struct connections *all, struct loop *l);
 void connections_done(struct connections *all);
 
 /* Serve a connection that was accepted on such a listener: fd is taken over. */
-void connection_open(struct connections *all, int fd, const struct sockaddr_storage *peer, bool admin, bool control);
+void connection_open(struct connections *all, int fd, const struct sockaddr_storage *peer, bool admin, bool control,
+		     struct entrance *entrance);
 /* While the worker drains, every now and then: close what is idle. A client that has just had a reply may be sending
  * its next request, unaware: it gets a moment for it, and a reply that ends the connection. */
 void connections_drain(struct connections *all);

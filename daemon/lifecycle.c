@@ -10,11 +10,13 @@
 #include "daemon/heartbeat.h"
 #include "daemon/signals.h"
 #include "daemon/systemd.h"
+#include "handlers/admin/process.h"
 #include "handlers/web/request_log.h"
 
 enum {
 	CANCEL_TIMEOUT_MS = 10000, /* how long cancelled requests may take to clean up */
-	LEFT_OUT_EVERY_MS = 10000, /* how often the log says how many requests had no line */
+	LOOK_EVERY_MS = 5000,      /* how often the main thread looks at the process */
+	LEFT_OUT_LOOKS = 2,        /* … and how often of that the log says how many requests had no line */
 };
 
 static bool all_ended(struct workers *workers)
@@ -31,12 +33,15 @@ static void tell_left_out(void)
 
 void lifecycle_serve(struct workers *workers)
 {
-	deadline_t look = deadline_in_ms(LEFT_OUT_EVERY_MS);
-	while (!signals_asked()) {
+	deadline_t look = deadline_in_ms(LOOK_EVERY_MS);
+	process_look();
+	for (unsigned looks = 1; !signals_asked();) {
 		if (signals_wait(workers->changed_fd, look) || !deadline_passed(look))
 			continue;
-		tell_left_out();
-		look = deadline_in_ms(LEFT_OUT_EVERY_MS);
+		process_look();
+		if (looks++ % LEFT_OUT_LOOKS == 0)
+			tell_left_out();
+		look = deadline_in_ms(LOOK_EVERY_MS);
 	}
 }
 

@@ -48,7 +48,7 @@ static int accept_one(struct listener *l)
 	int fd = accept4(h2o_socket_get_fd(l->sock), (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	connection_open(l->connections, fd, &peer, l->admin, l->control);
+	connection_open(l->connections, fd, &peer, l->admin, l->control, l->entrance);
 	return 0;
 }
 
@@ -61,6 +61,7 @@ static void accept_waiting(struct listener *l, unsigned most)
 {
 	for (unsigned i = 0; i < most; i++) {
 		if (is_full(l)) {
+			counter_add(&l->connections->exchanges->server->refused[REFUSED_MAX_CONNECTIONS], 1);
 			pause_accepting(l);
 			return;
 		}
@@ -105,6 +106,7 @@ void listener_open(struct listener *l, struct bound *b, unsigned worker, struct 
 		return;
 	*l = (struct listener){
 		.connections = connections,
+		.entrance = entrance_new(b->name),
 		.max_connections = max_connections,
 		.admin = b->config->admin,
 		.control = b->config->control,
@@ -126,4 +128,5 @@ void listener_close(struct listener *l)
 	timer_stop(&l->pause, loop_timers(l->connections->loop));
 	h2o_socket_close(l->sock);
 	l->sock = NULL;
+	entrance_leave(l->entrance);
 }

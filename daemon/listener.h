@@ -13,6 +13,7 @@ struct st_h2o_socket_t; /* h2o_socket_t */
 struct listener {
 	struct st_h2o_socket_t *sock; /* NULL: closed */
 	struct connections *connections;
+	struct entrance *entrance;
 	unsigned max_connections; /* of the process, for this listener */
 	bool admin, control;
 	bool leaves_waiting;   /* the clients that wait when it closes are the next process's */

@@ -14,6 +14,7 @@
 #include "base/compiler.h"
 #include "base/journal.h"
 #include "base/log.h"
+#include "base/tally.h"
 #include "config/config.h"
 #include "daemon/bind.h"
 #include "daemon/control.h"
@@ -26,6 +27,7 @@
 #include "daemon/worker.h"
 #include "drivers/drivers.h"
 #include "drivers/health.h"
+#include "handlers/admin/process.h"
 #include "handlers/service.h"
 #include "handlers/web/request_log.h"
 
@@ -77,9 +79,20 @@ static void print_diagnostics(struct diagnostics *d)
 
 /* --- the steps of a run; each returns an exit code --- */
 
+/* For as long as the process lives. */
+static void begin_counting(const struct config *c)
+{
+	process_begin();
+	tally_set_workers(c->server.threads);
+	if (c->metrics.buckets.count > 0)
+		histogram_set_bounds(&c->metrics.buckets);
+}
+
 static int load(struct daemon *d, const char *path, struct diagnostics *diagnostics)
 {
 	struct config *config = config_load(path, &drivers_language, diagnostics);
+	if (config)
+		begin_counting(config);
 	if (config)
 		d->generation = generation_compile(config, diagnostics);
 	return d->generation ? EX_OK : EX_CONFIG;

@@ -27,6 +27,8 @@ enum {
 	CONTROL_CONNECTIONS = 16, /* beyond both: whoever controls it is never locked out by those who look at it */
 };
 
+#define CLOCK_US 100000 /* how often it is measured how late a timer fires */
+
 enum phase { STARTING, READY, SERVING, DRAINING, CANCELLED, CLOSING };
 
 struct worker {
@@ -50,6 +52,7 @@ struct worker {
 	struct share *share; /* that is being opened, or was */
 	struct listener *listeners;
 	struct timer tick;
+	struct timer clock;
 	int64_t cancelled_us;
 	struct tasks_member tasks;
 
@@ -201,6 +204,24 @@ static void service_opened(void *arg, int result)
 }
 
 /* The worker's first call on its loop. */
+static void start_clock(struct worker *w)
+{
+	timer_start(&w->clock, loop_timers(w->loop), (deadline_t){loop_now_us(w->loop) + CLOCK_US});
+}
+
+/* The loop's numbers are only this thread's to read. */
+static void on_clock(struct timer *t)
+{
+	struct worker *w = container_of(t, struct worker, clock);
+	struct server_numbers *numbers = w->exchanges.server;
+	struct loop_stats stats = loop_stats(w->loop);
+	int64_t late_us = monotonic_us() - t->at.us;
+	histogram_observe(&numbers->lag, late_us > 0 ? late_us : 0);
+	counter_set(&numbers->tasks, stats.tasks);
+	counter_set(&numbers->turns, stats.turns);
+	start_clock(w);
+}
+
 static void on_start(struct message *m)
 {
 	struct worker *w = container_of(m, struct worker, start);
@@ -247,6 +268,7 @@ static bool close_parts(struct worker *w)
 	}
 	take_messages(w, false);
 	timer_stop(&w->tick, loop_timers(w->loop));
+	timer_stop(&w->clock, loop_timers(w->loop));
 	connections_done(&w->connections);
 	exchanges_done(&w->exchanges);
 	http_done(&w->http);
@@ -268,6 +290,7 @@ static int become_visible(struct worker *w)
 static void run_loop(struct worker *w)
 {
 	open_parts(w);
+	start_clock(w);
 	tasks_join(&w->tasks, w->loop, w->index);
 	loop_post(w->loop, &w->start);
 	take_messages(w, true);
@@ -281,6 +304,7 @@ static void run_loop(struct worker *w)
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
+	tally_worker = w->index;
 	w->result = loop_new(&w->loop);
 	if (w->result == 0)
 		w->result = become_visible(w);
@@ -351,6 +375,7 @@ static int start_one(struct workers *all, struct error *e)
 		.answers = true,
 	};
 	timer_init(&w->tick, on_tick);
+	timer_init(&w->clock, on_clock);
 	pthread_mutex_init(&w->lock, NULL);
 	int r = -pthread_create(&w->thread, NULL, worker_main, w);
 	if (r < 0) {

@@ -12,6 +12,7 @@
 #include "config/config.h"
 #include "config/diagnostics.h"
 #include "config/reference.h"
+#include "drivers/numbers.h"
 #include "drivers/result.h"
 
 struct driver;
@@ -113,6 +114,8 @@ struct driver {
 	int (*run)(struct client *c, const struct action *action, const struct value *args,
 		   const struct run_options *options, struct result **out, struct error *e);
 
+	/* What the source is like now. Any thread. */
+	void (*source_state)(struct source *s, struct source_state *out);
 	/* Any thread. False: the source has no breaker. NULL: the kind has none. */
 	bool (*source_breaker)(struct source *s, struct breaker_numbers *out);
 

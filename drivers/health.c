@@ -2,6 +2,8 @@
  * come in their order. */
 #include "drivers/health.h"
 
+#include <stdio.h>
+
 #include "base/deadline.h"
 
 static health_report *report_to;
@@ -22,14 +24,30 @@ void health_done(struct health *h)
 	pthread_mutex_destroy(&h->lock);
 }
 
+/* Under lock. */
+static void note_up(struct health *h)
+{
+	if (h->down_since_us && report_to && !h->quiet)
+		report_to(h->source, NULL, monotonic_us() - h->down_since_us);
+	h->down_since_us = 0;
+	h->met = true;
+	atomic_store_explicit(&h->down, false, memory_order_relaxed);
+}
+
 void health_connected(struct health *h)
 {
 	pthread_mutex_lock(&h->lock);
 	h->connections++;
-	h->met = true;
-	if (h->down_since_us && report_to)
-		report_to(h->source, NULL, monotonic_us() - h->down_since_us);
-	h->down_since_us = 0;
+	note_up(h);
+	pthread_mutex_unlock(&h->lock);
+}
+
+void health_answered(struct health *h)
+{
+	if (!atomic_load_explicit(&h->down, memory_order_relaxed))
+		return;
+	pthread_mutex_lock(&h->lock);
+	note_up(h);
 	pthread_mutex_unlock(&h->lock);
 }
 
@@ -45,7 +63,9 @@ void health_failed(struct health *h, const char *why)
 	pthread_mutex_lock(&h->lock);
 	if (h->connections == 0 && !h->down_since_us) {
 		h->down_since_us = monotonic_us();
-		if (report_to)
+		snprintf(h->why, sizeof(h->why), "%s", why);
+		atomic_store_explicit(&h->down, true, memory_order_relaxed);
+		if (report_to && !h->quiet)
 			report_to(h->source, why, 0);
 	}
 	pthread_mutex_unlock(&h->lock);
@@ -57,4 +77,13 @@ bool health_is_up(struct health *h)
 	bool up = h->connections > 0 || (h->met && !h->down_since_us);
 	pthread_mutex_unlock(&h->lock);
 	return up;
+}
+
+void health_look(struct health *h, bool hopeful, struct source_state *out)
+{
+	pthread_mutex_lock(&h->lock);
+	out->up = h->connections > 0 || (!h->down_since_us && (h->met || hopeful));
+	out->down_since_us = out->up ? 0 : h->down_since_us;
+	snprintf(out->error, sizeof(out->error), "%s", out->down_since_us ? h->why : "");
+	pthread_mutex_unlock(&h->lock);
 }

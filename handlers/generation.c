@@ -71,6 +71,11 @@ static void free_generation(struct generation *g)
 {
 	if (g->shared)
 		give_back(g);
+	metrics_free(g->metrics);
+	for (size_t i = 0; i < g->config->endpoint_count; i++) {
+		plan_uncount(g->plans[i]);
+		tally_drop(g->tallies[i]);
+	}
 	for (size_t i = 0; i < g->config->source_count; i++)
 		buf_done(&g->identities[i]);
 	config_free(g->config);
@@ -167,6 +172,17 @@ static void compile_endpoints(struct generation *g, struct diagnostics *d)
 	g->module_identity = identify_for_modules(g, hashes);
 }
 
+/* Have its endpoints and steps counted, by their names: an older generation's numbers go on. */
+static void count(struct generation *g)
+{
+	for (size_t i = 0; i < g->config->endpoint_count; i++) {
+		g->tallies[i] = tally_take(&endpoint_tally, g->config->endpoints[i].name);
+		if (g->plans[i])
+			plan_count(g->plans[i]);
+	}
+	g->metrics = metrics_new(g->config, g->tallies, g->plans);
+}
+
 struct generation *generation_compile(struct config *c, struct diagnostics *d)
 {
 	struct generation *g = mem_zalloc(sizeof(*g));
@@ -175,6 +191,7 @@ struct generation *generation_compile(struct config *c, struct diagnostics *d)
 	list_init(&g->retired);
 	arena_init(&g->arena);
 	g->plans = arena_array(&g->arena, c->endpoint_count + 1, sizeof(*g->plans));
+	g->tallies = arena_array(&g->arena, c->endpoint_count + 1, sizeof(struct tally *));
 	g->identities = arena_array(&g->arena, c->source_count + 1, sizeof(*g->identities));
 	g->entries = arena_array(&g->arena, c->source_count + 1, sizeof(struct shared_source *));
 	g->sources = arena_array(&g->arena, c->source_count + 1, sizeof(struct source *));
@@ -185,8 +202,10 @@ struct generation *generation_compile(struct config *c, struct diagnostics *d)
 	modules_load(&g->modules, &g->handlers, c, &g->arena, d);
 	g->router = router_new(c, &g->arena, d);
 	diagnostics_sort(d);
-	if (d->errors == 0)
+	if (d->errors == 0) {
+		count(g);
 		return g;
+	}
 	generation_drop(g);
 	return NULL;
 }

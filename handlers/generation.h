@@ -18,6 +18,7 @@
 #include "async/semaphore.h"
 #include "config/config.h"
 #include "drivers/driver.h"
+#include "handlers/admin/metrics.h"
 #include "handlers/admin/ready.h"
 #include "handlers/gather/plan.h"
 #include "handlers/module/module.h"
@@ -68,6 +69,8 @@ struct generation {
 	struct buf *identities;   /* of each source */
 	uint64_t module_identity; /* of all that modules can see of the configuration */
 	bool has_rates;
+	struct tally **tallies; /* one for each endpoint */
+	struct metrics *metrics;
 	/* From generation_open on. */
 	struct shared *shared;
 	struct shared_source **entries;       /* one for each source; NULL: not opened */

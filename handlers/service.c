@@ -7,7 +7,7 @@
 
 #include "base/mem.h"
 #include "handlers/admin/admin.h"
-#include "handlers/admin/metrics.h"
+#include "handlers/admin/metrics_page.h"
 #include "handlers/gather/run.h"
 #include "handlers/module/handle.h"
 #include "handlers/module/scope.h"
@@ -68,10 +68,15 @@ void service_drain(struct service *s)
 	event_set(&s->drain);
 }
 
-static void service_metrics(const void *arg, struct buf *out)
+static void service_metrics(const void *arg, struct exchange *x)
 {
 	const struct generation *g = arg;
-	metrics_render(g->config, g->sources, out);
+	metrics_page(x, g->metrics,
+		     &(struct metrics_view){.sources = g->sources,
+					    .semaphores = g->semaphores,
+					    .cache = g->shared->cache,
+					    .executor = g->shared->executor,
+					    .running = exchange_running(x)});
 }
 
 /* --- requests --- */
@@ -137,6 +142,8 @@ void service_handle(struct service *s, struct exchange *x)
 		return;
 	struct route_match m;
 	int r = router_match(g->router, x->method, x->path, &x->arena, &m);
+	if (r == 0)
+		x->numbers = tally_here(g->tallies[m.index]);
 	if (r == 0 && g->handlers[m.index].fn)
 		module_handle(&g->handlers[m.index], &share->module_env, share->env.rates, x, &m);
 	else if (r == 0)

@@ -14,14 +14,14 @@ const char *files_verb(enum files_action_kind kind)
 }
 
 /* Counts the slots of a step on their way to its plan. */
-struct counter {
+struct slot_counter {
 	struct reference_sink base, *plan;
 	unsigned count;
 };
 
 static int count_slot(struct reference_sink *base, const struct reference *ref)
 {
-	struct counter *c = container_of(base, struct counter, base);
+	struct slot_counter *c = container_of(base, struct slot_counter, base);
 	int slot = c->plan->add(c->plan, ref);
 
 	if (slot >= (int)c->count)
@@ -33,7 +33,7 @@ struct files_action *files_action_new(const struct config_step *step, struct act
 {
 	struct files_action *a = arena_zalloc(env->arena, sizeof(*a));
 	const struct files_step_keys *own = step->own;
-	struct counter counter = {.base.add = count_slot, .plan = env->references};
+	struct slot_counter counter = {.base.add = count_slot, .plan = env->references};
 	struct action_env counted = *env;
 
 	counted.references = &counter.base;

@@ -59,6 +59,13 @@ static bool source_ready(struct source *source)
 	return true;
 }
 
+/* Its folder was there when it was opened, and stays open. */
+static void source_state(struct source *source, struct source_state *out)
+{
+	(void)source;
+	*out = (struct source_state){.up = true, .busy = -1};
+}
+
 static struct action *action_new(const struct config_source *config, const struct config_step *step,
 				 struct action_env *env)
 {
@@ -193,5 +200,6 @@ const struct driver files_driver = {
 	.client_open = client_open,
 	.client_close = client_close,
 	.client_idle = client_idle,
+	.source_state = source_state,
 	.run = run,
 };

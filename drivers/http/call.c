@@ -34,12 +34,17 @@ static enum breaker_verdict verdict_of(int r, const struct http_response *respon
 }
 
 /* What the source will say when it is asked whether it is ready. */
-static void note_readiness(struct http_source *s, int r, const struct http_response *response)
+static void note_readiness(struct http_source *s, int r, const struct http_response *response, const char *why)
 {
-	if (r == -ECONNREFUSED && response->outcome == HTTP_NOT_SENT)
+	if (r == -ECONNREFUSED && response->outcome == HTTP_NOT_SENT) {
 		atomic_store_explicit(&s->down_until_us, monotonic_us() + DOWN_US, memory_order_relaxed);
-	else if (r == 0 && atomic_load_explicit(&s->down_until_us, memory_order_relaxed) != 0)
+		health_failed(&s->health, why);
+		return;
+	}
+	if (r == 0 && atomic_load_explicit(&s->down_until_us, memory_order_relaxed) != 0)
 		atomic_store_explicit(&s->down_until_us, 0, memory_order_relaxed);
+	if (r == 0)
+		health_answered(&s->health);
 }
 
 static int attempt(struct http_client *c, const struct http_request *request, struct http_response *response,
@@ -58,7 +63,7 @@ static int attempt(struct http_client *c, const struct http_request *request, st
 	}
 	int r = http_request(c->engine, request, response, DEADLINE_NEVER, e);
 	breaker_leave(b, era, verdict_of(r, response));
-	note_readiness(c->source, r, response);
+	note_readiness(c->source, r, response, e ? e->what : "no answer");
 	return r;
 }
 

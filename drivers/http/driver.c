@@ -47,6 +47,8 @@ static void source_free(struct source *source)
 		return;
 	http_trust_free(s->trust);
 	breaker_done(&s->breaker);
+	health_done(&s->health);
+	tally_drop(s->tally);
 	shared_semaphore_done(&s->permits);
 	arena_done(&s->arena);
 	free(s);
@@ -82,6 +84,9 @@ static int source_new(struct source **out, const struct config_source *config, s
 	s->keys = config->own;
 	s->executor = executor;
 	arena_init(&s->arena);
+	health_init(&s->health, config->name);
+	s->health.quiet = true;
+	s->tally = tally_take(&source_tally, config->name);
 	breaker_init(&s->breaker, config->name, s->keys->breaker.failures, s->keys->breaker.cooldown_us);
 	shared_semaphore_init(&s->permits, config->pool.size, config->pool.max_waiting);
 	int r = prepare(s, e);
@@ -118,6 +123,7 @@ static int client_open(struct client **out, struct source *source, struct error 
 		.proxy = s->proxied ? &s->proxy : NULL,
 		.pool = &s->base.config->pool,
 		.permits = &s->permits,
+		.tally = s->tally,
 	};
 
 	c->base.driver = &http_driver;
@@ -198,6 +204,15 @@ static int check(struct client *client, const struct action *const *actions, siz
 		     : 0;
 }
 
+static void source_state(struct source *source, struct source_state *out)
+{
+	struct http_source *s = source_of(source);
+	struct semaphore_levels levels = shared_semaphore_levels(&s->permits);
+
+	*out = (struct source_state){.pooled = true, .waiting = levels.waiting, .busy = (int)levels.taken};
+	health_look(&s->health, true, out);
+}
+
 static bool source_breaker(struct source *source, struct breaker_numbers *out)
 {
 	struct breaker *b = &source_of(source)->breaker;
@@ -220,6 +235,7 @@ const struct driver http_driver = {
 	.client_open = client_open,
 	.client_close = client_close,
 	.client_idle = client_idle,
+	.source_state = source_state,
 	.run = run,
 	.source_breaker = source_breaker,
 	.check = check,

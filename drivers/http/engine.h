@@ -27,6 +27,7 @@ struct config_pool;
 struct http_engine;
 struct http_trust;
 struct shared_semaphore;
+struct tally;
 
 /* What holds for all calls of an engine. Everything that it points to outlives it. */
 struct http_settings {
@@ -36,6 +37,7 @@ struct http_settings {
 	const struct http_origin *proxy;  /* NULL: none, whatever the environment says */
 	int64_t connect_timeout_us;       /* with the TLS handshake; 0: 5 s */
 	const struct config_pool *pool;   /* its size is also how many connections the engine keeps */
+	struct tally *tally;              /* the source's; NULL: nothing is counted */
 	struct shared_semaphore *permits; /* one for each call under way; of all engines that share the pool */
 };
 

@@ -7,6 +7,7 @@
 #include "config/config.h"
 #include "drivers/http/internal.h"
 #include "drivers/http/stream.h"
+#include "drivers/numbers.h"
 
 /* --- failures --- */
 
@@ -114,11 +115,17 @@ static int take_permit(struct http_engine *engine, struct http_response *respons
 {
 	const struct config_pool *pool = engine->settings.pool;
 	deadline_t patience = deadline_in_us(pool->acquire_timeout_us);
+	int64_t since_us = loop_now_us(engine->loop);
 	int r = task_check();
 
 	if (r < 0)
 		return interrupted_before(e, response, r, "the request was made");
 	r = shared_semaphore_acquire(engine->settings.permits, deadline_min(by, patience));
+	struct source_numbers *numbers = engine->settings.tally ? tally_here(engine->settings.tally) : NULL;
+	if (numbers && r == 0)
+		histogram_observe(&numbers->wait, loop_now_us(engine->loop) - since_us);
+	else if (numbers && r != -ECANCELED)
+		counter_add(&numbers->refused[r == -EBUSY ? POOL_FULL : POOL_TIMEOUT], 1);
 	switch (r) {
 	case 0:
 		return 0;

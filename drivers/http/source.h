@@ -6,6 +6,7 @@
 #include "async/future.h"
 #include "async/semaphore.h"
 #include "drivers/driver.h"
+#include "drivers/health.h"
 #include "drivers/http/action.h"
 #include "drivers/http/breaker.h"
 #include "drivers/http/engine.h"
@@ -22,6 +23,8 @@ struct http_source {
 	bool proxied;
 	struct http_trust *trust; /* NULL: no TLS */
 	struct breaker breaker;
+	struct health health; /* by its calls */
+	struct tally *tally;
 	struct shared_semaphore permits; /* one for each call under way, of all workers: config.pool.size */
 	atomic_llong down_until_us;      /* the last attempt to connect failed: not ready until then; 0: it did not */
 };

@@ -88,6 +88,7 @@ static void mongo_source_free(struct source *source)
 	if (s->settings.budget) {
 		budget_done(&s->budget);
 		health_done(&s->health);
+		tally_drop(s->settings.tally);
 	}
 	arena_done(&s->arena);
 	free(s);
@@ -127,10 +128,19 @@ static int mongo_source_new(struct source **out, const struct config_source *con
 		.streams = {.executor = executor, .tls = s->tls, .connect_timeout_us = s->url.connect_timeout_us},
 		.budget = &s->budget,
 		.health = &s->health,
+		.tally = tally_take(&source_tally, config->name),
 		.generation = &s->generation,
 	};
 	*out = &s->base;
 	return 0;
+}
+
+static void mongo_source_state(struct source *source, struct source_state *out)
+{
+	struct mongo_source *s = source_of(source);
+
+	*out = (struct source_state){.pooled = true, .waiting = atomic_load(&s->budget.waiting), .busy = -1};
+	health_look(&s->health, false, out);
 }
 
 /* --- clients --- */
@@ -202,6 +212,7 @@ const struct driver mongo_driver = {
 	.client_open = mongo_client_open,
 	.client_close = mongo_client_close,
 	.client_idle = mongo_client_idle,
+	.source_state = mongo_source_state,
 	.run = mongo_run,
 	.check = mongo_check,
 };

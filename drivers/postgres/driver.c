@@ -71,6 +71,7 @@ static int source_new(struct source **out, const struct config_source *config, s
 	s->conninfo = info;
 	pg_hosts_init(&s->hosts, info->host_count);
 	health_init(&s->health, config->name);
+	s->tally = tally_take(&source_tally, config->name);
 	s->settings = transaction_settings(config, info);
 	s->workers = workers;
 	atomic_init(&s->clients, 0);
@@ -87,6 +88,7 @@ static void source_free(struct source *source)
 	budget_done(&s->budget);
 	pg_hosts_done(&s->hosts);
 	health_done(&s->health);
+	tally_drop(s->tally);
 	pg_conninfo_drop(s->conninfo);
 	free(s->settings);
 	free(s);
@@ -95,6 +97,15 @@ static void source_free(struct source *source)
 static bool source_ready(struct source *source)
 {
 	return health_is_up(&source_of(source)->health);
+}
+
+static void source_state(struct source *source, struct source_state *out)
+{
+	struct pg_source *s = (struct pg_source *)source;
+
+	*out = (struct source_state){
+		.roles = true, .pooled = true, .waiting = atomic_load(&s->budget.waiting), .busy = -1};
+	health_look(&s->health, false, out);
 }
 
 static struct action *action_new(const struct config_source *config, const struct config_step *step,
@@ -230,6 +241,7 @@ const struct driver postgres_driver = {
 	.client_open = client_open,
 	.client_close = client_close,
 	.client_idle = client_idle,
+	.source_state = source_state,
 	.run = run,
 	.check = check,
 };

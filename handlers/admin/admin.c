@@ -28,9 +28,7 @@ static void switch_ready(struct exchange *x, const struct admin_view *v)
 
 static void metrics(struct exchange *x, const struct admin_view *v)
 {
-	struct reply reply = {.status = 200, .content_type = "text/plain; version=0.0.4; charset=utf-8"};
-	v->metrics(v->arg, &reply.body);
-	exchange_reply(x, &reply);
+	v->metrics(v->arg, x);
 }
 
 static void tasks(struct exchange *x, const struct admin_view *v)
@@ -151,6 +149,7 @@ bool admin_handle(struct exchange *x, const struct admin_view *v)
 	bool below = x->path.len >= 3 && memcmp(x->path.base, "/-/", 3) == 0;
 	if (!below && !x->admin_listener)
 		return false;
+	exchange_count_admin(x);
 	set_common_headers(x);
 	const struct page *p = find_page(x);
 	enum reason why = refusal(x, v->config, p);

@@ -12,8 +12,8 @@ struct admin_view {
 	const struct config *config;
 	struct source *const *sources; /* one for each of config's */
 	struct readiness *readiness;
-	/* The metrics of the process. */
-	void (*metrics)(const void *arg, struct buf *out);
+	/* Answer x with the metrics of the process. */
+	void (*metrics)(const void *arg, struct exchange *x);
 	const void *arg;
 };
 

@@ -42,6 +42,8 @@ struct run {
 /* Suspends. The whole life of a step; a task's function, arg is a struct step_run. Returns 0, also if `when` skipped
  * it or its failure was replaced, or the failure that ends the request. */
 int step_run(void *arg);
+/* Count a run of a step that asked its source, which took that long. e: how it failed; NULL: it has not. */
+void step_count(const struct plan_step *p, int64_t us, const struct error *e);
 /* Suspends. A permit of a semaphore by its index. Returns 0 or -errno with e filled. */
 int run_acquire(struct run *run, int semaphore, struct error *e) must_check;
 /* Spawn fn(arg) as one of run's fetches: what it brings may be waited for by other requests, so it has a budget of its

@@ -330,3 +330,27 @@ struct plan *plan_compile(const struct config *c, const struct config_endpoint *
 	identify(plan, sources);
 	return steps < 0 || respond < 0 || headers < 0 ? NULL : plan;
 }
+
+/* --- what is counted --- */
+
+void plan_count(struct plan *p)
+{
+	struct buf name = BUF_INIT;
+	for (unsigned i = 0; i < p->step_count; i++) {
+		struct plan_step *s = &p->steps[i];
+		name.len = 0;
+		buf_printf(&name, "%s\n%s", p->endpoint->name, s->config->name);
+		s->tally = tally_take(&step_tally, buf_cstr(&name));
+		s->source_tally = tally_take(&source_tally, s->config->source->name);
+	}
+	buf_done(&name);
+}
+
+void plan_uncount(struct plan *p)
+{
+	for (unsigned i = 0; p && i < p->step_count; i++) {
+		tally_drop(p->steps[i].tally);
+		tally_drop(p->steps[i].source_tally);
+		p->steps[i].tally = p->steps[i].source_tally = NULL;
+	}
+}

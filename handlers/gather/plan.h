@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "drivers/driver.h"
+#include "handlers/gather/numbers.h"
 #include "handlers/gather/respond.h"
 #include "handlers/gather/slot.h"
 
@@ -25,6 +26,7 @@ struct plan_step {
 	int semaphores[2];       /* in config.semaphores, the lower index first; -1: none */
 	struct value substitute; /* on_error: { default: … } */
 	uint64_t identity;       /* of all that its result depends on beside its arguments: its text, its source */
+	struct tally *tally, *source_tally; /* set by plan_count */
 };
 
 struct plan_header {
@@ -55,3 +57,8 @@ struct plan {
  * references, cycles, what the drivers refuse. NULL if there was one. */
 struct plan *plan_compile(const struct config *c, const struct config_endpoint *e, const uint64_t *sources,
 			  struct arena *a, struct diagnostics *d);
+
+/* Have the plan's steps counted. Once, before it runs. */
+void plan_count(struct plan *p);
+/* … no more. NULL is allowed, and a plan that was never counted. */
+void plan_uncount(struct plan *p);

@@ -55,6 +55,7 @@ static int open_file(struct sending *s)
 		run->error.step = p->config->name;
 	run->steps[0].wait_us = began_us - run->began_us;
 	run->steps[0].run_us = loop_now_us(loop_current()) - began_us;
+	step_count(p, run->steps[0].run_us, r < 0 ? &run->error : NULL);
 	return r;
 }
 

@@ -11,6 +11,12 @@ static const struct plan_step *plan_of(const struct step_run *s)
 	return &s->run->plan->steps[s->index];
 }
 
+/* This worker's. */
+static struct step_numbers *numbers_of(const struct step_run *s)
+{
+	return tally_here(plan_of(s)->tally);
+}
+
 static struct outcome *outcome_of(const struct step_run *s)
 {
 	return &s->run->evaluation.outcomes[s->index];
@@ -27,6 +33,31 @@ static const struct value *evaluate_args(const struct step_run *s)
 	return args;
 }
 
+/* A source was asked. */
+static void count_call(const struct plan_step *p, int64_t us, bool failed)
+{
+	struct source_numbers *numbers = tally_here(p->source_tally);
+	histogram_observe(&numbers->steps, us);
+	if (failed)
+		counter_add(&numbers->step_failures, 1);
+}
+
+static void count_run(const struct plan_step *p, int64_t us)
+{
+	struct step_numbers *numbers = tally_here(p->tally);
+	counter_add(&numbers->runs, 1);
+	counter_add(&numbers->us, us);
+}
+
+void step_count(const struct plan_step *p, int64_t us, const struct error *e)
+{
+	struct step_numbers *numbers = tally_here(p->tally);
+	count_call(p, us, e != NULL);
+	count_run(p, us);
+	if (e)
+		counter_add(&numbers->failures[step_failure_of(e->status)], 1);
+}
+
 static int run_action(const struct step_run *s, const struct value *args, struct result **out, struct error *e)
 {
 	const struct plan_step *p = plan_of(s);
@@ -38,7 +69,10 @@ static int run_action(const struct step_run *s, const struct value *args, struct
 		.traceparent = s->run->traceparent.base,
 		.tracestate = s->run->tracestate.base,
 	};
-	return p->driver->run(s->run->env->clients[p->source], p->action, args, &options, out, e);
+	int64_t since_us = loop_now_us(loop_current());
+	int r = p->driver->run(s->run->env->clients[p->source], p->action, args, &options, out, e);
+	count_call(p, loop_now_us(loop_current()) - since_us, r < 0 && (r != -ECANCELED || !task_cancelled()));
+	return r;
 }
 
 int run_acquire(struct run *run, int semaphore, struct error *e)
@@ -233,7 +267,11 @@ static int run_unless_skipped(struct step_run *s)
 	s->error = arena_alloc(s->run->evaluation.arena, sizeof(*s->error));
 	*s->error = e;
 	s->error->step = plan_of(s)->config->name;
-	return replace(s, r);
+	counter_add(&numbers_of(s)->failures[step_failure_of(e.status)], 1);
+	r = replace(s, r);
+	if (r == 0)
+		counter_add(&numbers_of(s)->replaced[plan_of(s)->config->on_error], 1);
+	return r;
 }
 
 int step_run(void *arg)
@@ -243,6 +281,8 @@ int step_run(void *arg)
 	note_start(s, loop_now_us(l));
 	int r = run_unless_skipped(s);
 	s->run_us = loop_now_us(l) - s->started_us;
+	if (outcome_of(s)->kind != OUTCOME_SKIPPED)
+		count_run(plan_of(s), s->run_us);
 	if (r == 0)
 		s->run->ended |= UINT64_C(1) << s->index;
 	return r;

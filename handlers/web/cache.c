@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "async/loop.h"
+#include "base/counter.h"
 #include "base/list.h"
 #include "base/mem.h"
 
@@ -18,6 +19,8 @@ struct shard {
 	size_t bucket_count, entry_count;
 	struct list used; /* entries, the least recently used first */
 	size_t bytes, limit_bytes;
+	struct counter lookups[CACHE_LOOKUPS], evictions;
+	struct counter shown_bytes, shown_entries; /* for cache_numbers */
 };
 
 struct cache {
@@ -196,9 +199,34 @@ static void evict(struct shard *s)
 		if (s->bytes <= s->limit_bytes)
 			return;
 		struct entry *e = container_of(node, struct entry, used);
-		if (!e->flight)
-			drop_entry(s, e);
+		if (e->flight)
+			continue;
+		drop_entry(s, e);
+		counter_add(&s->evictions, 1);
 	}
+}
+
+/* Under lock. */
+static void show(struct shard *s)
+{
+	counter_set(&s->shown_bytes, s->bytes);
+	counter_set(&s->shown_entries, s->entry_count);
+}
+
+const char *const cache_lookup_names[CACHE_LOOKUPS] = {"hit", "stale", "shared", "miss"};
+
+struct cache_numbers cache_numbers(const struct cache *c)
+{
+	struct cache_numbers n = {0};
+	for (int i = 0; i < SHARDS; i++) {
+		const struct shard *s = &c->shards[i];
+		n.bytes += counter_read(&s->shown_bytes);
+		n.entries += counter_read(&s->shown_entries);
+		n.evictions += counter_read(&s->evictions);
+		for (int l = 0; l < CACHE_LOOKUPS; l++)
+			n.lookups[l] += counter_read(&s->lookups[l]);
+	}
+	return n;
 }
 
 struct cache *cache_new(size_t limit_bytes)
@@ -271,6 +299,10 @@ enum cache_state cache_look(struct cache *c, const void *key, size_t len, const 
 	uint64_t hash = hash_key(c, key, len);
 	struct shard *s = shard_of(c, hash);
 	enum cache_state state;
+	static const enum cache_lookup lookups[] = {[CACHE_FRESH] = LOOKUP_HIT,
+						    [CACHE_STALE] = LOOKUP_STALE,
+						    [CACHE_WAIT] = LOOKUP_SHARED,
+						    [CACHE_FETCH] = LOOKUP_MISS};
 
 	*value = NULL;
 	*flight = NULL;
@@ -295,11 +327,13 @@ enum cache_state cache_look(struct cache *c, const void *key, size_t len, const 
 			*flight = begin_flight(s, e);
 		*wait = join_flight(e->flight);
 	}
+	counter_add(&s->lookups[lookups[state]], 1);
+	show(s);
 	pthread_mutex_unlock(&s->lock);
 	return state;
 }
 
-static struct cached *find_value(struct cache *c, const void *key, size_t len, int64_t max_age_us)
+static struct cached *find_value(struct cache *c, const void *key, size_t len, int64_t max_age_us, bool counts)
 {
 	uint64_t hash = hash_key(c, key, len);
 	struct shard *s = shard_of(c, hash);
@@ -308,6 +342,8 @@ static struct cached *find_value(struct cache *c, const void *key, size_t len, i
 	pthread_mutex_lock(&s->lock);
 	struct entry *e = find(s, hash, key, len);
 	if (e && e->value && monotonic_us() - e->value->stored_us < max_age_us) {
+		if (counts)
+			counter_add(&s->lookups[LOOKUP_HIT], 1);
 		touch(s, e);
 		v = cached_keep(e->value);
 	}
@@ -317,12 +353,12 @@ static struct cached *find_value(struct cache *c, const void *key, size_t len, i
 
 struct cached *cache_find(struct cache *c, const void *key, size_t len, const struct config_cache *policy)
 {
-	return find_value(c, key, len, policy->ttl_us);
+	return find_value(c, key, len, policy->ttl_us, true);
 }
 
 struct cached *cache_find_old(struct cache *c, const void *key, size_t len)
 {
-	return find_value(c, key, len, INT64_MAX);
+	return find_value(c, key, len, INT64_MAX, false);
 }
 
 /* --- flights --- */
@@ -469,6 +505,7 @@ void flight_end(struct flight *f, struct cached *value, bool keep, int r, const 
 		list_append(&waiters, &w->link);
 	}
 	evict(s);
+	show(s);
 	bool gone = unreference(f);
 	if (!gone) { /* the message that is to cancel it is on its way */
 		f->awaited = true;

@@ -48,6 +48,16 @@ void cache_resize(struct cache *c, size_t limit_bytes);
 /* No flight may be under way. NULL is allowed. */
 void cache_free(struct cache *c);
 
+/* Counted of the cache since the start: look-ups by what they found. Any thread; takes no lock. */
+enum cache_lookup { LOOKUP_HIT, LOOKUP_STALE, LOOKUP_SHARED, LOOKUP_MISS, CACHE_LOOKUPS };
+extern const char *const cache_lookup_names[CACHE_LOOKUPS];
+struct cache_numbers {
+	uint64_t bytes, entries; /* now */
+	uint64_t lookups[CACHE_LOOKUPS];
+	uint64_t evictions;
+};
+struct cache_numbers cache_numbers(const struct cache *c);
+
 enum cache_state {
 	CACHE_FRESH, /* *value is within its ttl */
 	CACHE_STALE, /* *value is within its stale time: use it, and fetch again if *flight was begun */

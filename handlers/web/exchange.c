@@ -47,6 +47,7 @@ struct exchange_private {
 	struct list writers;  /* tasks that wait for h2o to send the piece before */
 	const char *step;     /* for the log */
 	int64_t began_us;
+	size_t request_bytes;
 	size_t sent_bytes; /* of the body, to the kernel */
 	size_t in_flight;  /* of the body: the piece that h2o has */
 	unsigned status;
@@ -73,6 +74,12 @@ void exchanges_init(struct exchanges *all, struct loop *l, struct exchange_limit
 	*all = (struct exchanges){.loop = l, .limits = limits};
 	list_init(&all->live);
 	list_init(&all->idle);
+	all->none_tally = tally_take(&endpoint_tally, ENDPOINT_NONE);
+	all->admin_tally = tally_take(&endpoint_tally, ENDPOINT_ADMIN);
+	all->server_tally = tally_take(&server_tally, "");
+	all->none = tally_here(all->none_tally);
+	all->admin = tally_here(all->admin_tally);
+	all->server = tally_here(all->server_tally);
 	if (getrandom(all->random, sizeof(all->random), 0) != (ssize_t)sizeof(all->random))
 		all->random[0] = (uint64_t)monotonic_us() | 1;
 }
@@ -88,6 +95,9 @@ void exchanges_done(struct exchanges *all)
 	list_for_each_safe (node, &all->idle)
 		free_exchange(container_of(node, struct exchange_private, link));
 	buf_done(&all->line);
+	tally_drop(all->none_tally);
+	tally_drop(all->admin_tally);
+	tally_drop(all->server_tally);
 }
 
 static struct exchange_private *get_exchange(struct exchanges *all)
@@ -241,17 +251,20 @@ static bool is_for_proxies(h2o_iovec_t method)
 	       h2o_memis(method.base, method.len, H2O_STRLIT("CONNECT"));
 }
 
+/* METHOD_COUNT: another one. */
+static enum http_method method_of(const char *base, size_t len)
+{
+	int m = 0;
+	while (m < METHOD_COUNT && !h2o_memis(base, len, http_method_names[m], strlen(http_method_names[m])))
+		m++;
+	return (enum http_method)m;
+}
+
 static bool take_method(struct exchange *x, h2o_iovec_t method)
 {
 	private_of(x)->method = copy_span(x, method.base, method.len);
-	for (int m = 0; m < METHOD_COUNT; m++) {
-		if (h2o_memis(method.base, method.len, http_method_names[m], strlen(http_method_names[m]))) {
-			x->method = (enum http_method)m;
-			return true;
-		}
-	}
-	x->method = METHOD_COUNT;
-	return is_for_proxies(method);
+	x->method = method_of(method.base, method.len);
+	return x->method != METHOD_COUNT || is_for_proxies(method);
 }
 
 /* Every method that some resource may have. */
@@ -299,9 +312,11 @@ struct exchange *exchange_begin(struct exchanges *all, struct carrier *c, struct
 	x->unix_peer = c->local;
 	x->admin_listener = c->admin;
 	x->control_listener = c->control;
+	x->numbers = all->none;
 	x->by = (deadline_t){p->began_us + all->limits->request_timeout_us};
 	x->body = (struct span){req->entity.base, req->entity.len};
 	x->has_body = req->entity.len > 0;
+	p->request_bytes = req->entity.len;
 	ssize_t at = h2o_find_header(&req->headers, H2O_TOKEN_CONTENT_TYPE, -1);
 	if (at >= 0)
 		x->content_type = (struct span){req->headers.entries[at].value.base,
@@ -311,6 +326,7 @@ struct exchange *exchange_begin(struct exchanges *all, struct carrier *c, struct
 	bool has_path = take_target(x, req->input.path.base, req->input.path.len);
 	struct error e = ERROR_INIT;
 	if (!take_method(x, req->input.method)) {
+		counter_add(&all->server->refused[REFUSED_MALFORMED], 1);
 		error_say(&e, -ENOTSUP, REASON_METHOD_UNKNOWN, "unknown method");
 		exchange_problem(x, &e, NULL, NULL, NULL);
 		return NULL;
@@ -392,6 +408,8 @@ static void reply_instead(struct exchange_private *p, int result)
 	struct exchange *x = &p->exchange;
 	struct error e = ERROR_INIT;
 	if (p->cancelled)
+		counter_add(&p->all->server->refused[REFUSED_DRAINING], 1);
+	if (p->cancelled)
 		error_say(&e, -ECANCELED, p->cancelled, "cancelled: %s", reason_text(p->cancelled));
 	else if (result == -ETIMEDOUT)
 		error_set(&e, result, 504, NULL, "the request's deadline passed");
@@ -419,6 +437,7 @@ static void task_over(void *arg, int result)
 static void reply_busy(struct exchange *x, const char *why)
 {
 	struct error e = ERROR_INIT;
+	counter_add(&private_of(x)->all->server->refused[REFUSED_MAX_REQUESTS], 1);
 	error_say(&e, -EBUSY, REASON_REQUESTS_FULL, "%s", why);
 	exchange_problem(x, &e, NULL, NULL, NULL);
 }
@@ -788,6 +807,32 @@ uint64_t exchange_sent_bytes(const struct exchange *x)
 	return x->private->sent_bytes;
 }
 
+/* Count it and log it. */
+static void finish_request(struct exchange_private *p)
+{
+	struct exchange *x = &p->exchange;
+	unsigned status = p->left ? STATUS_LEFT : p->status;
+	size_t bytes = p->left ? 0 : p->sent_bytes;
+	int64_t us = monotonic_us() - p->began_us;
+	endpoint_count(x->numbers, x->method, status, us);
+	counter_add(&x->numbers->request_bytes, (int64_t)p->request_bytes);
+	counter_add(&x->numbers->reply_bytes, (int64_t)bytes);
+	if (x->missing)
+		counter_add(&x->numbers->incomplete, 1);
+	request_log(&p->all->line, &(struct request_line){.id = x->id,
+							  .peer = x->peer,
+							  .method = p->method,
+							  .path = x->path,
+							  .status = status,
+							  .bytes = bytes,
+							  .us = us,
+							  .endpoint = x->endpoint,
+							  .step = p->step,
+							  .missing = x->missing,
+							  .code = x->error.code,
+							  .error = x->error.what});
+}
+
 void exchange_sent(struct exchange *x, bool whole)
 {
 	struct exchange_private *p = private_of(x);
@@ -805,17 +850,26 @@ void exchange_sent(struct exchange *x, bool whole)
 		task_cancel(p->task);
 	if (!whole && !p->complete && !p->left && !x->error.errnum)
 		error_set(&x->error, -EPIPE, 0, NULL, "the connection broke before the reply was sent");
-	request_log(&p->all->line, &(struct request_line){.id = x->id,
-							  .peer = x->peer,
-							  .method = p->method,
-							  .path = x->path,
-							  .status = p->left ? STATUS_LEFT : p->status,
-							  .bytes = p->left ? 0 : p->sent_bytes,
-							  .us = monotonic_us() - p->began_us,
-							  .endpoint = x->endpoint,
-							  .step = p->step,
-							  .missing = x->missing,
-							  .code = x->error.code,
-							  .error = x->error.what});
+	finish_request(p);
 	put_if_over(p);
+}
+
+void exchange_count_refusal(struct exchange *x, enum refusal_reason reason)
+{
+	counter_add(&private_of(x)->all->server->refused[reason], 1);
+}
+
+unsigned exchange_running(const struct exchange *x)
+{
+	return atomic_load_explicit(&x->private->all->limits->running, memory_order_relaxed);
+}
+
+void exchange_count_admin(struct exchange *x)
+{
+	x->numbers = private_of(x)->all->admin;
+}
+
+void exchanges_count(struct exchanges *all, struct span method, unsigned status, int64_t us)
+{
+	endpoint_count(all->none, method_of(method.base, method.len), status, us);
 }

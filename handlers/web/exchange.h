@@ -18,6 +18,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "config/config.h"
+#include "handlers/web/numbers.h"
 #include "handlers/web/problem.h"
 
 struct st_h2o_req_t; /* h2o_req_t */
@@ -54,9 +55,10 @@ struct exchange {
 	deadline_t by;            /* request_timeout from when the request was complete; may be narrowed before spawn */
 
 	/* for the log line; set by whoever knows */
-	const char *endpoint; /* "GET /customers/{id}", or NULL */
-	const char *missing;  /* steps that were replaced: "a, b"; or NULL */
-	struct error error;   /* what went wrong, for the log; errnum 0: nothing */
+	const char *endpoint;             /* "GET /customers/{id}", or NULL */
+	struct endpoint_numbers *numbers; /* where it is counted: of that endpoint, in this worker */
+	const char *missing;              /* steps that were replaced: "a, b"; or NULL */
+	struct error error;               /* what went wrong, for the log; errnum 0: nothing */
 
 	/* What the request has changed by now; set by whoever knows, and said in the problem that ends it. */
 	bool changed;   /* a change was made, and stays */
@@ -135,3 +137,10 @@ int exchange_stream_end(struct exchange *x) must_check;
  * WWW-Authenticate) by `extra`, which may be NULL. */
 void exchange_problem(struct exchange *x, const struct error *e, const char *step, const char *members_json,
 		      const struct header *extra);
+
+/* The client's request was refused, for that reason. */
+void exchange_count_refusal(struct exchange *x, enum refusal_reason reason);
+/* How many tasks of requests run in the process. */
+unsigned exchange_running(const struct exchange *x);
+/* It is for a page below /-/. */
+void exchange_count_admin(struct exchange *x);

@@ -26,9 +26,12 @@ struct exchanges {
 	struct exchange_limits *limits;
 	struct list live, idle; /* of struct exchange_private */
 	unsigned live_count, idle_count;
-	bool draining;      /* replies close their connection */
-	struct buf line;    /* the log line that is being put together */
-	uint64_t random[4]; /* xoshiro256++: request ids */
+	bool draining; /* replies close their connection */
+	struct tally *none_tally, *admin_tally, *server_tally;
+	struct endpoint_numbers *none, *admin; /* this worker's of the endpoints that are none of the configuration's */
+	struct server_numbers *server;         /* this worker's */
+	struct buf line;                       /* the log line that is being put together */
+	uint64_t random[4];                    /* xoshiro256++: request ids */
 };
 
 struct carrier;
@@ -63,6 +66,9 @@ void exchanges_done(struct exchanges *all);
 void exchanges_cancel(struct exchanges *all, const void *owing, enum reason why);
 /* A new request id, NUL-terminated. */
 void exchange_make_id(struct exchanges *all, char *out, size_t size);
+
+/* Count a request that never becomes an exchange; method base NULL: unknown. us below 0: unknown. */
+void exchanges_count(struct exchanges *all, struct span method, unsigned status, int64_t us);
 
 /* Make the exchange of a request. `forwarded`: it came through a proxy. Returns NULL if it has been answered
  * already: a method or a target that no handler could answer. */

@@ -173,6 +173,7 @@ bool rate_admit(struct rates *r, uint64_t identity, const struct config_rate *ra
 	if (v.pass)
 		return true;
 	struct error e;
+	exchange_count_refusal(x, REFUSED_RATE);
 	error_say(&e, -EBUSY, REASON_RATE_EXCEEDED, "the rate of this client is exceeded");
 	e.retry_after_s = (int)seconds_up(v.wait_us);
 	exchange_problem(x, &e, NULL, NULL, NULL);

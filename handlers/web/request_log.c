@@ -16,7 +16,7 @@ static struct {
 	/* shared */
 	_Atomic int64_t window; /* of the budget: the time by most's interval */
 	atomic_uint used;       /* in it */
-	_Atomic uint64_t left_out;
+	_Atomic uint64_t left_out, left_out_in_all;
 } settings;
 
 static void pair(struct buf *line, const char *key, const char *value)
@@ -57,6 +57,11 @@ uint64_t request_log_left_out(void)
 	return atomic_exchange_explicit(&settings.left_out, 0, memory_order_relaxed);
 }
 
+uint64_t request_log_left_out_in_all(void)
+{
+	return atomic_load_explicit(&settings.left_out_in_all, memory_order_relaxed);
+}
+
 /* Take a line of the budget. Two threads may begin a window twice: the bound protects the log's reader, and a line more
  * or less does it no harm. */
 static bool has_budget(void)
@@ -69,6 +74,7 @@ static bool has_budget(void)
 	if (atomic_fetch_add_explicit(&settings.used, 1, memory_order_relaxed) < settings.most.count)
 		return true;
 	atomic_fetch_add_explicit(&settings.left_out, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&settings.left_out_in_all, 1, memory_order_relaxed);
 	return false;
 }
 

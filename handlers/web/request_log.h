@@ -24,3 +24,5 @@ void request_log_configure(const struct config_log *config, struct config_rate m
 void request_log(struct buf *line, const struct request_line *r);
 /* How many lines the bound has left out since the last call. Any thread. */
 uint64_t request_log_left_out(void);
+/* … since the start. Any thread. */
+uint64_t request_log_left_out_in_all(void);

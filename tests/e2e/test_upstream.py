@@ -738,7 +738,8 @@ endpoints:
 def metrics(daemon: Gatherd) -> dict[str, int]:
     reply = daemon.get("/-/metrics")
     assert reply.status == 200 and reply.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-    return {name: int(value) for name, value in (line.split(" ") for line in reply.text.splitlines() if not line.startswith("#"))}
+    lines = [line.rpartition(" ") for line in reply.text.splitlines() if line.startswith("gatherd_breaker_")]
+    return {name: int(value) for name, _, value in lines}
 
 
 def state(daemon: Gatherd, source: str = "up") -> str:

@@ -31,6 +31,27 @@ struct acquire_wait {
 	struct connection *found;
 };
 
+/* This worker's, of the source. */
+static struct source_numbers *numbers_of(const struct mongo_pool *p)
+{
+	return tally_here(p->settings->tally);
+}
+
+/* There is one more connection in that state, or one less. */
+static void count_state(struct mongo_pool *p, enum connection_state state, int n)
+{
+	static const int counted[CONNECTION_STATES] = {
+		[CONNECTION_OPENING] = POOL_CONNECTING,
+		[CONNECTION_IDLE] = POOL_IDLE,
+		[CONNECTION_BUSY] = POOL_BUSY,
+		[CONNECTION_LEAVING] = -1,
+		[CONNECTION_BROKEN] = -1,
+	};
+	p->count[state] += (unsigned)n;
+	if (counted[state] >= 0)
+		counter_add(&numbers_of(p)->connections[counted[state]], n);
+}
+
 static void more_work(struct mongo_pool *p)
 {
 	loop_defer(p->loop, &p->work);
@@ -47,9 +68,9 @@ static void move(struct connection *c, enum connection_state to)
 	if (c->state != CONNECTION_OPENING && (BIT(to) & ENDS))
 		budget_works(p->settings->budget, false);
 	list_remove(&c->link);
-	p->count[c->state]--;
+	count_state(p, c->state, -1);
 	c->state = to;
-	p->count[to]++;
+	count_state(p, to, 1);
 	if (to == CONNECTION_IDLE)
 		list_prepend(&p->in[to], &c->link);
 	else
@@ -125,7 +146,7 @@ static void send_away(struct connection *c)
 {
 	stream_set_detach(&c->streams);
 	list_remove(&c->link);
-	c->pool->count[CONNECTION_IDLE]--;
+	count_state(c->pool, CONNECTION_IDLE, -1);
 	c->pool = NULL;
 	budget_send(&c->parcel);
 }
@@ -179,6 +200,7 @@ static void opening_failed(struct mongo_pool *p, struct connection *c, int r, co
 	discard(c, r == -ECANCELED ? r : -ECONNRESET);
 	if (p->closing)
 		return;
+	counter_add(&numbers_of(p)->connects[POOL_CONNECT_FAILED], 1);
 	health_failed(p->settings->health, e->what);
 	p->failure = *e;
 	p->proven = false;
@@ -189,6 +211,7 @@ static void opening_failed(struct mongo_pool *p, struct connection *c, int r, co
 
 static void opening_succeeded(struct mongo_pool *p, struct connection *c)
 {
+	counter_add(&numbers_of(p)->connects[POOL_CONNECTED], 1);
 	health_connected(p->settings->health);
 	c->counted = true;
 	p->proven = true;
@@ -235,7 +258,7 @@ static int start_opening(struct mongo_pool *p)
 		return r;
 	}
 	list_append(&p->in[CONNECTION_OPENING], &c->link);
-	p->count[CONNECTION_OPENING]++;
+	count_state(p, CONNECTION_OPENING, 1);
 	return 0;
 }
 
@@ -377,7 +400,7 @@ static void arrived(struct budget_member *m, struct budget_parcel *parcel, struc
 
 	c->pool = p;
 	list_prepend(&p->in[CONNECTION_IDLE], &c->link);
-	p->count[CONNECTION_IDLE]++;
+	count_state(p, CONNECTION_IDLE, 1);
 	p->down_since_us = 0;
 	p->proven = true;
 	janitor_start(p);
@@ -460,6 +483,7 @@ static int waited_in_vain(const struct mongo_pool *p, int r, struct error *e)
 		return error_say(e, r, REASON_SLOW, "the deadline passed while waiting for a connection of source %s",
 				 p->settings->name);
 	unsigned working = budget_working(p->settings->budget);
+	counter_add(&numbers_of(p)->refused[working == 0 ? POOL_DOWN : POOL_TIMEOUT], 1);
 	if (working == 0)
 		return unavailable(p, e);
 	return error_say(e, r, REASON_BUSY, "source %s: no connection became free within acquire_timeout (%u in use)",
@@ -470,9 +494,12 @@ static int wait_in_line(struct mongo_pool *p, struct connection **out, struct er
 {
 	struct acquire_wait w = {.pool = p};
 
-	if (budget_stand(&p->member, &w.ticket, false, INT64_MIN) < 0)
+	if (budget_stand(&p->member, &w.ticket, false, INT64_MIN) < 0) {
+		counter_add(&numbers_of(p)->refused[POOL_FULL], 1);
 		return error_say(e, -EBUSY, REASON_BUSY,
 				 "source %s: pool.max_waiting calls are waiting for a connection", p->settings->name);
+	}
+	int64_t since_us = loop_now_us(p->loop);
 	waiter_init(&w.waiter, stop_waiting, "a MongoDB connection");
 	list_append(&p->waiters, &w.waiter.link);
 	p->waiting++;
@@ -480,16 +507,22 @@ static int wait_in_line(struct mongo_pool *p, struct connection **out, struct er
 	int r = task_suspend(&w.waiter, deadline_in_us(p->settings->limits.acquire_timeout_us));
 	if (r < 0)
 		return waited_in_vain(p, r, e);
+	histogram_observe(&numbers_of(p)->wait, loop_now_us(p->loop) - since_us);
 	*out = w.found;
 	return 0;
 }
 
 int mongo_pool_acquire(struct mongo_pool *p, struct connection **out, struct error *e)
 {
-	if (p->closing || down_for_long(p))
+	if (p->closing || down_for_long(p)) {
+		counter_add(&numbers_of(p)->refused[POOL_DOWN], 1);
 		return unavailable(p, e);
+	}
 	*out = budget_waiting(p->settings->budget) ? NULL : take_idle(p);
-	return *out ? 0 : wait_in_line(p, out, e);
+	if (!*out)
+		return wait_in_line(p, out, e);
+	histogram_observe(&numbers_of(p)->wait, 0);
+	return 0;
 }
 
 void mongo_pool_release(struct mongo_pool *p, struct connection *c, unsigned consequences)

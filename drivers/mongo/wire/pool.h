@@ -21,6 +21,7 @@ struct pool_settings {
 	struct stream_settings streams;
 	struct budget *budget;
 	struct health *health;
+	struct tally *tally;
 	atomic_uint *generation; /* of the source: counted up when the connections of before became suspect */
 };
 

@@ -153,6 +153,7 @@ static int acquire_failed(const struct pg_call *call, struct error *e)
 	const struct pg_client *c = call->client;
 	bool down = c->down_since_us != 0;
 
+	counter_add(&pg_numbers(c)->refused[POOL_TIMEOUT], 1);
 	return error_say(e, -ETIMEDOUT, REASON_BUSY, "source %s: no connection was free within acquire_timeout%s%s",
 			 c->source->base.config->name, down ? "; " : "", down ? c->down.what : "");
 }

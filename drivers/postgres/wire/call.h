@@ -59,22 +59,23 @@ struct pg_call {
 	PGresult *names;      /* of the columns, if they are not what they were when the statement was learned */
 	struct error error;   /* PG_REFUSED, PG_BROKEN: why */
 	uint8_t state, outcome;
-	uint8_t queue;    /* where it waits */
-	bool alone;       /* must not share */
-	bool writes;      /* … or may: a server that refuses that is not the one that is wanted */
-	bool rerun;       /* is being run again: not a third time */
-	bool begun;       /* the server has begun its transaction */
-	bool abandoned;   /* its task has left */
-	bool unwanted;    /* what comes for it is dropped: nobody waits for it any more */
-	bool fetching;    /* a lease's FETCH is on its way; pg_transaction_rows ends it */
-	bool too_large;   /* its result was: error says it */
-	bool retyped;     /* types that its statement was learned with are not what they were */
-	bool aborted;     /* by a neighbour's failure in the same group */
-	bool unparsed;    /* the server did not take the statement's text: nothing has run */
-	bool unfreed;     /* the server had lost what was to be deallocated before it: nothing has run */
-	bool transaction; /* a lease that keeps one open between its commands; it is rolled back when the lease is left
-			   */
-	unsigned pending; /* its entries in the pipe */
+	uint8_t queue;     /* where it waits */
+	bool alone;        /* must not share */
+	bool writes;       /* … or may: a server that refuses that is not the one that is wanted */
+	bool rerun;        /* is being run again: not a third time */
+	bool begun;        /* the server has begun its transaction */
+	bool abandoned;    /* its task has left */
+	bool unwanted;     /* what comes for it is dropped: nobody waits for it any more */
+	bool fetching;     /* a lease's FETCH is on its way; pg_transaction_rows ends it */
+	bool too_large;    /* its result was: error says it */
+	bool retyped;      /* types that its statement was learned with are not what they were */
+	bool aborted;      /* by a neighbour's failure in the same group */
+	bool unparsed;     /* the server did not take the statement's text: nothing has run */
+	bool unfreed;      /* the server had lost what was to be deallocated before it: nothing has run */
+	bool transaction;  /* a lease that keeps one open between its commands; it is rolled back when the lease is left
+			    */
+	unsigned pending;  /* its entries in the pipe */
+	int64_t queued_us; /* since when it waits */
 	int64_t placed_us, abandoned_us;
 	int64_t broken_us; /* PG_QUEUE_FRESH: when its connection broke */
 	int64_t rewait_us; /* placed before it, the task is woken: its time-out ends before its wait */

@@ -35,6 +35,7 @@ struct pg_source {
 	struct pg_conninfo *conninfo;
 	struct pg_hosts hosts;
 	struct health health;
+	struct tally *tally;
 	char *settings; /* prepare: false: the statement that begins every transaction */
 	unsigned workers;
 	atomic_uint clients; /* that were opened: the next one's number */
@@ -91,6 +92,12 @@ struct pg_client {
 static inline struct pg_client *pg_client_of(struct client *c)
 {
 	return container_of(c, struct pg_client, base);
+}
+
+/* This worker's, of the source. */
+static inline struct source_numbers *pg_numbers(const struct pg_client *c)
+{
+	return tally_here(c->source->tally);
 }
 
 static inline unsigned pg_client_waiting(const struct pg_client *c)

@@ -31,8 +31,28 @@ static const uint8_t allowed[PG_STATES] = {
 	[PG_QUARANTINED] = BIT(PG_IDLE) | BIT(PG_BUSY) | BIT(PG_CLOSED),
 };
 
+/* Where a connection is counted; below 0: nowhere. */
+static const int pool_states[PG_STATES] = {
+	[PG_CONNECTING] = POOL_CONNECTING,   [PG_IDLE] = POOL_IDLE, [PG_BUSY] = POOL_BUSY, [PG_SHARED] = POOL_BUSY,
+	[PG_QUARANTINED] = POOL_QUARANTINED, [PG_CLOSED] = -1,
+};
+
+/* There is one more connection in that state, or one less. */
+static void count_state(struct pg_client *c, enum pg_state state, int n)
+{
+	c->count[state] += (unsigned)n;
+	if (pool_states[state] >= 0)
+		counter_add(&pg_numbers(c)->connections[pool_states[state]], n);
+}
+
 static void ready(struct watch *w, uint32_t events);
 static void end_of_turn(struct deferred *d);
+
+/* What the server said that it is when we came. */
+static void count_role(const struct pg_connection *conn, int n)
+{
+	counter_add(&pg_numbers(conn->client)->roles[conn->role], n);
+}
 
 void pg_connection_move(struct pg_connection *conn, enum pg_state state)
 {
@@ -44,9 +64,9 @@ void pg_connection_move(struct pg_connection *conn, enum pg_state state)
 		budget_drained(&c->source->budget);
 	}
 	list_remove(&conn->link);
-	c->count[conn->state]--;
+	count_state(c, conn->state, -1);
 	conn->state = state;
-	c->count[state]++;
+	count_state(c, state, 1);
 	/* The one that was used last is used next: the others grow old and are closed. */
 	if (state == PG_IDLE)
 		list_prepend(&c->connections[state], &conn->link);
@@ -65,7 +85,7 @@ struct pg_connection *pg_connection_new(struct pg_client *c)
 	deferred_init(&conn->flush, end_of_turn);
 	timer_init(&conn->cancel_timer, pg_cancel_fire);
 	list_append(&c->connections[PG_CONNECTING], &conn->link);
-	c->count[PG_CONNECTING]++;
+	count_state(c, PG_CONNECTING, 1);
 	return conn;
 }
 
@@ -97,6 +117,9 @@ void pg_connection_established(struct pg_connection *conn, PGconn *pg)
 	conn->expires_us = loop_now_us(c->loop) + lifetime_us(c);
 	conn->idle_since_us = loop_now_us(c->loop);
 	budget_works(&c->source->budget, true);
+	const char *standby = PQparameterStatus(pg, "in_hot_standby");
+	conn->role = standby && strcmp(standby, "on") == 0 ? ROLE_STANDBY : ROLE_PRIMARY;
+	count_role(conn, 1);
 	pg_connection_move(conn, PG_IDLE);
 	bool piped = PQsetnonblocking(pg, 1) == 0 && PQenterPipelineMode(pg) == 1;
 	if (!piped || watch_set(&conn->watch, loop_poller(c->loop), PQsocket(pg), EPOLLIN) < 0)
@@ -112,7 +135,8 @@ void pg_connection_detach(struct pg_connection *conn)
 	timer_stop(&conn->cancel_timer, loop_timers(c->loop));
 	deferred_cancel(&conn->flush);
 	list_remove(&conn->link);
-	c->count[PG_IDLE]--;
+	count_state(c, PG_IDLE, -1);
+	count_role(conn, -1);
 	conn->client = NULL;
 }
 
@@ -130,7 +154,8 @@ void pg_connection_attach(struct pg_connection *conn, struct pg_client *c)
 	conn->client = c;
 	conn->prepared_elsewhere = prepared_elsewhere(conn);
 	list_prepend(&c->connections[PG_IDLE], &conn->link);
-	c->count[PG_IDLE]++;
+	count_state(c, PG_IDLE, 1);
+	count_role(conn, 1);
 	if (watch_set(&conn->watch, loop_poller(c->loop), PQsocket(conn->pg), EPOLLIN) < 0)
 		pg_connection_close(conn, "cannot use the connection");
 	else if (c->closing)
@@ -161,8 +186,10 @@ void pg_connection_close(struct pg_connection *conn, const char *why)
 
 	if (conn->state == PG_CLOSED)
 		return;
-	if (conn->state != PG_CONNECTING)
+	if (conn->state != PG_CONNECTING) {
 		budget_works(&c->source->budget, false);
+		count_role(conn, -1);
+	}
 	/* It may point into what PQfinish frees. */
 	snprintf(reason, sizeof(reason), "%s", why);
 	reason[strcspn(reason, "\n")] = '\0';

@@ -47,7 +47,8 @@ struct pg_connection {
 	struct budget_parcel parcel;
 	enum pg_state state; /* written by connection_move alone */
 	PGconn *pg;
-	unsigned host; /* of the URL's, to which it leads */
+	unsigned host;         /* of the URL's, to which it leads */
+	enum source_role role; /* of that server, when it was made */
 	struct watch watch;
 	struct deferred flush; /* the Sync and the system call of this turn */
 	struct timer cancel_timer;

@@ -74,6 +74,8 @@ static struct pg_connection *least_loaded(struct pg_client *c)
 
 static void put_on(struct pg_connection *conn, struct pg_call *call)
 {
+	int64_t now = loop_now_us(conn->client->loop);
+	histogram_observe(&pg_numbers(conn->client)->wait, call->state == PG_CALL_WAITING ? now - call->queued_us : 0);
 	if (conn->state == PG_IDLE)
 		pg_connection_move(conn, call->alone ? PG_BUSY : PG_SHARED);
 	if (call->statement) {
@@ -86,7 +88,7 @@ static void put_on(struct pg_connection *conn, struct pg_call *call)
 	conn->calls++;
 	call->connection = conn;
 	call->state = PG_CALL_PLACED;
-	call->placed_us = loop_now_us(conn->client->loop);
+	call->placed_us = now;
 	if (call->waiter)
 		task_wake(call->waiter, 0);
 }
@@ -107,6 +109,7 @@ static int enqueue(struct pg_call *call, enum pg_queue queue)
 	if (r < 0)
 		return r;
 	call->state = PG_CALL_WAITING;
+	call->queued_us = loop_now_us(c->loop);
 	call->queue = (uint8_t)queue;
 	if (call->rerun)
 		list_prepend(&c->waiting[queue], &call->link);
@@ -230,6 +233,7 @@ void pg_pool_refuse(struct pg_client *c, const struct error *e)
 			struct pg_call *call = head_of(c, queue);
 			pg_pool_forget(call);
 			call->error = *e;
+			counter_add(&pg_numbers(c)->refused[POOL_DOWN], 1);
 			pg_call_end(call, PG_REFUSED);
 		}
 	}
@@ -240,6 +244,7 @@ static int refused(struct pg_client *c, struct error *e)
 	if (c->closing)
 		return error_say(e, -ECONNREFUSED, REASON_STOPPING, "source %s: closing", c->source->base.config->name);
 	if (is_down(c)) {
+		counter_add(&pg_numbers(c)->refused[POOL_DOWN], 1);
 		if (e)
 			*e = c->down;
 		return -ECONNREFUSED;
@@ -256,6 +261,8 @@ static int submit_waiting(struct pg_call *call, struct error *e)
 	if (r < 0)
 		return r;
 	r = enqueue(call, call->alone ? PG_QUEUE_ALONE : PG_QUEUE_SHARING);
+	if (r < 0)
+		counter_add(&pg_numbers(c)->refused[POOL_FULL], 1);
 	if (r < 0)
 		return error_say(e, r, REASON_QUEUE_FULL, "source %s: the queue is full (max_waiting %u)",
 				 c->source->base.config->name, c->source->base.config->pool.max_waiting);
@@ -483,6 +490,8 @@ void pg_pool_frozen(struct pg_connection *conn)
 
 void pg_pool_connected(struct pg_client *c, int r, const struct error *e)
 {
+	if (r != -ECANCELED)
+		counter_add(&pg_numbers(c)->connects[r == 0 ? POOL_CONNECTED : POOL_CONNECT_FAILED], 1);
 	if (r == 0) {
 		c->failures = 0;
 		c->retry_at_us = 0;

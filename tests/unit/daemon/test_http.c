@@ -188,7 +188,9 @@ static int connect_client(void)
 	int ends[2];
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
 	struct sockaddr_storage peer = {.ss_family = AF_UNIX};
-	connection_open(&server.connections, ends[0], &peer, false, false);
+	struct entrance *entrance = entrance_new("test");
+	connection_open(&server.connections, ends[0], &peer, false, false, entrance);
+	entrance_leave(entrance);
 	return ends[1];
 }
 
