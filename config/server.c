@@ -1,12 +1,12 @@
 /* server: listeners and threads. */
 #include <arpa/inet.h>
 #include <limits.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "base/cores.h"
 #include "config/language.h"
 
 #define DEFAULT_MODE 0660
@@ -239,20 +239,14 @@ void check_server(struct decoder *dc, const struct node *mapping, void *object)
 			"or X-Forwarded-For lets strangers see /-/metrics and /-/tasks");
 }
 
-static unsigned cores(unsigned most)
-{
-	cpu_set_t set;
-	int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-	return n < 1 ? 1 : (unsigned)n > most ? most : (unsigned)n;
-}
-
 void decode_threads(struct decoder *dc, const struct key *k, const struct node *n, void *object)
 {
 	struct config_server *s = object;
 
 	n = node_unquoted(n, dc->arena);
 	if (n->kind == NODE_STRING && strcmp(n->text, "auto") == 0) {
-		s->threads = cores((unsigned)k->maximum);
+		unsigned cores = cores_usable();
+		s->threads = cores < k->maximum ? cores : (unsigned)k->maximum;
 	} else if (n->kind == NODE_INT && n->integer >= k->minimum && n->integer <= k->maximum) {
 		s->threads = (unsigned)n->integer;
 	} else {
