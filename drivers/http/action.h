@@ -2,9 +2,9 @@
 #pragma once
 
 #include "drivers/driver.h"
-#include "drivers/http/engine.h"
 #include "drivers/http/keys.h"
 #include "drivers/http/lines.h"
+#include "drivers/http/message.h"
 #include "drivers/http/target.h"
 #include "drivers/json_body.h"
 

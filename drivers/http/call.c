@@ -1,11 +1,13 @@
 /* One call, of a step or a handler: attempts, the waits between them, and what the breaker thinks of each. */
+#include "drivers/http/call.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "async/task.h"
 #include "base/backoff.h"
-#include "drivers/http/source.h"
+#include "drivers/http/request.h"
 #include "drivers/http/trace.h"
 
 enum { DOWN_US = 5000000, MAX_BACKOFF_DOUBLINGS = 10, MAX_RETRY_AFTER_S = 3600 };

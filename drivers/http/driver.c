@@ -8,6 +8,9 @@
 
 #include "async/task.h"
 #include "base/mem.h"
+#include "drivers/http/call.h"
+#include "drivers/http/proxy.h"
+#include "drivers/http/request.h"
 #include "drivers/http/result.h"
 #include "drivers/http/source.h"
 

@@ -4,6 +4,8 @@
  * attempt to connect that failed is closed without a word, and the next attempt may get the same number (and then,
  * libcurl believes, is being watched). So every socket is opened here, and a watch that is still registered under the
  * number of a new socket is known to be of a closed one. Once data was read from a socket its closing is told. */
+#include "drivers/http/engine.h"
+
 #include <errno.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -16,9 +18,12 @@
 #include "base/mem.h"
 #include "config/config.h"
 #include "drivers/http/internal.h"
+#include "drivers/http/transfer.h"
+#include "drivers/http/trust.h"
 
 enum {
 	CONNECT_TIMEOUT_US = 5000000,
+	MAX_SPARE = 64, /* transfers that are kept */
 };
 
 /* --- sockets --- */
@@ -134,10 +139,12 @@ static void socket_idles(struct http_socket *s, CURL *easy)
 	list_prepend(&s->engine->kept, &s->kept);
 }
 
-/* What came in this very turn no event has told of yet; and libcurl takes a connection that was closed for an open one
- * when more has come on it since. What comes only after this look, when the request is under way, can't be told from
- * its answer. */
-bool http_engine_may_send(struct http_engine *engine, unsigned port)
+/* A request is about to be sent on a kept connection from this port, which is all that libcurl says of it; 0: through a
+ * Unix socket, whichever. Returns false if something waits there that answers nothing: the request must not go out
+ * on it. What came in this very turn no event has told of yet; and libcurl takes a connection that was closed for an
+ * open one when more has come on it since. What comes only after this look, when the request is under way, can't be
+ * told from its answer. */
+static bool may_send(struct http_engine *engine, unsigned port)
 {
 	bool retired = false;
 
@@ -158,8 +165,8 @@ static bool is_paused(CURL *easy)
 {
 	struct http_transfer *t = NULL;
 
-	return easy && curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&t) == CURLE_OK && t && t->stream &&
-	       !t->ended && http_stream_paused(t->stream);
+	return easy && curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&t) == CURLE_OK && t && t->sink &&
+	       !t->ended && t->sink->paused;
 }
 
 /* CURLMOPT_SOCKETFUNCTION. */
@@ -251,13 +258,67 @@ static int close_socket(void *arg, curl_socket_t fd)
 	return close(fd);
 }
 
-void http_engine_adopt(struct http_transfer *t)
+/* CURLOPT_PREREQFUNCTION: the request is about to be sent. If a kept connection turns out to be closed libcurl sends
+ * it again, whatever its method, on the next one that it has kept; here, only if it may be, and on a new one. */
+static int on_send(void *arg, char *to, char *from, int to_port, int from_port)
+{
+	struct http_transfer *t = arg;
+
+	(void)to, (void)from, (void)to_port;
+	http_transfer_connected(t);
+	if (t->sends > 0 && !(t->repeatable && t->opened)) {
+		t->trouble = TROUBLE_SENT_TWICE;
+		return CURL_PREREQFUNC_ABORT;
+	}
+	if (!t->opened && !may_send(t->engine, (unsigned)from_port)) {
+		t->trouble = TROUBLE_STALE;
+		return CURL_PREREQFUNC_ABORT;
+	}
+	t->sends++;
+	t->kept = !t->opened;
+	t->opened = false;
+	return CURL_PREREQFUNC_OK;
+}
+
+/* Make t's easy handle call back about the sockets that it opens, uses and closes. */
+static void adopt(struct http_transfer *t)
 {
 	curl_easy_setopt(t->easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
 	curl_easy_setopt(t->easy, CURLOPT_OPENSOCKETDATA, t);
 	curl_easy_setopt(t->easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
 	/* Of the engine: a connection outlives the transfer that made it. */
 	curl_easy_setopt(t->easy, CURLOPT_CLOSESOCKETDATA, t->engine);
+	curl_easy_setopt(t->easy, CURLOPT_PREREQFUNCTION, on_send);
+	curl_easy_setopt(t->easy, CURLOPT_PREREQDATA, t);
+}
+
+/* --- transfers --- */
+
+struct http_transfer *http_engine_take(struct http_engine *engine)
+{
+	struct list *spare = list_shift(&engine->spare);
+
+	if (spare) {
+		engine->spare_count--;
+		return container_of(spare, struct http_transfer, link);
+	}
+	struct http_transfer *t = http_transfer_new(engine);
+	if (t)
+		adopt(t);
+	return t;
+}
+
+void http_engine_give(struct http_transfer *t)
+{
+	struct http_engine *engine = t->engine;
+
+	http_transfer_clear(t);
+	if (engine->spare_count == MAX_SPARE || engine->closing || t->spoilt) {
+		http_transfer_free(t);
+		return;
+	}
+	engine->spare_count++;
+	list_prepend(&engine->spare, &t->link);
 }
 
 /* --- timers --- */

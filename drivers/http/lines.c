@@ -8,7 +8,7 @@
 
 #include "base/reason.h"
 #include "base/token.h"
-#include "drivers/http/engine.h"
+#include "drivers/http/message.h"
 #include "drivers/http/trace.h"
 
 /* Room is left for X-Request-Id, traceparent and tracestate. */

@@ -1,11 +1,11 @@
 /* The proxy of the environment, for sources that ask for it: http_proxy, https_proxy, all_proxy and no_proxy, read when
  * the configuration is loaded. */
+#include "drivers/http/proxy.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-
-#include "drivers/http/source.h"
 
 /* Is host the name at `entry`, or below it? "*" is everybody. */
 static bool covers(const char *entry, size_t len, const char *host)

@@ -1,4 +1,6 @@
-/* HTTP calls: permits, addresses, redirections, and what went wrong in the words of the rest of gatherd. */
+/* HTTP calls: permits, addresses, redirections, and what went wrong before anything was sent. */
+#include "drivers/http/request.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,88 +9,10 @@
 #include "config/config.h"
 #include "drivers/http/internal.h"
 #include "drivers/http/stream.h"
+#include "drivers/http/transfer.h"
 #include "drivers/numbers.h"
 
 /* --- failures --- */
-
-static const struct {
-	CURLcode code;
-	enum http_outcome outcome;
-	const char *what; /* NULL: libcurl's own words */
-} verdicts[] = {
-	{CURLE_COULDNT_RESOLVE_HOST, HTTP_NOT_SENT, NULL},
-	{CURLE_COULDNT_RESOLVE_PROXY, HTTP_NOT_SENT, NULL},
-	{CURLE_COULDNT_CONNECT, HTTP_NOT_SENT, NULL},
-	{CURLE_PROXY, HTTP_NOT_SENT, NULL},
-	{CURLE_OPERATION_TIMEDOUT, HTTP_NOT_SENT, "connecting took too long"},
-	{CURLE_SSL_CONNECT_ERROR, HTTP_NOT_SENT, NULL},
-	{CURLE_PEER_FAILED_VERIFICATION, HTTP_NONSENSE, NULL},
-	{CURLE_GOT_NOTHING, HTTP_BROKEN, "the connection was closed before an answer"},
-	{CURLE_PARTIAL_FILE, HTTP_BROKEN, "the connection was closed in the midst of the answer"},
-	{CURLE_SEND_ERROR, HTTP_BROKEN, NULL},
-	{CURLE_RECV_ERROR, HTTP_BROKEN, NULL},
-	{CURLE_HTTP2, HTTP_BROKEN, NULL},
-	{CURLE_HTTP2_STREAM, HTTP_BROKEN, NULL},
-	{CURLE_UNSUPPORTED_PROTOCOL, HTTP_NONSENSE, "the answer is no HTTP"},
-	{CURLE_WEIRD_SERVER_REPLY, HTTP_NONSENSE, NULL},
-	{CURLE_OUT_OF_MEMORY, HTTP_NOT_SENT, NULL},
-	{CURLE_FAILED_INIT, HTTP_NOT_SENT, NULL},
-};
-
-static int too_large(struct error *e, enum transfer_trouble trouble)
-{
-	return error_set(e, -EMSGSIZE, 502, NULL, "%s",
-			 trouble == TROUBLE_LARGE ? "the answer is larger than max_size"
-						  : "the answer has too many headers");
-}
-
-/* Fill e by how t ended. Returns 0 if it was answered. */
-int http_transfer_judge(const struct http_transfer *t, struct http_response *r, struct error *e)
-{
-	const char *what = t->why[0] ? t->why : curl_easy_strerror(t->code);
-
-	r->outcome = t->code == CURLE_OK ? HTTP_ANSWERED : HTTP_NONSENSE;
-	switch (t->trouble) {
-	case TROUBLE_CLOSING:
-		r->outcome = HTTP_NOT_SENT;
-		return error_say(e, -ECONNREFUSED, REASON_STOPPING, "closing");
-	case TROUBLE_LARGE:
-	case TROUBLE_HEAD:
-		return too_large(e, t->trouble);
-	case TROUBLE_LENGTH:
-		return error_set(e, -EPIPE, 502, NULL, "the answer's Content-Length is not one number");
-	case TROUBLE_CODING:
-		return error_set(e, -EPIPE, 502, NULL, "the answer's compression is broken or unknown");
-	case TROUBLE_STALE:
-	case TROUBLE_SENT_TWICE:
-		r->outcome = HTTP_BROKEN;
-		return error_set(e, -EPIPE, 502, NULL, "the connection was closed before an answer");
-	case TROUBLE_NONE:
-		break;
-	}
-	if (t->code == CURLE_OK && !inflater_whole(&t->inflater)) {
-		r->outcome = HTTP_BROKEN;
-		return error_set(e, -EPIPE, 502, NULL, "the answer's compressed body is cut off");
-	}
-	if (t->code == CURLE_OK && t->head_ended)
-		return 0;
-	if (t->code == CURLE_OK) {
-		/* To libcurl an answer that ends among its headers is one. */
-		r->outcome = HTTP_BROKEN;
-		return error_set(e, -EPIPE, 502, NULL, "the connection was closed in the midst of the answer");
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(verdicts); i++) {
-		if (verdicts[i].code != t->code)
-			continue;
-		r->outcome = verdicts[i].outcome;
-		what = verdicts[i].what ? verdicts[i].what : what;
-	}
-	if (r->outcome == HTTP_NOT_SENT && t->sends > 0 && !t->repeatable)
-		r->outcome = HTTP_BROKEN; /* only what libcurl wanted to do next was not */
-	if (r->outcome == HTTP_NOT_SENT)
-		return error_set(e, -ECONNREFUSED, 503, NULL, "%s", what);
-	return error_set(e, -EPIPE, 502, NULL, "%s", what);
-}
 
 /* The task may not go on waiting: its deadline has passed, or it was cancelled. */
 static int interrupted(struct error *e, struct http_response *response, int r, const char *what)
@@ -202,7 +126,7 @@ static int conclude(const struct http_transfer *t, struct http_response *respons
 static int exchange_once(struct http_engine *engine, const struct http_request *request, struct http_response *response,
 			 bool fresh, bool *again, deadline_t by, struct error *e)
 {
-	struct http_transfer *t = http_transfer_take(engine);
+	struct http_transfer *t = http_engine_take(engine);
 
 	if (!t) {
 		response->outcome = HTTP_NOT_SENT;
@@ -222,7 +146,7 @@ static int exchange_once(struct http_engine *engine, const struct http_request *
 		*again = !fresh && goes_again(t, r);
 	}
 	if (!response->stream)
-		http_transfer_give(t);
+		http_engine_give(t);
 	else if (r < 0 || *again)
 		drop_stream(response);
 	return r;
@@ -358,7 +282,7 @@ static int connect_only(struct http_engine *engine, deadline_t by, struct error 
 	int r = find_addresses(engine, &response, by, e);
 	if (r < 0)
 		return r;
-	struct http_transfer *t = http_transfer_take(engine);
+	struct http_transfer *t = http_engine_take(engine);
 	if (!t)
 		return error_set(e, -ENOMEM, 500, NULL, "libcurl can't be set up");
 	http_transfer_prepare(t, &request, &response, false);
@@ -367,7 +291,7 @@ static int connect_only(struct http_engine *engine, deadline_t by, struct error 
 	t->head_ended = true; /* there is none to wait for */
 	r = r < 0 ? interrupted_before(e, &response, r, "connecting") : http_transfer_judge(t, &response, e);
 	curl_easy_setopt(t->easy, CURLOPT_CONNECT_ONLY, 0L);
-	http_transfer_give(t);
+	http_engine_give(t);
 	return r;
 }
 
@@ -385,57 +309,4 @@ void http_response_done(struct http_response *r)
 	r->stream = NULL;
 	buf_done(&r->head);
 	buf_done(&r->body);
-}
-
-bool http_method_idempotent(const char *method)
-{
-	static const char *const methods[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"};
-
-	for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
-		if (strcmp(method, methods[i]) == 0)
-			return true;
-	return false;
-}
-
-bool http_method_safe(const char *method)
-{
-	static const char *const methods[] = {"GET", "HEAD", "OPTIONS", "TRACE"};
-
-	for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
-		if (strcmp(method, methods[i]) == 0)
-			return true;
-	return false;
-}
-
-/* --- headers --- */
-
-bool http_header_next(const struct http_response *r, size_t *at, struct http_header *out)
-{
-	while (*at < r->head.len) {
-		const char *line = r->head.data + *at, *end = r->head.data + r->head.len;
-		const char *newline = memchr(line, '\n', (size_t)(end - line));
-		const char *stop = newline ? newline : end;
-		*at += (size_t)(stop - line) + (newline ? 1 : 0);
-		const char *colon = memchr(line, ':', (size_t)(stop - line));
-		if (!colon || colon == line)
-			continue;
-		const char *value = colon + 1;
-		while (value < stop && (*value == ' ' || *value == '\t'))
-			value++;
-		while (stop > value && (stop[-1] == '\r' || stop[-1] == ' ' || stop[-1] == '\t'))
-			stop--;
-		*out = (struct http_header){line, value, (size_t)(colon - line), (size_t)(stop - value)};
-		return true;
-	}
-	return false;
-}
-
-bool http_header_find(const struct http_response *r, const char *name, struct http_header *out)
-{
-	size_t len = strlen(name);
-
-	for (size_t at = 0; http_header_next(r, &at, out);)
-		if (out->name_len == len && strncasecmp(out->name, name, len) == 0)
-			return true;
-	return false;
 }

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "drivers/http/action.h"
-#include "drivers/http/engine.h"
+#include "drivers/http/message.h"
 #include "drivers/result.h"
 
 /* Make of a whole answer what the step expects of it. Takes r's body where it succeeds. Returns 0; or -EBADMSG (502)

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "drivers/http/call.h"
+#include "drivers/http/request.h"
 #include "drivers/http/result.h"
 #include "drivers/http/source.h"
 #include "drivers/http/stream.h"

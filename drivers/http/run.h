@@ -4,7 +4,7 @@
 
 #include "drivers/driver.h"
 #include "drivers/http/action.h"
-#include "drivers/http/engine.h"
+#include "drivers/http/message.h"
 
 /* Borrowed until the call returns (a stream: until it is closed). */
 struct http_ask {

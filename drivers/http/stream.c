@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "drivers/http/internal.h"
+#include "drivers/http/transfer.h"
 
 enum {
 	MAX_UNREAD = 128 << 10, /* beyond: libcurl waits */
@@ -19,49 +20,33 @@ enum {
 };
 
 struct http_stream {
+	struct http_sink sink;
 	struct http_transfer *transfer;
 	struct buf unread; /* as it came, from `at` on */
 	size_t at;
-	struct buf piece; /* the reader's */
-	bool answered;    /* the final head is there */
-	bool paused;
+	struct buf piece;   /* the reader's */
+	bool answered;      /* the final head is there */
 	bool reading;       /* a task waits for more */
 	struct error error; /* errnum below 0: what reading it fails with */
 };
 
-struct http_stream *http_stream_new(struct http_transfer *t)
-{
-	struct http_stream *s = mem_zalloc(sizeof(*s));
-
-	s->transfer = t;
-	t->stream = s;
-	return s;
-}
-
 /* --- libcurl's side --- */
 
-void http_stream_answered(struct http_stream *s)
+static void on_answered(struct http_sink *sink)
 {
+	struct http_stream *s = container_of(sink, struct http_stream, sink);
+
 	s->answered = true;
 	task_wake(&s->transfer->waiter, 0);
 }
 
-bool http_stream_is_answered(const struct http_stream *s)
+static size_t on_piece(struct http_sink *sink, const char *data, size_t len)
 {
-	return s->answered;
-}
-
-bool http_stream_paused(const struct http_stream *s)
-{
-	return s->paused;
-}
-
-size_t http_stream_take(struct http_stream *s, const char *data, size_t len)
-{
+	struct http_stream *s = container_of(sink, struct http_stream, sink);
 	size_t unread = s->unread.len - s->at;
 
 	if (unread > 0 && unread + len > MAX_UNREAD) {
-		s->paused = true;
+		s->sink.paused = true;
 		return CURL_WRITEFUNC_PAUSE;
 	}
 	if (s->at > MAX_UNREAD / 2 || unread == 0) {
@@ -73,6 +58,23 @@ size_t http_stream_take(struct http_stream *s, const char *data, size_t len)
 	buf_append(&s->unread, data, len);
 	task_wake(&s->transfer->waiter, 0);
 	return len;
+}
+
+/* --- the request's --- */
+
+struct http_stream *http_stream_new(struct http_transfer *t)
+{
+	struct http_stream *s = mem_zalloc(sizeof(*s));
+
+	s->sink = (struct http_sink){.answered = on_answered, .take = on_piece};
+	s->transfer = t;
+	t->sink = &s->sink;
+	return s;
+}
+
+bool http_stream_is_answered(const struct http_stream *s)
+{
+	return s->answered;
 }
 
 /* --- the reader's --- */
@@ -99,9 +101,9 @@ static void go_on(struct http_stream *s)
 {
 	struct http_transfer *t = s->transfer;
 
-	if (!s->paused || t->ended || s->unread.len - s->at > MIN_UNREAD)
+	if (!s->sink.paused || t->ended || s->unread.len - s->at > MIN_UNREAD)
 		return;
-	s->paused = false;
+	s->sink.paused = false;
 	CURLcode code = curl_easy_pause(t->easy, CURLPAUSE_CONT);
 	if (code != CURLE_OK && !t->ended)
 		http_transfer_ended(t, code);
@@ -169,9 +171,9 @@ void http_stream_drop(struct http_stream *s)
 {
 	struct http_transfer *t = s->transfer;
 
-	t->spoilt = s->paused;
+	t->spoilt = s->sink.paused;
 	http_transfer_stop(t);
-	http_transfer_give(t);
+	http_engine_give(t);
 	buf_done(&s->unread);
 	buf_done(&s->piece);
 	free(s);

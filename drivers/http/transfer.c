@@ -1,5 +1,6 @@
-/* One exchange on an easy handle of libcurl. Handles are used again: what is the same for every call is set when one is
- * made, and a call sets what is its own. */
+/* Handles are used again: what is the same for every call is set when one is made, and a call sets what is its own. */
+#include "drivers/http/transfer.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,9 +8,9 @@
 #include "base/mem.h"
 #include "config/config.h"
 #include "drivers/http/internal.h"
+#include "drivers/http/trust.h"
 
 enum {
-	MAX_SPARE = 64,
 	MAX_BODY = 8 << 20,
 	TRUSTED_LENGTH = 256 << 10, /* how much room a declared length may ask for in advance */
 };
@@ -80,8 +81,8 @@ static void end_head(struct http_transfer *t)
 	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
 	t->head_ended = true;
 	t->head_final = status >= 200;
-	if (t->stream && t->head_final)
-		http_stream_answered(t->stream);
+	if (t->sink && t->head_final)
+		t->sink->answered(t->sink);
 }
 
 /* CURLOPT_HEADERFUNCTION: a whole line, a status line and the empty one at the end included. */
@@ -127,8 +128,8 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
 	struct http_transfer *t = arg;
 	size_t len = size * count;
 
-	if (t->stream)
-		return http_stream_take(t->stream, data, len);
+	if (t->sink)
+		return t->sink->take(t->sink, data, len);
 	if (t->inflater.on) {
 		int r = inflater_feed(&t->inflater, data, len, &t->response->body, t->max_size);
 		if (r < 0)
@@ -141,29 +142,6 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
 	}
 	buf_append(&t->response->body, data, len);
 	return len;
-}
-
-/* CURLOPT_PREREQFUNCTION: the request is about to be sent. If a kept connection turns out to be closed libcurl sends
- * it again, whatever its method, on the next one that it has kept; here, only if it may be, and on a new one. */
-static int on_send(void *arg, char *to, char *from, int to_port, int from_port)
-{
-	struct http_transfer *t = arg;
-
-	(void)to, (void)from, (void)to_port;
-	list_remove(&t->connecting);
-	addresses_are_known(t);
-	if (t->sends > 0 && !(t->repeatable && t->opened)) {
-		t->trouble = TROUBLE_SENT_TWICE;
-		return CURL_PREREQFUNC_ABORT;
-	}
-	if (!t->opened && !http_engine_may_send(t->engine, (unsigned)from_port)) {
-		t->trouble = TROUBLE_STALE;
-		return CURL_PREREQFUNC_ABORT;
-	}
-	t->sends++;
-	t->kept = !t->opened;
-	t->opened = false;
-	return CURL_PREREQFUNC_OK;
 }
 
 /* --- easy handles --- */
@@ -180,7 +158,6 @@ static void set_up_network(struct http_transfer *t)
 	const struct http_origin *o = s->origin;
 	CURL *easy = t->easy;
 
-	http_engine_adopt(t);
 	curl_easy_setopt(easy, CURLOPT_CURLU, t->engine->url);
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
@@ -230,18 +207,10 @@ static void set_up_content(struct http_transfer *t)
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
-	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send);
-	curl_easy_setopt(easy, CURLOPT_PREREQDATA, t);
 }
 
-struct http_transfer *http_transfer_take(struct http_engine *engine)
+struct http_transfer *http_transfer_new(struct http_engine *engine)
 {
-	struct list *spare = list_shift(&engine->spare);
-
-	if (spare) {
-		engine->spare_count--;
-		return container_of(spare, struct http_transfer, link);
-	}
 	struct http_transfer *t = mem_zalloc(sizeof(*t));
 	t->engine = engine;
 	list_init(&t->link);
@@ -265,10 +234,8 @@ void http_transfer_free(struct http_transfer *t)
 }
 
 /* Nothing may stay that points to what was the caller's. */
-void http_transfer_give(struct http_transfer *t)
+void http_transfer_clear(struct http_transfer *t)
 {
-	struct http_engine *engine = t->engine;
-
 	if (t->shape != SHAPE_GET) {
 		curl_easy_setopt(t->easy, CURLOPT_POSTFIELDS, NULL);
 		curl_easy_setopt(t->easy, CURLOPT_NOBODY, 0L);
@@ -279,13 +246,7 @@ void http_transfer_give(struct http_transfer *t)
 	drop_addresses(t);
 	inflater_end(&t->inflater);
 	t->response = NULL;
-	t->stream = NULL;
-	if (engine->spare_count == MAX_SPARE || engine->closing || t->spoilt) {
-		http_transfer_free(t);
-		return;
-	}
-	engine->spare_count++;
-	list_prepend(&engine->spare, &t->link);
+	t->sink = NULL;
 }
 
 /* --- a call --- */
@@ -402,6 +363,12 @@ static void abandon(struct waiter *w)
 	take_off(container_of(w, struct http_transfer, waiter));
 }
 
+void http_transfer_connected(struct http_transfer *t)
+{
+	list_remove(&t->connecting);
+	addresses_are_known(t);
+}
+
 void http_transfer_ended(struct http_transfer *t, CURLcode code)
 {
 	t->code = code;
@@ -438,4 +405,84 @@ void http_transfer_stop(struct http_transfer *t)
 		return;
 	take_off(t);
 	t->ended = true;
+}
+
+/* --- how it ended --- */
+
+static const struct {
+	CURLcode code;
+	enum http_outcome outcome;
+	const char *what; /* NULL: libcurl's own words */
+} verdicts[] = {
+	{CURLE_COULDNT_RESOLVE_HOST, HTTP_NOT_SENT, NULL},
+	{CURLE_COULDNT_RESOLVE_PROXY, HTTP_NOT_SENT, NULL},
+	{CURLE_COULDNT_CONNECT, HTTP_NOT_SENT, NULL},
+	{CURLE_PROXY, HTTP_NOT_SENT, NULL},
+	{CURLE_OPERATION_TIMEDOUT, HTTP_NOT_SENT, "connecting took too long"},
+	{CURLE_SSL_CONNECT_ERROR, HTTP_NOT_SENT, NULL},
+	{CURLE_PEER_FAILED_VERIFICATION, HTTP_NONSENSE, NULL},
+	{CURLE_GOT_NOTHING, HTTP_BROKEN, "the connection was closed before an answer"},
+	{CURLE_PARTIAL_FILE, HTTP_BROKEN, "the connection was closed in the midst of the answer"},
+	{CURLE_SEND_ERROR, HTTP_BROKEN, NULL},
+	{CURLE_RECV_ERROR, HTTP_BROKEN, NULL},
+	{CURLE_HTTP2, HTTP_BROKEN, NULL},
+	{CURLE_HTTP2_STREAM, HTTP_BROKEN, NULL},
+	{CURLE_UNSUPPORTED_PROTOCOL, HTTP_NONSENSE, "the answer is no HTTP"},
+	{CURLE_WEIRD_SERVER_REPLY, HTTP_NONSENSE, NULL},
+	{CURLE_OUT_OF_MEMORY, HTTP_NOT_SENT, NULL},
+	{CURLE_FAILED_INIT, HTTP_NOT_SENT, NULL},
+};
+
+static int too_large(struct error *e, enum transfer_trouble trouble)
+{
+	return error_set(e, -EMSGSIZE, 502, NULL, "%s",
+			 trouble == TROUBLE_LARGE ? "the answer is larger than max_size"
+						  : "the answer has too many headers");
+}
+
+int http_transfer_judge(const struct http_transfer *t, struct http_response *r, struct error *e)
+{
+	const char *what = t->why[0] ? t->why : curl_easy_strerror(t->code);
+
+	r->outcome = t->code == CURLE_OK ? HTTP_ANSWERED : HTTP_NONSENSE;
+	switch (t->trouble) {
+	case TROUBLE_CLOSING:
+		r->outcome = HTTP_NOT_SENT;
+		return error_say(e, -ECONNREFUSED, REASON_STOPPING, "closing");
+	case TROUBLE_LARGE:
+	case TROUBLE_HEAD:
+		return too_large(e, t->trouble);
+	case TROUBLE_LENGTH:
+		return error_set(e, -EPIPE, 502, NULL, "the answer's Content-Length is not one number");
+	case TROUBLE_CODING:
+		return error_set(e, -EPIPE, 502, NULL, "the answer's compression is broken or unknown");
+	case TROUBLE_STALE:
+	case TROUBLE_SENT_TWICE:
+		r->outcome = HTTP_BROKEN;
+		return error_set(e, -EPIPE, 502, NULL, "the connection was closed before an answer");
+	case TROUBLE_NONE:
+		break;
+	}
+	if (t->code == CURLE_OK && !inflater_whole(&t->inflater)) {
+		r->outcome = HTTP_BROKEN;
+		return error_set(e, -EPIPE, 502, NULL, "the answer's compressed body is cut off");
+	}
+	if (t->code == CURLE_OK && t->head_ended)
+		return 0;
+	if (t->code == CURLE_OK) {
+		/* To libcurl an answer that ends among its headers is one. */
+		r->outcome = HTTP_BROKEN;
+		return error_set(e, -EPIPE, 502, NULL, "the connection was closed in the midst of the answer");
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(verdicts); i++) {
+		if (verdicts[i].code != t->code)
+			continue;
+		r->outcome = verdicts[i].outcome;
+		what = verdicts[i].what ? verdicts[i].what : what;
+	}
+	if (r->outcome == HTTP_NOT_SENT && t->sends > 0 && !t->repeatable)
+		r->outcome = HTTP_BROKEN; /* only what libcurl wanted to do next was not */
+	if (r->outcome == HTTP_NOT_SENT)
+		return error_set(e, -ECONNREFUSED, 503, NULL, "%s", what);
+	return error_set(e, -EPIPE, 502, NULL, "%s", what);
 }

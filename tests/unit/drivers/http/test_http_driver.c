@@ -3,6 +3,7 @@
 #include "drivers/http/breaker.h"
 #include "drivers/http/driver.h"
 #include "drivers/http/keys.h"
+#include "drivers/http/proxy.h"
 #include "drivers/http/source.h"
 #include "drivers/http/trace.h"
 #include "tests/unit/async/async_fixture.h"

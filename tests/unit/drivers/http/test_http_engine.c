@@ -1,7 +1,7 @@
 /* The HTTP engine against a server that misbehaves. */
 #include "async/semaphore.h"
 #include "config/config.h"
-#include "drivers/http/engine.h"
+#include "drivers/http/request.h"
 
 #include "async/gather.h"
 #include "base/compiler.h"

@@ -5,7 +5,7 @@
 
 #include "async/gather.h"
 #include "base/compiler.h"
-#include "drivers/http/engine.h"
+#include "drivers/http/request.h"
 #include "tests/unit/async/async_fixture.h"
 #include "tests/unit/drivers/http/http_server.h"
 

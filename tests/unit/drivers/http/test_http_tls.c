@@ -13,7 +13,7 @@
 #include "async/gather.h"
 #include "async/semaphore.h"
 #include "config/config.h"
-#include "drivers/http/engine.h"
+#include "drivers/http/request.h"
 #include "drivers/http/stream.h"
 #include "drivers/http/trust.h"
 #include "tests/unit/async/async_fixture.h"
