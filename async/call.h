@@ -22,7 +22,7 @@ void call_init(struct callback *c, void (*fn)(void *arg), void *arg);
 void call_soon(struct callback *c);
 /* In ms milliseconds; never early. */
 void call_later(struct callback *c, int64_t ms);
-/* In the next turn where `at` has passed; DEADLINE_NEVER: not at all. Of two for the same time, the one that was asked
+/* In the next turn after `at`; DEADLINE_NEVER: not at all. Of two for the same time, the one that was asked
  * for first comes first. */
 void call_at(struct callback *c, deadline_t at);
 /* It does not come. On the thread of the loop that was asked. Idempotent. */

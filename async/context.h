@@ -1,4 +1,4 @@
-/* Switching stacks, and what the sanitizers must be told of each switch.
+/* Switching stacks, and what the sanitizers must know of each switch.
  *
  * context_switch is a few instructions in line. It keeps the general registers that a call keeps; the others are
  * declared lost, so the compiler saves of them what is alive. They lie side by side in struct context: they come back

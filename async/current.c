@@ -1,4 +1,4 @@
-/* What runs on this thread: the loop, its task, the time of its turn. */
+/* The state of this thread: the loop, its task, the time of its turn. */
 #include "async/current.h"
 
 #include "async/internal.h"

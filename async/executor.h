@@ -25,7 +25,7 @@ int executor_new(struct executor **out, unsigned threads, unsigned max_queued) m
  * a time-out is left to end with the process. No loop may be waiting for a job. NULL is allowed. */
 void executor_free(struct executor *e);
 
-/* What the pool is at. Any thread; takes no lock. */
+/* How busy the pool is. Any thread; takes no lock. */
 struct executor_levels {
 	unsigned threads, busy, queued;
 	uint64_t refused; /* jobs that found the queue full */

@@ -45,7 +45,7 @@ int poller_init(struct poller *p) must_check;
 /* Call back whatever is ready; does not wait. */
 void poller_dispatch(struct poller *p);
 
-/* First in, first out; all zero is empty. `last` counts where there is a first. */
+/* First in, first out; all zero is empty. `last` counts if there is a first. */
 struct task_queue {
 	struct task *first, *last;
 };
@@ -75,7 +75,7 @@ struct task {
 	struct task_options options;
 };
 
-/* What watches a loop in debug mode: embedded by its owner, which sets loop.monitor. Called on the loop's thread. */
+/* The watch over a loop in debug mode: embedded by its owner, which sets loop.monitor. Called on the loop's thread. */
 struct monitor_hooks {
 	void (*busy)(struct loop *l);                         /* our code runs; several times a turn */
 	void (*idle)(struct loop *l);                         /* the turn is over: the next poll comes */
@@ -154,7 +154,7 @@ static inline struct task *task_queue_shift(struct task_queue *q)
 	return t;
 }
 
-/* Move all of `from` behind what is in q. */
+/* Move all of `from` to the end of q. */
 static inline void task_queue_move(struct task_queue *q, struct task_queue *from)
 {
 	if (!from->first)
@@ -185,7 +185,7 @@ struct loop *loop_become_current(struct loop *l);
 /* One turn, whose poll waits for at most `wait` milliseconds. Returns how long the next one may wait. */
 int loop_turn(struct loop *l, int wait);
 
-/* Make t run, behind all that is ready. */
+/* Make t run, after all that is ready. */
 void task_make_ready(struct task *t);
 /* Run the tasks that are ready; leaves something for the next turn rather than starve the poll. */
 void tasks_run(struct loop *l);

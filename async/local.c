@@ -72,7 +72,7 @@ static unsigned find(const struct locals *l, const struct task_local *key)
 	return i;
 }
 
-/* An array with the values of before (NULL: none), and behind it so many bytes. */
+/* An array with the values of before (NULL: none), and after it that many bytes. */
 static struct locals *locals_new(const struct locals *before, size_t extra)
 {
 	unsigned count = before ? before->count : 0;

@@ -16,7 +16,7 @@ enum {
 	STACKS_KEPT = 4096,  /* idle stacks of a loop that stay mapped */
 	STACKS_WARM = 64,    /* of them when the loop is quiet */
 	STACKS_A_TICK = 256, /* are unmapped: one to two milliseconds */
-	STACK_WINDOW = 30,   /* ticks: a stack that was not needed for so long is spare */
+	STACK_WINDOW = 30,   /* ticks: a stack that was not needed for that long is spare */
 	SPARE_TICK_US = 100000,
 	QUIET_TICKS = 90, /* longer than stacks and freed memory take to be given back */
 	LONGEST_WAIT_MS = 60000,
@@ -136,7 +136,7 @@ void deferred_cancel(struct deferred *d)
 
 static void run_deferred(struct loop *l)
 {
-	/* What is deferred meanwhile belongs to the next turn. */
+	/* A call that is deferred meanwhile belongs to the next turn. */
 	struct list batch;
 	if (l->hooks)
 		l->hooks->busy(l);

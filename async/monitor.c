@@ -22,7 +22,7 @@ enum {
 	LOOKS = 4,            /* in the time that makes a turn slow */
 	ANSWER_MS = 100,      /* for the handler: a thread that waits for a disk takes no signals meanwhile */
 	NAME_BYTES = 80,      /* of a task's name */
-	STOPPED_MS = 250,     /* the watchdog comes so late where the whole process stood still, not one loop */
+	STOPPED_MS = 250,     /* the watchdog comes that late if the whole process stood still, not one loop */
 	CALLERS_COMPARED = 4, /* of a call on a wrong thread, to know it again */
 	WAYS_MAX = 256,       /* of such calls that are told apart */
 };

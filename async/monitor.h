@@ -1,12 +1,12 @@
-/* Debug mode: who blocks a loop, and where, is told while it is blocked; who calls from a wrong thread, too.
+/* Debug mode: reports what blocks a loop, and where, while it is blocked; and calls from a wrong thread.
  *
  * DESIGN. A turn of a loop is what it runs between two polls. Its loop notes when one begins and that it has ended: a
  * reading of the clock or two a turn, none a task or a callback. A watchdog thread looks at those notes some times in
  * slow_callback; of a turn that has lasted that long it asks by a signal, whose handler, on the loop's own thread and
  * an alternate stack, takes the running task's name and a back-trace. The watchdog turns them into words and logs them:
- * once a turn, while it lasts, so that a loop which hangs for good has been told of. When such a turn ends a second
+ * once a turn, while it lasts, so that a loop which hangs for good has been reported. When such a turn ends a second
  * line says how long it took. A thread that can't be interrupted (it waits for a disk) takes the signal when that is
- * over, still where it was blocked: where that was is told then. While the whole process is stopped (SIGSTOP, a
+ * over, still where it was blocked: that place is reported then. While the whole process is stopped (SIGSTOP, a
  * debugger), nothing is blocked: that the watchdog itself comes late tells of it.
  *
  * The signal restarts system calls, but a few (nanosleep, poll) end early by one: only in a turn that blocks anyway. */

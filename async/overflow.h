@@ -1,8 +1,8 @@
 /* A task that uses up its stack ends the process: with a line that names the task, not with a bare SIGSEGV.
  *
  * The handler runs on an alternate stack, which each thread that runs a loop needs. What it finds that is not an
- * overflow goes on to whoever would have had it without us. If AddressSanitizer is, its own handler stays and tells
- * more. */
+ * overflow goes on to the handler that would have had it without us. If AddressSanitizer is, its own handler stays and
+ * tells more. */
 #pragma once
 
 #include "base/compiler.h"

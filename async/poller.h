@@ -23,7 +23,7 @@ struct watch {
 
 void watch_init(struct watch *w, void (*ready)(struct watch *w, uint32_t events));
 /* Register, or change, the interest of w in fd. events 0 keeps the registration for EPOLLERR | EPOLLHUP only.
- * No system call where nothing changes. A changed fd is dropped first. Returns 0 or -errno. */
+ * No system call if nothing changes. A changed fd is dropped first. Returns 0 or -errno. */
 int watch_set(struct watch *w, struct poller *p, int fd, uint32_t events) must_check;
 /* Drop the interest; call it before fd is closed. ready is not called any more, not even for events of this turn.
  * Idempotent. */

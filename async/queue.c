@@ -96,7 +96,7 @@ static struct queue_entry heap_take(struct queue *q)
 	return first;
 }
 
-/* Into the ring's front, behind those that were put earlier: only others that came back. */
+/* Into the ring's front, after those that were put earlier: only others that came back. */
 static void ring_return(struct queue *q, struct queue_entry e)
 {
 	size_t i = 0;
@@ -212,7 +212,7 @@ int queue_get(struct queue *q, void **item, deadline_t by)
 	list_append(&q->getters, &wait.waiter.link);
 	r = task_suspend(&wait.waiter, by);
 	if (r == -EPIPE)
-		return queue_get_now(q, item); /* there is something where another getter gave it back */
+		return queue_get_now(q, item); /* there is something if another getter gave it back */
 	if (r < 0)
 		return r;
 	if (task_check() == -ECANCELED) {

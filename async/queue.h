@@ -1,9 +1,9 @@
 /* A bounded queue of pointers between tasks of one loop (asyncio.Queue, LifoQueue, PriorityQueue).
  *
  * Putters and getters that wait are served first come, first served, and an item goes straight from one to the other.
- * Who leaves (deadline, cancellation) leaves no hole. An item that is on its way to a getter that is cancelled goes
- * back to its place, or to the next getter; one that was taken from a putter that is cancelled is in the queue, and
- * its put returns 0. Loop thread only. */
+ * A waiter that leaves (deadline, cancellation) leaves no hole. An item that is on its way to a getter that is
+ * cancelled goes back to its place, or to the next getter; one that was taken from a putter that is cancelled is in the
+ * queue, and its put returns 0. Loop thread only. */
 #pragma once
 
 #include <stdbool.h>

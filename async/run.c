@@ -1,4 +1,4 @@
-/* One task on a loop of its own, and the end of all that it left behind. */
+/* One task on a loop of its own, and the end of all that it left. */
 #include "async/run.h"
 
 #include "async/internal.h"
@@ -27,7 +27,7 @@ static bool cancel_tasks(struct loop *l)
 	return alive;
 }
 
-/* End what main left behind. */
+/* End the tasks that main left. */
 static void end_tasks(struct loop *l)
 {
 	struct loop *outer = loop_become_current(l);

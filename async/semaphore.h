@@ -24,7 +24,7 @@ void semaphore_init(struct semaphore *s, unsigned permits, unsigned max_waiting)
 void semaphore_init_unbounded(struct semaphore *s, unsigned permits, unsigned max_waiting);
 /* Suspends if no permit is free. Returns 0, -EBUSY (the queue is full), -ETIMEDOUT or -ECANCELED. */
 int semaphore_acquire(struct semaphore *s, deadline_t by) must_check;
-/* Take a permit where one is free. Outside tasks too. */
+/* Take a permit if one is free. Outside tasks too. */
 bool semaphore_try(struct semaphore *s) must_check;
 /* Is no permit free? */
 bool semaphore_locked(const struct semaphore *s);
@@ -45,7 +45,7 @@ void shared_semaphore_init(struct shared_semaphore *s, unsigned permits, unsigne
 void shared_semaphore_done(struct shared_semaphore *s);
 /* As semaphore_acquire; from a task of any worker. */
 int shared_semaphore_acquire(struct shared_semaphore *s, deadline_t by) must_check;
-/* Take a permit where one is free and nobody waits. Any thread. */
+/* Take a permit if one is free and nobody waits. Any thread. */
 bool shared_semaphore_try(struct shared_semaphore *s) must_check;
 /* How many of the permits are taken, and how many tasks wait. Any thread; takes no lock. */
 struct semaphore_levels {

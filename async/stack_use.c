@@ -15,7 +15,7 @@
 enum {
 	NAMES_MAX = 512,  /* what comes beyond is counted under OTHERS */
 	PAUSE_US = 10000, /* between two samples of a loop: one may cost 20 us, most of it in page faults */
-	SPREAD = 32,      /* and up to so many tasks: the first of a turn would always be of the same kind */
+	SPREAD = 32,      /* and up to that many tasks: the first of a turn would always be of the same kind */
 	WARN_PERCENT = 75,
 	PAGE_LEAST = 4096,
 	CONTEXT_BYTES = 256,

@@ -10,7 +10,7 @@
 
 struct task;
 
-/* Which task is next; embedded by whoever watches a loop. */
+/* Which task is next; embedded by the watch of a loop. */
 struct stack_sampler {
 	unsigned left; /* tasks until then; 0: not before due_us */
 	uint32_t random;

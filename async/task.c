@@ -235,7 +235,7 @@ static struct task *held_up_by(const struct task *t)
 	return t->scope ? t->scope->owner : NULL;
 }
 
-/* Who t awaits in task_await; NULL: nobody. */
+/* The task that t awaits in task_await; NULL: none. */
 static const struct task *awaited_by(const struct task *t)
 {
 	if (!is_waiting(t) || t->waiting->abandon != stop_awaiting)
@@ -340,7 +340,7 @@ int task_suspend(struct waiter *w, deadline_t by)
 	struct loop *l = loop_on_thread;
 	struct task *t = l->running;
 	by = deadline_min(by, t->deadline);
-	/* The clock was read in this turn, and the timer will fire in time where it has to. */
+	/* The clock was read in this turn, and the timer will fire in time if it has to. */
 	bool timed = l->now_us < by.us && t->timer.at.us <= by.us;
 	if (__builtin_expect(timed && !t->cancelled && w->task == t, 1))
 		return wait_until(l, w, by);

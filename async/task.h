@@ -29,7 +29,7 @@
 struct loop;
 struct task;
 
-/* What a task runs. Returns 0 or more, or -errno: the task's result. */
+/* The function of a task. Returns 0 or more, or -errno: the task's result. */
 typedef int (*task_fn)(void *arg);
 
 struct task_options {
@@ -63,8 +63,8 @@ void task_cancel(struct task *t);
 /* Was the calling task cancelled (also while shielded)? */
 bool task_cancelled(void);
 
-/* What a suspending call of the calling task would return at once: -ECANCELED, -ETIMEDOUT (its deadline has passed), or
- * 0: it would wait. */
+/* The code that a suspending call of the calling task would return at once: -ECANCELED, -ETIMEDOUT (its deadline has
+ * passed), or 0: it would wait. */
 int task_check(void) must_check;
 
 const char *task_name(const struct task *t);

@@ -21,7 +21,7 @@ struct timer {
 
 void timer_init(struct timer *t, void (*fire)(struct timer *t));
 /* (Re)start t to fire once at `at`. One in the past fires in the next turn. DEADLINE_NEVER stops it. One that is
- * started again stands behind all that were started for the same time before. */
+ * started again stands after all that were started for the same time before. */
 void timer_start(struct timer *t, struct timers *timers, deadline_t at);
 /* Idempotent. */
 void timer_stop(struct timer *t, struct timers *timers);

@@ -5,7 +5,7 @@
 
 #include "async/internal.h"
 
-/* What must not outlive the caller is cancelled, and awaited whatever becomes of the caller. */
+/* Tasks that must not outlive the caller are cancelled, and awaited whatever becomes of the caller. */
 static int end(struct task *t, int why)
 {
 	struct shield s;

@@ -22,7 +22,7 @@
  * TASKS. "Suspends." means: other tasks of the worker run meanwhile. A task never moves to another thread, and nothing
  * runs between two suspending calls: no locks are needed for what one worker's tasks share. errno belongs to the
  * thread: it is lost over a suspension. So does the rounding mode: a task that changes it restores it before it
- * suspends. What computes for long or blocks belongs on the executor (gd_run_blocking).
+ * suspends. Work that computes for long or blocks belongs on the executor (gd_run_blocking).
  *
  * WORKERS. The daemon has one thread a worker, and a module is loaded once: a static variable is shared by all of them
  * (and then needs a lock), a `static _Thread_local` one is a worker's own. Tasks, gathers, semaphores, queues and their
@@ -31,9 +31,9 @@
  * SCOPES own everything that these functions make: values, tasks, gathers, semaphores, queues, cursors, files. A
  * request is a scope, a run of a background task is one, a module's start is one that lives as long as its worker;
  * gd_scope_begin opens a smaller one. Nothing is ever freed by hand: at the end of a scope its tasks are cancelled and
- * awaited, its cursors and transactions closed, its memory given back. So no task outlives its request. What was made
- * in a scope must not be used after its end, which nobody can check; a task that waits for it at that moment is told
- * -ECANCELED, and the end waits for one that is at work on a file, a stream, a copy or an upload.
+ * awaited, its cursors and transactions closed, its memory given back. So no task outlives its request. A thing that
+ * was made in a scope must not be used after its end, which nobody can check; a task that waits for it at that moment
+ * gets -ECANCELED, and the end waits for one that is at work on a file, a stream, a copy or an upload.
  *
  * ERRORS. Functions return 0 or more, or -errno. Those that bring values return a gd_value that may be a failure: it
  * passes through whatever is made of it, and gd_failed asks for it. A handler that returns a failure without having
@@ -93,7 +93,7 @@ GD_PUBLIC gd_deadline gd_in_ms(int64_t ms);
 
 /* Called in a task on each worker, one worker after another, before any of them serves; in a scope that lives as long
  * as the worker: the place for what the worker's tasks share, and for gd_background. May suspend, for a minute in all.
- * Below 0: the daemon does not start. Cancelled after that minute, and when the daemon is told to end meanwhile; one
+ * Below 0: the daemon does not start. Cancelled after that minute, and if the daemon begins to end meanwhile; one
  * that goes on for 5 s more ends the process with 70. worker counts from 0. */
 GD_PUBLIC int gd_module_start(unsigned worker, unsigned workers);
 /* Called in a task on each worker that was started, after its last request and its background tasks have ended: the
@@ -102,7 +102,7 @@ GD_PUBLIC void gd_module_stop(unsigned worker, unsigned workers);
 
 /* --- tasks --- */
 
-/* What a task runs. Returns 0 or more, or -errno. */
+/* The function of a task. Returns 0 or more, or -errno. */
 typedef int gd_task_fn(void *arg);
 
 /* Start fn(arg) as a task of the current scope (create_task). It runs soon, not at once; it inherits the deadline and
@@ -180,7 +180,7 @@ GD_PUBLIC int gd_gather_wait(gd_gather *g, gd_deadline by) GD_MUST_CHECK;
 GD_PUBLIC int gd_gather_next(gd_gather *g, gd_deadline by) GD_MUST_CHECK;
 /* Of a child that has ended, else -EINPROGRESS; -ENOENT: there is no such child. */
 GD_PUBLIC int gd_gather_result(const gd_gather *g, int index);
-/* What a child that is a client's call brought. */
+/* The result of a child that is a client's call. */
 GD_PUBLIC gd_value *gd_gather_value(const gd_gather *g, int index);
 /* Cancel the children that still run. */
 GD_PUBLIC void gd_gather_cancel(gd_gather *g);
@@ -189,9 +189,9 @@ GD_PUBLIC void gd_gather_cancel(gd_gather *g);
 
 /* First come, first served; a waiter that leaves leaves no hole. All `by` waits: suspend; 0, -ETIMEDOUT, -ECANCELED. */
 typedef struct gd_semaphore gd_semaphore;
-/* asyncio's BoundedSemaphore. At most max_waiting wait (0: no bound): beyond, gd_acquire is -EBUSY. What a request, a
- * run of a background task or a module's start has acquired is released at its end, if nobody has done that before,
- * and that is said in the log. */
+/* asyncio's BoundedSemaphore. At most max_waiting wait (0: no bound): beyond, gd_acquire is -EBUSY. The permits that a
+ * request, a run of a background task or a module's start has acquired are released at its end, if nobody has done
+ * that before, and that is said in the log. */
 GD_PUBLIC gd_semaphore *gd_semaphore_new(unsigned permits, unsigned max_waiting);
 /* asyncio's plain Semaphore, a count: more may be released than acquired, and nothing is released for anybody. */
 GD_PUBLIC gd_semaphore *gd_semaphore_new_unbounded(unsigned permits, unsigned max_waiting);
@@ -263,7 +263,7 @@ GD_PUBLIC void gd_promise_resolve(gd_promise *p, int result);
 
 /* Suspends until fn(arg) has run on a thread of the executor, and returns its result (to_thread). It does not return
  * before, cancelled or not: arg may stand on the caller's stack. fn must not call gatherd's functions but those of "Any
- * thread.". It is not begun where the executor's queue is full (-EBUSY), or the caller was cancelled before. */
+ * thread.". It is not begun if the executor's queue is full (-EBUSY), or the caller was cancelled before. */
 GD_PUBLIC int gd_run_blocking(int (*fn)(void *arg), void *arg);
 /* The same, but given up at `by` or when cancelled: arg is fn's from here on, and drop(arg) is called on that thread
  * when it is through, or at once if fn does not run. It is the caller's again only if 0 or more was returned, or
@@ -333,13 +333,13 @@ GD_PUBLIC int gd_append(gd_value *list, gd_value *v);
 /* A member of a document; one of that name is replaced. As gd_append. */
 GD_PUBLIC int gd_set(gd_value *doc, const char *name, gd_value *v);
 /* From JSON text with values in it: names need no quotes; if a value or a name stands there may be %s (text), %d %ld
- * %lld (integers), %g (double), %p (a gd_value); in quotes stands %% for %. What is filled in is data, never JSON, and
- * no operator: a name from %s can't begin with "$". A mistake in the format makes a failure. */
+ * %lld (integers), %g (double), %p (a gd_value); in quotes stands %% for %. A value that is filled in is data, never
+ * JSON, nor an operator: a name from %s can't begin with "$". A mistake in the format makes a failure. */
 GD_PUBLIC gd_value *gd_build(const char *format, ...) GD_PRINTF(1, 2);
 /* From JSON text (RFC 8259), at most 64 deep. */
 GD_PUBLIC gd_value *gd_parse(const char *json, size_t len);
 
-/* Looking. What v does not have is null; what failed stays failed. */
+/* Looking. A part that v does not have is null; a failure stays a failure. */
 GD_PUBLIC gd_kind gd_kind_of(const gd_value *v);
 /* The way into it: "a.b[0]", "rows[*].id" (the list of that member), "a[\"any name\"]". */
 GD_PUBLIC gd_value *gd_get(const gd_value *v, const char *path);
@@ -347,10 +347,10 @@ GD_PUBLIC gd_value *gd_get(const gd_value *v, const char *path);
 GD_PUBLIC size_t gd_count(const gd_value *v);
 GD_PUBLIC gd_value *gd_at(const gd_value *v, size_t i);
 GD_PUBLIC const char *gd_name_at(const gd_value *v, size_t i);
-/* A copy in memory of the current scope, of v or, where v holds results, of them as they are: values that shall outlive
+/* A copy in memory of the current scope, of v or, if v holds results, of them as they are: values that shall outlive
  * the scope they were made in. */
 GD_PUBLIC gd_value *gd_value_copy(const gd_value *v);
-/* Converted, or `otherwise` where that can't be done without loss. */
+/* Converted, or `otherwise` if that can't be done without loss. */
 GD_PUBLIC int64_t gd_to_int(const gd_value *v, int64_t otherwise);
 GD_PUBLIC double gd_to_double(const gd_value *v, double otherwise);
 /* Is it neither null, false, 0, "", [] nor {}? A failure is not. */
@@ -366,7 +366,7 @@ GD_PUBLIC const char *gd_to_json(const gd_value *v);
 
 /* 0, or what went wrong: -errno; -EINPROGRESS: it is pending; -EINVAL: NULL. Remembered as by gd_fail_with. */
 GD_PUBLIC int gd_failed(const gd_value *v);
-/* What went wrong, for a log; "" if nothing did. */
+/* A description of the failure, for a log; "": there is none. */
 GD_PUBLIC const char *gd_error_text(const gd_value *v);
 /* The HTTP status that a reply for it has; 0: it did not fail. */
 GD_PUBLIC int gd_error_status(const gd_value *v);
@@ -380,7 +380,7 @@ GD_PUBLIC gd_value *gd_failure(int errnum, int status, const char *detail, ...) 
 GD_PUBLIC int gd_fail(int errnum, int status, const char *detail, ...) GD_PRINTF(3, 4);
 /* Pass a failure on, likewise: `return gd_fail_with(v);`. Returns gd_failed(v). */
 GD_PUBLIC int gd_fail_with(const gd_value *v);
-/* What would be told of r if the handler returned it: the failure behind a transaction's or a gather's -errno, to be
+/* The failure that the client would see if the handler returned r: that of a transaction's or a gather's -errno, to be
  * asked for its code. r is 0 or more: null. */
 GD_PUBLIC gd_value *gd_failure_of(int r);
 
@@ -389,7 +389,7 @@ GD_PUBLIC gd_value *gd_failure_of(int r);
  * g NULL: the call suspends and returns what it brought. Else it becomes a child of g and the value is pending until
  * gd_gather_wait or gd_gather_next: calls in one gather run at once. source is a name of the configuration. A call is
  * bounded by the source's `timeout` and by the calling task's deadline at that moment: gd_deadline_push before, and
- * gd_deadline_pop behind it, gives one of a gather a deadline of its own. Values from requests are data: as SQL they
+ * gd_deadline_pop after it, gives one of a gather a deadline of its own. Values from requests are data: as SQL they
  * are bound, in BSON they bring no operators. */
 
 /* PostgreSQL. args: a list for $1, $2, …, or NULL. gd_pg_query, _row and _scalar read: the server refuses writes; short
@@ -408,18 +408,18 @@ typedef enum { GD_READ_COMMITTED, GD_REPEATABLE_READ, GD_SERIALIZABLE } gd_isola
 typedef struct {
 	gd_isolation isolation;
 	bool read_only;
-	unsigned attempts; /* in all, where it ends in 40001 or 40P01, or its connection broke before COMMIT: fn runs
+	unsigned attempts; /* in all, if it ends in 40001 or 40P01, or its connection broke before COMMIT: fn runs
 			      again from its beginning; 0: 1 */
 } gd_pg_options;
-/* Suspends. fn in a transaction on a connection of its own: committed where it returns 0 or more, else rolled back
+/* Suspends. fn in a transaction on a connection of its own: committed if it returns 0 or more, else rolled back
  * (also when it was cancelled). Returns what fn returned, or the failure; -EIO with a broken connection at COMMIT: it
  * may or may not have happened. options NULL: read committed, once. */
 GD_PUBLIC int gd_pg_transaction(const char *source, const gd_pg_options *options, gd_pg_fn *fn, void *arg);
-/* Suspends. fn within a savepoint: what it did is undone where it fails, and the transaction goes on; also if a
- * statement timed out or its task was cancelled, provided that the server ends it within 2 s of being told. */
+/* Suspends. fn within a savepoint: its changes are undone if it fails, and the transaction goes on; also if a
+ * statement timed out or its task was cancelled, provided that the server ends it within 2 s of that. */
 GD_PUBLIC int gd_pg_savepoint(gd_pg *tx, gd_pg_fn *fn, void *arg);
-/* As those above, within tx, one after another; each may write where tx may. One that fails makes tx fail: what follows
- * fails at once (25P02) until the savepoint around it is rolled back. One that is not waited for to its end (a
+/* As those above, within tx, one after another; each may write if tx may. One that fails makes tx fail: all that
+ * follows fails at once (25P02) until the savepoint around it is rolled back. One that is not waited for to its end (a
  * time-out, a task that is cancelled) is cancelled on the server; outside of savepoints tx is lost then. -EBUSY:
  * another task is at it. Suspend. */
 GD_PUBLIC gd_value *gd_tx_query(gd_pg *tx, const char *sql, gd_value *args);
@@ -443,9 +443,9 @@ GD_PUBLIC void gd_close(gd_cursor *c);
  * pid}, however many listen; one connection of the worker's pool serves all of them (pool.size must be above the number
  * of workers). channel is the exact name: SQL's NOTIFY folds one without quotes to lower case, pg_notify() does not.
  * gd_next waits for as long as the task's deadline allows, and may be called again after -ETIMEDOUT (but one that began
- * when its time was over is the last). It fails, and the handler listens again, where notifications may have been
+ * when its time was over is the last). It fails, and the handler listens again, if notifications may have been
  * missed: the connection broke (-EPIPE), or 1024 of them, or 4 MiB, were not read in time (-ENOBUFS). Through a pooler
- * only if that keeps sessions; where nothing would be heard (pgbouncer's transaction mode) it fails (-EOPNOTSUPP).
+ * only if that keeps sessions; if nothing would be heard (pgbouncer's transaction mode) it fails (-EOPNOTSUPP).
  * Never NULL. */
 GD_PUBLIC gd_cursor *gd_pg_listen(const char *source, const char *channel);
 /* Null. payload: text, or a document or list as JSON, of less than 8000 bytes; NULL: none. Within a transaction:
@@ -455,12 +455,12 @@ GD_PUBLIC gd_value *gd_pg_notify(gd_gather *g, const char *source, const char *c
 /* Rows in bulk: sql is COPY … FROM STDIN or COPY … TO STDOUT, in any format; never from or to files of the server. */
 typedef struct gd_copy gd_copy;
 /* Suspends. On a connection of its own, in a transaction of its own: all of it is stored by gd_copy_end, or nothing. TO
- * STDOUT only reads. Never NULL: a failure shows in each call. One task at a time (-EBUSY). What bounds it is the
+ * STDOUT only reads. Never NULL: a failure shows in each call. One task at a time (-EBUSY). It is bounded by the
  * task's deadline; the source's timeout holds for each wait. */
 GD_PUBLIC gd_copy *gd_pg_copy(const char *source, const char *sql);
 /* Within tx, in which nothing else runs before gd_copy_end (-EBUSY). One that fails, or is given up, makes tx fail. */
 GD_PUBLIC gd_copy *gd_tx_copy(gd_pg *tx, const char *sql);
-/* Suspend while the server is slower. Return 0 or -errno, after which nothing is stored. What the server has against
+/* Suspend while the server is slower. Return 0 or -errno, after which nothing is stored. The server's objections to
  * the data may show only in gd_copy_end. gd_copy_write: bytes as they are, rows cut anywhere. gd_copy_row: a list, for
  * a statement without options; null is \N, lists are arrays, documents JSON, texts what the column reads (for a JSON
  * column a list or a text is gd_to_json). */
@@ -469,18 +469,18 @@ GD_PUBLIC int gd_copy_row(gd_copy *c, gd_value *list) GD_MUST_CHECK;
 /* Suspends. Returns how many bytes *p has (a row, or the header), valid until the next call; 0 at the end; or -errno.
  */
 GD_PUBLIC int64_t gd_copy_read(gd_copy *c, const void **p) GD_MUST_CHECK;
-/* Suspends. How many rows were copied; what was not read is dropped. Failed: nothing was stored (the error's text has
- * the line); -EIO with a connection that broke at COMMIT: it may or may not have happened. */
+/* Suspends. How many rows were copied; rows that were not read are dropped. Failed: nothing was stored (the error's
+ * text has the line); -EIO with a connection that broke at COMMIT: it may or may not have happened. */
 GD_PUBLIC gd_value *gd_copy_end(gd_copy *c);
-/* Suspends (shielded). Give it up: nothing is stored. The scope's end does it where there was no gd_copy_end. */
+/* Suspends (shielded). Give it up: nothing is stored. The scope's end does it if there was no gd_copy_end. */
 GD_PUBLIC void gd_copy_close(gd_copy *c);
 
 /* MongoDB. options is a document, or NULL: { projection, sort, limit, skip, batch_size, allow_disk_use } of find;
  * { limit, skip } of count (limit 0: none); { batch_size, allow_disk_use } of aggregate; { upsert, array_filters } of
  * updates; { sort, projection, upsert, array_filters, return: "before" | "after" } of find_one_and_…; { ordered } of
- * insert_many and bulk. Most also have { hint, collation, let, comment, bypass_document_validation }. One that there is
- * not is a failure.
- * Names with "$" are operators where the handler writes them (gd_doc, gd_build); never in a request's values, in
+ * insert_many and bulk. Most also have { hint, collation, let, comment, bypass_document_validation }. An unknown one
+ * is a failure.
+ * Names with "$" are operators if the handler writes them (gd_doc, gd_build); never in a request's values, in
  * results or in what gd_parse made. If MongoDB expects an expression, a text that begins with "$" and comes from
  * a request, a result or gd_parse is wrapped in $literal. A filter is never NULL or null: gd_doc() is all. A write is
  * sent once. If its connection breaks or the time is over before its answer, the failure says that it may or may not
@@ -495,7 +495,7 @@ GD_PUBLIC gd_value *gd_mongo_count(gd_gather *g, const char *source, const char 
 				   gd_value *options);
 GD_PUBLIC gd_value *gd_mongo_distinct(gd_gather *g, const char *source, const char *collection, const char *field,
 				      gd_value *filter);
-/* {inserted_id}; {inserted_count, inserted_ids}. An _id is made where the document has none. */
+/* {inserted_id}; {inserted_count, inserted_ids}. An _id is made if the document has none. */
 GD_PUBLIC gd_value *gd_mongo_insert_one(gd_gather *g, const char *source, const char *collection, gd_value *document);
 GD_PUBLIC gd_value *gd_mongo_insert_many(gd_gather *g, const char *source, const char *collection, gd_value *documents,
 					 gd_value *options);
@@ -526,12 +526,12 @@ GD_PUBLIC gd_cursor *gd_mongo_find_stream(const char *source, const char *collec
 					  gd_value *options);
 GD_PUBLIC gd_cursor *gd_mongo_aggregate_stream(const char *source, const char *collection, gd_value *pipeline,
 					       gd_value *options);
-/* Suspends. What happens to a collection (NULL: to all of the database) from now on, for gd_next, which waits for as
- * long as the task's deadline allows: MongoDB's change events, behind the stages of pipeline (NULL: none). A connection
- * is taken until it is closed. Where that breaks, or its server steps down, the stream goes on behind the last event
- * that was handed out: none is lost, and none comes twice. It ends where the collection is dropped. Replica sets and
+/* Suspends. The changes of a collection (NULL: of all of the database) from now on, for gd_next, which waits for as
+ * long as the task's deadline allows: MongoDB's change events, after the stages of pipeline (NULL: none). A connection
+ * is taken until it is closed. If that breaks, or its server steps down, the stream goes on after the last event
+ * that was handed out: none is lost, and none comes twice. It ends if the collection is dropped. Replica sets and
  * sharded clusters only. options: { full_document: "updateLookup", full_document_before_change, resume_after,
- * start_after, batch_size }; resume_after is the _id of the event to go on behind. */
+ * start_after, batch_size }; resume_after is the _id of the event to go on after. */
 GD_PUBLIC gd_cursor *gd_mongo_watch(const char *source, const char *collection, gd_value *pipeline, gd_value *options);
 
 typedef struct {
@@ -539,10 +539,10 @@ typedef struct {
 			      connection that broke before the commit): fn runs again from its beginning; 0: 1 */
 	bool snapshot;     /* all that it reads is of the same moment; false: as the URL's readConcernLevel has it */
 } gd_mongo_options;
-/* Suspends. fn in a transaction of a replica set or sharded cluster: committed where it returns 0 or more, else aborted
- * (also when it was cancelled). What the calling task itself asks of this source with g NULL meanwhile, cursors
+/* Suspends. fn in a transaction of a replica set or sharded cluster: committed if it returns 0 or more, else aborted
+ * (also when it was cancelled). All that the calling task itself asks of this source with g NULL meanwhile, cursors
  * included, is part of it; calls in a gather, other tasks, gd_mongo_watch and other sources are not. A call that fails,
- * but for its arguments, makes the transaction fail: what follows fails with the same at once. Cursors end with it.
+ * but for its arguments, makes the transaction fail: all that follows fails with the same at once. Cursors end with it.
  * Returns what fn returned, or the failure: -EBUSY: the task has one on this source already; -EOPNOTSUPP: the server
  * has none; -EIO with a commit whose answer did not come, also when it was asked again: it may or may not have
  * happened. options NULL: once. */
@@ -575,10 +575,10 @@ typedef struct {
 			    */
 	gd_value *body;    /* text and bytes as they are, everything else as JSON; NULL: none */
 } gd_http_request;
-/* The JSON of the answer; a status that is none of success fails (502): gd_http has it. */
+/* The JSON of the answer; a status other than 2xx fails (502): gd_http has it. */
 GD_PUBLIC gd_value *gd_http_get(gd_gather *g, const char *source, const char *path);
 /* {status, headers, body}, whatever the status: names of headers in lower case, several of one name joined by ", " (but
- * set-cookie is a list); body is JSON where its type says so, else text, else bytes, and null where there is none. */
+ * set-cookie is a list); body is JSON if its type says so, else text, else bytes, and null if there is none. */
 GD_PUBLIC gd_value *gd_http(gd_gather *g, const char *source, const gd_http_request *request);
 /* printf with each %s percent-encoded for a segment of a path: gd_http_path("/users/%s", name). Beside it integers (%d
  * %u %ld %lu %lld %llu %zu %zd). NULL: a segment would be empty, "." or "..", a text is NULL, or the format has more.
@@ -608,16 +608,16 @@ GD_PUBLIC gd_value *gd_remove_file(gd_gather *g, const char *source, const char 
 typedef struct gd_file gd_file;
 typedef enum { GD_OPEN_READ, GD_OPEN_WRITE, GD_OPEN_READ_WRITE, GD_OPEN_APPEND } gd_open_mode;
 /* Suspends. Never NULL: a failure shows in each call. GD_OPEN_WRITE makes an empty file of it, GD_OPEN_APPEND makes one
- * where there is none; the others open one that is there. One task at a time (-EBUSY); a call that is cancelled or too
+ * if there is none; the others open one that is there. One task at a time (-EBUSY); a call that is cancelled or too
  * late closes it (-EBADF from then on). */
 GD_PUBLIC gd_file *gd_file_open(const char *source, const char *path, gd_open_mode mode);
-/* Suspend. Return how many bytes: less than len at the end only, which is 0; all of them where they are written; or
+/* Suspend. Return how many bytes: less than len at the end only, which is 0; all of them if they are written; or
  * -errno. The position moves on. */
 GD_PUBLIC int64_t gd_file_read(gd_file *f, void *p, size_t len);
 GD_PUBLIC int64_t gd_file_write(gd_file *f, const void *p, size_t len);
 /* Where the next one begins: whence is SEEK_SET, SEEK_CUR or SEEK_END. Suspends with SEEK_END. Returns the position. */
 GD_PUBLIC int64_t gd_file_seek(gd_file *f, int64_t offset, int whence);
-/* Suspends. With its data safe on the disk where `sync`. */
+/* Suspends. With its data safe on the disk if `sync`. */
 GD_PUBLIC int gd_file_close(gd_file *f, bool sync);
 
 /* --- requests ---
@@ -637,10 +637,10 @@ GD_PUBLIC const char *gd_client(gd_request *req); /* its address */
 GD_PUBLIC const char *gd_header(gd_request *req, const char *name);
 /* The body as it came; *len 0: none. */
 GD_PUBLIC const void *gd_body(gd_request *req, size_t *len);
-/* The body as JSON; failed (400, 415) where it is none. */
+/* The body as JSON; failed (400, 415) if it is not. */
 GD_PUBLIC gd_value *gd_body_json(gd_request *req);
 /* The body of an HTML form: a document, names that come more than once are lists. application/x-www-form-urlencoded; of
- * multipart/form-data a file is {filename, type, content}. Failed (400, 415) where it is none. */
+ * multipart/form-data a file is {filename, type, content}. Failed (400, 415) if it is not. */
 GD_PUBLIC gd_value *gd_body_form(gd_request *req);
 
 /* --- replies: one a request; -EALREADY: there was one --- */
@@ -679,12 +679,12 @@ GD_PUBLIC int gd_sse_send(gd_request *req, const char *event, const char *id, co
 /* --- the daemon --- */
 
 typedef enum { GD_LOG_ERROR, GD_LOG_WARN, GD_LOG_INFO, GD_LOG_DEBUG } gd_log_level;
-/* One line, with the request's id where there is one. Any thread. */
+/* One line, with the request's id if there is one. Any thread. */
 GD_PUBLIC void gd_log(gd_log_level level, const char *format, ...) GD_PRINTF(2, 3);
 GD_PUBLIC unsigned gd_worker(void);
 GD_PUBLIC bool gd_debug(void);
-/* Has the daemon been told to end? It takes no new requests then, and waits for those that run, for drain_timeout at
- * most: what would go on forever, as a feed does, ends by itself. */
+/* Is the daemon to end? It takes no new requests then, and waits for those that run, for drain_timeout at
+ * most: a handler that would go on forever, as a feed does, ends by itself. */
 GD_PUBLIC bool gd_draining(void);
 /* Suspends until that is so. Returns 0, -ETIMEDOUT or -ECANCELED. */
 GD_PUBLIC int gd_drain_wait(gd_deadline by) GD_MUST_CHECK;

@@ -1,4 +1,4 @@
-/* What a run fetches for others, too: a cached result or reply that several requests wait for. */
+/* Fetches of a run that are for others, too: a cached result or reply that several requests wait for. */
 #include "handlers/gather/internal.h"
 
 int run_spawn_fetch(struct run *run, task_fn fn, void *arg, struct task **t)

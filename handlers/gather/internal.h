@@ -27,7 +27,7 @@ struct run {
 	struct evaluation evaluation;
 	struct step_run *steps;
 	struct gather gather;  /* the steps */
-	struct gather fetches; /* what others may wait for too: it outlives the reply where it must */
+	struct gather fetches; /* what others may wait for too: it outlives the reply if it must */
 	uint64_t ended;        /* bits of the steps that have */
 	int failed;            /* the step that failed the request; -1: none */
 	struct error error;    /* what failed it, if that was not a step */

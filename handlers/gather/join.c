@@ -81,7 +81,7 @@ struct key {
 	};
 };
 
-/* A JSON number: KEY_WHOLE where it is one that fits, however it is written (1, 1.0, 10e-1). */
+/* A JSON number: KEY_WHOLE if it is one that fits, however it is written (1, 1.0, 10e-1). */
 static void number_key(struct key *k, struct buf *out, const char *text, size_t len)
 {
 	if (decimal_to_int64(text, len, &k->whole)) {
@@ -93,7 +93,7 @@ static void number_key(struct key *k, struct buf *out, const char *text, size_t 
 	decimal_canonical(out, text, len);
 }
 
-/* What a driver's own value is in JSON decides what it equals. */
+/* A driver's own value equals what its JSON equals. */
 static void foreign_key(struct key *k, struct buf *out, const struct value *v, struct arena *a)
 {
 	struct buf text = BUF_INIT;
@@ -215,7 +215,7 @@ static void table_fill(struct table *t, const struct rows *from, const char *nam
 	}
 }
 
-/* Append the rows whose key equals k to matches, or only count them where it is NULL. */
+/* Append the rows whose key equals k to matches, or only count them if it is NULL. */
 static uint32_t table_find(const struct table *t, const struct key *k, bool many, uint32_t *matches)
 {
 	uint32_t found = 0;
@@ -410,7 +410,8 @@ static struct value follow_row(const struct joined_result *r, uint32_t row, cons
 	return value_follow(&v, segments + 1, count - 1, a);
 }
 
-/* What `[*]` gives, from all joins on the way into the one list. It is collected twice: counted, then written down. */
+/* The values that `[*]` gives, from all joins on the way into the one list. It is collected twice: counted, then
+ * written down. */
 struct listing {
 	struct value *at; /* NULL: only counted */
 	size_t count;
@@ -433,7 +434,7 @@ static void collect_value(struct listing *l, struct value v)
 static void collect_row(struct listing *l, const struct joined_result *r, uint32_t row,
 			const struct path_segment *segments, size_t count);
 
-/* What the way gives from v on; that of a list is taken into the one list, as everywhere. */
+/* The value that the way gives from v on; a list is taken into the one list, as everywhere. */
 static void collect(struct listing *l, const struct value *v, const struct path_segment *segments, size_t count)
 {
 	l->visits++;

@@ -290,7 +290,7 @@ static uint64_t hash_source(uint64_t h, const struct plan_step *p, const uint64_
 	return h;
 }
 
-/* What is kept in the cache outlives this configuration: the next one finds it again if nothing has changed that it
+/* A cached value outlives this configuration: the next one finds it again if nothing has changed that it
  * depends on. */
 static void identify(struct plan *plan, const uint64_t *sources)
 {

@@ -1,4 +1,4 @@
-/* What a request is answered with: the results, a kept reply, or what went wrong. */
+/* The answer to a request: the results, a kept reply, or what went wrong. */
 #include <errno.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -243,7 +243,7 @@ static void keep_text(struct buf *out, const char *name, const char *value)
 	keep_header(out, (struct span){name, strlen(name)}, (struct span){value, strlen(value)});
 }
 
-/* What is the same each time it is sent is kept with it. Returns how many headers. */
+/* Headers that are the same each time it is sent are kept with it. Returns how many headers. */
 static unsigned keep_headers(const struct run *run, const struct reply *r, bool complete, struct buf *out)
 {
 	unsigned count = 0;

@@ -17,7 +17,7 @@ enum op_kind {
 	OP_TEXT,   /* a string with references in it */
 	OP_OPEN,   /* text is "{" or "[" */
 	OP_CLOSE,  /* text is "}" or "]" */
-	OP_MEMBER, /* text is the name with its colon, or nothing in an array; a comma where one is due */
+	OP_MEMBER, /* text is the name with its colon, or nothing in an array; a comma if one is due */
 };
 
 struct respond_op {

@@ -1,6 +1,6 @@
 /* The reply of an endpoint, compiled: a flat program that renders JSON.
  *
- * What is constant is rendered once, at load; a reply without references is one piece of text. */
+ * A constant part is rendered once, at load; a reply without references is one piece of text. */
 #pragma once
 
 #include <stdbool.h>

@@ -245,7 +245,7 @@ static bool reply_from_cache(struct run *run)
 
 /* --- its beginning --- */
 
-/* What references and the reply will want of the request is copied while h2o still has it. */
+/* The parts of the request that references and the reply will want are copied while h2o still has it. */
 static void collect_headers(struct run *run)
 {
 	const struct plan *plan = run->plan;

@@ -9,7 +9,7 @@
 #include "handlers/web/rate.h"
 #include "handlers/web/router.h"
 
-/* What this worker's plans of one configuration run with. */
+/* The surroundings in which this worker runs the plans of one configuration. */
 struct gather_env {
 	struct client *const *clients;              /* one for each source */
 	struct shared_semaphore *const *semaphores; /* one for each of config.semaphores; the process's */

@@ -21,7 +21,7 @@ struct slot {
 	struct path path; /* into its value */
 };
 
-/* What the references of one endpoint are resolved against; filled while its plan is compiled. */
+/* The names that the references of one endpoint may use; filled while its plan is compiled. */
 struct scope {
 	const struct config_endpoint *endpoint;
 	struct arena *arena;
@@ -53,7 +53,7 @@ struct outcome {
 	const struct value *substitute; /* OUTCOME_DEFAULT */
 };
 
-/* What references evaluate against while a request runs. */
+/* The values that references may mean while a request runs. */
 struct evaluation {
 	struct exchange *exchange;
 	struct parameters parameters;

@@ -85,7 +85,7 @@ int run_acquire(struct run *run, int semaphore, struct error *e)
 	return r;
 }
 
-/* It goes from waiting to running; a fetch that is behind a stale result does not count. */
+/* It goes from waiting to running; a fetch that a stale result has begun does not count. */
 static void note_start(struct step_run *s, int64_t now_us)
 {
 	if (s->run->ended & (UINT64_C(1) << s->index))
@@ -161,7 +161,7 @@ static int spawn_fetch(struct step_run *s, const struct value *args, struct flig
 	return r;
 }
 
-/* What the references evaluate to, under the identity of the step, and the names of endpoint and step. */
+/* The values of the references, under the identity of the step, and the names of endpoint and step. */
 static struct span cache_key(const struct step_run *s, const struct value *args)
 {
 	const struct plan *plan = s->run->plan;
@@ -179,7 +179,7 @@ static struct span cache_key(const struct step_run *s, const struct value *args)
 	return span;
 }
 
-/* Suspends. The result from the cache, or from a fetch that is shared with whoever wants the same. */
+/* Suspends. The result from the cache, or from a fetch that is shared with all who want the same. */
 static int run_cached(struct step_run *s, const struct value *args, struct error *e)
 {
 	struct cache *cache = s->run->env->cache;
@@ -191,7 +191,7 @@ static int run_cached(struct step_run *s, const struct value *args, struct error
 	enum cache_state state = cache_look(cache, s->key.base, s->key.len, &plan_of(s)->config->cache, &v, &flight,
 					    &wait);
 	if (flight)
-		(void)spawn_fetch(s, args, flight); /* its failure lands with whoever waits */
+		(void)spawn_fetch(s, args, flight); /* its failure reaches all who wait */
 	if (state == CACHE_WAIT || state == CACHE_FETCH)
 		r = flight_await(wait, &v, s->run->evaluation.arena, e);
 	if (r == 0)
@@ -201,7 +201,7 @@ static int run_cached(struct step_run *s, const struct value *args, struct error
 
 /* --- its end --- */
 
-/* What on_error makes of a failure. Returns 0 if the request goes on. */
+/* Apply on_error to a failure. Returns 0 if the request goes on. */
 static int replace(struct step_run *s, int r)
 {
 	struct outcome *o = outcome_of(s);

@@ -24,7 +24,7 @@ const struct task_local exchange_request_id = {.name = "request"};
 enum {
 	IDLE_KEPT = 1024,  /* exchanges of a worker that wait for the next request, with their first block of memory */
 	PIECE = 64 * 1024, /* of a reply that h2o gets at a time: what has gone out can be seen and counted */
-	PENDING = 64 * 1024, /* bytes that gather behind what is being sent before their writer waits */
+	PENDING = 64 * 1024, /* bytes that gather after those that are being sent before their writer waits */
 	STATUS_LEFT = 499,   /* the log's word for a client that did not wait; never sent */
 };
 
@@ -446,7 +446,7 @@ void exchange_spawn(struct exchange *x, task_fn fn)
 {
 	struct exchange_private *p = private_of(x);
 	struct exchange_limits *limits = p->all->limits;
-	/* Whoever administrates a daemon that is full asks what it is full of. */
+	/* The administrator of a daemon that is full asks what it is full of. */
 	if (atomic_fetch_add_explicit(&limits->running, 1, memory_order_relaxed) >= limits->max_requests &&
 	    !x->admin_listener) {
 		atomic_fetch_sub_explicit(&limits->running, 1, memory_order_relaxed);
@@ -763,7 +763,7 @@ int exchange_stream_end(struct exchange *x)
 	return 0;
 }
 
-/* What has become of the changes that the request was to make. x->error says it, too. NULL: it was to make none. */
+/* The outcome of the changes that the request was to make. x->error says it, too. NULL: it was to make none. */
 static const char *settle_outcome(struct exchange *x)
 {
 	static const char *const names[] = {

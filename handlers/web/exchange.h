@@ -54,13 +54,13 @@ struct exchange {
 	bool control_listener;    /* … on server.control */
 	deadline_t by;            /* request_timeout from when the request was complete; may be narrowed before spawn */
 
-	/* for the log line; set by whoever knows */
+	/* for the log line; set by the part that knows */
 	const char *endpoint;             /* "GET /customers/{id}", or NULL */
 	struct endpoint_numbers *numbers; /* where it is counted: of that endpoint, in this worker */
 	const char *missing;              /* steps that were replaced: "a, b"; or NULL */
 	struct error error;               /* what went wrong, for the log; errnum 0: nothing */
 
-	/* What the request has changed by now; set by whoever knows, and said in the problem that ends it. */
+	/* What the request has changed by now; set by the part that knows, and said in the problem that ends it. */
 	bool changed;   /* a change was made, and stays */
 	bool uncertain; /* one may or may not have been made */
 
@@ -98,7 +98,7 @@ void exchange_trace(struct exchange *x, struct span *traceparent, struct span *t
 void exchange_owes(struct exchange *x, void *what, void (*give_back)(void *what));
 
 /* Run fn(x) as the request's task: its deadline is x->by, the client's leaving cancels it. fn must reply before it
- * returns, unless it was cancelled. Replies 503 itself where max_requests are running or no stack is to be had. */
+ * returns, unless it was cancelled. Replies 503 itself if max_requests are running or no stack is to be had. */
 void exchange_spawn(struct exchange *x, task_fn fn);
 
 /* Send the reply; once an exchange. Does not suspend. Takes r->body. A reply that can't be sent as it is (a header with

@@ -1,7 +1,7 @@
 /* The daemon's side of exchanges: making one of a request that h2o has read, and telling it what became of its client.
  *
- * What the request came in on is a `struct carrier`; exchange.c knows no sockets. Loop thread only, but for
- * exchange_limits. */
+ * The connection that the request came in on is a `struct carrier`; exchange.c knows no sockets. Loop thread only, but
+ * for exchange_limits. */
 #pragma once
 
 #include <stdatomic.h>

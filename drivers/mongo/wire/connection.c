@@ -14,7 +14,7 @@
 #include "drivers/mongo/wire/pool.h"
 
 #define RESCAN_REST_US INT64_C(550000)  /* libmongoc's own is 500 ms */
-#define ROLE_US        INT64_C(1000000) /* for so long a server is believed to be what it was */
+#define ROLE_US        INT64_C(1000000) /* for that long a server is believed to be what it was */
 
 /* One that libmongoc has heard of lately, and that has data. Without one, a command's session makes libmongoc look for
  * the servers while it holds a stream, which it then uses even if the look has freed it. */

@@ -18,18 +18,18 @@ enum connection_state {
 	CONNECTION_STATES
 };
 
-/* What the server says of an error beside its code. */
+/* The labels that the server gives an error beside its code. */
 enum error_label {
 	LABEL_TRANSIENT = 1,      /* TransientTransactionError */
 	LABEL_UNKNOWN_COMMIT = 2, /* UnknownTransactionCommitResult */
 	LABEL_RESUMABLE = 4,      /* ResumableChangeStreamError */
 };
 
-/* What its server takes. */
+/* The limits of its server. */
 struct connection_limits {
 	bool writable;         /* it is not a secondary */
 	bool transactions;     /* it is part of a replica set, or leads to a sharded cluster, and not too old */
-	bool starts_at_times;  /* change streams, not only behind tokens */
+	bool starts_at_times;  /* change streams, not only after tokens */
 	size_t document_bytes; /* of one document */
 	size_t statements;     /* documents, updates or deletes in one command */
 };
@@ -59,7 +59,7 @@ struct connection {
 int mongo_connection_open(struct connection *c, const mongoc_uri_t *uri, const char *database,
 			  const struct stream_settings *settings, void (*disturbed)(struct stream_set *set),
 			  struct error *e) must_check;
-/* Run a command, with the URL's read preference, and its read concern where the command takes one. Suspends, until the
+/* Run a command, with the URL's read preference, and its read concern if the command takes one. Suspends, until the
  * task's deadline. Returns whether the server did it; *reply is to be destroyed either way. On a lost one it fails at
  * once. */
 bool mongo_connection_command(struct connection *c, const char *database, const bson_t *command, bson_t *reply,

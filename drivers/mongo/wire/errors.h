@@ -1,4 +1,4 @@
-/* What MongoDB's errors, libmongoc's and our streams' mean to the client of an endpoint: HTTP statuses, by a table. */
+/* The meaning of MongoDB's errors, libmongoc's and our streams' to an endpoint's client: HTTP statuses, by a table. */
 #pragma once
 
 #include <mongoc/mongoc.h>
@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "drivers/mongo/wire/stream.h"
 
-/* What follows for the connection, and for the call. */
+/* The consequences for the connection, and for the call. */
 enum {
 	MONGO_DISCARD = 1, /* the connection is not to be used again */
 	MONGO_SUSPECT = 2, /* nor are the others that were opened before this happened */

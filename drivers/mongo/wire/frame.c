@@ -201,7 +201,7 @@ static bool answer_is_sound(struct frames *f, const uint8_t *document, size_t le
 	return i.err_off == 0;
 }
 
-/* What follows a message's length has come as a whole, or its last piece has. */
+/* The part of a message after its length has come as a whole, or its last piece has. */
 static bool message_is_sound(struct frames *f, const uint8_t *rest)
 {
 	size_t before = document_at(&f->received) - LENGTH;

@@ -27,13 +27,13 @@ struct frames {
 	struct frame sent, received;
 	uint32_t asked;    /* the number of the request that was sent last */
 	bool primary;      /* an answer to hello has said that the server takes writes */
-	struct buf pieces; /* of an answer that comes in several: what is behind its length */
+	struct buf pieces; /* of an answer that comes in several: the part after its length */
 };
 
 void frames_done(struct frames *f);
 /* These bytes were sent: messages of libmongoc's, which are believed. */
 void frames_sent(struct frames *f, const void *data, size_t len);
 /* These bytes have come: libmongoc reads a message's length, then the rest, and only its hello may come in more pieces.
- * Returns 0 or -EPROTO: they are no answer to the request that was sent last. After that f is
+ * Returns 0 or -EPROTO: they do not answer the request that was sent last. After that f is
  * used no more. */
 int frames_received(struct frames *f, const void *data, size_t len) must_check;

@@ -151,7 +151,7 @@ static void send_away(struct connection *c)
 	budget_send(&c->parcel);
 }
 
-/* What is idle goes to the first in line. */
+/* An idle connection goes to the first in line. */
 static void serve(struct mongo_pool *p)
 {
 	if (!budget_waiting(p->settings->budget))
@@ -527,7 +527,7 @@ int mongo_pool_acquire(struct mongo_pool *p, struct connection **out, struct err
 
 void mongo_pool_release(struct mongo_pool *p, struct connection *c, unsigned consequences)
 {
-	/* Whoever comes second finds it counted already: its connection is of an older generation. */
+	/* The second task finds it counted already: its connection is of an older generation. */
 	unsigned generation = c->generation;
 	if ((consequences & MONGO_SUSPECT) &&
 	    atomic_compare_exchange_strong_explicit(p->settings->generation, &generation, generation + 1,

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-/* Where libmongoc keeps the id: {id: UUID}. There is no function to give a session the id of another one, which is what
- * committing a transaction after its connection broke takes. */
+/* The place where libmongoc keeps the id: {id: UUID}. There is no function to give a session the id of another one,
+ * which is what committing a transaction after its connection broke takes. */
 static uint8_t *id_of(const struct session *s)
 {
 	bson_iter_t i;

@@ -355,7 +355,7 @@ static ssize_t stream_poll(mongoc_stream_poll_t *polled, size_t count, int32_t t
 
 /* --- reading and writing --- */
 
-/* What a broken call leaves behind. A scan may lose one server and go on with the others; a command's failure is the
+/* The fault that a broken call leaves. A scan may lose one server and go on with the others; a command's failure is the
  * end of the client. Returns -1 with errno set. */
 static ssize_t broken(struct stream *s, int error, bool scanning)
 {

@@ -1,4 +1,4 @@
-/* The sockets of a libmongoc client: streams that suspend the calling task where libmongoc's own would block the
+/* The sockets of a libmongoc client: streams that suspend the calling task when libmongoc's own would block the
  * thread.
  *
  * DESIGN. libmongoc asks for a stream a server (stream_initiate), polls them while it looks for the servers' roles,
@@ -40,10 +40,10 @@ struct stream_set {
 
 void stream_set_init(struct stream_set *set, const struct stream_settings *settings,
 		     void (*disturbed)(struct stream_set *set));
-/* Set the fault, if there is none yet, and close every socket. Whoever waits on one is woken. Does not suspend. */
+/* Set the fault, if there is none yet, and close every socket. A task that waits on one is woken. Does not suspend. */
 void stream_set_fail(struct stream_set *set, int fault);
 /* The client goes to another thread: its sockets leave this loop, and are watched by that one. Nobody waits on them.
- * What has happened to a socket meanwhile is noticed by the loop that it comes to. */
+ * An event of a socket meanwhile is noticed by the loop that it comes to. */
 void stream_set_detach(struct stream_set *set);
 void stream_set_attach(struct stream_set *set);
 /* Are no streams left? */

@@ -24,7 +24,7 @@ int tls_new(struct tls **out, const struct tls_options *options, struct error *e
 /* NULL is allowed. */
 void tls_free(struct tls *t);
 
-/* What a call on a session came to; none of them suspends. */
+/* The outcome of a call on a session; none of them suspends. */
 enum tls_step { TLS_DONE, TLS_WANT_READ, TLS_WANT_WRITE, TLS_CLOSED, TLS_BROKEN };
 
 /* A session that will verify that the other end of fd is `host`. NULL: out of memory. */
@@ -33,5 +33,5 @@ SSL *tls_session_new(const struct tls *t, int fd, const char *host);
 enum tls_step tls_handshake(SSL *session, char *why, size_t why_size);
 enum tls_step tls_read(SSL *session, void *p, size_t size, size_t *got);
 enum tls_step tls_write(SSL *session, const void *p, size_t size, size_t *put);
-/* Say good-bye where that takes no waiting, and free. NULL is allowed. */
+/* Say good-bye if that takes no waiting, and free. NULL is allowed. */
 void tls_session_free(SSL *session, bool sound);

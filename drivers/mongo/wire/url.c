@@ -76,8 +76,8 @@ static const struct option options[] = {
 	{"zlibCompressionLevel", DROP, uncompressed},
 };
 
-/* What every client gets beyond the URL's own: tried once (waiting is the pool's, libmongoc would sleep on the thread),
- * no second attempts that the pool knows nothing of. */
+/* The options of every client beyond the URL's own: tried once (waiting is the pool's, libmongoc would sleep on the
+ * thread), no second attempts that the pool knows nothing of. */
 static const char forced[] = "serverSelectionTryOnce=true&retryReads=false&retryWrites=false";
 
 struct parser {
