@@ -42,6 +42,7 @@
 	ROW(SWITCHED_OFF, 503, "The service was switched off by hand.")                                                \
 	ROW(DRAINING, 503, "The service is draining.")                                                                 \
 	ROW(STOPPING, 503, "The service is stopping.")                                                                 \
+	ROW(RECONFIGURED, 503, "The configuration was changed several times meanwhile.")                               \
 	ROW(SOURCE_DOWN, 503, "A source is down.")                                                                     \
 	/* --- the sources --- */                                                                                      \
 	ROW(UNAVAILABLE, 503, "The data source is not available.")                                                     \

@@ -118,9 +118,10 @@ struct config_source {
 	const struct source_kind *kind;
 	const char *name;
 	struct mark at;
-	bool sound;        /* no mistake was found in it */
-	const char *url;   /* as given; may hold a password: never print it; files: the root folder, absolute */
-	bool url_expanded; /* part of the URL is from the environment: no message about it shows it */
+	const struct node *node; /* all that stands there */
+	bool sound;              /* no mistake was found in it */
+	const char *url;         /* as given; may hold a password: never print it; files: the root folder, absolute */
+	bool url_expanded;       /* part of the URL is from the environment: no message about it shows it */
 	struct mark url_at;
 	struct config_secret password;
 	struct config_pool pool;

@@ -74,6 +74,7 @@ static void decode_source(struct decoder *dc, const struct node *name, const str
 		.kind = kind,
 		.name = name->text,
 		.at = name->at,
+		.node = n,
 		.semaphore = -1,
 	};
 	size_t errors = dc->diagnostics->errors;

@@ -38,7 +38,7 @@ static bool belongs(const struct systemd_socket *s, const struct config_listen *
 static int take(struct listeners *l, const struct config_listen *config, struct systemd_socket *s, unsigned k)
 {
 	struct address a;
-	struct bound *b = k % l->workers == 0 ? listeners_add(l, config) : &l->bound[l->count - 1];
+	struct bound *b = k % l->workers == 0 ? listeners_add(l, config) : l->bound[l->count - 1];
 	b->fds[k % l->workers] = s->fd;
 	b->adopted = true;
 	s->fd = -1;
@@ -71,7 +71,7 @@ int adopt(struct listeners *l, const struct config_listen *config)
 		if (belongs(&sockets[i], config))
 			r = take(l, config, &sockets[i], found++);
 	if (r == 0 && found > 0 && found < l->workers)
-		r = share(&l->bound[l->count - 1], found, l->workers);
+		r = share(l->bound[l->count - 1], found, l->workers);
 	return r < 0 ? r : (int)found;
 }
 

@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdlib.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 
@@ -14,14 +16,46 @@ enum {
 	KEEPALIVE_AGAIN_S = 10,  /* … and asked again, until USER_TIMEOUT_MS have passed */
 };
 
+static const char *copy(const char *text)
+{
+	return text ? mem_strdup(text) : NULL;
+}
+
 struct bound *listeners_add(struct listeners *l, const struct config_listen *config)
 {
-	mem_reserve(l->bound, l->capacity, l->count + 1);
-	struct bound *b = &l->bound[l->count++];
-	*b = (struct bound){.config = config, .fds = mem_array(l->workers, sizeof(int))};
+	struct bound *b = mem_alloc(sizeof(*b));
+	*b = (struct bound){.config = *config, .fds = mem_array(l->workers, sizeof(int))};
+	b->config.host = copy(config->host);
+	b->config.path = copy(config->path);
+	b->config.systemd = copy(config->systemd);
+	b->config.at = (struct mark){0};
 	for (unsigned w = 0; w < l->workers; w++)
 		b->fds[w] = -1;
+	listeners_share(l, b);
 	return b;
+}
+
+void listeners_share(struct listeners *l, struct bound *b)
+{
+	mem_reserve(l->bound, l->capacity, l->count + 1);
+	l->bound[l->count++] = b;
+}
+
+static void free_text(const char *text)
+{
+	free((char *)(uintptr_t)text);
+}
+
+void bound_free(struct bound *b, unsigned workers)
+{
+	for (unsigned w = 0; w < workers; w++)
+		if (b->fds[w] >= 0)
+			close(b->fds[w]);
+	free_text(b->config.host);
+	free_text(b->config.path);
+	free_text(b->config.systemd);
+	free(b->fds);
+	free(b);
 }
 
 static const struct {

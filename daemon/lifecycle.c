@@ -31,12 +31,15 @@ static void tell_left_out(void)
 		log_line(LOG_LINE_INFO, "lines of requests left out", "lines=%llu", (unsigned long long)lines);
 }
 
-void lifecycle_serve(struct workers *workers)
+void lifecycle_serve(struct workers *workers, struct reloads *reloads)
 {
 	deadline_t look = deadline_in_ms(LOOK_EVERY_MS);
 	process_look();
 	for (unsigned looks = 1; !signals_asked();) {
-		if (signals_wait(workers->changed_fd, look) || !deadline_passed(look))
+		if (signals_wait(workers->changed_fd, look))
+			break;
+		reloads_turn(reloads);
+		if (!deadline_passed(look))
 			continue;
 		process_look();
 		if (looks++ % LEFT_OUT_LOOKS == 0)

@@ -4,10 +4,11 @@
 #include <stdint.h>
 
 #include "base/compiler.h"
+#include "daemon/reload.h"
 #include "daemon/worker.h"
 
-/* Return when SIGTERM or SIGINT asks for the end. */
-void lifecycle_serve(struct workers *workers);
+/* Return when SIGTERM or SIGINT asks for the end; reload meanwhile, when it is asked for. */
+void lifecycle_serve(struct workers *workers, struct reloads *reloads);
 /* How long the way down may take. */
 struct lifecycle_times {
 	int64_t delay_us; /* requests are accepted still, though /-/ready says no already */

@@ -108,8 +108,8 @@ void listener_open(struct listener *l, struct bound *b, unsigned worker, struct 
 		.connections = connections,
 		.entrance = entrance_new(b->name),
 		.max_connections = max_connections,
-		.admin = b->config->admin,
-		.control = b->config->control,
+		.admin = b->config.admin,
+		.control = b->config.control,
 		.leaves_waiting = b->kept,
 	};
 	timer_init(&l->pause, on_pause_over);

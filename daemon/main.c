@@ -21,6 +21,7 @@
 #include "daemon/heartbeat.h"
 #include "daemon/lifecycle.h"
 #include "daemon/options.h"
+#include "daemon/reload.h"
 #include "daemon/signals.h"
 #include "daemon/systemd.h"
 #include "daemon/tasks_view.h"
@@ -46,6 +47,7 @@ struct daemon {
 	struct executor *executor;
 	struct shared shared;
 	struct workers workers;
+	struct reloads reloads;
 };
 
 /* --- diagnostics --- */
@@ -264,10 +266,7 @@ static int start(struct daemon *d, bool *serves)
 		return EX_UNAVAILABLE;
 	}
 	for (size_t i = 0; i < d->listeners.count; i++)
-		log_line(LOG_LINE_INFO, "listening", "address=%s%s", d->listeners.bound[i].name,
-			 d->listeners.bound[i].config->control ? " control=true"
-			 : d->listeners.bound[i].config->admin ? " admin=true"
-							       : "");
+		listeners_tell(d->listeners.bound[i]);
 	log_line(LOG_LINE_INFO, "started", "version=" GATHERD_VERSION " pid=%ld threads=%u endpoints=%zu",
 		 (long)getpid(), server->threads, config->endpoint_count);
 	heartbeat_serving();
@@ -336,7 +335,10 @@ static int run(const char *path)
 		start_log(&d.generation->config->log);
 		code = start(&d, &serves);
 		if (serves) {
-			lifecycle_serve(&d.workers);
+			reloads_begin(&d.reloads, path, &d.workers, &d.listeners, d.generation);
+			lifecycle_serve(&d.workers, &d.reloads);
+			reloads_end(&d.reloads);
+			d.generation = d.reloads.serving;
 			code = end_workers(&d, true);
 		}
 		log_line(LOG_LINE_INFO, "stopped", "code=%d", code);

@@ -8,9 +8,8 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "base/log.h"
-
 static int signal_fd = -1;
+static bool hup;
 static int asked; /* SIGTERM or SIGINT: the first that came; 0: none */
 static deadline_t (*tick)(void *arg);
 static void *tick_arg;
@@ -54,10 +53,17 @@ bool signals_wait(int changed_fd, deadline_t by)
 {
 	int signo = signals_next(changed_fd, by);
 	if (signo == SIGHUP)
-		log_line(LOG_LINE_WARNING, "reload is not supported by this build", "signal=SIGHUP");
+		hup = true;
 	if (!asked && (signo == SIGTERM || signo == SIGINT))
 		asked = signo;
 	return asked;
+}
+
+bool signals_took_hup(void)
+{
+	bool took = hup;
+	hup = false;
+	return took;
 }
 
 int signals_asked(void)

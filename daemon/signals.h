@@ -17,5 +17,7 @@ int signals_next(int changed_fd, deadline_t by) must_check;
 /* The same, for whoever only asks whether to go on. Returns whether the end was asked for, by this signal or one
  * before. */
 bool signals_wait(int changed_fd, deadline_t by);
+/* Did SIGHUP come in signals_wait since the last call? */
+bool signals_took_hup(void);
 /* The signal that first asked for the end: SIGTERM or SIGINT; 0: none. */
 int signals_asked(void);

@@ -113,6 +113,15 @@ void systemd_ready(const char *format, ...)
 	va_end(arguments);
 }
 
+void systemd_reloading(void)
+{
+	char text[96];
+	snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%lld", (long long)monotonic_us());
+	if (manager.fd >= 0)
+		(void)send_text(text, -1);
+	systemd_status("reloading");
+}
+
 void systemd_stopping(void)
 {
 	send_or_keep("STOPPING=1");

@@ -33,6 +33,8 @@ bool systemd_is_there(void);
 void systemd_status(const char *format, ...) printf_like(1, 2);
 /* It serves, with that status. Repeated: a reload is over. */
 void systemd_ready(const char *format, ...) printf_like(1, 2);
+/* A reload has begun; systemd_ready ends it. */
+void systemd_reloading(void);
 /* The way down has begun. Once; nothing but a status, the watchdog and an extension is of use afterwards. */
 void systemd_stopping(void);
 /* It can't start, for that reason. */

@@ -49,14 +49,17 @@ struct worker {
 	struct exchanges exchanges;
 	struct connections connections;
 	struct service *service;
-	struct share *share; /* that is being opened, or was */
-	struct listener *listeners;
+	struct share *share; /* that is being opened, or waits for its commit */
+	struct share_failure failure;
+	const struct config_server *server; /* of the configuration that serves */
+	struct listener **listeners;        /* one for each row; NULL: it does not accept yet */
 	struct timer tick;
 	struct timer clock;
 	int64_t cancelled_us;
 	struct tasks_member tasks;
 
-	struct message start, serve, drain, cancel, ping;
+	struct message start, serve, drain, cancel, ping, reload, give_up;
+	void (*step)(struct worker *w); /* of a reload; whoever posts `reload` sets it */
 
 	int64_t pinged_us;   /* main thread only; 0: never */
 	atomic_bool answers; /* to the last ping; the message is free */
@@ -82,8 +85,8 @@ static void service_closed(void *arg, int result)
 static void close_worker(struct worker *w)
 {
 	w->phase = CLOSING;
-	for (size_t i = 0; i < w->all->listeners->count; i++)
-		listener_close(&w->listeners[i]);
+	for (size_t i = 0; w->listeners && i < w->all->listeners->count; i++)
+		listener_close(w->listeners[i]);
 	connections_close(&w->connections, true); /* who came at the last moment */
 	int r = task_spawn(NULL, close_service, w,
 			   &(struct task_options){.name = "close", .ended = service_closed, .ended_arg = w});
@@ -113,9 +116,9 @@ static void begin_drain(struct worker *w)
 	http_drain(&w->http);
 	w->exchanges.draining = true;
 	/* The admin address and the control socket still answer: /-/ready says that nothing more shall be sent here. */
-	for (size_t i = 0; i < w->all->listeners->count; i++)
-		if (!w->listeners[i].admin)
-			listener_close(&w->listeners[i]);
+	for (size_t i = 0; w->listeners && i < w->all->listeners->count; i++)
+		if (!w->listeners[i]->admin)
+			listener_close(w->listeners[i]);
 	timer_start(&w->tick, loop_timers(w->loop), (deadline_t){0});
 }
 
@@ -156,27 +159,55 @@ static unsigned most_connections(const struct config_server *server, const struc
 	return listen->control ? most + CONTROL_CONNECTIONS : most;
 }
 
+/* The listener of a row; a row that is not among those of before is new. */
+static struct listener *take_row(struct worker *w, struct bound *b, const struct listeners *before)
+{
+	for (size_t i = 0; i < before->count; i++)
+		if (before->bound[i] == b)
+			return w->listeners[i];
+	struct listener *l = mem_alloc(sizeof(*l));
+	listener_open(l, b, w->index, &w->connections, most_connections(w->server, &b->config));
+	return l;
+}
+
+/* Accept on these rows, and no more on those of `before` that are not among them. */
+static void change_listeners(struct worker *w, const struct listeners *rows, const struct listeners *before)
+{
+	struct listener **listeners = mem_zalloc((rows->count + 1) * sizeof(struct listener *));
+	for (size_t i = 0; i < rows->count; i++) {
+		const struct config_listen *config = &rows->bound[i]->config;
+		listeners[i] = take_row(w, rows->bound[i], before);
+		listeners[i]->admin = config->admin;
+		listeners[i]->max_connections = most_connections(w->server, config);
+	}
+	for (size_t i = 0; i < before->count; i++) {
+		if (listeners_have(rows, before->bound[i]))
+			continue;
+		w->listeners[i]->leaves_waiting = false; /* nobody else comes for them */
+		listener_close(w->listeners[i]);
+		free(w->listeners[i]);
+	}
+	free(w->listeners);
+	w->listeners = listeners;
+}
+
 static void on_serve(struct message *m)
 {
 	struct worker *w = container_of(m, struct worker, serve);
-	struct workers *all = w->all;
 	w->phase = SERVING;
-	for (size_t i = 0; i < all->listeners->count; i++) {
-		struct bound *b = &all->listeners->bound[i];
-		listener_open(&w->listeners[i], b, w->index, &w->connections, most_connections(all->server, b->config));
-	}
+	change_listeners(w, w->all->listeners, &(struct listeners){0});
 }
 
 static int open_service(void *arg)
 {
 	struct worker *w = arg;
-	const struct config_source *down; /* is not asked for */
-	return service_open(w->service, w->all->generation, 0, &w->share, &down, &w->error);
+	const struct worker_reload *r = &w->all->reload;
+	return service_open(w->service, r->generation, &r->options, &w->share, &w->failure, &w->error);
 }
 
-static void tell_main(struct worker *w)
+void workers_wake(struct workers *all)
 {
-	ssize_t written = write(w->all->changed_fd, &(uint64_t){1}, sizeof(uint64_t));
+	ssize_t written = write(all->changed_fd, &(uint64_t){1}, sizeof(uint64_t));
 	(void)written;
 }
 
@@ -184,7 +215,7 @@ static void tell_started(struct worker *w, int result)
 {
 	w->result = result;
 	atomic_store(&w->started, true);
-	tell_main(w);
+	workers_wake(w->all);
 }
 
 static void service_opened(void *arg, int result)
@@ -195,6 +226,7 @@ static void service_opened(void *arg, int result)
 		close_worker(w);
 	} else {
 		service_commit(w->service, w->share);
+		w->share = NULL;
 		w->connections.service = w->service;
 		w->phase = READY;
 		if (atomic_load(&w->all->ending))
@@ -233,20 +265,28 @@ static void on_start(struct message *m)
 		task_cancel(w->opening);
 }
 
+/* What of a configuration is the worker's own. */
+static void configure(struct worker *w, const struct config_server *server)
+{
+	w->server = server;
+	w->http.conf.max_request_entity_size = server->body_limit;
+	w->connections.body_limit = server->body_limit;
+	w->connections.idle_timeout_us = server->idle_timeout_us;
+	w->connections.read_timeout_us = server->read_timeout_us;
+	w->connections.write_timeout_us = server->write_timeout_us;
+}
+
 static void open_parts(struct worker *w)
 {
-	http_init(&w->http, w->loop, w->all->server->body_limit);
+	const struct config_server *server = &w->all->reload.generation->config->server;
+	http_init(&w->http, w->loop, server->body_limit);
 	exchanges_init(&w->exchanges, w->loop, &w->all->limits);
 	connections_init(&w->connections, w->loop);
 	w->connections.accept = &w->http.accept;
 	w->connections.exchanges = &w->exchanges;
-	w->connections.body_limit = w->all->server->body_limit;
-	w->connections.idle_timeout_us = w->all->server->idle_timeout_us;
-	w->connections.read_timeout_us = w->all->server->read_timeout_us;
-	w->connections.write_timeout_us = w->all->server->write_timeout_us;
+	configure(w, server);
 	w->connections.total = &w->all->connections;
 	w->service = service_new(w->all->shared, w->index);
-	w->listeners = mem_zalloc(w->all->listeners->count * sizeof(struct listener));
 }
 
 static void take_messages(struct worker *w, bool open)
@@ -272,6 +312,8 @@ static bool close_parts(struct worker *w)
 	connections_done(&w->connections);
 	exchanges_done(&w->exchanges);
 	http_done(&w->http);
+	for (size_t i = 0; w->listeners && i < w->all->listeners->count; i++)
+		free(w->listeners[i]);
 	free(w->listeners);
 	loop_free(w->loop);
 	return true;
@@ -318,11 +360,98 @@ static void *worker_main(void *arg)
 	signal_stack_end();
 
 	atomic_fetch_add(&w->all->ended, 1);
-	tell_main(w);
+	workers_wake(w->all);
 	return NULL;
 }
 
-/* --- from the main thread --- */
+/* --- a reload --- */
+
+static void on_reload(struct message *m)
+{
+	struct worker *w = container_of(m, struct worker, reload);
+	w->step(w);
+}
+
+/* The thread that reloads goes on. */
+static void step_done(struct worker *w)
+{
+	struct worker_reload *r = &w->all->reload;
+	pthread_mutex_lock(&r->lock);
+	r->owed--;
+	pthread_cond_signal(&r->done);
+	pthread_mutex_unlock(&r->lock);
+}
+
+static void prepared(void *arg, int result)
+{
+	struct worker *w = arg;
+	w->opening = NULL;
+	w->result = result;
+	step_done(w);
+}
+
+static void prepare(struct worker *w)
+{
+	w->share = NULL;
+	int r = task_spawn(&w->opening, open_service, w,
+			   &(struct task_options){.name = "reload", .ended = prepared, .ended_arg = w});
+	if (r < 0)
+		prepared(w, error_set(&w->error, r, 0, NULL, "no memory map is left for a task's stack"));
+	else if (atomic_load(&w->all->reload.given_up))
+		task_cancel(w->opening);
+}
+
+static void on_give_up(struct message *m)
+{
+	struct worker *w = container_of(m, struct worker, give_up);
+	if (w->opening)
+		task_cancel(w->opening);
+}
+
+static int undo_share(void *arg)
+{
+	struct worker *w = arg;
+	share_undo(w->share);
+	w->share = NULL;
+	return 0;
+}
+
+static void undo(struct worker *w)
+{
+	int r = 0;
+	if (!w->share) {
+		step_done(w);
+		return;
+	}
+	r = task_spawn(&w->opening, undo_share, w,
+		       &(struct task_options){.name = "undo", .ended = prepared, .ended_arg = w});
+	if (r < 0) {
+		log_line(LOG_LINE_ERROR, "can't close what was opened", "worker=%u error=\"%s\"", w->index,
+			 strerror(-r));
+		step_done(w);
+	}
+}
+
+static void commit(struct worker *w)
+{
+	const struct worker_reload *r = &w->all->reload;
+	configure(w, &r->generation->config->server);
+	service_commit(w->service, w->share);
+	w->share = NULL;
+	change_listeners(w, r->next, w->all->listeners);
+	step_done(w);
+}
+
+/* What still runs of a generation ends: there are too many of them. */
+static void end_oldest(struct worker *w)
+{
+	const struct share *share = service_share_of(w->service, w->all->reload.oldest);
+	if (share)
+		exchanges_cancel(&w->exchanges, share, REASON_RECONFIGURED);
+	step_done(w);
+}
+
+/* --- from other threads --- */
 
 /* Returns whether the worker takes messages. */
 static bool post(struct worker *w, struct message *m)
@@ -360,6 +489,71 @@ int64_t workers_owe_us(const struct workers *all, unsigned *worker)
 	return longest_us;
 }
 
+/* Post a step to `count` workers, and wait until it is done. */
+static void run_step(struct workers *all, unsigned first, unsigned count, void (*step)(struct worker *w))
+{
+	struct worker_reload *r = &all->reload;
+	pthread_mutex_lock(&r->lock);
+	r->owed += count;
+	pthread_mutex_unlock(&r->lock);
+	for (unsigned i = first; i < first + count; i++) {
+		all->workers[i].step = step;
+		if (!post(&all->workers[i], &all->workers[i].reload))
+			step_done(&all->workers[i]);
+	}
+	pthread_mutex_lock(&r->lock);
+	while (r->owed > 0)
+		pthread_cond_wait(&r->done, &r->lock);
+	pthread_mutex_unlock(&r->lock);
+}
+
+int workers_prepare(struct workers *all, struct generation *g, const struct share_options *options,
+		    struct share_failure *f, struct error *e)
+{
+	all->reload.generation = g;
+	all->reload.options = *options;
+	for (unsigned i = 0; i < all->count; i++) {
+		struct worker *w = &all->workers[i];
+		run_step(all, i, 1, prepare);
+		int r = w->result;
+		if (r < 0) {
+			*e = w->error;
+			*f = w->failure;
+			workers_undo(all);
+			return r;
+		}
+		all->reload.options.probe_us = 0; /* it is the same source */
+	}
+	return 0;
+}
+
+void workers_undo(struct workers *all)
+{
+	run_step(all, 0, all->count, undo);
+}
+
+void workers_commit(struct workers *all, const struct listeners *next)
+{
+	const struct config_server *server = &all->reload.generation->config->server;
+	all->reload.next = next;
+	all->limits.max_requests = server->max_requests;
+	all->limits.request_timeout_us = server->request_timeout_us;
+	run_step(all, 0, all->count, commit);
+}
+
+void workers_end_oldest(struct workers *all, unsigned generation)
+{
+	all->reload.oldest = generation;
+	run_step(all, 0, all->count, end_oldest);
+}
+
+void workers_give_up(struct workers *all)
+{
+	atomic_store(&all->reload.given_up, true);
+	for (unsigned i = 0; i < all->count; i++)
+		post(&all->workers[i], &all->workers[i].give_up);
+}
+
 /* As workers_start. all->count says whether there is a thread, whatever is returned. */
 static int start_one(struct workers *all, struct error *e)
 {
@@ -372,6 +566,8 @@ static int start_one(struct workers *all, struct error *e)
 		.drain.run = on_drain,
 		.cancel.run = on_cancel,
 		.ping.run = on_ping,
+		.reload.run = on_reload,
+		.give_up.run = on_give_up,
 		.answers = true,
 	};
 	timer_init(&w->tick, on_tick);
@@ -392,19 +588,25 @@ static int start_one(struct workers *all, struct error *e)
 	return w->result;
 }
 
+static void wake_main(void *workers)
+{
+	workers_wake(workers);
+}
+
 int workers_start(struct workers *all, struct shared *shared, struct generation *g, struct listeners *listeners,
 		  struct error *e)
 {
 	const struct config_server *server = &g->config->server;
 	*all = (struct workers){
 		.workers = mem_array(shared->workers, sizeof(struct worker)),
-		.server = server,
 		.shared = shared,
-		.generation = g,
+		.reload = {.generation = g, .lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER},
 		.listeners = listeners,
 		.limits = {.max_requests = server->max_requests, .request_timeout_us = server->request_timeout_us},
 		.changed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 	};
+	shared->wake = wake_main;
+	shared->arg = all;
 	if (all->changed_fd < 0)
 		return error_set(e, -errno, 0, NULL, "can't make an eventfd: %s", strerror(errno));
 	http_setup();
@@ -437,6 +639,7 @@ unsigned workers_join(struct workers *all)
 		pthread_join(all->workers[i].thread, NULL);
 		pthread_mutex_destroy(&all->workers[i].lock);
 	}
+	all->shared->wake = NULL;
 	if (all->changed_fd >= 0)
 		close(all->changed_fd);
 	free(all->workers);

@@ -4,6 +4,7 @@
  * posts to their loops. Main thread only, unless it says otherwise. */
 #pragma once
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 
@@ -16,12 +17,23 @@
 
 struct worker;
 
+/* A reload, as the thread that does it and the workers see it. */
+struct worker_reload {
+	struct generation *generation; /* that is opened, or, at the start, the first one */
+	struct share_options options;
+	const struct listeners *next; /* of its commit */
+	unsigned oldest;              /* the generation that is to end */
+	atomic_bool given_up;
+	pthread_mutex_t lock;
+	pthread_cond_t done;
+	unsigned owed; /* under lock: workers that have not done the step yet */
+};
+
 struct workers {
 	struct worker *workers;
 	unsigned count;
-	const struct config_server *server;
 	struct shared *shared;
-	struct generation *generation; /* that they begin with */
+	struct worker_reload reload;
 	struct listeners *listeners;
 	struct exchange_limits limits;
 	atomic_uint connections; /* of the process */
@@ -44,5 +56,21 @@ int64_t workers_owe_us(const struct workers *all, unsigned *worker);
 void workers_drain(struct workers *all);
 /* Do not wait for those any longer. Once, after workers_drain. */
 void workers_cancel(struct workers *all);
+/* The steps of a reload. From the thread that reloads, which waits in them; the workers serve. */
+/* Open a share of g on each worker, one after another. Returns 0; or -errno with f and e filled, -ECANCELED after
+ * workers_give_up: then nothing is left of them. */
+int workers_prepare(struct workers *all, struct generation *g, const struct share_options *options,
+		    struct share_failure *f, struct error *e) must_check;
+/* Close those shares. */
+void workers_undo(struct workers *all);
+/* They serve from now on; each worker accepts on the rows of `next` instead of those of all->listeners, which the
+ * caller then replaces by them. */
+void workers_commit(struct workers *all, const struct listeners *next);
+/* Cancel the requests of that generation. */
+void workers_end_oldest(struct workers *all, unsigned generation);
+/* What is being prepared ends soon, and nothing is any more. Any thread; for good. */
+void workers_give_up(struct workers *all);
+/* The main thread comes back from its wait for signals. Any thread. */
+void workers_wake(struct workers *all);
 /* Join the threads, which have all ended. Returns how many were unclean. */
 unsigned workers_join(struct workers *all);

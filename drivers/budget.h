@@ -128,10 +128,15 @@ static inline bool budget_wished(const struct budget *b)
 	return atomic_load_explicit(&b->wished, memory_order_relaxed) > 0;
 }
 
-/* Are more connections held than there may be? */
+/* How many more connections are held than there may be. */
+static inline unsigned budget_surplus(const struct budget *b)
+{
+	return atomic_load_explicit(&b->surplus, memory_order_relaxed);
+}
+
 static inline bool budget_over(const struct budget *b)
 {
-	return atomic_load_explicit(&b->surplus, memory_order_relaxed) > 0;
+	return budget_surplus(b) > 0;
 }
 
 /* A connection works, or does so no more. */

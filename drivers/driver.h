@@ -20,12 +20,18 @@ struct driver;
 /* At the start of a driver's own struct (struct pg_source …), which source_new allocates and fills. */
 struct source {
 	const struct driver *driver;
+	char *name; /* of its config; its own */
+	/* That it is made with. Its clients have one each, which follows reloads; from the first on this is for nobody.
+	 */
 	const struct config_source *config;
 };
 
 /* At the start of a driver's own struct (struct pg_client …). */
 struct client {
 	const struct driver *driver;
+	/* Of the source, as it is now. It changes between two turns of a task: nothing that it points to may be kept
+	 * over a suspension. Loop thread only. */
+	const struct config_source *config;
 };
 
 /* A driver's own struct (struct pg_action …) goes by this name; it has nothing that the others know. */
@@ -99,8 +105,8 @@ struct driver {
 
 	/* A worker's share. Starts connecting in the background; does not wait for it. Loop thread. */
 	int (*client_open)(struct client **out, struct source *s, struct error *e);
-	/* The same for a worker's share, after source_update. config lives until the next client_update, or the client
-	 * is closed. Loop thread, outside tasks or in one; does not suspend. NULL: clients have no configuration. */
+	/* The same for a worker's share, after source_update: c->config becomes config, which lives until the next
+	 * client_update or the client's close. Loop thread; does not suspend. NULL: nothing more than that. */
 	void (*client_update)(struct client *c, const struct config_source *config);
 	/* Suspends. Closes every connection; what still waits is refused. Loop thread, in a task. */
 	void (*client_close)(struct client *c);
@@ -124,4 +130,5 @@ struct driver {
 	 * nothing is known of the actions. Loop thread, in a task. NULL: source_new has seen what there is to see. */
 	int (*check)(struct client *c, const struct action *const *actions, size_t count, int64_t patience_us,
 		     struct diagnostics *d, struct error *e);
+	bool must_be_there; /* a reload takes a new source only if `check` finds it */
 };

@@ -19,6 +19,7 @@ void shared_init(struct shared *s, struct executor *executor, unsigned workers)
 	list_init(&s->sources);
 	list_init(&s->semaphores);
 	list_init(&s->retired);
+	list_init(&s->alive);
 }
 
 void shared_done(struct shared *s)
@@ -62,9 +63,10 @@ static void give_back(struct generation *g)
 	for (size_t i = 0; i < g->config->semaphore_count; i++)
 		if (g->permits[i])
 			drop_permits(g->permits[i]);
-	pthread_mutex_unlock(&s->lock);
 	if (g->number > 0)
 		atomic_fetch_sub(&s->generations, 1);
+	list_remove(&g->alive);
+	pthread_mutex_unlock(&s->lock);
 }
 
 static void free_generation(struct generation *g)
@@ -188,6 +190,7 @@ struct generation *generation_compile(struct config *c, struct diagnostics *d)
 	struct generation *g = mem_zalloc(sizeof(*g));
 	atomic_init(&g->references, 1);
 	g->config = c;
+	list_init(&g->alive);
 	list_init(&g->retired);
 	arena_init(&g->arena);
 	g->plans = arena_array(&g->arena, c->endpoint_count + 1, sizeof(*g->plans));
@@ -235,11 +238,12 @@ static struct shared_source *find_source(const struct generation *serving, const
 static int open_source(struct generation *g, size_t i, const struct generation *serving, struct error *e)
 {
 	const struct config_source *config = &g->config->sources[i];
+	const struct driver *driver = driver_of(config);
 	struct shared_source *source = find_source(serving, &g->identities[i]);
 	g->carried[i] = source;
 	if (!source) {
 		source = mem_zalloc(sizeof(*source));
-		source->driver = driver_of(config);
+		source->driver = driver;
 		int r = source->driver->source_new(&source->source, config, g->shared->executor, g->shared->workers, e);
 		if (r < 0) {
 			free(source);
@@ -322,6 +326,9 @@ void generation_commit(struct generation *g, unsigned number)
 {
 	const struct config *c = g->config;
 	g->number = number;
+	pthread_mutex_lock(&g->shared->lock);
+	list_append(&g->shared->alive, &g->alive);
+	pthread_mutex_unlock(&g->shared->lock);
 	atomic_fetch_add(&g->shared->generations, 1);
 	for (size_t i = 0; i < c->source_count; i++)
 		if (g->carried[i] && g->entries[i]->driver->source_update)
@@ -329,4 +336,13 @@ void generation_commit(struct generation *g, unsigned number)
 	for (size_t i = 0; i < c->semaphore_count; i++)
 		shared_semaphore_resize(g->semaphores[i], c->semaphores[i].permits, c->semaphores[i].max_waiting);
 	cache_resize(g->shared->cache, c->server.cache_size);
+}
+
+unsigned shared_oldest(struct shared *s)
+{
+	pthread_mutex_lock(&s->lock);
+	const struct generation *first = container_of(s->alive.next, struct generation, alive);
+	unsigned number = s->alive.next != &s->alive && s->alive.next != s->alive.prev ? first->number : 0;
+	pthread_mutex_unlock(&s->lock);
+	return number;
 }

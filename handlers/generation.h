@@ -52,8 +52,9 @@ struct shared {
 	pthread_mutex_t lock;
 	struct list sources, semaphores; /* under lock */
 	struct list retired;             /* under lock: generations that nobody uses */
-	atomic_uint generations;         /* that are not freed, from their commit on */
-	void (*wake)(void *arg);         /* there is something to bury; any thread */
+	struct list alive; /* under lock: generations that are not freed, from their commit on, the oldest first */
+	atomic_uint generations; /* that are alive */
+	void (*wake)(void *arg); /* there is something to bury; any thread */
 	void *arg;
 };
 
@@ -78,7 +79,7 @@ struct generation {
 	struct shared_permits **permits;      /* one for each of config.semaphores */
 	struct shared_semaphore **semaphores; /* the same */
 	bool *carried;                        /* one for each source: the generation that serves has it, too */
-	struct list retired;                  /* in shared's */
+	struct list alive, retired;           /* in shared's */
 };
 
 void shared_init(struct shared *s, struct executor *executor, unsigned workers);
@@ -97,6 +98,8 @@ int generation_open(struct generation *g, struct shared *s, const struct generat
 /* g serves from now on: what is carried over takes its sizes and time-outs. The clients of workers follow with their
  * shares. Not on a loop thread. */
 void generation_commit(struct generation *g, unsigned number);
+/* The oldest one that is not freed, beside the one that serves; 0: there is none. Any thread. */
+unsigned shared_oldest(struct shared *s);
 /* Instead of generation_open: as sources_check (source_check.h). */
 int generation_check(struct generation *g, struct executor *ex, struct diagnostics *d) must_check;
 

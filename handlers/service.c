@@ -27,10 +27,10 @@ struct service *service_new(struct shared *shared, unsigned worker)
 	return s;
 }
 
-int service_open(struct service *s, struct generation *g, int64_t probe_us, struct share **out,
-		 const struct config_source **down, struct error *e)
+int service_open(struct service *s, struct generation *g, const struct share_options *o, struct share **out,
+		 struct share_failure *f, struct error *e)
 {
-	return share_open(out, &s->shares, g, probe_us, down, e);
+	return share_open(out, &s->shares, g, o, f, e);
 }
 
 void service_commit(struct service *s, struct share *share)

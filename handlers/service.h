@@ -11,8 +11,8 @@ struct service;
 /* Without a share: it can't handle anything yet. Loop thread, as all below. */
 struct service *service_new(struct shared *shared, unsigned worker);
 /* Suspends: in a task. A share of g, for service_commit or share_undo; as share_open. */
-int service_open(struct service *s, struct generation *g, int64_t probe_us, struct share **out,
-		 const struct config_source **down, struct error *e) must_check;
+int service_open(struct service *s, struct generation *g, const struct share_options *o, struct share **out,
+		 struct share_failure *f, struct error *e) must_check;
 /* Requests that come from now on are answered by that share. Those that are running go on with theirs. */
 void service_commit(struct service *s, struct share *share);
 /* Suspends: in a task, after the last request has ended. Ends background tasks, stops the modules, closes all

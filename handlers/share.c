@@ -39,6 +39,13 @@ void shares_await(struct shares *all)
 
 /* --- the end --- */
 
+static void follow(const struct share_client *entry, const struct config_source *config)
+{
+	entry->client->config = config;
+	if (entry->source->driver->client_update)
+		entry->source->driver->client_update(entry->client, config);
+}
+
 /* The configuration of a client must outlive it: that of another share that has it. */
 static void lend_configuration(const struct share *leaving, const struct share_client *entry)
 {
@@ -47,8 +54,7 @@ static void lend_configuration(const struct share *leaving, const struct share_c
 		for (size_t i = 0; s != leaving && i < s->generation->config->source_count; i++) {
 			if (s->entries[i] != entry)
 				continue;
-			if (entry->source->driver->client_update)
-				entry->source->driver->client_update(entry->client, &s->generation->config->sources[i]);
+			follow(entry, &s->generation->config->sources[i]);
 			return;
 		}
 	}
@@ -158,7 +164,7 @@ static int open_client(struct share *s, size_t i, int64_t probe_us, struct error
 		entry->references++;
 		s->entries[i] = entry;
 		s->clients[i] = entry->client;
-		if (probe_us && source->driver->check)
+		if (probe_us && source->driver->must_be_there)
 			r = source->driver->check(entry->client, NULL, 0, probe_us, NULL, e);
 		return r;
 	}
@@ -231,19 +237,22 @@ static struct share *share_new(struct shares *all, struct generation *g)
 	return s;
 }
 
-int share_open(struct share **out, struct shares *all, struct generation *g, int64_t probe_us,
-	       const struct config_source **down, struct error *e)
+int share_open(struct share **out, struct shares *all, struct generation *g, const struct share_options *o,
+	       struct share_failure *f, struct error *e)
 {
 	struct share *s = share_new(all, g);
 	int r = 0;
-	*down = NULL;
+	*f = (struct share_failure){0};
 	for (size_t i = 0; i < g->config->source_count && r == 0; i++) {
-		r = open_client(s, i, probe_us, e);
+		r = open_client(s, i, o->probe_us, e);
 		if (r < 0)
-			*down = &g->config->sources[i];
+			f->source = &g->config->sources[i];
 	}
-	for (size_t i = 0; i < g->modules.count && r == 0; i++)
+	for (size_t i = 0; i < g->modules.count && r == 0 && !o->without_modules; i++) {
 		r = open_run(s, i, e);
+		if (r < 0)
+			f->module = g->modules.items[i];
+	}
 	if (r < 0) {
 		share_undo(s);
 		return r;
@@ -258,8 +267,8 @@ void share_commit(struct share *s)
 	s->uses++;
 	list_prepend(&s->among->all, &s->link);
 	for (size_t i = 0; i < g->config->source_count; i++)
-		if (g->carried[i] && s->entries[i]->source->driver->client_update)
-			s->entries[i]->source->driver->client_update(s->clients[i], &g->config->sources[i]);
+		if (g->carried[i])
+			follow(s->entries[i], &g->config->sources[i]);
 	for (size_t i = 0; i < g->modules.count; i++)
 		module_run_follow(s->runs[i]->run, &s->module_env);
 }

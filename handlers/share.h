@@ -39,12 +39,22 @@ void shares_init(struct shares *all, struct shared *shared, unsigned worker, str
 /* Suspends. Wait until all shares have ended. */
 void shares_await(struct shares *all);
 
+struct share_options {
+	int64_t probe_us;     /* a new source must answer within that time; 0: it is not asked */
+	bool without_modules; /* it is only tried */
+};
+
+/* What could not be opened: one of these, or neither. */
+struct share_failure {
+	const struct config_source *source;
+	const struct module *module;
+};
+
 /* Suspends. Open a share of g, which is counted: clients of sources that no other share has, and runs of modules that
- * are new, or changed, or see other sources. Requests do not see it yet. probe: a new source must answer within that
- * time (microseconds; 0: it is not asked), or *down says which one did not. Returns 0, or -errno with e filled; then
+ * are new, or changed, or see other sources. Requests do not see it yet. Returns 0, or -errno with e and f filled; then
  * nothing is left of it. */
-int share_open(struct share **out, struct shares *all, struct generation *g, int64_t probe_us,
-	       const struct config_source **down, struct error *e) must_check;
+int share_open(struct share **out, struct shares *all, struct generation *g, const struct share_options *o,
+	       struct share_failure *f, struct error *e) must_check;
 /* It is the newest one from now on, with one use. What is carried over follows its configuration. */
 void share_commit(struct share *s);
 /* Suspends. Instead of share_commit. */

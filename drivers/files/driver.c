@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/mem.h"
 #include "drivers/files/source.h"
@@ -26,20 +27,31 @@ static void source_check(const struct config_source *config, struct diagnostics 
 	(void)d;
 }
 
+/* Another folder may stand at the same path. */
+static void source_identity(const struct config_source *config, struct buf *out)
+{
+	struct stat st;
+
+	if (stat(config->url, &st) < 0)
+		return;
+	buf_append(out, &st.st_dev, sizeof(st.st_dev));
+	buf_append(out, &st.st_ino, sizeof(st.st_ino));
+}
+
 static int source_new(struct source **out, const struct config_source *config, struct executor *executor,
 		      unsigned workers, struct error *e)
 {
 	struct files_source *s = mem_zalloc(sizeof(*s));
 
 	(void)workers;
-	s->base = (struct source){&files_driver, config};
-	s->keys = config->own;
+	s->base = (struct source){&files_driver, NULL, config};
 	s->executor = executor;
 	int r = root_open(&s->root, config->url);
 	if (r < 0) {
 		free(s);
 		return error_set(e, r, 500, NULL, "source %s: %s: %s", config->name, config->url, strerror(-r));
 	}
+	s->base.name = mem_strdup(config->name);
 	*out = &s->base;
 	return 0;
 }
@@ -50,6 +62,7 @@ static void source_free(struct source *source)
 		return;
 	struct files_source *s = source_of(source);
 	root_drop(s->root);
+	free(s->base.name);
 	free(s);
 }
 
@@ -80,7 +93,7 @@ static int client_open(struct client **out, struct source *source, struct error 
 	struct files_client *c = mem_zalloc(sizeof(*c));
 
 	(void)e;
-	c->base.driver = &files_driver;
+	c->base = (struct client){&files_driver, source->config};
 	c->source = source_of(source);
 	*out = &c->base;
 	return 0;
@@ -117,7 +130,7 @@ int files_locate(struct error *e, int r, const struct files_client *c, const str
 		describe(e, r);
 	struct error inner = *e;
 	error_set(e, r, inner.status, inner.public[0] ? inner.public : NULL, "%s%s%ssource %s: %s %s: %s",
-		  at->step ? "step " : "", at->step ? at->step : "", at->step ? ", " : "", c->source->base.config->name,
+		  at->step ? "step " : "", at->step ? at->step : "", at->step ? ", " : "", c->source->base.name,
 		  at->verb, at->shown, inner.what);
 	e->change = inner.change;
 	return r;
@@ -130,7 +143,7 @@ static struct work *prepare(const struct files_client *c, const struct files_act
 	struct work *w = work_new(c->source->root, a->kind);
 
 	w->as = a->as;
-	w->max_size = c->source->keys->max_size;
+	w->max_size = files_client_keys(c)->max_size;
 	w->from_request = files_action_from_request(a, args);
 	if (file_path_fill(&a->path, args, &w->path, e) < 0) {
 		work_free(w);
@@ -194,6 +207,7 @@ const struct driver files_driver = {
 	.kind = &files_kind,
 	.source_check = source_check,
 	.source_new = source_new,
+	.source_identity = source_identity,
 	.source_free = source_free,
 	.source_ready = source_ready,
 	.action_new = action_new,

@@ -231,10 +231,10 @@ static int open_it(struct open_file *f, const char *path, struct error *e)
 	d->root = root_hold(source->root);
 	d->flags = open_flags[f->mode];
 	d->fd = -1;
-	d->max_size = source->keys->max_size;
+	d->max_size = files_client_keys(f->client)->max_size;
 	f->deed = d;
 	int r = files_take_path(path, &d->path, e);
-	if (r == 0 && f->mode != OPEN_READ && !source->keys->write)
+	if (r == 0 && f->mode != OPEN_READ && !files_client_keys(f->client)->write)
 		r = error_set(e, -EPERM, 500, NULL, "it may only be read: the source has no `write: true`");
 	if (r < 0)
 		return locate(f, r, "open", e);

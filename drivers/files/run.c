@@ -54,7 +54,7 @@ static void take_content(const struct value *v, struct buf *out)
 static struct work *prepare(const struct files_client *c, enum files_action_kind kind, const char *path,
 			    const struct value *content, struct error *e)
 {
-	const struct files_source_keys *keys = c->source->keys;
+	const struct files_source_keys *keys = files_client_keys(c);
 	struct work *w = work_new(c->source->root, kind);
 	bool writes = kind == ACTION_WRITE || kind == ACTION_APPEND || kind == ACTION_REMOVE;
 	int r = files_take_path(path, &w->path, e);

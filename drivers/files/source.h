@@ -10,7 +10,6 @@ struct work;
 
 struct files_source {
 	struct source base;
-	const struct files_source_keys *keys;
 	struct executor *executor;
 	struct root *root;
 };
@@ -25,6 +24,11 @@ struct files_client {
 static inline struct files_client *files_client_of(struct client *c)
 {
 	return container_of(c, struct files_client, base);
+}
+
+static inline const struct files_source_keys *files_client_keys(const struct files_client *c)
+{
+	return c->base.config->own;
 }
 
 /* Say in e where it happened, and return r; failures of the executor itself are described, too. */

@@ -20,8 +20,23 @@ static const unsigned allowed[] = {
 
 void breaker_init(struct breaker *b, const char *source, unsigned failures, int64_t cooldown_us)
 {
-	*b = (struct breaker){.source = source, .failures = failures, .cooldown_us = cooldown_us};
+	*b = (struct breaker){.source = source, .cooldown_us = cooldown_us};
+	atomic_init(&b->failures, failures);
 	pthread_mutex_init(&b->lock, NULL);
+}
+
+void breaker_configure(struct breaker *b, unsigned failures, int64_t cooldown_us)
+{
+	pthread_mutex_lock(&b->lock);
+	if (b->failures != failures || b->cooldown_us != cooldown_us) {
+		b->failures = failures;
+		b->cooldown_us = cooldown_us;
+		b->state = BREAKER_CLOSED;
+		b->era++;
+		b->failed = 0;
+		b->probing = false;
+	}
+	pthread_mutex_unlock(&b->lock);
 }
 
 void breaker_done(struct breaker *b)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -12,10 +13,10 @@
 enum breaker_state { BREAKER_CLOSED, BREAKER_OPEN, BREAKER_HALF_OPEN };
 
 struct breaker {
-	const char *source; /* for the log */
-	unsigned failures;  /* 0: there is none, every call may pass */
-	int64_t cooldown_us;
+	const char *source;   /* for the log */
+	atomic_uint failures; /* written under lock; 0: there is none, every call may pass */
 	pthread_mutex_t lock;
+	int64_t cooldown_us;      /* under lock */
 	enum breaker_state state; /* under lock */
 	unsigned failed;          /* under lock: in a row, while closed */
 	deadline_t open_until;    /* under lock: BREAKER_OPEN */
@@ -28,6 +29,8 @@ enum breaker_verdict { BREAKER_FINE, BREAKER_FAILED, BREAKER_UNKNOWN /* the call
 
 void breaker_init(struct breaker *b, const char *source, unsigned failures, int64_t cooldown_us);
 void breaker_done(struct breaker *b);
+/* If that is another breaker, it begins closed; its moves are counted on. */
+void breaker_configure(struct breaker *b, unsigned failures, int64_t cooldown_us);
 /* May a call be made? Returns 0, to be followed by breaker_leave with *era; or -EBUSY, and in how many seconds to ask
  * again. */
 int breaker_enter(struct breaker *b, unsigned *era, int *retry_after_s) must_check;

@@ -95,7 +95,7 @@ static int64_t retry_after_us(const struct http_response *response)
 
 static int64_t pause_us(struct http_client *c, unsigned attempts, const struct http_response *response)
 {
-	int64_t first_us = c->source->keys->retry.backoff_us;
+	int64_t first_us = http_client_keys(c)->retry.backoff_us;
 	int64_t ours_us = backoff_us(attempts, first_us, first_us << MAX_BACKOFF_DOUBLINGS);
 	int64_t asked_us = retry_after_us(response);
 
@@ -123,7 +123,7 @@ static int try_all(struct http_client *c, const struct http_request *request, st
 	for (unsigned attempts = 1;; attempts++) {
 		r = attempt(c, request, response, e);
 		in_doubt |= may_have_done(r, response);
-		if (attempts >= c->source->keys->retry.attempts || !may_try_again(c, request, r, response))
+		if (attempts >= http_client_keys(c)->retry.attempts || !may_try_again(c, request, r, response))
 			break;
 		/* Never past the deadline: what came is then the outcome. */
 		int64_t pause = pause_us(c, attempts, response);
@@ -140,7 +140,7 @@ static int try_all(struct http_client *c, const struct http_request *request, st
 int http_call(struct http_client *c, struct http_request *request, int64_t timeout_us, struct http_response *response,
 	      struct error *e)
 {
-	const struct http_source_keys *keys = c->source->keys;
+	const struct http_source_keys *keys = http_client_keys(c);
 	deadline_t before = deadline_push(timeout_us ? deadline_in_us(timeout_us) : DEADLINE_NEVER);
 
 	request->max_size = keys->max_size;
@@ -156,8 +156,8 @@ int http_locate(struct error *e, int r, const struct http_client *c, const struc
 		return r;
 	struct error inner = *e;
 	error_set(e, r, inner.status, inner.public[0] ? inner.public : NULL, "%s%s%ssource %s: %s %s: %s",
-		  a->step ? "step " : "", a->step ? a->step : "", a->step ? ", " : "", c->source->base.config->name,
-		  a->method, a->shown, inner.what);
+		  a->step ? "step " : "", a->step ? a->step : "", a->step ? ", " : "", c->source->base.name, a->method,
+		  a->shown, inner.what);
 	e->retry_after_s = inner.retry_after_s;
 	e->change = inner.change;
 	return r;

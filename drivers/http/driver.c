@@ -54,21 +54,22 @@ static void source_free(struct source *source)
 	tally_drop(s->tally);
 	shared_semaphore_done(&s->permits);
 	arena_done(&s->arena);
+	free(s->base.name);
 	free(s);
 }
 
 /* Where its calls go, and whom they believe. */
 static int prepare(struct http_source *s, struct error *e)
 {
+	const struct http_source_keys *keys = s->base.config->own;
 	const char *why;
 
 	if (http_origin_parse(&s->origin, &s->arena, s->base.config->url, &why) < 0)
-		return error_set(e, -EINVAL, 500, NULL, "source %s: %s", s->base.config->name, why);
-	if (s->keys->proxy) {
+		return error_set(e, -EINVAL, 500, NULL, "source %s: %s", s->base.name, why);
+	if (keys->proxy) {
 		int r = http_proxy_of_environment(&s->proxy, &s->arena, &s->origin, &why);
 		if (r == -EINVAL)
-			return error_set(e, r, 500, NULL, "source %s: the environment's proxy: %s",
-					 s->base.config->name, why);
+			return error_set(e, r, 500, NULL, "source %s: the environment's proxy: %s", s->base.name, why);
 		s->proxied = r == 0;
 	}
 	/* A proxy may be spoken to over TLS, too. */
@@ -80,17 +81,17 @@ static int prepare(struct http_source *s, struct error *e)
 static int source_new(struct source **out, const struct config_source *config, struct executor *executor,
 		      unsigned workers, struct error *e)
 {
+	const struct http_source_keys *keys = config->own;
 	struct http_source *s = mem_zalloc(sizeof(*s));
 
 	(void)workers;
-	s->base = (struct source){&http_driver, config};
-	s->keys = config->own;
+	s->base = (struct source){&http_driver, mem_strdup(config->name), config};
 	s->executor = executor;
 	arena_init(&s->arena);
-	health_init(&s->health, config->name);
+	health_init(&s->health, s->base.name);
 	s->health.quiet = true;
 	s->tally = tally_take(&source_tally, config->name);
-	breaker_init(&s->breaker, config->name, s->keys->breaker.failures, s->keys->breaker.cooldown_us);
+	breaker_init(&s->breaker, s->base.name, keys->breaker.failures, keys->breaker.cooldown_us);
 	shared_semaphore_init(&s->permits, config->pool.size, config->pool.max_waiting);
 	int r = prepare(s, e);
 	if (r < 0) {
@@ -99,6 +100,21 @@ static int source_new(struct source **out, const struct config_source *config, s
 	}
 	*out = &s->base;
 	return 0;
+}
+
+static void source_identity(const struct config_source *config, struct buf *out)
+{
+	buf_char(out, ((const struct http_source_keys *)config->own)->proxy ? 'p' : '-');
+}
+
+/* A breaker that is another one begins closed. */
+static void source_update(struct source *source, const struct config_source *config)
+{
+	struct http_source *s = source_of(source);
+	const struct http_source_keys *keys = config->own;
+
+	breaker_configure(&s->breaker, keys->breaker.failures, keys->breaker.cooldown_us);
+	shared_semaphore_resize(&s->permits, config->pool.size, config->pool.max_waiting);
 }
 
 /* Connections are made when they are wanted: it is down when the last one could not be made. */
@@ -129,7 +145,7 @@ static int client_open(struct client **out, struct source *source, struct error 
 		.tally = s->tally,
 	};
 
-	c->base.driver = &http_driver;
+	c->base = (struct client){&http_driver, source->config};
 	c->source = s;
 	if (getrandom(&c->random, sizeof(c->random), GRND_NONBLOCK) != sizeof(c->random))
 		c->random = (uint64_t)monotonic_us();
@@ -142,6 +158,11 @@ static int client_open(struct client **out, struct source *source, struct error 
 	}
 	*out = &c->base;
 	return 0;
+}
+
+static void client_update(struct client *client, const struct config_source *config)
+{
+	http_engine_follow(http_client_of(client)->engine, &config->pool);
 }
 
 static void client_close(struct client *client)
@@ -202,7 +223,7 @@ static int check(struct client *client, const struct action *const *actions, siz
 
 	(void)actions, (void)count, (void)d;
 	int r = http_connect(c->engine, deadline_in_us(patience_us), &inner);
-	return r < 0 ? error_set(e, r, inner.status, NULL, "source %s: can't connect: %s", c->source->base.config->name,
+	return r < 0 ? error_set(e, r, inner.status, NULL, "source %s: can't connect: %s", c->source->base.name,
 				 inner.what)
 		     : 0;
 }
@@ -232,10 +253,13 @@ const struct driver http_driver = {
 	.source_check = source_check,
 	.source_results = source_results,
 	.source_new = source_new,
+	.source_identity = source_identity,
 	.source_free = source_free,
+	.source_update = source_update,
 	.source_ready = source_ready,
 	.action_new = action_new,
 	.client_open = client_open,
+	.client_update = client_update,
 	.client_close = client_close,
 	.client_idle = client_idle,
 	.source_state = source_state,

@@ -405,6 +405,12 @@ int http_engine_new(struct http_engine **out, const struct http_settings *settin
 	return 0;
 }
 
+void http_engine_follow(struct http_engine *engine, const struct config_pool *pool)
+{
+	engine->settings.pool = pool;
+	curl_multi_setopt(engine->multi, CURLMOPT_MAXCONNECTS, (long)pool->size);
+}
+
 void http_engine_refuse(struct http_engine *engine)
 {
 	engine->closing = true;

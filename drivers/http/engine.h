@@ -43,6 +43,8 @@ struct http_settings {
 
 /* Loop thread. Returns 0 or -errno with e filled. */
 int http_engine_new(struct http_engine **out, const struct http_settings *settings, struct error *e) must_check;
+/* Another pool's sizes and times from now on; it outlives the engine, or the next call of this. Loop thread. */
+void http_engine_follow(struct http_engine *engine, const struct config_pool *pool);
 /* End what runs (-ECONNREFUSED) and refuse what comes. Loop thread. */
 void http_engine_refuse(struct http_engine *engine);
 /* Suspends (shielded): ends what still runs (-ECONNREFUSED), waits for its callers to leave, closes all connections.

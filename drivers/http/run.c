@@ -73,7 +73,7 @@ static int make(struct http_message *out, const struct http_ask *ask, const stru
 		out->request.body = out->body.data;
 		out->request.body_len = out->body.len;
 	}
-	r = lines_make(c->source->keys->headers, ask->headers,
+	r = lines_make(http_client_keys(c)->headers, ask->headers,
 		       action->expect == EXPECT_JSON ? "application/json" : NULL, content_type, options, &c->random,
 		       out->lines, e);
 	if (r < 0)

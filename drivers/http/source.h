@@ -15,7 +15,6 @@
 
 struct http_source {
 	struct source base;
-	const struct http_source_keys *keys;
 	struct executor *executor;
 	struct arena arena;
 	struct http_origin origin;
@@ -42,4 +41,9 @@ struct http_client {
 static inline struct http_client *http_client_of(struct client *c)
 {
 	return container_of(c, struct http_client, base);
+}
+
+static inline const struct http_source_keys *http_client_keys(const struct http_client *c)
+{
+	return c->base.config->own;
 }

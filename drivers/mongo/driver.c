@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "drivers/budget.h"
+#include "drivers/identity.h"
 #include "drivers/mongo/calls/action.h"
 #include "drivers/mongo/calls/attempt.h"
 #include "drivers/mongo/calls/run.h"
@@ -91,6 +92,7 @@ static void mongo_source_free(struct source *source)
 		tally_drop(s->settings.tally);
 	}
 	arena_done(&s->arena);
+	free(s->base.name);
 	free(s);
 }
 
@@ -107,7 +109,7 @@ static int mongo_source_new(struct source **out, const struct config_source *con
 	int r;
 
 	library_once();
-	s->base = (struct source){&mongo_driver, config};
+	s->base = (struct source){&mongo_driver, mem_strdup(config->name), config};
 	arena_init(&s->arena);
 	r = read_url(s, e);
 	if (r == 0 && s->url.tls)
@@ -116,12 +118,12 @@ static int mongo_source_new(struct source **out, const struct config_source *con
 		mongo_source_free(&s->base);
 		return r;
 	}
-	health_init(&s->health, config->name);
+	health_init(&s->health, s->base.name);
 	(void)workers;
 	budget_init(&s->budget, pool->size, pool->max_waiting);
 	atomic_init(&s->generation, 0);
 	s->settings = (struct pool_settings){
-		.name = config->name,
+		.name = s->base.name,
 		.uri = s->url.uri,
 		.database = s->url.database,
 		.limits = *pool,
@@ -143,6 +145,28 @@ static void mongo_source_state(struct source *source, struct source_state *out)
 	health_look(&s->health, false, out);
 }
 
+static void mongo_source_update(struct source *source, const struct config_source *config)
+{
+	budget_resize(&source_of(source)->budget, config->pool.size, config->pool.max_waiting);
+}
+
+static void mongo_source_identity(const struct config_source *config, struct buf *out)
+{
+	struct mongo_url url;
+	struct diagnostics d;
+	struct arena arena;
+
+	diagnostics_init(&d);
+	arena_init(&arena);
+	if (mongo_url_parse(&url, &arena, config, &d)) {
+		identity_file(out, url.tls_options.ca_file);
+		identity_file(out, url.tls_options.certificate_file);
+		mongo_url_done(&url);
+	}
+	arena_done(&arena);
+	diagnostics_done(&d);
+}
+
 /* --- clients --- */
 
 static int mongo_client_open(struct client **out, struct source *source, struct error *e)
@@ -150,12 +174,21 @@ static int mongo_client_open(struct client **out, struct source *source, struct 
 	struct mongo_client *c = mem_zalloc(sizeof(*c));
 
 	(void)e;
-	c->base.driver = &mongo_driver;
+	c->base = (struct client){&mongo_driver, source->config};
 	c->json = ((const struct mongo_source_keys *)source->config->own)->json;
 	list_init(&c->transactions);
 	mongo_pool_open(&c->pool, &source_of(source)->settings);
+	mongo_pool_follow(&c->pool, &source->config->pool);
 	*out = &c->base;
 	return 0;
+}
+
+static void mongo_client_update(struct client *client, const struct config_source *config)
+{
+	struct mongo_client *c = mongo_client_of(client);
+
+	c->json = ((const struct mongo_source_keys *)config->own)->json;
+	mongo_pool_follow(&c->pool, &config->pool);
 }
 
 static void mongo_client_close(struct client *client)
@@ -206,13 +239,17 @@ const struct driver mongo_driver = {
 	.source_check = mongo_source_check,
 	.source_results = mongo_source_results,
 	.source_new = mongo_source_new,
+	.source_identity = mongo_source_identity,
 	.source_free = mongo_source_free,
+	.source_update = mongo_source_update,
 	.source_ready = mongo_source_ready,
 	.action_new = mongo_action_new,
 	.client_open = mongo_client_open,
+	.client_update = mongo_client_update,
 	.client_close = mongo_client_close,
 	.client_idle = mongo_client_idle,
 	.source_state = mongo_source_state,
 	.run = mongo_run,
 	.check = mongo_check,
+	.must_be_there = true,
 };

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "drivers/identity.h"
 #include "drivers/postgres/calls/listen.h"
 #include "drivers/postgres/calls/query.h"
 #include "drivers/postgres/keys.h"
@@ -65,19 +66,34 @@ static int source_new(struct source **out, const struct config_source *config, s
 		return -EINVAL;
 
 	struct pg_source *s = mem_zalloc(sizeof(*s));
-	s->base = (struct source){&postgres_driver, config};
+	s->base = (struct source){&postgres_driver, mem_strdup(config->name), config};
 	s->prepare = ((const struct pg_source_keys *)config->own)->prepare;
 	s->executor = executor;
 	s->conninfo = info;
 	pg_hosts_init(&s->hosts, info->host_count);
-	health_init(&s->health, config->name);
+	health_init(&s->health, s->base.name);
 	s->tally = tally_take(&source_tally, config->name);
-	s->settings = transaction_settings(config, info);
 	s->workers = workers;
 	atomic_init(&s->clients, 0);
 	budget_init(&s->budget, config->pool.size, config->pool.max_waiting);
 	*out = &s->base;
 	return 0;
+}
+
+static void source_identity(const struct config_source *config, struct buf *out)
+{
+	static const char *const files[] = {"sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile"};
+	struct pg_conninfo *info = pg_conninfo_new(config, NULL);
+
+	buf_char(out, ((const struct pg_source_keys *)config->own)->prepare ? 'p' : '-');
+	for (size_t i = 0; info && i < ARRAY_SIZE(files); i++)
+		identity_file(out, pg_conninfo_get(info, files[i]));
+	pg_conninfo_drop(info);
+}
+
+static void source_update(struct source *source, const struct config_source *config)
+{
+	budget_resize(&source_of(source)->budget, config->pool.size, config->pool.max_waiting);
 }
 
 static void source_free(struct source *source)
@@ -90,7 +106,7 @@ static void source_free(struct source *source)
 	health_done(&s->health);
 	tally_drop(s->tally);
 	pg_conninfo_drop(s->conninfo);
-	free(s->settings);
+	free(s->base.name);
 	free(s);
 }
 
@@ -122,8 +138,11 @@ static int client_open(struct client **out, struct source *source, struct error 
 	struct pg_client *c = mem_zalloc(sizeof(*c));
 
 	(void)e;
-	c->base.driver = &postgres_driver;
+	c->base = (struct client){&postgres_driver, source->config};
 	c->source = source_of(source);
+	c->longest_us = source->config->longest_us;
+	c->conninfo = pg_conninfo_keep(c->source->conninfo);
+	c->settings = transaction_settings(source->config, c->conninfo);
 	c->loop = loop_current();
 	c->number = atomic_fetch_add_explicit(&c->source->clients, 1, memory_order_relaxed);
 	assert(c->number < c->source->workers);
@@ -133,6 +152,30 @@ static int client_open(struct client **out, struct source *source, struct error 
 	pg_pool_init(c);
 	*out = &c->base;
 	return 0;
+}
+
+/* Sessions end a statement that takes longer than any may. If longer ones may come, they need other sessions: those
+ * that there are go when they are idle. */
+static void allow_longer(struct pg_client *c, const struct config_source *config)
+{
+	struct pg_conninfo *info = pg_conninfo_new(config, NULL);
+
+	if (!info)
+		return;
+	pg_conninfo_drop(c->conninfo);
+	c->conninfo = info;
+	c->longest_us = config->longest_us;
+	free(c->settings);
+	c->settings = transaction_settings(config, info);
+}
+
+static void client_update(struct client *client, const struct config_source *config)
+{
+	struct pg_client *c = pg_client_of(client);
+
+	if (config->longest_us > c->longest_us)
+		allow_longer(c, config);
+	pg_pool_tend(c);
 }
 
 /* Close what is idle, cancel what runs before it is closed (the server would not notice that we have gone), and what
@@ -183,7 +226,7 @@ static void client_close(struct client *client)
 	struct pg_client *c = pg_client_of(client);
 	task_shield(&shield, DEADLINE_NEVER);
 	c->closing = true;
-	error_say(&closing, -ECONNREFUSED, REASON_STOPPING, "source %s: closing", c->source->base.config->name);
+	error_say(&closing, -ECONNREFUSED, REASON_STOPPING, "source %s: closing", c->source->base.name);
 	pg_pool_refuse(c, &closing);
 	budget_leave(&c->member);
 	/* Everything that is under way ends by itself, and soon: attempts to connect are cancelled, requests to cancel
@@ -204,6 +247,8 @@ static void client_close(struct client *client)
 	pg_statements_done(c);
 	pg_types_done(&c->types);
 	free_calls(c);
+	pg_conninfo_drop(c->conninfo);
+	free(c->settings);
 	free(c);
 }
 
@@ -235,13 +280,17 @@ const struct driver postgres_driver = {
 	.kind = &postgres_kind,
 	.source_check = source_check,
 	.source_new = source_new,
+	.source_identity = source_identity,
 	.source_free = source_free,
+	.source_update = source_update,
 	.source_ready = source_ready,
 	.action_new = action_new,
 	.client_open = client_open,
+	.client_update = client_update,
 	.client_close = client_close,
 	.client_idle = client_idle,
 	.source_state = source_state,
 	.run = run,
 	.check = check,
+	.must_be_there = true,
 };

@@ -15,8 +15,8 @@
 
 /* Of the whole process. Any thread. */
 struct exchange_limits {
-	unsigned max_requests; /* tasks at once */
-	int64_t request_timeout_us;
+	atomic_uint max_requests; /* tasks at once */
+	_Atomic int64_t request_timeout_us;
 	atomic_uint running; /* tasks */
 };
 

@@ -117,13 +117,13 @@ static unsigned generation_now(const struct mongo_pool *p)
 /* Too old, or suspect. */
 static bool outlived(const struct connection *c)
 {
-	return loop_now_us(c->pool->loop) - c->opened_us >= c->pool->settings->limits.lifetime_us ||
+	return loop_now_us(c->pool->loop) - c->opened_us >= c->pool->limits->lifetime_us ||
 	       c->generation != generation_now(c->pool);
 }
 
 static void janitor_start(struct mongo_pool *p)
 {
-	const struct config_pool *limits = &p->settings->limits;
+	const struct config_pool *limits = p->limits;
 	int64_t every = limits->idle_timeout_us < limits->lifetime_us ? limits->idle_timeout_us : limits->lifetime_us;
 
 	if (!timer_running(&p->janitor))
@@ -171,6 +171,16 @@ static void serve(struct mongo_pool *p)
 	}
 }
 
+/* There may be fewer connections now: those that are idle go first. What leaves still counts until it has. */
+static void shed(struct mongo_pool *p)
+{
+	list_for_each_safe (node, &p->in[CONNECTION_IDLE]) {
+		if (budget_surplus(p->settings->budget) <= p->count[CONNECTION_LEAVING])
+			return;
+		discard(container_of(node, struct connection, link), 0);
+	}
+}
+
 /* c is free and sound. */
 static void offer(struct connection *c)
 {
@@ -180,6 +190,7 @@ static void offer(struct connection *c)
 	c->idle_since_us = loop_now_us(p->loop);
 	move(c, CONNECTION_IDLE);
 	janitor_start(p);
+	shed(p);
 	serve(p);
 }
 
@@ -345,6 +356,7 @@ static void pool_work(struct deferred *d)
 {
 	struct mongo_pool *p = container_of(d, struct mongo_pool, work);
 
+	shed(p);
 	serve(p);
 	open_wanted(p);
 	start_destroying(p);
@@ -379,7 +391,7 @@ static void janitor_fire(struct timer *t)
 
 	list_for_each_safe (node, &p->in[CONNECTION_IDLE]) {
 		struct connection *c = container_of(node, struct connection, link);
-		bool unused = now - c->idle_since_us >= p->settings->limits.idle_timeout_us && usable(p) > 1;
+		bool unused = now - c->idle_since_us >= p->limits->idle_timeout_us && usable(p) > 1;
 		if (unused || outlived(c))
 			discard(c, 0);
 	}
@@ -459,7 +471,7 @@ static bool down_for_long(struct mongo_pool *p)
 {
 	if (budget_working(p->settings->budget) > 0)
 		p->down_since_us = 0;
-	return p->down_since_us && loop_now_us(p->loop) - p->down_since_us >= p->settings->limits.acquire_timeout_us;
+	return p->down_since_us && loop_now_us(p->loop) - p->down_since_us >= p->limits->acquire_timeout_us;
 }
 
 static void stop_waiting(struct waiter *w)
@@ -504,7 +516,7 @@ static int wait_in_line(struct mongo_pool *p, struct connection **out, struct er
 	list_append(&p->waiters, &w.waiter.link);
 	p->waiting++;
 	more_work(p);
-	int r = task_suspend(&w.waiter, deadline_in_us(p->settings->limits.acquire_timeout_us));
+	int r = task_suspend(&w.waiter, deadline_in_us(p->limits->acquire_timeout_us));
 	if (r < 0)
 		return waited_in_vain(p, r, e);
 	histogram_observe(&numbers_of(p)->wait, loop_now_us(p->loop) - since_us);
@@ -547,7 +559,12 @@ void mongo_pool_release(struct mongo_pool *p, struct connection *c, unsigned con
 void mongo_pool_open(struct mongo_pool *p, const struct pool_settings *settings)
 {
 	*p = (struct mongo_pool){
-		.settings = settings, .loop = loop_current(), .pause_us = PAUSE_FIRST_US, .close_by = DEADLINE_NEVER};
+		.settings = settings,
+		.limits = &settings->limits,
+		.loop = loop_current(),
+		.pause_us = PAUSE_FIRST_US,
+		.close_by = DEADLINE_NEVER,
+	};
 	for (int s = 0; s < CONNECTION_STATES; s++)
 		list_init(&p->in[s]);
 	list_init(&p->waiters);
@@ -580,6 +597,12 @@ static bool anything_left(const struct mongo_pool *p)
 	for (int s = 0; s < CONNECTION_STATES; s++)
 		left += p->count[s];
 	return left > 0;
+}
+
+void mongo_pool_follow(struct mongo_pool *p, const struct config_pool *limits)
+{
+	p->limits = limits;
+	more_work(p);
 }
 
 void mongo_pool_close(struct mongo_pool *p)

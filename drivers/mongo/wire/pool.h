@@ -27,6 +27,7 @@ struct pool_settings {
 
 struct mongo_pool {
 	const struct pool_settings *settings;
+	const struct config_pool *limits; /* the settings', or what they have become */
 	struct loop *loop;
 	struct budget_member member;
 	struct list in[CONNECTION_STATES];
@@ -49,6 +50,8 @@ struct mongo_pool {
 
 /* Starts connecting; does not wait. */
 void mongo_pool_open(struct mongo_pool *p, const struct pool_settings *settings);
+/* Other limits from now on; they outlive the pool, or the next call of this. */
+void mongo_pool_follow(struct mongo_pool *p, const struct config_pool *limits);
 /* Suspends, not cancelled: refuses who waits, ends what runs, closes everything. */
 void mongo_pool_close(struct mongo_pool *p);
 /* Suspends. A connection for the caller alone, until mongo_pool_release. Returns 0; -EBUSY (max_waiting are waiting),

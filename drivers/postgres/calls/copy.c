@@ -118,11 +118,11 @@ static int lift_timeout(struct pg_copy *c, struct error *e)
 /* Suspends. What follows in the transaction has the time-out of its session again. */
 static int restore_timeout(struct pg_copy *c, struct error *e)
 {
-	const struct pg_source *source = c->tx->client->source;
+	const struct pg_client *client = c->tx->client;
 	PGresult *result;
 
-	int r = pg_transaction_send(c->tx,
-				    source->prepare ? "set local statement_timeout to default" : source->settings, e);
+	int r = pg_transaction_send(
+		c->tx, client->source->prepare ? "set local statement_timeout to default" : client->settings, e);
 	if (r == 0)
 		r = pg_transaction_exchange(c->tx, &result, e);
 	if (r == 0)

@@ -102,7 +102,7 @@ static bool has_room(struct pg_listener *l, size_t len)
 		return true;
 	error_say(&e, -ENOBUFS, REASON_NOTIFICATIONS_MISSED,
 		  "source %s: the listener to %s is too slow: %u notifications wait for it, and more were missed",
-		  l->client->source->base.config->name, l->channel->name, l->count);
+		  l->client->source->base.name, l->channel->name, l->count);
 	fail(l, &e);
 	return false;
 }
@@ -190,7 +190,7 @@ static int exchange(struct pg_hub *hub, PGresult **result, struct error *e)
 /* Suspends. A command of which nothing but success is of interest. */
 static int command(struct pg_hub *hub, const char *sql, struct error *e)
 {
-	struct pg_place place = {.source = hub->client->source->base.config->name, .call = "gd_pg_listen"};
+	struct pg_place place = {.source = hub->client->source->base.name, .call = "gd_pg_listen"};
 	PGresult *failure;
 
 	pg_pipeline_command(hub->lease->connection, hub->lease, sql);
@@ -252,7 +252,7 @@ static int hear_oneself(struct pg_hub *hub, struct error *e)
 				 "gd_pg_listen, source %s: a pooler that does not keep sessions (pgbouncer in "
 				 "transaction mode?) stands before the server, and no notification comes through it: "
 				 "listen on a source that connects to the server itself",
-				 hub->client->source->base.config->name);
+				 hub->client->source->base.name);
 	return 0;
 }
 
@@ -279,7 +279,7 @@ static int prove(struct pg_hub *hub, struct error *e)
 /* Suspends. Tell the server that there is somebody to hear the channel, or nobody any more. */
 static int change(struct pg_hub *hub, struct pg_channel *ch, struct error *e)
 {
-	struct pg_place place = {.source = hub->client->source->base.config->name, .call = "gd_pg_listen"};
+	struct pg_place place = {.source = hub->client->source->base.name, .call = "gd_pg_listen"};
 	bool listen = !ch->listening;
 	PGresult *failure;
 	struct buf sql = BUF_INIT;
@@ -408,7 +408,7 @@ static void fail_all(struct pg_hub *hub, const struct error *e)
 	struct error missed;
 
 	error_say(&missed, -EPIPE, REASON_NOTIFICATIONS_DOUBTFUL, "source %s: notifications may have been missed: %s",
-		  hub->client->source->base.config->name, e->what);
+		  hub->client->source->base.name, e->what);
 	list_for_each_safe (link, &hub->channels) {
 		struct pg_channel *ch = container_of(link, struct pg_channel, link);
 		fail_channel(ch, ch->listening ? &missed : e);
@@ -443,8 +443,7 @@ static void begin(struct deferred *d)
 	if (hub->running || list_empty(&hub->channels))
 		return;
 	if (task_spawn(NULL, listen_task, hub, &options) < 0) {
-		error_set(&e, -EAGAIN, 503, NULL, "source %s: no task is to be had",
-			  hub->client->source->base.config->name);
+		error_set(&e, -EAGAIN, 503, NULL, "source %s: no task is to be had", hub->client->source->base.name);
 		fail_all(hub, &e);
 		return;
 	}
@@ -488,7 +487,7 @@ static int check(const struct pg_client *c, const char *channel, const struct pg
 
 	if (len == 0 || len > PG_CHANNEL_LEN || !utf8_valid(channel, len))
 		return pg_error_at(e, -EINVAL, 500, NULL, place, "the name of a channel has 1 to 63 bytes of UTF-8");
-	if (c->source->base.config->pool.size <= c->source->workers)
+	if (c->base.config->pool.size <= c->source->workers)
 		return pg_error_at(e, -EINVAL, 500, NULL, place,
 				   "one connection a worker listens: pool.size must be above the number of workers");
 	if (c->closing)
@@ -508,8 +507,7 @@ static int await(struct pg_listener *l, const char *what, struct error *e)
 	l->waiter = NULL;
 	if (r < 0)
 		error_set(e, r, r == -ETIMEDOUT ? 504 : 503, NULL, "source %s: %s while waiting for %s",
-			  l->client->source->base.config->name, r == -ETIMEDOUT ? "the deadline passed" : "cancelled",
-			  what);
+			  l->client->source->base.name, r == -ETIMEDOUT ? "the deadline passed" : "cancelled", what);
 	return r;
 }
 
@@ -530,7 +528,7 @@ static void join(struct pg_listener *l, struct pg_hub *hub, const char *name)
 
 int pg_listener_open(struct pg_listener *l, struct pg_client *c, const char *channel, const char *call, struct error *e)
 {
-	struct pg_place place = {.source = c->source->base.config->name, .call = call};
+	struct pg_place place = {.source = c->source->base.name, .call = call};
 
 	*l = (struct pg_listener){0};
 	list_init(&l->link);
@@ -564,7 +562,7 @@ int pg_listener_next(struct pg_listener *l, const struct pg_notification **out, 
 	l->current = NULL;
 	if (r < 0)
 		return error_set(e, r, r == -ETIMEDOUT ? 504 : 503, NULL, "source %s: not begun to wait",
-				 l->client->source->base.config->name);
+				 l->client->source->base.name);
 	while (list_empty(&l->heard)) {
 		if (l->failure.errnum < 0) {
 			*e = l->failure;

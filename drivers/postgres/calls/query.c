@@ -408,7 +408,7 @@ int pg_run_action(struct pg_client *c, const struct pg_action *action, const str
 		.expect = action->expect,
 		.limit = {.timeout_us = timeout_us, .by = DEADLINE_NEVER},
 		.error = e,
-		.place = {.source = c->source->base.config->name, .step = action->step, .read_only = action->read_only},
+		.place = {.source = c->source->base.name, .step = action->step, .read_only = action->read_only},
 	};
 
 	int r = check_task(&run.place, e);
@@ -449,7 +449,7 @@ int pg_query(struct pg_client *c, const struct pg_ask *ask, struct pg_answer *ou
 		.expect = ask->expect,
 		.limit = {.timeout_us = ask->timeout_us, .by = DEADLINE_NEVER},
 		.error = e,
-		.place = {.source = c->source->base.config->name,
+		.place = {.source = c->source->base.name,
 			  .call = ask->call,
 			  .read_only = !ask->writes,
 			  .advice = "gd_pg_execute is for what writes"},

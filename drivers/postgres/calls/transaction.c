@@ -37,7 +37,7 @@ int pg_transaction_open(struct pg_transaction *tx, struct pg_client *c, const st
 	*tx = (struct pg_transaction){
 		.client = c,
 		.options = *options,
-		.place = {.source = c->source->base.config->name,
+		.place = {.source = c->source->base.name,
 			  .call = options->call,
 			  .read_only = options->read_only,
 			  .advice = "the transaction is read-only"},
@@ -325,7 +325,7 @@ static void send_prefix(struct pg_transaction *tx)
 			 tx->options.read_only ? "only" : "write");
 		pg_pipeline_command(conn, tx->lease, sql);
 		if (!tx->client->source->prepare)
-			pg_pipeline_command(conn, tx->lease, tx->client->source->settings);
+			pg_pipeline_command(conn, tx->lease, tx->client->settings);
 		tx->begun = true;
 	}
 	while (tx->depth_sent < tx->depth) {

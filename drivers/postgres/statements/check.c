@@ -16,7 +16,7 @@
  * come back. */
 static int await_connection(struct pg_client *c, struct error *e)
 {
-	const char *name = c->source->base.config->name;
+	const char *name = c->source->base.name;
 	int r = 0;
 
 	while (r == 0 && c->count[PG_IDLE] == 0) {
@@ -57,10 +57,10 @@ static void report_refusal(const struct pg_client *c, const struct pg_statement 
 		diagnostics_error(d, at,
 				  "source %s refuses the statement, part of which is from the environment: "
 				  "SQLSTATE %s",
-				  c->source->base.config->name, pg_sqlstate(st->refusal));
+				  c->source->base.name, pg_sqlstate(st->refusal));
 	else
-		diagnostics_error(d, at, "source %s: %s%s%s", c->source->base.config->name,
-				  message ? message : "refused", hint ? "; hint: " : "", hint ? hint : "");
+		diagnostics_error(d, at, "source %s: %s%s%s", c->source->base.name, message ? message : "refused",
+				  hint ? "; hint: " : "", hint ? hint : "");
 }
 
 static void report_misfit(const struct pg_client *c, const struct pg_statement *st, unsigned i, struct diagnostics *d)
@@ -76,13 +76,13 @@ static void report_misfit(const struct pg_client *c, const struct pg_statement *
 	pg_type_name(&wanted, &st->parameters[i]);
 	if (fit == PG_CANNOT_FIT)
 		diagnostics_error(d, ref->at, "source %s takes %s as %s, and it is declared as %s: no value of it fits",
-				  c->source->base.config->name, ref->text, buf_cstr(&wanted), buf_cstr(&declared));
+				  c->source->base.name, ref->text, buf_cstr(&wanted), buf_cstr(&declared));
 	else
 		diagnostics_warning(
 			d, ref->at,
 			"source %s takes %s as %s, and it is declared as %s: the values that do not fit fail "
 			"in the database",
-			c->source->base.config->name, ref->text, buf_cstr(&wanted), buf_cstr(&declared));
+			c->source->base.name, ref->text, buf_cstr(&wanted), buf_cstr(&declared));
 	buf_done(&declared);
 	buf_done(&wanted);
 }

@@ -140,7 +140,7 @@ static bool is_ready(const struct pg_call *call)
 
 static int wait_failed(const struct pg_call *call, int r, struct error *e)
 {
-	const char *source = call->client->source->base.config->name;
+	const char *source = call->client->source->base.name;
 	const char *where = call->state == PG_CALL_WAITING ? "waiting for a connection" : "waiting for the answer";
 
 	if (r == -ETIMEDOUT)
@@ -155,12 +155,12 @@ static int acquire_failed(const struct pg_call *call, struct error *e)
 
 	counter_add(&pg_numbers(c)->refused[POOL_TIMEOUT], 1);
 	return error_say(e, -ETIMEDOUT, REASON_BUSY, "source %s: no connection was free within acquire_timeout%s%s",
-			 c->source->base.config->name, down ? "; " : "", down ? c->down.what : "");
+			 c->source->base.name, down ? "; " : "", down ? c->down.what : "");
 }
 
 int pg_call_wait(struct pg_call *call, struct pg_limit *limit, struct error *e)
 {
-	int64_t acquire_us = call->client->source->base.config->pool.acquire_timeout_us;
+	int64_t acquire_us = call->client->base.config->pool.acquire_timeout_us;
 	deadline_t acquire_by = DEADLINE_NEVER;
 
 	while (!is_ready(call)) {
@@ -280,7 +280,7 @@ void pg_call_overflow(struct pg_call *call)
 
 	call->too_large = true;
 	error_say(&call->error, -EFBIG, REASON_RESULT_LARGE, "source %s: the result is larger than %zu MiB",
-		  c->source->base.config->name, c->result_max >> 20);
+		  c->source->base.name, c->result_max >> 20);
 	/* COMMIT has left with it. */
 	if (call->statement && call->statement->action->writes)
 		error_uncertain(&call->error);

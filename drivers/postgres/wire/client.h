@@ -36,7 +36,6 @@ struct pg_source {
 	struct pg_hosts hosts;
 	struct health health;
 	struct tally *tally;
-	char *settings; /* prepare: false: the statement that begins every transaction */
 	unsigned workers;
 	atomic_uint clients; /* that were opened: the next one's number */
 };
@@ -50,6 +49,9 @@ struct pg_free_index {
 struct pg_client {
 	struct client base;
 	struct pg_source *source;
+	struct pg_conninfo *conninfo; /* for further connections; differs from the source's in the longest statement */
+	int64_t longest_us;           /* of statements on them */
+	char *settings;               /* prepare: false: the statement that begins every transaction */
 	struct loop *loop;
 	struct budget_member member;
 	unsigned number; /* among the source's */

@@ -188,7 +188,7 @@ static enum verdict start(struct walk *w)
 
 	j->job.run = start_run;
 	j->job.free = start_free;
-	j->info = pg_conninfo_for(w->source->conninfo, w->host, w->address);
+	j->info = pg_conninfo_for(w->conn->client->conninfo, w->host, w->address);
 	int r = executor_run(w->source->executor, &j->job, w->by);
 	if (r == -EBUSY)
 		return failed(w, "too many jobs wait");
@@ -448,7 +448,7 @@ static int connect_task(void *arg)
 	} else {
 		const char *why = v == CANCELLED ? "cancelled" : buf_cstr(&w.reasons);
 		r = error_say(&e, v == CANCELLED ? -ECANCELED : -ECONNREFUSED, REASON_UNAVAILABLE,
-			      "source %s: can't connect: %s", c->source->base.config->name, why);
+			      "source %s: can't connect: %s", c->source->base.name, why);
 		if (v != CANCELLED)
 			health_failed(&c->source->health, why);
 		pg_connection_close(conn, e.what);

@@ -81,6 +81,7 @@ struct pg_connection *pg_connection_new(struct pg_client *c)
 	conn->client = c;
 	conn->state = PG_CONNECTING;
 	conn->began_us = loop_now_us(c->loop);
+	conn->longest_us = c->longest_us;
 	watch_init(&conn->watch, ready);
 	deferred_init(&conn->flush, end_of_turn);
 	timer_init(&conn->cancel_timer, pg_cancel_fire);
@@ -104,7 +105,7 @@ static void take_notice(void *arg, const PGresult *result)
 /* Connections that were opened together shall not be closed together. */
 static int64_t lifetime_us(const struct pg_client *c)
 {
-	return backoff_spread_us(c->source->base.config->pool.lifetime_us);
+	return backoff_spread_us(c->base.config->pool.lifetime_us);
 }
 
 void pg_connection_established(struct pg_connection *conn, PGconn *pg)

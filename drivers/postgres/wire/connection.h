@@ -83,6 +83,7 @@ struct pg_connection {
 	unsigned prepared_size, prepared_stale;
 	unsigned prepared_elsewhere;          /* by other workers, when it came */
 	int64_t began_us;                     /* to connect */
+	int64_t longest_us;                   /* that its session lets a statement run */
 	int64_t cancelled_us, quarantined_us; /* the last request; since when */
 	int64_t expires_us, idle_since_us;
 };
@@ -113,10 +114,15 @@ bool pg_connection_has(const struct pg_connection *conn, const struct pg_stateme
 void pg_connection_prepared(struct pg_connection *conn, const struct pg_statement *st);
 void pg_connection_unprepared(struct pg_connection *conn, const struct pg_statement *st);
 
-/* Was it begun before its server was found to go, to take no writes or not to answer? */
+/* Shall it be closed as soon as it is idle? Its server was found to go, to take no writes or not to answer since it was
+ * begun; or the configuration has changed: there are fewer connections, or its session would end statements that may
+ * take longer now. */
 static inline bool pg_connection_is_suspect(const struct pg_connection *conn)
 {
-	return pg_hosts_is_suspect(&conn->client->source->hosts, conn->host, conn->began_us);
+	const struct pg_client *c = conn->client;
+
+	return budget_over(&c->source->budget) || conn->longest_us < c->longest_us ||
+	       pg_hosts_is_suspect(&c->source->hosts, conn->host, conn->began_us);
 }
 
 static inline struct pg_entry *pg_connection_head(struct pg_connection *conn)

@@ -287,7 +287,7 @@ void pg_pipeline_send(struct pg_connection *conn, struct pg_call *call)
 	}
 	pg_pipeline_command(conn, call, read_only ? "begin read only" : "begin read write");
 	if (!source->prepare)
-		pg_pipeline_command(conn, call, source->settings);
+		pg_pipeline_command(conn, call, conn->client->settings);
 	prepare_once(conn, call);
 	execute(conn, call);
 	pg_leaving_tidy_within(conn, call);

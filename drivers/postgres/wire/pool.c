@@ -161,7 +161,7 @@ static void serve_idle(struct pg_client *c)
 		if (!is_at_rest(conn))
 			continue;
 		if (pg_connection_is_suspect(conn)) {
-			pg_connection_close(conn, "the server went, or takes no writes");
+			pg_connection_close(conn, "its server went, or the configuration has changed");
 			continue;
 		}
 		switch (budget_next(&c->member, &conn->parcel, conn->began_us, &ours)) {
@@ -223,7 +223,7 @@ static bool is_down(struct pg_client *c)
 	if (budget_working(&c->source->budget) > 0)
 		c->down_since_us = 0;
 	return c->down_since_us && c->failures > 0 &&
-	       loop_now_us(c->loop) - c->down_since_us >= c->source->base.config->pool.acquire_timeout_us;
+	       loop_now_us(c->loop) - c->down_since_us >= c->base.config->pool.acquire_timeout_us;
 }
 
 void pg_pool_refuse(struct pg_client *c, const struct error *e)
@@ -242,7 +242,7 @@ void pg_pool_refuse(struct pg_client *c, const struct error *e)
 static int refused(struct pg_client *c, struct error *e)
 {
 	if (c->closing)
-		return error_say(e, -ECONNREFUSED, REASON_STOPPING, "source %s: closing", c->source->base.config->name);
+		return error_say(e, -ECONNREFUSED, REASON_STOPPING, "source %s: closing", c->source->base.name);
 	if (is_down(c)) {
 		counter_add(&pg_numbers(c)->refused[POOL_DOWN], 1);
 		if (e)
@@ -265,7 +265,7 @@ static int submit_waiting(struct pg_call *call, struct error *e)
 		counter_add(&pg_numbers(c)->refused[POOL_FULL], 1);
 	if (r < 0)
 		return error_say(e, r, REASON_QUEUE_FULL, "source %s: the queue is full (max_waiting %u)",
-				 c->source->base.config->name, c->source->base.config->pool.max_waiting);
+				 c->source->base.name, c->base.config->pool.max_waiting);
 	pg_pool_serve(c);
 	return 0;
 }
@@ -397,14 +397,14 @@ static void grant_wishes(struct pg_client *c)
 static void reap(struct pg_client *c)
 {
 	int64_t now = loop_now_us(c->loop);
-	int64_t idle_since = now - c->source->base.config->pool.idle_timeout_us;
+	int64_t idle_since = now - c->base.config->pool.idle_timeout_us;
 
 	list_for_each_safe (link, &c->connections[PG_IDLE]) {
 		struct pg_connection *conn = container_of(link, struct pg_connection, link);
 		if (now >= conn->expires_us)
 			pg_connection_close(conn, "its lifetime is over");
 		else if (pg_connection_is_suspect(conn))
-			pg_connection_close(conn, "the server went, or takes no writes");
+			pg_connection_close(conn, "its server went, or the configuration has changed");
 		else if (conn->idle_since_us <= idle_since && pg_client_live(c) > 1)
 			pg_connection_close(conn, "idle");
 	}
@@ -436,7 +436,7 @@ static void tend_now(struct deferred *d)
 	if (is_down(c))
 		pg_pool_refuse(c, &c->down);
 	int64_t now = loop_now_us(c->loop);
-	int64_t next = now + tick_us(&c->source->base.config->pool);
+	int64_t next = now + tick_us(&c->base.config->pool);
 	if (c->retry_at_us > now && c->retry_at_us < next)
 		next = c->retry_at_us;
 	timer_start(&c->tend_timer, loop_timers(c->loop), (deadline_t){next});
@@ -456,8 +456,7 @@ void pg_pool_lost(struct pg_client *c, const char *why)
 {
 	if (budget_working(&c->source->budget) == 0 && !c->down_since_us && c->ever_connected) {
 		c->down_since_us = loop_now_us(c->loop);
-		error_say(&c->down, -ECONNREFUSED, REASON_UNAVAILABLE, "source %s: %s", c->source->base.config->name,
-			  why);
+		error_say(&c->down, -ECONNREFUSED, REASON_UNAVAILABLE, "source %s: %s", c->source->base.name, why);
 	}
 	pg_pool_tend(c);
 }

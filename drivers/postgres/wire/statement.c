@@ -232,7 +232,7 @@ static void begin_exchange(struct lesson *l)
 		pg_pipeline_command(conn, l->lease, "savepoint gatherd_learn");
 	} else if (!source->prepare) {
 		pg_pipeline_command(conn, l->lease, "begin read only");
-		pg_pipeline_command(conn, l->lease, source->settings);
+		pg_pipeline_command(conn, l->lease, l->client->settings);
 	}
 }
 
@@ -638,7 +638,7 @@ int pg_statement_recheck(struct pg_client *c, struct pg_statement *st, uint32_t 
 		.statement = st,
 		.limit = limit,
 		.error = e,
-		.place = {.source = c->source->base.config->name, .step = st->action->step, .read_only = true},
+		.place = {.source = c->source->base.name, .step = st->action->step, .read_only = true},
 	};
 
 	if (st->knowledge != PG_KNOWN || st->generation != generation)
@@ -660,7 +660,7 @@ static int learn(struct pg_client *c, struct pg_statement *st, struct pg_limit *
 		.statement = st,
 		.limit = limit,
 		.error = e,
-		.place = {.source = c->source->base.config->name, .step = st->action->step, .read_only = true},
+		.place = {.source = c->source->base.name, .step = st->action->step, .read_only = true},
 	};
 	int r = 0;
 
@@ -710,7 +710,7 @@ int pg_statement_learn_within(struct pg_client *c, struct pg_statement *st, stru
 static int wait_for_learner(struct pg_client *c, struct pg_statement *st, const struct pg_limit *limit, struct error *e)
 {
 	/* As long as the learner may take. */
-	int64_t longest_us = c->source->base.config->pool.acquire_timeout_us + limit->timeout_us;
+	int64_t longest_us = c->base.config->pool.acquire_timeout_us + limit->timeout_us;
 	deadline_t by = limit->timeout_us ? deadline_in_us(longest_us) : DEADLINE_NEVER;
 	unsigned round = st->learned;
 	struct waiter w;
@@ -721,7 +721,7 @@ static int wait_for_learner(struct pg_client *c, struct pg_statement *st, const 
 	if (r < 0)
 		return error_set(e, r, r == -ETIMEDOUT ? 504 : 503, NULL,
 				 "step %s, source %s: the statement's types were not known in time", st->action->step,
-				 c->source->base.config->name);
+				 c->source->base.name);
 	if (st->learned != round && st->learn_result < 0 && st->learn_error.code[0]) {
 		if (e)
 			*e = st->learn_error;
