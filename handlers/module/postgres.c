@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "drivers/postgres/calls/query.h"
 #include "drivers/postgres/calls/stream.h"
 #include "drivers/postgres/driver.h"
 #include "handlers/module/postgres.h"

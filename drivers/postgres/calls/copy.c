@@ -163,6 +163,7 @@ int pg_copy_open_within(struct pg_copy *c, struct pg_transaction *tx, const stru
 		return r;
 	c->tx = tx;
 	tx->copy = c;
+	tx->end_copy = pg_copy_close;
 	if (pg_sql_scan_copy(&sql, ask->sql, ask->len, &why)) {
 		c->in = sql.in;
 		c->plain = sql.plain;

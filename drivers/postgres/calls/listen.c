@@ -148,25 +148,17 @@ static void deliver(struct pg_hub *hub, const PGnotify *heard)
 		poke(hub);
 }
 
-void pg_listen_take(struct pg_connection *conn)
+/* Something has come on the lease's connection. */
+static void hub_heard(struct pg_call *lease, const PGnotify *n)
 {
-	struct pg_hub *hub = conn->client->hub;
-	bool listens = pg_listens(conn);
-	PGnotify *heard;
+	struct pg_hub *hub = lease->client->hub;
 
-	if (listens)
-		hub->heard_us = loop_now_us(conn->client->loop);
-	while ((heard = PQnotifies(conn->pg))) {
-		if (listens)
-			deliver(hub, heard);
-		PQfreemem(heard);
-	}
-}
-
-bool pg_listens(const struct pg_connection *conn)
-{
-	const struct pg_hub *hub = conn->client->hub;
-	return hub && hub->lease && conn->lease == hub->lease;
+	if (lease != hub->lease)
+		return;
+	if (n)
+		deliver(hub, n);
+	else
+		hub->heard_us = loop_now_us(hub->client->loop);
 }
 
 /* --- the connection --- */
@@ -388,6 +380,7 @@ static int serve(struct pg_hub *hub, struct error *e)
 	struct pg_call *lease = pg_call_new(hub->client, NULL);
 
 	lease->writes = true; /* standbys take no LISTEN */
+	lease->heard = hub_heard;
 	hub->lease = lease;
 	int r = pg_pool_submit(lease, e);
 	if (r == 0)

@@ -52,11 +52,5 @@ void pg_listener_close(struct pg_listener *l);
 /* Ask for a sign of life after that time without any (30 s), and wait so long for each answer (10 s). For tests. */
 void pg_listen_probe(struct pg_client *c, int64_t us, int64_t patience_us);
 
-/* --- for connections and the pool --- */
-
-/* Take in what conn has heard. What is heard by one that is not the hub's is dropped. */
-void pg_listen_take(struct pg_connection *conn);
-/* Is it the hub's? */
-bool pg_listens(const struct pg_connection *conn);
 /* Nobody listens. */
 void pg_listen_done(struct pg_client *c);

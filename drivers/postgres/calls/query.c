@@ -13,7 +13,9 @@
 
 #include "base/mem.h"
 #include "drivers/postgres/calls/transaction.h"
-#include "drivers/postgres/statements/text.h"
+#include "drivers/postgres/statements/cache.h"
+#include "drivers/postgres/statements/learn.h"
+#include "drivers/postgres/statements/result.h"
 #include "drivers/postgres/wire/call.h"
 #include "drivers/postgres/wire/cancel.h"
 #include "drivers/postgres/wire/pipeline.h"
@@ -38,60 +40,6 @@ struct run {
 	struct pg_place place;
 };
 
-static const struct value *argument(const struct pg_sql *sql, const struct value *args, unsigned i)
-{
-	return &args[sql->slots ? sql->slots[i] : (int)i];
-}
-
-static int refuse_argument(const struct pg_sql *sql, unsigned i, const struct value *v, int r, const char *why,
-			   const struct pg_place *place, struct error *e)
-{
-	char text[160];
-
-	if (sql->references)
-		snprintf(text, sizeof(text), "%s holds %s.", sql->references[i].text, why);
-	else
-		snprintf(text, sizeof(text), "$%u holds %s.", i + 1, why);
-	return pg_error_at(e, r, v->from_request ? 400 : 500,
-			   !v->from_request  ? NULL
-			   : sql->references ? text
-					     : reason_text(REASON_PARAMETER_UNFIT),
-			   place, text);
-}
-
-int pg_bind(struct pg_parameters *p, const struct pg_statement *st, const struct value *args, struct pg_place *place,
-	    struct error *e)
-{
-	const struct pg_sql *sql = &st->action->sql;
-
-	pg_parameters_begin(p, sql->parameter_count);
-	for (unsigned i = 0; i < sql->parameter_count; i++) {
-		const struct value *v = argument(sql, args, i);
-		const char *why;
-		int r = pg_parameters_add(p, &st->parameters[i], v, &why);
-		if (r < 0)
-			return refuse_argument(sql, i, v, r, why, place, e);
-	}
-	pg_parameters_end(p);
-	place->from_request = p->from_request;
-	place->reads_data = sql->reads_data;
-	place->parameters = p;
-	return 0;
-}
-
-bool pg_is_stale(const PGresult *failure, bool unparsed)
-{
-	const char *function = PQresultErrorField(failure, PG_DIAG_SOURCE_FUNCTION);
-
-	if (pg_sqlstate_is(failure, "26000") || pg_sqlstate_is(failure, "42P05"))
-		return true;
-	/* It was fine when it was learned: what it speaks of has changed. */
-	if (unparsed && strncmp(pg_sqlstate(failure), "42", 2) == 0)
-		return true;
-	/* "cached plan must not change result type": the only message of that function, in whatever language. */
-	return pg_sqlstate_is(failure, "0A000") && function && strcmp(function, "RevalidateCachedQuery") == 0;
-}
-
 /* May a failure come from that the statement was learned when tables and types were others? A value was out of the
  * range that its parameter had then, or the statement, as it was prepared, does not fit what is there now. */
 static bool is_suspect(const char *sqlstate)
@@ -115,29 +63,6 @@ static void take_signs(struct run *run, struct pg_call *call)
 	run->retyped = call->retyped;
 	run->names = call->names;
 	call->names = NULL;
-}
-
-static int64_t changed_rows(const PGresult *result)
-{
-	return strtoll(PQcmdTuples((PGresult *)result), NULL, 10);
-}
-
-/* Do the rows, or the count of what was changed without any, keep what `expect` promises? */
-static int check_expect(enum expect expect, const PGresult *result, const struct pg_place *place, struct error *e)
-{
-	bool counts = PQresultStatus(result) == PGRES_COMMAND_OK;
-	int64_t rows = counts ? changed_rows(result) : PQntuples(result);
-	const char *what = NULL;
-
-	if (counts && !*PQcmdTuples((PGresult *)result))
-		return 0; /* CALL, DO, TRUNCATE: there is nothing to count */
-	if (expect == EXPECT_ONE && rows == 0)
-		return pg_error_at(e, -ENOENT, 404, NULL, place, "no row");
-	if ((expect == EXPECT_ONE || expect == EXPECT_MAYBE || (expect == EXPECT_VALUE && !counts)) && rows > 1)
-		what = "more than one row";
-	else if (expect == EXPECT_VALUE && !counts && PQnfields(result) != 1)
-		what = "not exactly one column";
-	return what ? pg_error_at(e, -EBADMSG, 500, NULL, place, what) : 0;
 }
 
 /* --- an attempt: in one flush --- */
@@ -250,7 +175,7 @@ static int run_checked(struct run *run, struct pg_transaction *tx, struct error 
 	r = pg_transaction_exchange(tx, &run->rows, e);
 	take_signs(run, tx->lease);
 	if (r == 0)
-		r = check_expect(run->expect, run->rows, &run->place, e);
+		r = pg_check_expect(run->expect, run->rows, &run->place, e);
 	return r == 0 ? pg_transaction_commit(tx, e) : r;
 }
 
@@ -333,12 +258,12 @@ static struct result *changed_result(enum expect expect, int64_t n)
 static int take_result(struct run *run, bool last, struct result **out)
 {
 	if (!is_checked(run)) {
-		int r = check_expect(run->expect, run->rows, &run->place, run->error);
+		int r = pg_check_expect(run->expect, run->rows, &run->place, run->error);
 		if (r < 0)
 			return r;
 	}
 	if (PQresultStatus(run->rows) == PGRES_COMMAND_OK) {
-		*out = changed_result(run->expect, changed_rows(run->rows));
+		*out = changed_result(run->expect, pg_changed_rows(run->rows));
 		return 0;
 	}
 	struct pg_layout *layout = layout_of(run, last);
@@ -347,23 +272,6 @@ static int take_result(struct run *run, bool last, struct result **out)
 	*out = pg_result_new(run->rows, layout, run->expect);
 	run->rows = NULL;
 	pg_layout_drop(layout);
-	return 0;
-}
-
-int pg_take_answer(PGresult **rows, struct pg_layout *layout, const struct pg_ask *ask, const struct pg_place *place,
-		   struct pg_answer *out, struct error *e)
-{
-	if (ask->writes && PQresultStatus(*rows) == PGRES_COMMAND_OK) {
-		*out = (struct pg_answer){.changed = changed_rows(*rows)};
-		PQclear(*rows);
-		*rows = NULL;
-		return 0;
-	}
-	int r = check_expect(ask->expect, *rows, place, e);
-	if (r < 0)
-		return r;
-	*out = (struct pg_answer){.result = pg_result_new(*rows, layout, ask->expect)};
-	*rows = NULL;
 	return 0;
 }
 
@@ -380,7 +288,7 @@ static int run_statement(struct run *run, struct result **out, int64_t *changed)
 		run->generation = run->statement->generation;
 		r = is_checked(run) ? attempt_checked(run, last) : attempt_flush(run, last);
 		if (r == 0 && changed && PQresultStatus(run->rows) == PGRES_COMMAND_OK)
-			*changed = changed_rows(run->rows);
+			*changed = pg_changed_rows(run->rows);
 		else if (r == 0)
 			r = take_result(run, last, out);
 		last |= !run->unfreed && !run->fresh;
@@ -421,26 +329,6 @@ int pg_run_action(struct pg_client *c, const struct pg_action *action, const str
 	return r;
 }
 
-int pg_ask_statement(struct pg_client *c, const struct pg_ask *ask, const struct pg_place *place,
-		     struct pg_statement **out, struct error *e)
-{
-	const char *why;
-	struct pg_statement *st = pg_text_of(c, ask->sql, ask->len, !ask->writes, &why);
-
-	if (!st)
-		return pg_error_at(e, -EINVAL, 500, NULL, place, why);
-	unsigned takes = st->action->sql.parameter_count;
-	if (takes != ask->count) {
-		char text[100];
-		snprintf(text, sizeof(text), "the statement takes %u parameter%s, and %u value%s given", takes,
-			 takes == 1 ? "" : "s", ask->count, ask->count == 1 ? " was" : "s were");
-		pg_text_drop(c, st);
-		return pg_error_at(e, -EINVAL, 500, NULL, place, text);
-	}
-	*out = st;
-	return 0;
-}
-
 int pg_query(struct pg_client *c, const struct pg_ask *ask, struct pg_answer *out, struct error *e)
 {
 	struct run run = {
@@ -465,6 +353,6 @@ int pg_query(struct pg_client *c, const struct pg_ask *ask, struct pg_answer *ou
 	r = run_statement(&run, &out->result, ask->writes ? &out->changed : NULL);
 	out->writes = run.statement->action->writes;
 	c->callers--;
-	pg_text_drop(c, run.statement);
+	pg_statement_drop(c, run.statement);
 	return r < 0 ? pg_error_called(e, &run.place) : r;
 }

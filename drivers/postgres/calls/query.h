@@ -1,49 +1,13 @@
 /* One run of a statement: from its arguments to its result. Loop thread only. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
-#include "drivers/postgres/wire/sqlstate.h"
-#include "drivers/postgres/wire/statement.h"
+#include "drivers/postgres/calls/ask.h"
 
 /* Suspends. Run a step's statement; args has a value for each slot of the plan. As driver.run. */
 int pg_run_action(struct pg_client *c, const struct pg_action *action, const struct value *args, int64_t timeout_us,
 		  struct result **out, struct error *e) must_check;
 
-/* What a handler asks, as text. */
-struct pg_ask {
-	const char *call; /* the public function, for messages: static */
-	const char *sql;
-	size_t len;
-	const struct value *args; /* for $1, $2, … */
-	unsigned count;
-	enum expect expect; /* never EXPECT_DEFAULT */
-	bool writes;        /* it may write: a transaction of its own, sent once; else the server refuses to */
-	int64_t timeout_us; /* from when it has its connection; 0: none */
-};
-
-struct pg_answer {
-	struct result *result; /* the caller's to free; NULL: it brought no rows, and may have changed some */
-	int64_t changed;       /* then: how many */
-	bool writes;           /* the statement may have changed something */
-};
-
 /* Suspends. Returns 0 with *out filled, or -errno with e filled. */
 int pg_query(struct pg_client *c, const struct pg_ask *ask, struct pg_answer *out, struct error *e) must_check;
-
-/* --- for transactions and streams --- */
-
-/* The statement of what is asked, to be given back with pg_text_drop. Returns 0 or -EINVAL with e filled. */
-int pg_ask_statement(struct pg_client *c, const struct pg_ask *ask, const struct pg_place *place,
-		     struct pg_statement **out, struct error *e) must_check;
-/* Bind args to p as st, which is known, takes them. place->from_request is set. Returns 0, or -errno with e filled. */
-int pg_bind(struct pg_parameters *p, const struct pg_statement *st, const struct value *args, struct pg_place *place,
-	    struct error *e) must_check;
-/* Does the failure say that the server has forgotten the statement, that its columns have changed since, or that it
- * means something else here? Nothing has run then. unparsed: the failure is of PREPARE. */
-bool pg_is_stale(const PGresult *failure, bool unparsed);
-/* Turn *rows, which is taken over (*rows is NULL then) unless it fails, into what was asked for. */
-int pg_take_answer(PGresult **rows, struct pg_layout *layout, const struct pg_ask *ask, const struct pg_place *place,
-		   struct pg_answer *out, struct error *e) must_check;

@@ -11,6 +11,7 @@
 #include "drivers/postgres/statements/result.h"
 #include "drivers/postgres/wire/call.h"
 #include "drivers/postgres/wire/pipeline.h"
+#include "drivers/postgres/wire/statement.h"
 
 #define FIRST_BATCH       16 /* rows */
 #define CLOSE_PATIENCE_US 2000000

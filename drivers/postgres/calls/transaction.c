@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "base/backoff.h"
-#include "drivers/postgres/calls/copy.h"
-#include "drivers/postgres/statements/text.h"
+#include "drivers/postgres/statements/cache.h"
+#include "drivers/postgres/statements/learn.h"
 #include "drivers/postgres/wire/call.h"
 #include "drivers/postgres/wire/connection.h"
 #include "drivers/postgres/wire/pipeline.h"
@@ -204,7 +204,7 @@ static void quieten(struct pg_transaction *tx)
 	}
 	task_unshield(&shield);
 	if (tx->copy)
-		pg_copy_close(tx->copy);
+		tx->end_copy(tx->copy);
 }
 
 static int answer_failed(struct pg_transaction *tx, PGresult **out, struct error *e)
@@ -363,7 +363,7 @@ static int learn(struct pg_transaction *tx, struct pg_statement **st, struct err
 		return 0;
 	if ((*st)->knowledge == PG_LEARNING) {
 		struct pg_statement *copy = pg_text_copy(tx->client, *st);
-		pg_text_drop(tx->client, *st);
+		pg_statement_drop(tx->client, *st);
 		*st = copy;
 	}
 	if (limit.timeout_us)
@@ -400,7 +400,7 @@ int pg_transaction_prepare(struct pg_transaction *tx, const struct pg_ask *ask, 
 		pg_call_run(tx->lease, st);
 		send_prefix(tx);
 	}
-	pg_text_drop(tx->client, st);
+	pg_statement_drop(tx->client, st);
 	return r;
 }
 
@@ -415,7 +415,7 @@ static int run_statement(struct pg_transaction *tx, const struct pg_ask *ask, st
 	struct pg_statement *st = tx->lease->running;
 	uint32_t generation = st->generation;
 	pg_pipeline_run(tx->lease->connection, tx->lease);
-	pg_text_keep(st);
+	pg_statement_keep(st);
 	r = pg_transaction_exchange(tx, &rows, e);
 	if (r == 0) {
 		if (tx->lease->retyped)
@@ -431,7 +431,7 @@ static int run_statement(struct pg_transaction *tx, const struct pg_ask *ask, st
 			pg_statement_forget(st, generation);
 	}
 	PQclear(rows);
-	pg_text_drop(tx->client, st);
+	pg_statement_drop(tx->client, st);
 	return r;
 }
 

@@ -19,7 +19,7 @@
 
 #include "async/task.h"
 #include "base/arena.h"
-#include "drivers/postgres/calls/query.h"
+#include "drivers/postgres/calls/ask.h"
 
 struct pg_copy;
 
@@ -48,18 +48,19 @@ struct pg_transaction {
 	struct pg_call *lease; /* NULL: LOST, ENDED */
 	struct pg_place place;
 	enum pg_transaction_state state;
-	bool begun;           /* BEGIN was sent */
-	bool busy;            /* a task is at it */
-	bool broken;          /* the connection broke */
-	bool stale;           /* a statement was not what it was when it was learned */
-	bool uncertain;       /* COMMIT was sent, and it is not known what became of it */
-	unsigned depth;       /* of savepoints */
-	unsigned depth_sent;  /* … that the server knows */
-	unsigned cursors;     /* counts those that were opened, for their names */
-	struct list held;     /* pg_held */
-	struct pg_copy *copy; /* that is under way; nothing else runs then */
-	struct error failure; /* FAILED, LOST: why */
-	struct waiter *quiet; /* who waits until it is not busy */
+	bool begun;                             /* BEGIN was sent */
+	bool busy;                              /* a task is at it */
+	bool broken;                            /* the connection broke */
+	bool stale;                             /* a statement was not what it was when it was learned */
+	bool uncertain;                         /* COMMIT was sent, and it is not known what became of it */
+	unsigned depth;                         /* of savepoints */
+	unsigned depth_sent;                    /* … that the server knows */
+	unsigned cursors;                       /* counts those that were opened, for their names */
+	struct list held;                       /* pg_held */
+	struct pg_copy *copy;                   /* that is under way; nothing else runs then */
+	void (*end_copy)(struct pg_copy *copy); /* suspends: what ends it with the transaction */
+	struct error failure;                   /* FAILED, LOST: why */
+	struct waiter *quiet;                   /* who waits until it is not busy */
 };
 
 /* Returns 0 or more, or -errno. */

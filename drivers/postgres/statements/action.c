@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "drivers/postgres/statements/sql.h"
 #include "drivers/postgres/types/types.h"
 
 static Oid scalar_oid(const struct config_schema *s)

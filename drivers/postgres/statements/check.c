@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "drivers/postgres/statements/cache.h"
+#include "drivers/postgres/statements/learn.h"
+#include "drivers/postgres/statements/sql.h"
 #include "drivers/postgres/types/fit.h"
 #include "drivers/postgres/wire/sqlstate.h"
 #include "drivers/postgres/wire/statement.h"

@@ -3,28 +3,7 @@
 
 #include <stdbool.h>
 
-#include "drivers/driver.h"
-
-/* From `at` on, the text is what stands in the scalar from `from` on; or all of it is one reference there. */
-struct pg_sql_piece {
-	size_t at, from; /* bytes */
-	bool reference;
-};
-
-struct pg_sql {
-	const char *text;                   /* for PREPARE; one statement without its semicolon; NUL-terminated */
-	unsigned parameter_count;           /* at most 65535 */
-	const int *slots;                   /* of $1, $2, …: their places in the plan's args; NULL: the same order */
-	const struct reference *references; /* of $1, $2, …; NULL: a handler's text */
-	char keyword[16];                   /* the first word, in lower case: select, with, insert, … */
-	bool modifies;                      /* insert, update, delete or merge */
-	enum action_effect effect;          /* as far as the text says it, if it may write */
-	bool reads_data;                    /* it has a word that brings rows in: from, update, … */
-
-	const struct node *node;           /* where it stands */
-	const struct pg_sql_piece *pieces; /* in order; the first is at 0 */
-	size_t piece_count;
-};
+#include "drivers/postgres/wire/action.h"
 
 /* Read n's text. References in literals, quoted identifiers, dollar quotes and comments are left alone, with a warning.
  * False: what is wrong was reported. Lives in env->arena. */

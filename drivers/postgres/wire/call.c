@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
-#include "drivers/postgres/statements/text.h"
 #include "drivers/postgres/wire/cancel.h"
 #include "drivers/postgres/wire/connection.h"
 #include "drivers/postgres/wire/pipeline.h"
@@ -32,9 +31,10 @@ struct pg_call *pg_call_new(struct pg_client *c, struct pg_statement *st)
 	call->statement = st;
 	call->writes = st && !st->action->read_only;
 	call->running = NULL;
-	pg_text_keep(st);
+	pg_statement_keep(st);
 	call->connection = NULL;
 	call->waiter = NULL;
+	call->heard = NULL;
 	call->rows = NULL;
 	call->result = NULL;
 	call->state = PG_CALL_NEW;
@@ -48,8 +48,8 @@ struct pg_call *pg_call_new(struct pg_client *c, struct pg_statement *st)
 
 void pg_call_run(struct pg_call *lease, struct pg_statement *st)
 {
-	pg_text_keep(st);
-	pg_text_drop(lease->client, lease->running);
+	pg_statement_keep(st);
+	pg_statement_drop(lease->client, lease->running);
 	lease->running = st;
 	lease->retyped = false;
 	PQclear(lease->names);
@@ -60,8 +60,8 @@ static void recycle(struct pg_call *call)
 {
 	struct pg_client *c = call->client;
 
-	pg_text_drop(c, call->statement);
-	pg_text_drop(c, call->running);
+	pg_statement_drop(c, call->statement);
+	pg_statement_drop(c, call->running);
 	PQclear(call->result);
 	call->result = NULL;
 	PQclear(call->names);

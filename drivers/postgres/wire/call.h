@@ -54,6 +54,9 @@ struct pg_call {
 	struct pg_connection *connection;
 	struct waiter *waiter;
 	struct pg_parameters parameters;
+	/* Of a lease that listens: something has come, and n, unless it is NULL, is a notification. It keeps its
+	 * connection for as long as somebody listens: nobody waits for it to become free. NULL: it does not listen. */
+	void (*heard)(struct pg_call *lease, const PGnotify *n);
 	struct pg_rows *rows; /* a lease's FETCH: where they go; NULL: they are dropped */
 	PGresult *result;     /* rows; or the first error */
 	PGresult *names;      /* of the columns, if they are not what they were when the statement was learned */

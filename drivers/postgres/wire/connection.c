@@ -9,7 +9,6 @@
 
 #include "base/backoff.h"
 #include "base/mem.h"
-#include "drivers/postgres/calls/listen.h"
 #include "drivers/postgres/wire/cancel.h"
 #include "drivers/postgres/wire/pipeline.h"
 #include "drivers/postgres/wire/pool.h"
@@ -300,6 +299,22 @@ static bool take_in(struct pg_connection *conn)
 	return alive;
 }
 
+/* What is heard by a connection that does not listen is dropped. */
+static void take_notifications(struct pg_connection *conn)
+{
+	struct pg_call *lease = conn->lease;
+	bool listens = lease && lease->heard;
+	PGnotify *n;
+
+	if (listens)
+		lease->heard(lease, NULL);
+	while ((n = PQnotifies(conn->pg))) {
+		if (listens)
+			lease->heard(lease, n);
+		PQfreemem(n);
+	}
+}
+
 /* Answers came, there is room to send, or the server went away. */
 static void ready(struct watch *w, uint32_t events)
 {
@@ -316,7 +331,7 @@ static void ready(struct watch *w, uint32_t events)
 	/* Not at once: who is to take the rows may be about to. */
 	if (was_paused)
 		loop_defer(c->loop, &conn->flush);
-	pg_listen_take(conn);
+	take_notifications(conn);
 	if (!consumed || !alive || (idle && conn->ending)) {
 		pg_connection_close(conn, PQerrorMessage(conn->pg));
 	} else {

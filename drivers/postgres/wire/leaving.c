@@ -7,13 +7,12 @@
 #include "base/buf.h"
 #include "base/compiler.h"
 #include "base/mem.h"
-#include "drivers/postgres/statements/text.h"
 #include "drivers/postgres/wire/connection.h"
 #include "drivers/postgres/wire/conninfo.h"
 #include "drivers/postgres/wire/pipeline.h"
+#include "drivers/postgres/wire/statement.h"
 
-#define JUDGED_AT_RUN 2       /* texts that handlers make up run only once */
-#define JUDGED_FOR_US 5000000 /* then it is in doubt again */
+#define JUDGED_AT_RUN 2 /* texts that handlers make up run only once */
 #define MAX_WORDS     1024
 #define WORD_SLOTS    4096
 #define MAX_ROUNDS    8 /* a view of a view of … */
@@ -155,14 +154,6 @@ static bool is_one_of(const char *word, const char *const *list, size_t count)
 	return false;
 }
 
-/* How much is in doubt of one that nobody has judged. */
-static enum pg_leaving doubt_of(const struct pg_action *action)
-{
-	static const char *const lasting[] = {"prepare", "deallocate", "discard", "load"};
-
-	return is_one_of(action->sql.keyword, lasting, ARRAY_SIZE(lasting)) ? PG_LEAVES_MORE : PG_LEAVES_SETTINGS;
-}
-
 /* Is it of a kind that changes nothing of a session by itself? SELECT … INTO makes a table. */
 static bool is_plain(const struct pg_action *action)
 {
@@ -173,32 +164,21 @@ static bool is_plain(const struct pg_action *action)
 				 : is_one_of(action->sql.keyword, writing, ARRAY_SIZE(writing));
 }
 
-/* Its judgement, if it has one that is good still. */
-static enum pg_leaving leaving_of(const struct pg_statement *st, int64_t now)
-{
-	return now < st->judged_us + JUDGED_FOR_US ? st->leaving : doubt_of(st->action);
-}
-
-bool pg_leaves_nothing(const struct pg_statement *st, int64_t now_us)
-{
-	return leaving_of(st, now_us) == PG_LEAVES_NOTHING;
-}
-
 void pg_leaving_note(struct pg_connection *conn, struct pg_statement *st)
 {
 	int64_t now = loop_now_us(conn->client->loop);
-	enum pg_leaving leaving = leaving_of(st, now);
+	enum pg_leaving leaving = pg_statement_leaving(st, now);
 
 	if (conn->left < leaving)
 		conn->left = (uint8_t)leaving;
-	if (leaving == PG_LEAVES_NOTHING || now < st->judged_us + JUDGED_FOR_US || conn->judge || !is_plain(st->action))
+	if (leaving == PG_LEAVES_NOTHING || pg_statement_is_judged(st, now) || conn->judge || !is_plain(st->action))
 		return;
 	if (++st->runs < JUDGED_AT_RUN)
 		return;
 	struct pg_judge *j = mem_zalloc(sizeof(*j));
 	j->statement = st;
 	j->generation = st->generation;
-	pg_text_keep(st);
+	pg_statement_keep(st);
 	add_text(j, st->action->sql.text);
 	conn->judge = j;
 }
@@ -230,7 +210,7 @@ void pg_leaving_drop(struct pg_connection *conn)
 
 	if (!j)
 		return;
-	pg_text_drop(conn->client, j->statement);
+	pg_statement_drop(conn->client, j->statement);
 	for (unsigned i = 0; i < j->count; i++)
 		free(j->words[i]);
 	free(j);

@@ -30,9 +30,6 @@ enum pg_leaving {
 	PG_LEAVES_MORE,      /* what cannot be reset: the session ends */
 };
 
-/* Was it judged, not long ago, to leave nothing? */
-bool pg_leaves_nothing(const struct pg_statement *st, int64_t now_us);
-
 /* st runs on conn now: what it may leave is noted, and whether it is to be judged. */
 void pg_leaving_note(struct pg_connection *conn, struct pg_statement *st);
 /* Something that is not a statement we know runs on conn. */

@@ -378,7 +378,24 @@ static void take_row(struct pg_connection *conn, struct pg_call *call, PGresult 
 		task_wake(call->waiter, 0);
 }
 
-/* The first failure counts; without one, what the statement or the description brought. */
+/* One result of the command that is at the head of the pipe, which is taken over.
+ *
+ * A call sends several commands in one flush: perhaps BEGIN, DEALLOCATE and PREPARE, a look at names and types, the
+ * statement, COMMIT. Each brings one result (a FETCH, one for each row), and the call gets one: the first failure, or
+ * else what the statement or the description brought. So a result goes one of three ways:
+ *
+ * - The connection's own commands (PG_JUDGE, PG_RESET) have no call: leaving.c looks at the first, and what resets the
+ *   session must not fail, or the connection is closed.
+ * - Some results are looked at on their way: rows of a FETCH go to the lease's queue, names and types are compared with
+ *   what was learned of the statement, the begin of a COPY changes what the connection does next. A COPY that nobody
+ *   asked for, or a FETCH that brings its rows at once, would upset the order of the pipe: the connection is closed.
+ * - The rest is kept if it is wanted and nothing has failed before it.
+ *
+ * After a failure the server skips what is left of the group, and each skipped command comes as PIPELINE_ABORTED. That
+ * says only that nothing of it has happened: it is no failure of this call's own (a neighbour may have caused it, and
+ * the call is run again, `aborted`), but what a skipped PREPARE or DEALLOCATE was to do was not done. If PREPARE itself
+ * was refused the call is `unparsed`, if DEALLOCATE was it is `unfreed`: in both, the statement has not run, and its
+ * caller may try again. */
 static void take_result(struct pg_connection *conn, struct pg_entry *entry, PGresult *result)
 {
 	struct pg_call *call = entry->call;

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 
 #include "base/backoff.h"
-#include "drivers/postgres/calls/listen.h"
 #include "drivers/postgres/wire/connect.h"
 #include "drivers/postgres/wire/pipeline.h"
 #include "drivers/postgres/wire/statement.h"
@@ -325,7 +324,7 @@ static struct pg_connection *first_to_free(struct pg_client *c, enum pg_state st
 {
 	list_for_each (link, &c->connections[state]) {
 		struct pg_connection *conn = container_of(link, struct pg_connection, link);
-		if (!pg_listens(conn))
+		if (!conn->lease || !conn->lease->heard)
 			return conn;
 	}
 	return NULL;

@@ -4,8 +4,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "drivers/postgres/statements/action.h"
-#include "drivers/postgres/statements/result.h"
+#include "drivers/postgres/types/layout.h"
+#include "drivers/postgres/wire/action.h"
 #include "drivers/postgres/wire/call.h"
 #include "drivers/postgres/wire/client.h"
 #include "drivers/postgres/wire/leaving.h"
@@ -17,7 +17,10 @@ struct pg_text;
 
 struct pg_statement {
 	const struct pg_action *action;
-	struct pg_text *text; /* whose it is (text.h); NULL: a step's, which lives as long as the client */
+	unsigned users; /* runs and calls */
+	/* The last user has left it. NULL: a step's, which lives as long as the client. */
+	void (*unused)(struct pg_client *c, struct pg_statement *st);
+	struct pg_text *text; /* whose it is (statements/cache.h), if it has `unused` */
 	unsigned index;       /* among its client's */
 	enum pg_knowledge knowledge;
 	uint32_t generation;   /* counts preparations that made earlier ones worthless; from 1 */
@@ -48,36 +51,33 @@ struct pg_statement {
 	PGresult *refusal; /* why the server did not take it as it stands in the action, the last time; NULL: it did */
 };
 
-/* The statement of an action; made on first use. */
-struct pg_statement *pg_statement_of(struct pg_client *c, const struct pg_action *action);
-void pg_statements_done(struct pg_client *c);
 /* One that its caller frees; its index is used again, and its names on servers are dropped then. */
 struct pg_statement *pg_statement_new(struct pg_client *c, const struct pg_action *action, bool nameless);
 void pg_statement_free(struct pg_client *c, struct pg_statement *st);
 
+/* Another user of st; NULL is allowed. */
+void pg_statement_keep(struct pg_statement *st);
+/* One less. */
+void pg_statement_drop(struct pg_client *c, struct pg_statement *st);
+
+/* What was prepared under its name is worth nothing any more: it gets the next one. */
+void pg_statement_renew(struct pg_client *c, struct pg_statement *st);
 /* The name that a statement of that index and generation has on servers. */
 void pg_statement_name(char *out, size_t size, unsigned index, uint32_t generation);
 
-/* Suspends if the statement is not known yet: one task asks the server for its types, the others wait for it.
- * Returns 0, or -errno with e filled. */
-int pg_statement_learn(struct pg_client *c, struct pg_statement *st, struct pg_limit *limit,
-		       struct error *e) must_check;
-/* Suspends. The same for one that is unknown, on a lease whose transaction has begun and goes on whatever comes of it,
- * unless the connection broke or the wait failed (the lease has commands in the pipe, or has ended). */
-int pg_statement_learn_within(struct pg_client *c, struct pg_statement *st, struct pg_call *lease,
-			      const struct pg_place *place, struct pg_limit *limit, struct error *e) must_check;
 /* What was known at that generation is not true any more: the server has lost it, or its columns have changed. It is
  * learned again, unless that was done meanwhile. */
 void pg_statement_forget(struct pg_statement *st, uint32_t generation);
 
 /* The same, and the types are not what they were either, whoever uses them. */
 void pg_statement_forget_types(struct pg_client *c, struct pg_statement *st, uint32_t generation);
-/* Suspends. The server's failure may come from that something has changed of what is known at that generation: ask it
- * again. Returns 1: something has, and the statement is forgotten; 0: nothing has; or -errno with e filled. */
-int pg_statement_recheck(struct pg_client *c, struct pg_statement *st, uint32_t generation, struct pg_limit *limit,
-			 struct error *e) must_check;
 /* Is that what was known of it? */
 bool pg_statement_is_described(const struct pg_statement *st, const PGresult *description);
+
+/* Was it judged what it leaves on its session (leaving.h), and not long ago? */
+bool pg_statement_is_judged(const struct pg_statement *st, int64_t now_us);
+/* Its judgement, or how much is in doubt without one. */
+enum pg_leaving pg_statement_leaving(const struct pg_statement *st, int64_t now_us);
 
 /* It took us on the server. */
 void pg_statement_took(struct pg_statement *st, int64_t us);

@@ -6,7 +6,7 @@
 #include "drivers/postgres/calls/transaction.h"
 #include "drivers/postgres/driver.h"
 #include "drivers/postgres/keys.h"
-#include "drivers/postgres/statements/text.h"
+#include "drivers/postgres/statements/cache.h"
 #include "drivers/postgres/wire/client.h"
 #include "tests/unit/drivers/postgres/postgres_fixture.h"
 

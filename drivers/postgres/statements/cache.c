@@ -1,10 +1,65 @@
-/* The table of texts: buckets to find them, a list in the order of their use to forget them. */
-#include "drivers/postgres/statements/text.h"
+/* A hash table of the steps' statements; for texts buckets to find them, and a list in the order of their use to forget
+ * them. */
+#include "drivers/postgres/statements/cache.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "drivers/postgres/statements/sql.h"
+
+/* --- of steps --- */
+
+static size_t hash_of_action(const struct pg_action *action)
+{
+	return (size_t)(((uintptr_t)action >> 4) * 0x9e3779b97f4a7c15u >> 20);
+}
+
+static struct pg_statement **slot_of(struct pg_statement **table, unsigned capacity, const struct pg_action *action)
+{
+	size_t i = hash_of_action(action);
+	while (table[i & (capacity - 1)] && table[i & (capacity - 1)]->action != action)
+		i++;
+	return &table[i & (capacity - 1)];
+}
+
+static void grow_table(struct pg_client *c)
+{
+	unsigned capacity = c->statement_capacity ? 2 * c->statement_capacity : 64;
+	struct pg_statement **table = mem_zalloc(capacity * sizeof(struct pg_statement *));
+
+	for (unsigned i = 0; i < c->statement_capacity; i++) {
+		if (c->statements[i])
+			*slot_of(table, capacity, c->statements[i]->action) = c->statements[i];
+	}
+	free(c->statements);
+	c->statements = table;
+	c->statement_capacity = capacity;
+}
+
+struct pg_statement *pg_statement_of(struct pg_client *c, const struct pg_action *action)
+{
+	if (2 * c->statement_count >= c->statement_capacity)
+		grow_table(c);
+	struct pg_statement **slot = slot_of(c->statements, c->statement_capacity, action);
+	if (!*slot) {
+		*slot = pg_statement_new(c, action, false);
+		c->statement_count++;
+	}
+	return *slot;
+}
+
+void pg_statements_done(struct pg_client *c)
+{
+	for (unsigned i = 0; i < c->statement_capacity; i++) {
+		if (c->statements[i])
+			pg_statement_free(c, c->statements[i]);
+	}
+	free(c->statements);
+	free(c->free_indexes);
+}
+
+/* --- of texts --- */
 
 /* FNV-1a; what may write is another statement than the same text that only reads. */
 static uint64_t hash_of(const char *text, size_t len, bool read_only)
@@ -26,6 +81,19 @@ static size_t bytes_of(const struct pg_text *t)
 	return t->len + strlen(t->action.sql.text);
 }
 
+static void text_free(struct pg_client *c, struct pg_text *t)
+{
+	pg_statement_free(c, t->statement);
+	free((void *)t->action.sql.text);
+	free(t);
+}
+
+static void text_unused(struct pg_client *c, struct pg_statement *st)
+{
+	if (!st->text->kept)
+		text_free(c, st->text);
+}
+
 static struct pg_text *text_new(struct pg_client *c, const char *text, size_t len, const struct pg_action *action,
 				bool nameless)
 {
@@ -34,18 +102,12 @@ static struct pg_text *text_new(struct pg_client *c, const char *text, size_t le
 	memcpy(t->text, text, len);
 	t->len = len;
 	t->action = *action;
-	t->users = 1;
 	list_init(&t->recent);
 	t->statement = pg_statement_new(c, &t->action, nameless);
 	t->statement->text = t;
+	t->statement->users = 1;
+	t->statement->unused = text_unused;
 	return t;
-}
-
-static void text_free(struct pg_client *c, struct pg_text *t)
-{
-	pg_statement_free(c, t->statement);
-	free((void *)t->action.sql.text);
-	free(t);
 }
 
 static void forget(struct pg_client *c, struct pg_text *t)
@@ -59,7 +121,7 @@ static void forget(struct pg_client *c, struct pg_text *t)
 	c->texts->count--;
 	c->texts->bytes -= bytes_of(t);
 	t->kept = false;
-	if (t->users == 0)
+	if (t->statement->users == 0)
 		text_free(c, t);
 }
 
@@ -100,7 +162,7 @@ struct pg_statement *pg_text_of(struct pg_client *c, const char *text, size_t le
 			continue;
 		list_remove(&t->recent);
 		list_prepend(&all->recent, &t->recent);
-		t->users++;
+		t->statement->users++;
 		return t->statement;
 	}
 	if (!pg_sql_scan(&action.sql, text, len, why))
@@ -117,18 +179,6 @@ struct pg_statement *pg_text_copy(struct pg_client *c, const struct pg_statement
 
 	action.sql.text = mem_strdup(st->action->sql.text);
 	return text_new(c, "", 0, &action, true)->statement;
-}
-
-void pg_text_keep(struct pg_statement *st)
-{
-	if (st && st->text)
-		st->text->users++;
-}
-
-void pg_text_drop(struct pg_client *c, struct pg_statement *st)
-{
-	if (st && st->text && --st->text->users == 0 && !st->text->kept)
-		text_free(c, st->text);
 }
 
 void pg_texts_done(struct pg_client *c)
