@@ -39,6 +39,8 @@
 	ROW(DEADLINE_PASSED, 504, "The deadline of the request has passed.")                                           \
 	ROW(HOST_NOT_LOOPBACK, 421, "Host is neither a loopback address nor localhost.")                               \
 	ROW(READY_BODY, 400, "The body must be {\"ready\": true} or {\"ready\": false}.")                              \
+	ROW(RELOAD_BODY, 400, "The body must be empty, or an object of force, check and timeout_ms.")                  \
+	ROW(RELOAD_BUSY, 409, "A reload is still under way.")                                                          \
 	ROW(SWITCHED_OFF, 503, "The service was switched off by hand.")                                                \
 	ROW(DRAINING, 503, "The service is draining.")                                                                 \
 	ROW(STOPPING, 503, "The service is stopping.")                                                                 \

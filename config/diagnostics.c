@@ -142,6 +142,29 @@ void diagnostics_print(const struct diagnostics *d, struct buf *out)
 	}
 }
 
+void diagnostic_report(const struct diagnostic *item, struct buf *out)
+{
+	if (item->at.file)
+		buf_printf(out, "%s:", item->at.file);
+	if (item->at.file && item->at.line)
+		buf_printf(out, "%u:%u:", item->at.line, item->at.column);
+	buf_printf(out, "%s%s: %s\n", item->at.file ? " " : "", item->severity == SEVERITY_ERROR ? "error" : "warning",
+		   item->text);
+}
+
+void diagnostics_report(const struct diagnostics *d, struct buf *out)
+{
+	size_t warnings = d->count - d->errors;
+	for (size_t i = 0; i < d->count; i++)
+		diagnostic_report(&d->items[i], out);
+	if (d->errors > 0)
+		buf_printf(out, "%zu error%s", d->errors, d->errors == 1 ? "" : "s");
+	if (warnings > 0)
+		buf_printf(out, "%s%zu warning%s", d->errors > 0 ? ", " : "", warnings, warnings == 1 ? "" : "s");
+	if (d->count > 0)
+		buf_char(out, '\n');
+}
+
 static bool same(char a, char b)
 {
 	return ascii_lower(a) == ascii_lower(b);

@@ -39,6 +39,10 @@ void diagnostics_warning(struct diagnostics *d, struct mark at, const char *form
 void diagnostics_sort(struct diagnostics *d);
 /* A line each: `file:line:column: text`, with "warning: " before the text of a warning. */
 void diagnostics_print(const struct diagnostics *d, struct buf *out);
+/* For people: `file:line:column: error: text`, or warning. */
+void diagnostic_report(const struct diagnostic *item, struct buf *out);
+/* A line each, and one that says how many there are, as `gatherd check` has it; nothing if there are none. */
+void diagnostics_report(const struct diagnostics *d, struct buf *out);
 
 /* The name of names (count of them) that is nearest to word by edit distance (insert, drop, replace, swap neighbours;
  * case aside), or NULL if none is near. */

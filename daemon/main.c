@@ -52,31 +52,21 @@ struct daemon {
 
 /* --- diagnostics --- */
 
-static void print_mark(struct mark at)
-{
-	if (!at.file)
-		return;
-	fprintf(stderr, "%s:", at.file);
-	if (at.line > 0)
-		fprintf(stderr, "%u:%u:", at.line, at.column);
-	fputc(' ', stderr);
-}
-
 static void print_diagnostics(struct diagnostics *d)
 {
+	struct buf out = BUF_INIT;
 	diagnostics_sort(d);
-	for (size_t i = 0; i < d->count; i++) {
-		print_mark(d->items[i].at);
-		fprintf(stderr, "%s: %s\n", d->items[i].severity == SEVERITY_ERROR ? "error" : "warning",
-			d->items[i].text);
-	}
-	size_t warnings = d->count - d->errors;
-	if (d->errors > 0)
-		fprintf(stderr, "%zu error%s", d->errors, d->errors == 1 ? "" : "s");
-	if (warnings > 0)
-		fprintf(stderr, "%s%zu warning%s", d->errors > 0 ? ", " : "", warnings, warnings == 1 ? "" : "s");
-	if (d->count > 0)
-		fputc('\n', stderr);
+	diagnostics_report(d, &out);
+	fputs(buf_cstr(&out), stderr);
+	buf_done(&out);
+}
+
+static void print_error(struct mark at, const char *text)
+{
+	struct buf out = BUF_INIT;
+	diagnostic_report(&(struct diagnostic){.at = at, .severity = SEVERITY_ERROR, .text = text}, &out);
+	fputs(buf_cstr(&out), stderr);
+	buf_done(&out);
 }
 
 /* --- the steps of a run; each returns an exit code --- */
@@ -147,8 +137,7 @@ static int bind_listeners(struct daemon *d)
 	const struct config_server *server = &d->generation->config->server;
 	if (listeners_bind(&d->listeners, server, server->threads, &e, &at) == 0)
 		return EX_OK;
-	print_mark(at);
-	fprintf(stderr, "error: %s\n", e.what);
+	print_error(at, e.what);
 	systemd_failed(e.errnum, e.what);
 	if (e.errnum == -ESRCH)
 		return EX_CONFIG;
@@ -418,6 +407,8 @@ int main(int argc, char **argv)
 		return show_tasks(&o);
 	case COMMAND_READY:
 		return control_ready(o.control, strcmp(o.word, "on") == 0);
+	case COMMAND_RELOAD:
+		return control_reload(o.control, &(struct control_reload){o.force, o.check, o.timeout_us});
 	case COMMAND_VERSION:
 		puts("gatherd " GATHERD_VERSION);
 		return EX_OK;

@@ -17,8 +17,9 @@ static const struct {
 	const char *name;
 	enum command command;
 } commands[] = {
-	{"run", COMMAND_RUN},     {"check", COMMAND_CHECK},       {"schema", COMMAND_SCHEMA}, {"tasks", COMMAND_TASKS},
-	{"ready", COMMAND_READY}, {"--version", COMMAND_VERSION}, {"--help", COMMAND_HELP},   {"-h", COMMAND_HELP},
+	{"run", COMMAND_RUN},           {"check", COMMAND_CHECK}, {"schema", COMMAND_SCHEMA},
+	{"tasks", COMMAND_TASKS},       {"ready", COMMAND_READY}, {"reload", COMMAND_RELOAD},
+	{"--version", COMMAND_VERSION}, {"--help", COMMAND_HELP}, {"-h", COMMAND_HELP},
 };
 
 static const struct option {
@@ -34,7 +35,11 @@ static const struct option {
 	{"--admin", 0, BIT(COMMAND_TASKS), "HOST:PORT or unix:/path", offsetof(struct options, admin)},
 	{"--once", 0, BIT(COMMAND_TASKS), NULL, offsetof(struct options, once)},
 	{"--interval", 0, BIT(COMMAND_TASKS), "a duration such as 1s", offsetof(struct options, interval)},
-	{"--control", 0, BIT(COMMAND_READY), "the path of a Unix socket", offsetof(struct options, control)},
+	{"--control", 0, BIT(COMMAND_READY) | BIT(COMMAND_RELOAD), "the path of a Unix socket",
+	 offsetof(struct options, control)},
+	{"--force", 0, BIT(COMMAND_RELOAD), NULL, offsetof(struct options, force)},
+	{"--check", 0, BIT(COMMAND_RELOAD), NULL, offsetof(struct options, check)},
+	{"--timeout", 0, BIT(COMMAND_RELOAD), "a duration such as 60s", offsetof(struct options, timeout)},
 };
 
 const char options_help[] =
@@ -48,18 +53,23 @@ const char options_help[] =
 	"    --admin ADDRESS       ask that address (HOST:PORT, unix:/path) instead of reading FILE\n"
 	"    --once                print it once and end\n"
 	"    --interval 1s         look that often\n"
+	"  gatherd reload          have the running daemon read its file again, and say what became of that\n"
+	"    --check               only say what it would do\n"
+	"    --force               also if new and changed sources do not answer\n"
+	"    --timeout 60s         wait that long for it\n"
 	"  gatherd ready on|off    take the running daemon out: /-/ready says no until it is on again\n"
-	"    --control PATH        its control socket; default: control.sock in $RUNTIME_DIRECTORY or /run/gatherd\n"
+	"    --control PATH        (of both) its control socket; default: control.sock in $RUNTIME_DIRECTORY, "
+	"or in\n"
+	"                          /run/gatherd\n"
 	"  gatherd --version\n"
 	"  gatherd --help\n"
 	"\n"
 	"GATHERD_DEBUG=1 in the environment of `run` is server.debug: true.\n"
 	"\n"
-	"Exit codes: 0 fine, 64 usage, 69 a source (of what asks a daemon: the daemon) is unavailable, 70 a bug, 71 or "
-	"73\n"
-	"the system refuses (an address is in use, a socket can't be created), 77 the control socket is not for this "
-	"user,\n"
-	"78 the configuration is wrong.\n";
+	"Exit codes: 0 fine; 64 usage; 69 a source is unavailable, or the daemon that is asked; 70 a bug; 71, 73 the\n"
+	"system refuses (an address is in use, a socket can't be created); 75 another reload is still under way; 77 "
+	"the\n"
+	"control socket is not for this user; 78 the configuration is wrong.\n";
 
 static int usage_error(const char *format, ...) printf_like(1, 2);
 static int usage_error(const char *format, ...)
@@ -143,6 +153,9 @@ static int check_options(struct options *o, const char *command)
 		return usage_error("%s takes -c FILE", command);
 	if (o->command == COMMAND_READY && (!o->word || (strcmp(o->word, "on") != 0 && strcmp(o->word, "off") != 0)))
 		return usage_error("ready takes on or off");
+	o->timeout_us = 60000000;
+	if (o->timeout && !scalar_duration(o->timeout, &o->timeout_us))
+		return usage_error("--timeout takes a duration such as 60s");
 	o->interval_us = 1000000;
 	if (o->interval &&
 	    (!scalar_duration(o->interval, &o->interval_us) || o->interval_us < INTERVAL_LEAST_MS * 1000))

@@ -12,6 +12,7 @@ enum command {
 	COMMAND_SCHEMA,
 	COMMAND_TASKS,
 	COMMAND_READY,
+	COMMAND_RELOAD,
 	COMMAND_VERSION,
 	COMMAND_HELP
 };
@@ -26,6 +27,10 @@ struct options {
 	int64_t interval_us;  /* tasks: between two looks */
 	const char *control;  /* the control socket's path; NULL: where it is by default */
 	const char *word;     /* ready: on or off */
+	bool force;           /* reload: take sources that do not answer */
+	bool check;           /* reload: only say what it would do */
+	const char *timeout;  /* reload: as given */
+	int64_t timeout_us;   /* reload: for its end */
 };
 
 /* Returns 0; or -EINVAL if the command line is wrong, which has been said on stderr. */

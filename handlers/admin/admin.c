@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "handlers/admin/reload_page.h"
 #include "handlers/admin/tasks.h"
 
 /* The process runs and its loops turn: this is being answered. */
@@ -37,6 +38,12 @@ static void tasks(struct exchange *x, const struct admin_view *v)
 	tasks_page(x);
 }
 
+static void reload(struct exchange *x, const struct admin_view *v)
+{
+	(void)v;
+	reload_page(x);
+}
+
 typedef void answer_fn(struct exchange *x, const struct admin_view *v);
 
 static const struct page {
@@ -45,10 +52,8 @@ static const struct page {
 	answer_fn *post;    /* changes something: on the control socket alone. NULL: there is nothing to change */
 	bool for_everybody; /* else for the admin listener, and without one for loopback peers */
 } pages[] = {
-	{"/-/live", live, NULL, true},
-	{"/-/ready", ready, switch_ready, true},
-	{"/-/metrics", metrics, NULL, false},
-	{"/-/tasks", tasks, NULL, false},
+	{"/-/live", live, NULL, true},    {"/-/ready", ready, switch_ready, true}, {"/-/metrics", metrics, NULL, false},
+	{"/-/tasks", tasks, NULL, false}, {"/-/reload", NULL, reload, false},
 };
 
 /* --- who may --- */

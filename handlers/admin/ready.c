@@ -2,6 +2,7 @@
 #include "handlers/admin/ready.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -58,17 +59,21 @@ static struct span ignored_names(struct exchange *x)
 
 /* --- the page --- */
 
-static void refuse(struct exchange *x, int errnum, enum reason why, const char *what, const char *members)
+/* code: for programs, in a word. */
+static void refuse(struct exchange *x, enum reason why, const char *code, const char *what)
 {
 	struct error e;
-	error_say(&e, errnum, why, "%s", what);
-	exchange_problem(x, &e, NULL, members, NULL);
+	error_say(&e, -ESHUTDOWN, why, "%s", what);
+	snprintf(e.code, sizeof(e.code), "%s", code);
+	exchange_problem(x, &e, NULL, NULL, NULL);
 }
 
 static void refuse_down(struct exchange *x, struct buf *down, struct buf *names)
 {
+	struct error e;
 	buf_char(down, ']');
-	refuse(x, -EHOSTDOWN, REASON_SOURCE_DOWN, buf_cstr(names), buf_cstr(down));
+	error_say(&e, -EHOSTDOWN, REASON_SOURCE_DOWN, "%s", buf_cstr(names));
+	exchange_problem(x, &e, NULL, buf_cstr(down), NULL);
 }
 
 static void reply_ready(struct exchange *x, bool ready)
@@ -93,9 +98,9 @@ void ready_page(struct exchange *x, const struct readiness *r, const struct conf
 		buf_str(&names, s->name);
 	}
 	if (atomic_load_explicit(&r->draining, memory_order_relaxed))
-		refuse(x, -ESHUTDOWN, REASON_DRAINING, "draining", NULL);
+		refuse(x, REASON_DRAINING, "draining", "draining");
 	else if (atomic_load_explicit(&r->off, memory_order_relaxed))
-		refuse(x, -ESHUTDOWN, REASON_SWITCHED_OFF, "switched off by hand", NULL);
+		refuse(x, REASON_SWITCHED_OFF, "off", "switched off by hand");
 	else if (down.len)
 		refuse_down(x, &down, &names);
 	else

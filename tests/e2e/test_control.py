@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -327,3 +328,124 @@ def test_the_control_socket_closes_last(gatherd: Callable[..., Gatherd], module:
         assert problem(wire.get("/-/ready").reply(), 503)["detail"] == "The service is draining."
     assert good(running.result()) == []
     assert daemon.process.wait(60) == 0
+
+
+# -- reload --
+
+RELOADED = """
+server: { listen: "127.0.0.1:${PORT}", control: "${FOLDER}/control", threads: 2 }
+endpoints: { "GET /": { respond: here } }
+"""
+SLOW_MODULE = """
+#include <gatherd.h>
+int gd_module_start(unsigned worker, unsigned workers) { (void)worker; (void)workers; gd_sleep(1500); return 0; }
+int hi(gd_request *req) { return gd_reply(req, 200, gd_list()); }
+"""
+
+
+@pytest.fixture(scope="module")
+def reloaded(module_gatherd: Callable[..., Gatherd]) -> Gatherd:
+    return module_gatherd(RELOADED)
+
+
+def generation(daemon: Gatherd) -> int:
+    """The number of the one that serves, by a reload that is one more."""
+    return int(re.fullmatch(r"generation (\d+) after \d+ ms: .*\n", command(daemon, "reload").stdout)[1])
+
+
+def test_a_reload_says_what_has_changed(reloaded: Gatherd) -> None:
+    reloaded.configure(RELOADED)
+    number = generation(reloaded)
+    reloaded.configure(RELOADED.replace("endpoints: {", 'endpoints: { "GET /new": { respond: new },'))
+    done = command(reloaded, "reload")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(rf"generation {number + 1} after \d+ ms: 1 endpoint new\n", done.stdout)
+    assert good(reloaded.get("/new")) == "new"
+
+
+def test_a_reload_tells_what_waits(reloaded: Gatherd) -> None:
+    reloaded.configure(RELOADED.replace("threads: 2", "threads: 3"))
+    done = command(reloaded, "reload")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[1].startswith("warning: server.threads: 2 -> 3 waits for ")
+    reloaded.configure(RELOADED)
+
+
+def test_a_look_at_what_it_would_do(reloaded: Gatherd) -> None:
+    reloaded.configure(RELOADED)
+    number = generation(reloaded)
+    reloaded.configure(RELOADED.replace("here", "there"))
+    done = command(reloaded, "reload", "--check")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"would be generation {number + 1}: 1 endpoint changed\n", "")
+    assert good(reloaded.get("/")) == "here"
+
+
+BROKEN = {
+    "keys": RELOADED.replace("threads", "thraeds") + "sources: { a: { postgres: 'postgresql://' , b: 1 } }\nlog: 5\n",
+    "yaml": RELOADED + "x: [",
+    "empty": "server: {}\n",
+    "include": RELOADED + "include: none.yaml\n",
+    "sql": RELOADED.replace("endpoints: {", 'sources: { a: { http: "http://127.0.0.1" } }\nendpoints: { "GET /x": { gather: { y: { from: b } } },'),
+    "warned": RELOADED.replace("server: {", 'server: { trusted_proxies: [ "10.0.0.0/8" ], max_requests: 0,'),
+}
+
+
+@pytest.mark.parametrize("mistake", BROKEN)
+def test_a_bad_file_is_refused_as_check_refuses_it(reloaded: Gatherd, mistake: str) -> None:
+    reloaded.configure(BROKEN[mistake])
+    check = [reloaded.program, "check", "-c", reloaded.config_path]
+    wanted = subprocess.run(check, capture_output=True, timeout=60, env=reloaded.environment())
+    assert wanted.returncode == 78 and wanted.stderr
+    for words in (["reload"], ["reload", "--check"], ["reload", "--force"]):
+        done = subprocess.run([reloaded.program, *words, "--control", reloaded.folder / "control"], capture_output=True, timeout=120)
+        assert (done.returncode, done.stdout, done.stderr) == (78, b"", wanted.stderr)
+    assert good(reloaded.get("/")) == "here"
+    reloaded.configure(RELOADED)
+
+
+def test_why_else_it_is_refused(reloaded: Gatherd, admin: Gatherd) -> None:
+    reloaded.configure(RELOADED.replace('"127.0.0.1:${PORT}"', f'[ "127.0.0.1:${{PORT}}", "127.0.0.1:{admin.port}" ]'))
+    done = command(reloaded, "reload")
+    assert done.returncode == 71
+    assert done.stderr == f"{reloaded.config_path}:2:42: error: can't listen on 127.0.0.1:{admin.port}: Address already in use\n1 error\n"
+    reloaded.configure(RELOADED + 'sources: { down: { postgres: "postgresql://nobody@127.0.0.1:1/x" } }\n')
+    done = command(reloaded, "reload")
+    assert done.returncode == 69 and f"{reloaded.config_path}:4:30: error: source down: " in done.stderr
+    done = command(reloaded, "reload", "--force")
+    assert done.returncode == 0 and "1 source new (down)" in done.stdout
+    reloaded.configure(RELOADED)
+    assert command(reloaded, "reload").returncode == 0
+
+
+def test_another_one_is_under_way(reloaded: Gatherd, module: Callable[..., Path]) -> None:
+    built = module("starts_slowly", SLOW_MODULE)
+    reloaded.configure(RELOADED.replace("endpoints: {", f'endpoints: {{ "GET /hi": {{ handler: "{built}:hi" }},'))
+    first = in_background(lambda: command(reloaded, "reload"))
+    wait_for(lambda: "gd_module_start" in reloaded.get("/-/tasks").text or not first.running, 60)
+    done = command(reloaded, "reload", "--timeout", "100ms")
+    assert (done.returncode, done.stdout) == (75, "")
+    assert done.stderr == f"gatherd: {reloaded.folder / 'control'}: another reload is still under way\n"
+    assert first.result().returncode == 0
+    assert good(reloaded.get("/hi")) == []
+    reloaded.configure(RELOADED)
+
+
+def test_a_reload_by_http(reloaded: Gatherd) -> None:
+    reloaded.configure(RELOADED)
+    with Wire(reloaded, unix=reloaded.folder / "control", timeout=60) as wire:
+        done = wire.post("/-/reload", "").reply()
+        assert done.status == 200 and done.headers["Content-Type"] == "application/json"
+        assert set(done.json()) == {"generation", "took_ms", "text", "diagnostics"} and done.json()["diagnostics"] == []
+        refused = wire.get("/-/reload").reply()
+        problem(refused, 405)
+        assert refused.headers["Allow"] == "POST, OPTIONS"
+        for body in ("[]", "x", '{"force":1}', '{"timeout_ms":-1}', '{"timeout_ms":1.5}', '{"timeout_ms":1e99}', '{"timeout_ms":99999999999}'):
+            problem(wire.post("/-/reload", body).reply(), 400)
+        reloaded.configure(BROKEN["keys"])
+        document = problem(wire.post("/-/reload", '{"check":true}').reply(), 422)
+        assert document["exit"] == 78 and document["generation"] == done.json()["generation"]
+        first = document["diagnostics"][0]
+        assert first == {"severity": "error", "file": str(reloaded.config_path), "line": 2, "column": first["column"], "text": first["text"]}
+        assert "thraeds" in first["text"] and "thraeds" in document["detail"]
+        problem(wire.post("/-/reload", '{"timeout_ms":0}').reply(), 409)
+    reloaded.configure(RELOADED)

@@ -169,6 +169,35 @@ def the_journal_has_fields():
     assert found["PRIORITY"] == "6" and found["SYSLOG_IDENTIFIER"] == "gatherd"
 
 
+def a_reload_is_done_or_refused():
+    pid = show("MainPID")
+    FILE.write_text(CONFIG.replace("endpoints:", 'endpoints:\n  "GET /new": { respond: 1 }'))
+    call("systemctl", "reload", "gatherd")
+    assert get("/new") == (200, "1")
+    wait(lambda: show("StatusText").startswith("generation 2"))
+    FILE.write_text(CONFIG.replace("threads", "thraeds"))
+    assert call("systemctl", "reload", "gatherd", check=False).returncode != 0
+    assert show("ActiveState") == "active" and show("ReloadResult") == "exit-code" and show("MainPID") == pid
+    assert get("/new") == (200, "1")
+    wait(lambda: "gatherd.yaml:2:" in call("journalctl", "-u", "gatherd", "-o", "cat").stdout)
+    refused = call("gatherd", "reload", check=False)
+    checked = call("gatherd", "check", "-c", str(FILE), check=False)
+    assert (refused.returncode, refused.stderr) == (78, checked.stderr), refused
+    FILE.write_text(CONFIG)
+    call("systemctl", "reload", "gatherd")
+    assert show("ReloadResult") == "success" and get("/new")[0] == 404
+
+
+def commands_reach_it():
+    assert call("gatherd", "ready", "off").stdout.startswith("not ready")
+    assert get("/-/ready")[0] == 503
+    call("gatherd", "ready", "on")
+    assert get("/-/ready")[0] == 200
+    other = call("setpriv", "--reuid=nobody", "--clear-groups", "gatherd", "ready", "off", check=False)
+    expected = "gatherd: /run/gatherd/control.sock: permission denied: run it as root or as user gatherd\n"
+    assert (other.returncode, other.stderr) == (77, expected), other
+
+
 def a_stop_waits_for_requests():
     answers = []
     thread = threading.Thread(target=lambda: answers.append(get("/slow")[0]))
@@ -262,7 +291,7 @@ def the_unit_is_tight():
 results = {}
 for test in [without_a_file_it_is_no_failure, it_starts_and_says_so, files_are_read_within_the_sandbox,
              its_sockets_outlive_restarts, its_sockets_outlive_crashes, many_crashes_in_a_row, the_journal_has_fields,
-             a_stop_waits_for_requests, the_watchdog_bites, a_wrong_file_ends_it_once, credentials_are_read,
+             a_reload_is_done_or_refused, commands_reach_it, a_stop_waits_for_requests, the_watchdog_bites, a_wrong_file_ends_it_once, credentials_are_read,
              a_socket_unit_starts_it, instances, the_unit_is_tight]:
     began = time.monotonic()
     try:
