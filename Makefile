@@ -72,8 +72,9 @@ $B/libgatherd.a: $(LIBRARY)
 	@rm -f $@
 	@ar rcs $@ $^
 
-# A unit test's program is named after its source, whatever room that is in.
-$(foreach unit,$(UNITS),$(eval $B/tests/$(notdir $(unit:.c=)): $B/obj/$(unit:.c=.o)))
+# A unit test's program is named after its source, whatever room that is in; it has the fixtures of that room.
+fixtures_of = $(filter-out $(dir $1)test_%,$(wildcard $(dir $1)*.c))
+$(foreach unit,$(UNITS),$(eval $B/tests/$(notdir $(unit:.c=)): $(patsubst %.c,$B/obj/%.o,$(unit) $(call fixtures_of,$(unit)))))
 $(UNIT_BIN): $B/obj/tests/unit/patience.o $B/libgatherd.a
 	@mkdir -p $(@D)
 	@echo "  LD  $@"
@@ -154,4 +155,4 @@ clean:
 distclean:
 	rm -rf build
 
--include $(OBJECTS:.o=.d) $(UNITS:%.c=$B/obj/%.d)
+-include $(OBJECTS:.o=.d) $(patsubst %.c,$B/obj/%.d,$(UNITS) $(foreach unit,$(UNITS),$(call fixtures_of,$(unit))))

@@ -1,4 +1,10 @@
 /* The HTTP engine against a server that misbehaves. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <zlib.h>
+
 #include "async/semaphore.h"
 #include "config/config.h"
 #include "drivers/http/request.h"

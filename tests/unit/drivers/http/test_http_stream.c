@@ -1,4 +1,6 @@
 /* Answers that are read piece by piece: whole ones, ones that break off after any byte, slow and fast readers. */
+#include <zlib.h>
+
 #include "async/semaphore.h"
 #include "config/config.h"
 #include "drivers/http/stream.h"

@@ -2,7 +2,11 @@
 #include "async/run.h"
 #include "tests/unit/drivers/mongo/mongo_fixture.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* A test of the same kind whose configuration is its own: `prepare` runs before the source is made. */
 #define POOL_TEST(name, prepare)                                                                                       \
