@@ -11,13 +11,14 @@
 #include "daemon/pulse.h"
 #include "daemon/signals.h"
 #include "daemon/systemd.h"
+#include "handlers/admin/history.h"
 #include "handlers/admin/process.h"
+#include "handlers/web/recent.h"
 #include "handlers/web/request_log.h"
 
 enum {
 	CANCEL_TIMEOUT_MS = 10000, /* how long cancelled requests may take to clean up */
-	LOOK_EVERY_MS = 5000,      /* how often the main thread looks at the process */
-	LEFT_OUT_LOOKS = 2,        /* … and how often of that the log says how many requests had no line */
+	LEFT_OUT_LOOKS = 2,        /* after how many looks at the process the log says how many requests had no line */
 };
 
 static bool all_ended(struct workers *workers)
@@ -32,10 +33,17 @@ static void tell_left_out(void)
 		log_line(LOG_LINE_INFO, "lines of requests left out", "lines=%llu", (unsigned long long)lines);
 }
 
+static void look_around(struct workers *workers)
+{
+	process_look();
+	history_look(atomic_load(&workers->limits.running));
+	recent_age();
+}
+
 void lifecycle_serve(struct workers *workers, struct reloads *reloads)
 {
-	deadline_t look = deadline_in_ms(LOOK_EVERY_MS);
-	process_look();
+	deadline_t look = deadline_in_ms(HISTORY_EVERY_MS);
+	look_around(workers);
 	pulse_begin();
 	for (unsigned looks = 1; !signals_asked();) {
 		if (signals_wait(workers->changed_fd, look))
@@ -45,10 +53,10 @@ void lifecycle_serve(struct workers *workers, struct reloads *reloads)
 			pulse_turn(reloads->serving);
 		if (!deadline_passed(look))
 			continue;
-		process_look();
+		look_around(workers);
 		if (looks++ % LEFT_OUT_LOOKS == 0)
 			tell_left_out();
-		look = deadline_in_ms(LOOK_EVERY_MS);
+		look = deadline_in_ms(HISTORY_EVERY_MS);
 	}
 	atomic_store(&workers->shared->readiness.draining, true);
 }

@@ -28,8 +28,10 @@
 #include "daemon/worker.h"
 #include "drivers/drivers.h"
 #include "drivers/health.h"
+#include "handlers/admin/history.h"
 #include "handlers/admin/process.h"
 #include "handlers/service.h"
+#include "handlers/web/recent.h"
 #include "handlers/web/request_log.h"
 
 enum {
@@ -178,6 +180,7 @@ static void tell_source(const char *source, const char *why, int64_t down_us)
 {
 	struct buf quoted = BUF_INIT;
 
+	history_event(why ? "source down" : "source back", source);
 	if (why) {
 		logfmt_value(&quoted, why, strlen(why));
 		log_line(LOG_LINE_WARNING, "source is down", "source=%s error=%s", source, buf_cstr(&quoted));
@@ -258,6 +261,7 @@ static int start(struct daemon *d, bool *serves)
 		listeners_tell(d->listeners.bound[i]);
 	log_line(LOG_LINE_INFO, "started", "version=" GATHERD_VERSION " pid=%ld threads=%u endpoints=%zu",
 		 (long)getpid(), server->threads, config->endpoint_count);
+	history_event("start", GATHERD_VERSION);
 	heartbeat_serving();
 	systemd_ready("serving %zu endpoint%s on %zu listener%s", config->endpoint_count,
 		      config->endpoint_count == 1 ? "" : "s", server->listen_count,
@@ -276,6 +280,8 @@ static void stop(struct daemon *d)
 		shared_done(&d->shared);
 	}
 	executor_free(d->executor);
+	history_done();
+	recent_done();
 	monitor_stop();
 }
 

@@ -12,7 +12,9 @@
 #include "daemon/signals.h"
 #include "daemon/systemd.h"
 #include "drivers/drivers.h"
+#include "handlers/admin/history.h"
 #include "handlers/admin/process.h"
+#include "handlers/admin/status.h"
 
 enum {
 	GENERATIONS_MOST = 4,  /* alive at once */
@@ -239,8 +241,11 @@ static void finish(struct reloads *r)
 	pthread_join(r->thread, NULL);
 	r->running = false;
 	if (!r->wish.check) {
+		bool refused = report->code != EX_OK;
 		log_outcome(r);
 		count_outcome(r);
+		history_event(refused ? "reload refused" : "reload", buf_cstr(&report->text));
+		status_refused(refused ? buf_cstr(&report->text) : NULL);
 		if (report->code == EX_OK)
 			systemd_ready("%s", buf_cstr(&report->text));
 		else

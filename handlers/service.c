@@ -135,6 +135,7 @@ void service_handle(struct service *s, struct exchange *x)
 		.config = g->config,
 		.sources = g->sources,
 		.readiness = &g->shared->readiness,
+		.generation = g->number,
 		.metrics = service_metrics,
 		.arg = g,
 	};

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "handlers/admin/reload_page.h"
+#include "handlers/admin/status.h"
 #include "handlers/admin/tasks.h"
 
 /* The process runs and its loops turn: this is being answered. */
@@ -44,6 +45,27 @@ static void reload(struct exchange *x, const struct admin_view *v)
 	reload_page(x);
 }
 
+static void answer_status(struct exchange *x, const struct admin_view *v, bool page)
+{
+	const struct status_view view = {
+		.config = v->config,
+		.sources = v->sources,
+		.readiness = v->readiness,
+		.generation = v->generation,
+	};
+	status_answer(x, &view, page);
+}
+
+static void status(struct exchange *x, const struct admin_view *v)
+{
+	answer_status(x, v, true);
+}
+
+static void status_json(struct exchange *x, const struct admin_view *v)
+{
+	answer_status(x, v, false);
+}
+
 typedef void answer_fn(struct exchange *x, const struct admin_view *v);
 
 static const struct page {
@@ -52,8 +74,13 @@ static const struct page {
 	answer_fn *post;    /* changes something: on the control socket alone. NULL: there is nothing to change */
 	bool for_everybody; /* else for the admin listener, and without one for loopback peers */
 } pages[] = {
-	{"/-/live", live, NULL, true},    {"/-/ready", ready, switch_ready, true}, {"/-/metrics", metrics, NULL, false},
-	{"/-/tasks", tasks, NULL, false}, {"/-/reload", NULL, reload, false},
+	{"/-/live", live, NULL, true},
+	{"/-/ready", ready, switch_ready, true},
+	{"/-/metrics", metrics, NULL, false},
+	{"/-/tasks", tasks, NULL, false},
+	{"/-/reload", NULL, reload, false},
+	{"/-/status", status, NULL, false},
+	{"/-/status.json", status_json, NULL, false},
 };
 
 /* --- who may --- */

@@ -12,6 +12,7 @@ struct admin_view {
 	const struct config *config;
 	struct source *const *sources; /* one for each of config's */
 	struct readiness *readiness;
+	unsigned generation;
 	/* Answer x with the metrics of the process. */
 	void (*metrics)(const void *arg, struct exchange *x);
 	const void *arg;

@@ -178,6 +178,9 @@ static bool is_down(const struct json *source)
 static bool put_troubles(struct buf *out, const struct json *status)
 {
 	size_t begin = out->len;
+	const struct json *off = member(status, "off");
+	if (off && off->kind == JSON_BOOL && off->boolean)
+		buf_lit(out, "taken out by hand");
 	for (const struct json *s = first(member(status, "sources")); s; s = s->next) {
 		if (!is_down(s))
 			continue;
@@ -188,6 +191,14 @@ static bool put_troubles(struct buf *out, const struct json *status)
 			buf_lit(out, " since ");
 			put_since(out, member(s, "since"), status);
 		}
+	}
+	for (const struct json *s = first(member(status, "sources")); s; s = s->next) {
+		if (!is(member(s, "breaker"), "open"))
+			continue;
+		buf_str(out, out->len > begin ? "; " : "");
+		buf_lit(out, "the breaker of ");
+		say_text(out, member(s, "name"), status);
+		buf_lit(out, " is open");
 	}
 	unsigned incomplete = 0;
 	for (const struct json *e = first(member(status, "endpoints")); e; e = e->next)

@@ -154,7 +154,7 @@ static void answer(struct message *m)
 	loop_post(q->asker, m);
 }
 
-static void ask_all(struct census *c)
+static void ask_all(struct census *c, unsigned most)
 {
 	pthread_mutex_lock(&all.lock);
 	c->questions = mem_array(all.count + 1, sizeof(struct question *));
@@ -166,7 +166,7 @@ static void ask_all(struct census *c)
 			.asker = loop_current(),
 			.census = c,
 			.worker = m->worker,
-			.most = TASKS_MAX / all.count,
+			.most = most < TASKS_MAX / all.count ? most : TASKS_MAX / all.count,
 		};
 		c->questions[c->asked++] = q;
 		loop_expect(q->asker, 1);
@@ -244,23 +244,30 @@ static void census_done(struct census *c)
 	free(c->questions);
 }
 
-static int page_task(void *arg)
+int tasks_census(struct buf *out, unsigned most)
 {
-	struct exchange *x = arg;
 	struct census c = {0};
 	int r = task_check();
 	if (r < 0)
 		return r;
 	waiter_init(&c.waiter, NULL, "the workers' lists of tasks");
-	ask_all(&c);
+	ask_all(&c, most);
 	r = task_suspend(&c.waiter, deadline_in_ms(PATIENCE_MS));
 	if (r == 0 || r == -ETIMEDOUT) {
-		struct reply reply = {.status = 200};
-		render(&reply.body, &c);
-		exchange_reply(x, &reply);
+		render(out, &c);
 		r = 0;
 	}
 	census_done(&c);
+	return r;
+}
+
+static int page_task(void *arg)
+{
+	struct exchange *x = arg;
+	struct reply reply = {.status = 200};
+	int r = tasks_census(&reply.body, TASKS_MAX);
+	if (r == 0)
+		exchange_reply(x, &reply);
 	return r;
 }
 

@@ -20,6 +20,9 @@ void tasks_join(struct tasks_member *m, struct loop *l, unsigned worker);
 /* Not any more: what still asks is answered in the loop's last turn. Before loop_free. Any thread. */
 void tasks_leave(struct tasks_member *m);
 
+/* Suspends, for a second at most. Append the JSON object of /-/tasks, with at most `most` tasks of each worker, the
+ * oldest. Returns 0 or -ECANCELED. */
+int tasks_census(struct buf *out, unsigned most) must_check;
 /* Answer x with the list, from a task. */
 void tasks_page(struct exchange *x);
 /* Log a line for each task of l, which is the calling thread's: `msg`, its name, what it awaits and since when. */

@@ -302,6 +302,23 @@ static void answer(struct run *run)
 	}
 }
 
+/* The steps that have run, for whoever asks what a request took so long for. */
+static void list_steps(const struct exchange *x, struct buf *out)
+{
+	const struct run *run = x->handler_data;
+	bool first = true;
+	buf_char(out, '[');
+	for (unsigned i = 0; i < run->plan->step_count; i++) {
+		const struct step_run *s = &run->steps[i];
+		if (s->started_us == 0)
+			continue;
+		buf_printf(out, "%s{\"name\":\"%s\",\"start_ms\":%.3f,\"ms\":%.3f}", first ? "" : ",",
+			   run->plan->steps[i].config->name, (double)s->wait_us / 1000, (double)s->run_us / 1000);
+		first = false;
+	}
+	buf_char(out, ']');
+}
+
 void gather_handle(const struct plan *plan, const struct gather_env *env, struct exchange *x,
 		   const struct route_match *m)
 {
@@ -310,6 +327,7 @@ void gather_handle(const struct plan *plan, const struct gather_env *env, struct
 	struct error e = ERROR_INIT;
 	x->endpoint = plan->endpoint->name;
 	x->handler_data = run;
+	x->parts = list_steps;
 	if (plan->endpoint->timeout_us)
 		x->by = deadline_min(x->by, deadline_in_us(plan->endpoint->timeout_us));
 	if (plan->endpoint->rate.count && !rate_admit(env->rates, plan->rate_identity, &plan->endpoint->rate, x))

@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "base/token.h"
 #include "handlers/web/exchange_server.h"
+#include "handlers/web/recent.h"
 #include "handlers/web/request_log.h"
 
 const struct task_local exchange_request_id = {.name = "request"};
@@ -819,18 +820,23 @@ static void finish_request(struct exchange_private *p)
 	counter_add(&x->numbers->reply_bytes, (int64_t)bytes);
 	if (x->missing)
 		counter_add(&x->numbers->incomplete, 1);
-	request_log(&p->all->line, &(struct request_line){.id = x->id,
-							  .peer = x->peer,
-							  .method = p->method,
-							  .path = x->path,
-							  .status = status,
-							  .bytes = bytes,
-							  .us = us,
-							  .endpoint = x->endpoint,
-							  .step = p->step,
-							  .missing = x->missing,
-							  .code = x->error.code,
-							  .error = x->error.what});
+	const struct request_line line = {
+		.id = x->id,
+		.peer = x->peer,
+		.method = p->method,
+		.path = x->path,
+		.status = status,
+		.bytes = bytes,
+		.us = us,
+		.endpoint = x->endpoint,
+		.step = p->step,
+		.missing = x->missing,
+		.code = x->error.code,
+		.error = x->error.what,
+	};
+	request_log(&p->all->line, &line);
+	if (x->numbers != p->all->admin)
+		recent_note(&line, x->parts, x);
 }
 
 void exchange_sent(struct exchange *x, bool whole)

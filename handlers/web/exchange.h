@@ -65,6 +65,8 @@ struct exchange {
 	bool uncertain; /* one may or may not have been made */
 
 	void *handler_data; /* the handler's own */
+	/* Append how long the request's parts took: a JSON list of {"name", "start_ms", "ms"}. NULL: it has none. */
+	void (*parts)(const struct exchange *x, struct buf *out);
 
 	struct header always[3]; /* on the reply, whatever it will be; they live in the arena, or are static */
 	unsigned always_count;

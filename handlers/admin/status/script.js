@@ -23,6 +23,8 @@ function lasting(seconds) {
 function sentence(status) {
 	const sources = status.sources, down = sources.filter((source) => !source.up);
 	const parts = down.map((source) => source.name + (source.since ? " is down since " + lasting(status.now - source.since) : " is down"));
+	if (status.off) parts.unshift("taken out by hand");
+	for (const source of sources) if (source.breaker === "open") parts.push("the breaker of " + source.name + " is open");
 	const poor = status.endpoints.filter((endpoint) => endpoint.incomplete_percent > 0).length;
 	if (poor) parts.push(poor + (poor === 1 ? " endpoint answers" : " endpoints answer") + " incompletely");
 	const why = parts.length ? parts.join("; ") + "." : "";

@@ -58,7 +58,8 @@ START_TEST(values_stand_where_the_page_wants_them)
 {
 	render(usual);
 	ck_assert(has("<header id=\"band\" data-class=\"state\" class=\"degraded\">"));
-	ck_assert(has(">Degraded: rates is down since 3 min; 1 endpoint answers incompletely.</h1>"));
+	ck_assert(has(">Degraded: rates is down since 3 min; the breaker of rates is open; 1 endpoint answers "
+		      "incompletely.</h1>"));
 	ck_assert(has(">A reload was refused at 03:33:19: x.yaml:3:5: "));
 	ck_assert(has(">1 h 0 min</dd>"));               /* up */
 	ck_assert(has(">3, loaded 10 s ago</dd>"));      /* the generation */
