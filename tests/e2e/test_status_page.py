@@ -102,6 +102,7 @@ def test_it_asks_for_itself_and_its_data_and_for_nothing_else(browser: Browser, 
 
 
 def test_the_numbers_are_there_without_scripts(browser: Browser, daemon: Gatherd) -> None:
+    soon(lambda: daemon.get("/-/status.json"), lambda reply: any(one["requests_per_s"] for one in reply.json()["endpoints"]))
     with browser.page(scripts=False) as page:
         page.open(address(daemon))
         root = page.call("DOM.getDocument")["root"]["nodeId"]
