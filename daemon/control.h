@@ -1,4 +1,4 @@
-/* The commands that speak to a running daemon through its control socket: `gatherd ready`, `reload`.
+/* The commands that speak to a running daemon through its control socket: `gatherd ready`, `status`, `reload`.
  *
  * control: the socket's path; NULL: where a daemon under our unit has it. Each returns an exit code, and says on stderr
  * why it is not 0: EX_UNAVAILABLE (nobody answers there), EX_NOPERM (the socket is not for this user). */
@@ -9,6 +9,9 @@
 
 /* Have /-/ready say that requests are welcome, or that they are not. */
 int control_ready(const char *control, bool on);
+
+/* Print what it is doing; json: as it says it. EX_UNAVAILABLE: also if it is not ready. */
+int control_status(const char *control, bool json);
 
 struct control_reload {
 	bool force; /* take sources that do not answer */

@@ -413,6 +413,8 @@ int main(int argc, char **argv)
 		return show_tasks(&o);
 	case COMMAND_READY:
 		return control_ready(o.control, strcmp(o.word, "on") == 0);
+	case COMMAND_STATUS:
+		return control_status(o.control, o.json);
 	case COMMAND_RELOAD:
 		return control_reload(o.control, &(struct control_reload){o.force, o.check, o.timeout_us});
 	case COMMAND_VERSION:

@@ -17,9 +17,10 @@ static const struct {
 	const char *name;
 	enum command command;
 } commands[] = {
-	{"run", COMMAND_RUN},           {"check", COMMAND_CHECK}, {"schema", COMMAND_SCHEMA},
-	{"tasks", COMMAND_TASKS},       {"ready", COMMAND_READY}, {"reload", COMMAND_RELOAD},
-	{"--version", COMMAND_VERSION}, {"--help", COMMAND_HELP}, {"-h", COMMAND_HELP},
+	{"run", COMMAND_RUN},       {"check", COMMAND_CHECK},       {"schema", COMMAND_SCHEMA},
+	{"tasks", COMMAND_TASKS},   {"ready", COMMAND_READY},       {"reload", COMMAND_RELOAD},
+	{"status", COMMAND_STATUS}, {"--version", COMMAND_VERSION}, {"--help", COMMAND_HELP},
+	{"-h", COMMAND_HELP},
 };
 
 static const struct option {
@@ -35,7 +36,8 @@ static const struct option {
 	{"--admin", 0, BIT(COMMAND_TASKS), "HOST:PORT or unix:/path", offsetof(struct options, admin)},
 	{"--once", 0, BIT(COMMAND_TASKS), NULL, offsetof(struct options, once)},
 	{"--interval", 0, BIT(COMMAND_TASKS), "a duration such as 1s", offsetof(struct options, interval)},
-	{"--control", 0, BIT(COMMAND_READY) | BIT(COMMAND_RELOAD), "the path of a Unix socket",
+	{"--json", 0, BIT(COMMAND_STATUS), NULL, offsetof(struct options, json)},
+	{"--control", 0, BIT(COMMAND_READY) | BIT(COMMAND_RELOAD) | BIT(COMMAND_STATUS), "the path of a Unix socket",
 	 offsetof(struct options, control)},
 	{"--force", 0, BIT(COMMAND_RELOAD), NULL, offsetof(struct options, force)},
 	{"--check", 0, BIT(COMMAND_RELOAD), NULL, offsetof(struct options, check)},
@@ -53,12 +55,14 @@ const char options_help[] =
 	"    --admin ADDRESS       ask that address (HOST:PORT, unix:/path) instead of reading FILE\n"
 	"    --once                print it once and end\n"
 	"    --interval 1s         look that often\n"
+	"  gatherd status          what the running daemon is doing, on one screen; exit code 69: it is not ready\n"
+	"    --json                as it says it\n"
 	"  gatherd reload          have the running daemon read its file again, and say what became of that\n"
 	"    --check               only say what it would do\n"
 	"    --force               also if new and changed sources do not answer\n"
 	"    --timeout 60s         wait that long for it\n"
 	"  gatherd ready on|off    take the running daemon out: /-/ready says no until it is on again\n"
-	"    --control PATH        (of both) its control socket; default: control.sock in $RUNTIME_DIRECTORY, "
+	"    --control PATH        (of these three) its control socket; default: control.sock in $RUNTIME_DIRECTORY, "
 	"or in\n"
 	"                          /run/gatherd\n"
 	"  gatherd --version\n"

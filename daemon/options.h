@@ -13,6 +13,7 @@ enum command {
 	COMMAND_TASKS,
 	COMMAND_READY,
 	COMMAND_RELOAD,
+	COMMAND_STATUS,
 	COMMAND_VERSION,
 	COMMAND_HELP
 };
@@ -27,6 +28,7 @@ struct options {
 	int64_t interval_us;  /* tasks: between two looks */
 	const char *control;  /* the control socket's path; NULL: where it is by default */
 	const char *word;     /* ready: on or off */
+	bool json;            /* status: as the daemon says it */
 	bool force;           /* reload: take sources that do not answer */
 	bool check;           /* reload: only say what it would do */
 	const char *timeout;  /* reload: as given */

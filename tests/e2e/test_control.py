@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -110,6 +111,7 @@ def test_it_takes_who_comes_when_all_connections_are_taken(gatherd: Callable[...
         # Whoever looks at it through an admin address has 64 more: here these are the control socket's, too.
         for _ in range(60):
             stack.enter_context(Wire(daemon, unix=daemon.folder / "control"))
+        assert command(daemon, "status").returncode == 0
         assert command(daemon, "ready", "off").returncode == 0
         problem(taken.get("/-/ready").reply(), 503)
 
@@ -449,3 +451,31 @@ def test_a_reload_by_http(reloaded: Gatherd) -> None:
         assert "thraeds" in first["text"] and "thraeds" in document["detail"]
         problem(wire.post("/-/reload", '{"timeout_ms":0}').reply(), 409)
     reloaded.configure(RELOADED)
+
+
+# -- status --
+
+
+def test_the_status_of_one_that_is_ready(admin: Gatherd) -> None:
+    done = command(admin, "status")
+    assert (done.returncode, done.stderr) == (0, "")
+    first, second = done.stdout.splitlines()
+    assert re.fullmatch(r"gatherd \S+  generation 1 \(\d+ (s|min)\)  up \d+ (s|min)  \d+ workers? {5}ready", first)
+    assert re.fullmatch(r"[\d.-]+ req/s   p50 [\d.-]+  p95 [\d.-]+  p99 [\d.-]+ ms   5xx \d+\.\d %   running \d+ of 4096", second)
+    done = command(admin, "status", "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["state"] == "serving"
+    command(admin, "ready", "off")
+    done = command(admin, "status")
+    assert done.returncode == 69 and done.stdout.splitlines()[0].endswith("NOT READY: off")
+    command(admin, "ready", "on")
+
+
+def test_the_status_of_one_that_is_not_ready(daemon: Gatherd) -> None:
+    for path in ("/gone", "/lost", "/away"):
+        problem(daemon.get(path), 503)
+    done = command(daemon, "status")
+    assert (done.returncode, done.stderr) == (69, "")
+    assert done.stdout.splitlines()[0].endswith("     NOT READY: away, lost")
+    assert re.search(r"^away  postgres  DOWN", done.stdout, re.MULTILINE)
+    done = command(daemon, "status", "--json")
+    assert done.returncode == 69 and [source["name"] for source in json.loads(done.stdout)["sources"]] == ["gone", "away", "lost"]
