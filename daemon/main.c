@@ -28,6 +28,7 @@
 #include "daemon/worker.h"
 #include "drivers/drivers.h"
 #include "drivers/health.h"
+#include "drivers/http/breaker.h"
 #include "handlers/admin/history.h"
 #include "handlers/admin/process.h"
 #include "handlers/service.h"
@@ -190,12 +191,22 @@ static void tell_source(const char *source, const char *why, int64_t down_us)
 	buf_done(&quoted);
 }
 
+/* A breaker has moved. Any thread. */
+static void tell_breaker(const char *source, const char *state)
+{
+	struct buf text = BUF_INIT;
+	buf_printf(&text, "%s: %s", source, state);
+	history_event("breaker", buf_cstr(&text));
+	buf_done(&text);
+}
+
 /* What tells of mistakes while it runs. Before the workers. */
 static void watch(const struct config_server *server)
 {
 	overflow_install();
 	task_on_lost_failure(tell_lost_failure);
 	health_report_to(tell_source);
+	breaker_report_to(tell_breaker);
 	bool debug = wants_debug(server);
 	if (!debug && !systemd_watchdog_us())
 		return;

@@ -45,12 +45,21 @@ void breaker_done(struct breaker *b)
 }
 
 /* Under lock. Its one writer of the state. */
+static breaker_report *report_to;
+
+void breaker_report_to(breaker_report *report)
+{
+	report_to = report;
+}
+
 static void move(struct breaker *b, enum breaker_state to)
 {
 	if (!(allowed[b->state] & BIT(to)))
 		return;
 	log_line(to == BREAKER_CLOSED ? LOG_LINE_INFO : LOG_LINE_WARNING, "breaker", "source=%s from=%s to=%s",
 		 b->source, names[b->state], names[to]);
+	if (report_to)
+		report_to(b->source, names[to]);
 	b->state = to;
 	b->moves[to]++;
 	b->era++;

@@ -27,6 +27,11 @@ struct breaker {
 
 enum breaker_verdict { BREAKER_FINE, BREAKER_FAILED, BREAKER_UNKNOWN /* the call was given up */ };
 
+/* A breaker has moved. Called under its lock, on any thread; does not block. */
+typedef void breaker_report(const char *source, const char *state);
+/* Once, before there are breakers. Without it moves are only logged. */
+void breaker_report_to(breaker_report *report);
+
 void breaker_init(struct breaker *b, const char *source, unsigned failures, int64_t cooldown_us);
 void breaker_done(struct breaker *b);
 /* If that is another breaker, it begins closed; its moves are counted on. */
