@@ -108,6 +108,9 @@ struct driver {
 	/* The same for a worker's share, after source_update: c->config becomes config, which lives until the next
 	 * client_update or the client's close. Loop thread; does not suspend. NULL: nothing more than that. */
 	void (*client_update)(struct client *c, const struct config_source *config);
+	/* Suspends. These actions go, and nobody runs them any more: c, which goes on, keeps nothing of them. Loop
+	 * thread, in a task. NULL: it never does. */
+	void (*client_forget)(struct client *c, const struct action *const *actions, size_t count);
 	/* Suspends. Closes every connection; what still waits is refused. Loop thread, in a task. */
 	void (*client_close)(struct client *c);
 	/* Is nothing taken: no connection in use, nobody waiting? For tests and drain. Loop thread. */

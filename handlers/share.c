@@ -60,10 +60,30 @@ static void lend_configuration(const struct share *leaving, const struct share_c
 	}
 }
 
+/* Suspends. The actions of g go with it: a client that goes on forgets them. */
+static void forget_actions(const struct share *s, size_t source)
+{
+	const struct generation *g = s->generation;
+	const struct share_client *entry = s->entries[source];
+	size_t count = 0, room = 0;
+	if (!entry || entry->references == 1 || !entry->source->driver->client_forget)
+		return;
+	for (size_t i = 0; i < g->config->endpoint_count; i++)
+		room += g->plans[i] ? g->plans[i]->step_count : 0;
+	const struct action **actions = mem_array(room + 1, sizeof(*actions));
+	for (size_t i = 0; i < g->config->endpoint_count; i++)
+		for (unsigned k = 0; g->plans[i] && k < g->plans[i]->step_count; k++)
+			if (g->plans[i]->steps[k].source == source)
+				actions[count++] = g->plans[i]->steps[k].action;
+	entry->source->driver->client_forget(entry->client, actions, count);
+	free(actions);
+}
+
 /* Suspends. Nobody calls the clients that are closed: requests have ended, and so have the modules that could. */
 static void give_back_clients(struct share *s)
 {
 	for (size_t i = 0; i < s->generation->config->source_count; i++) {
+		forget_actions(s, i);
 		struct share_client *entry = s->entries[i];
 		s->entries[i] = NULL;
 		if (!entry)

@@ -252,6 +252,11 @@ static void client_close(struct client *client)
 	free(c);
 }
 
+static void client_forget(struct client *client, const struct action *const *actions, size_t count)
+{
+	pg_statements_forget(pg_client_of(client), (const struct pg_action *const *)actions, count);
+}
+
 static bool client_idle(const struct client *client)
 {
 	const struct pg_client *c = container_of(client, const struct pg_client, base);
@@ -287,6 +292,7 @@ const struct driver postgres_driver = {
 	.action_new = action_new,
 	.client_open = client_open,
 	.client_update = client_update,
+	.client_forget = client_forget,
 	.client_close = client_close,
 	.client_idle = client_idle,
 	.source_state = source_state,

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "async/task.h"
 #include "base/mem.h"
 #include "drivers/postgres/statements/sql.h"
 
@@ -47,6 +48,53 @@ struct pg_statement *pg_statement_of(struct pg_client *c, const struct pg_action
 		c->statement_count++;
 	}
 	return *slot;
+}
+
+static struct pg_statement *find(struct pg_client *c, const struct pg_action *action)
+{
+	return c->statement_capacity ? *slot_of(c->statements, c->statement_capacity, action) : NULL;
+}
+
+/* The table without those that are marked. */
+static void remove_marked(struct pg_client *c)
+{
+	struct pg_statement **table = mem_zalloc(c->statement_capacity * sizeof(struct pg_statement *));
+
+	for (unsigned i = 0; i < c->statement_capacity; i++) {
+		struct pg_statement *st = c->statements[i];
+		if (st && st->forgotten) {
+			pg_statement_free(c, st);
+			c->statement_count--;
+		} else if (st) {
+			*slot_of(table, c->statement_capacity, st->action) = st;
+		}
+	}
+	free(c->statements);
+	c->statements = table;
+}
+
+void pg_statements_forget(struct pg_client *c, const struct pg_action *const *actions, size_t count)
+{
+	struct pg_statement *st;
+	struct shield shield;
+
+	if (!c->statement_capacity)
+		return;
+	task_shield_fully(&shield);
+	for (size_t i = 0; i < count; i++) {
+		/* What was abandoned ends soon, and so does what judges a statement. */
+		while ((st = find(c, actions[i])) && st->users > 0) {
+			int r = task_sleep_ms(5);
+			(void)r;
+		}
+	}
+	task_unshield(&shield);
+	for (size_t i = 0; i < count; i++) {
+		st = find(c, actions[i]);
+		if (st)
+			st->forgotten = true;
+	}
+	remove_marked(c);
 }
 
 void pg_statements_done(struct pg_client *c)

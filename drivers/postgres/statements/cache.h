@@ -37,6 +37,8 @@ struct pg_texts {
 
 /* The statement of an action; made on first use. */
 struct pg_statement *pg_statement_of(struct pg_client *c, const struct pg_action *action);
+/* Suspends (shielded) until nobody uses the statements of these actions, and forgets them: the actions go. */
+void pg_statements_forget(struct pg_client *c, const struct pg_action *const *actions, size_t count);
 void pg_statements_done(struct pg_client *c);
 
 /* The statement of that text, for reading or for what may write; pg_statement_drop gives it back. NULL: *why (static)

@@ -26,6 +26,7 @@ struct pg_statement {
 	uint32_t generation;   /* counts preparations that made earlier ones worthless; from 1 */
 	char name[32];         /* on the server; "" with prepare: false, and if it is nameless */
 	bool nameless;         /* of one run; it has no index */
+	bool forgotten;        /* its action goes, and it with it */
 	const char *sql;       /* the action's, or wrapped */
 	char *wrapped;         /* columns that only the server can render as JSON go through its to_json */
 	Oid *types;            /* of the parameters */
