@@ -39,16 +39,16 @@ static void escape(struct buf *out, const char *s)
 	}
 }
 
-static void begin_labels(struct buf *out, const char *name, va_list labels)
+static void begin_labels(struct buf *out, const char *name, va_list *labels)
 {
 	const char *label;
 	bool any = false;
 	buf_str(out, name);
-	while ((label = va_arg(labels, const char *))) {
+	while ((label = va_arg(*labels, const char *))) {
 		buf_char(out, any ? ',' : '{');
 		buf_str(out, label);
 		buf_lit(out, "=\"");
-		escape(out, va_arg(labels, const char *));
+		escape(out, va_arg(*labels, const char *));
 		buf_char(out, '"');
 		any = true;
 	}
@@ -69,7 +69,7 @@ struct sample_text sample_text(struct arena *a, const char *name, ...)
 	struct buf text = BUF_INIT;
 	va_list labels;
 	va_start(labels, name);
-	begin_labels(&text, name, labels);
+	begin_labels(&text, name, &labels);
 	va_end(labels);
 	return keep(a, &text);
 }
@@ -168,7 +168,7 @@ void expose_line(const struct exposition *x, uint64_t n, const char *name, ...)
 {
 	va_list labels;
 	va_start(labels, name);
-	begin_labels(x->out, name, labels);
+	begin_labels(x->out, name, &labels);
 	va_end(labels);
 	expose_count(x, (struct sample_text){"", 0}, n);
 }

@@ -19,7 +19,7 @@ void process_begin(void)
 {
 	struct timespec now;
 	clock_gettime(CLOCK_REALTIME, &now);
-	process.start_time = (double)now.tv_sec + (double)(now.tv_nsec / 1000000) / 1000;
+	process.start_time = (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 	counter_set(&config_numbers.generation, 1);
 	counter_set(&config_numbers.generations, 1);
 	counter_set(&config_numbers.last_successful, 1);
