@@ -166,7 +166,7 @@ void reload_answer(struct list *asked, struct reload_report *report)
 void reload_attend(void (*wake)(void *arg), void *arg)
 {
 	struct list asked;
-	struct reload_wish wish;
+	struct reload_wish wish = {0};
 	pthread_mutex_lock(&desk.lock);
 	desk.wake = wake;
 	desk.arg = arg;
