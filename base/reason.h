@@ -1,7 +1,8 @@
 /* Every text that a client may read in a problem document (RFC 9457) is here or, the titles, in reason.c; the table
  * "Details" of docs/configuration.md lists them, and a test compares the two.
  *
- * A text is a sentence with a capital and a full stop. It says "data source" whatever the source is, and shows nothing
+ * A text is a sentence with a capital and a full stop, but for those about a member of `errors`, which go on after
+ * its name. It says "data source" whatever the source is, and shows nothing
  * of the inside: no names of tables, no words of a server, no data of other clients. A failure without a text of its
  * own shows the title of its status.
  *
@@ -183,21 +184,21 @@ const char *reason_title(unsigned status);
 #define UNFIT_IN_HEADER "A control character can't stand in the header %.80s."
 
 /* In the detail of a member of `errors`; `name` and `in` beside it say what it is about. */
-#define MISTAKE_REQUIRED     "Is required."
-#define MISTAKE_UNKNOWN      "Is not known."
-#define MISTAKE_TWICE        "Must be given once."
-#define MISTAKE_TYPE         "Must be %s."
-#define MISTAKE_CHOICE       "Must be one of: %s."
-#define MISTAKE_INT64        "Must be between %lld and %lld."
-#define MISTAKE_MINIMUM      "Must be at least %s."
-#define MISTAKE_MAXIMUM      "Must be at most %s."
-#define MISTAKE_PATTERN      "Must match `%s`."
-#define MISTAKE_PATTERN_SLOW "Takes too long to check."
-#define MISTAKE_SHORT        "Must have at least %llu %s%s."
-#define MISTAKE_LONG         "Must have at most %llu %s%s."
-#define MISTAKE_NUL          "Must not have a NUL character."
-#define MISTAKE_UTF8         "Must be UTF-8 text."
-#define MISTAKE_PERCENT      "Must be percent-encoded UTF-8 text without NUL."
-#define MISTAKE_NAME_PERCENT "A name is not percent-encoded UTF-8 text."
-#define MISTAKE_BODY_JSON    "Is not valid JSON: %s."
-#define MISTAKE_BODY_OBJECT  "Must be an object."
+#define MISTAKE_REQUIRED     "is required"
+#define MISTAKE_UNKNOWN      "is not known"
+#define MISTAKE_TWICE        "must be given once"
+#define MISTAKE_TYPE         "must be %s"
+#define MISTAKE_CHOICE       "must be one of: %s"
+#define MISTAKE_INT64        "must be between %lld and %lld"
+#define MISTAKE_MINIMUM      "must be at least %s"
+#define MISTAKE_MAXIMUM      "must be at most %s"
+#define MISTAKE_PATTERN      "must match `%s`"
+#define MISTAKE_PATTERN_SLOW "takes too long to check"
+#define MISTAKE_SHORT        "must have at least %llu %s%s"
+#define MISTAKE_LONG         "must have at most %llu %s%s"
+#define MISTAKE_NUL          "must not have a NUL character"
+#define MISTAKE_UTF8         "must be UTF-8 text"
+#define MISTAKE_PERCENT      "must be percent-encoded UTF-8 text without NUL"
+#define MISTAKE_NAME_PERCENT "a name is not percent-encoded UTF-8 text"
+#define MISTAKE_BODY_JSON    "is not valid JSON: %s"
+#define MISTAKE_BODY_OBJECT  "must be an object"

@@ -303,9 +303,9 @@ static void answer(struct run *run)
 }
 
 /* The steps that have run, for whoever asks what a request took so long for. */
-static void list_steps(const struct exchange *x, struct buf *out)
+static void list_steps(const void *of, struct buf *out)
 {
-	const struct run *run = x->handler_data;
+	const struct run *run = of;
 	bool first = true;
 	buf_char(out, '[');
 	for (unsigned i = 0; i < run->plan->step_count; i++) {
@@ -328,6 +328,7 @@ void gather_handle(const struct plan *plan, const struct gather_env *env, struct
 	x->endpoint = plan->endpoint->name;
 	x->handler_data = run;
 	x->parts = list_steps;
+	x->parts_of = run;
 	if (plan->endpoint->timeout_us)
 		x->by = deadline_min(x->by, deadline_in_us(plan->endpoint->timeout_us));
 	if (plan->endpoint->rate.count && !rate_admit(env->rates, plan->rate_identity, &plan->endpoint->rate, x))

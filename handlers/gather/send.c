@@ -47,6 +47,7 @@ static int open_file(struct sending *s)
 	struct value *args = arena_array(a, p->arg_count + 1, sizeof(*args));
 	int64_t began_us = loop_now_us(loop_current());
 
+	run->steps[0].started_us = began_us;
 	for (unsigned i = 0; i < p->arg_count; i++)
 		args[i] = slot_value(&p->args[i], &run->evaluation);
 	int r = file_open(&s->file, &s->info, run->env->clients[p->source], p->action, args, &options,

@@ -836,7 +836,7 @@ static void finish_request(struct exchange_private *p)
 	};
 	request_log(&p->all->line, &line);
 	if (x->numbers != p->all->admin)
-		recent_note(&line, x->parts, x);
+		recent_note(&line, x->parts, x->parts_of);
 }
 
 void exchange_sent(struct exchange *x, bool whole)

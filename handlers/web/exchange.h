@@ -66,7 +66,8 @@ struct exchange {
 
 	void *handler_data; /* the handler's own */
 	/* Append how long the request's parts took: a JSON list of {"name", "start_ms", "ms"}. NULL: it has none. */
-	void (*parts)(const struct exchange *x, struct buf *out);
+	void (*parts)(const void *parts_of, struct buf *out);
+	const void *parts_of; /* lives as long as the exchange */
 
 	struct header always[3]; /* on the reply, whatever it will be; they live in the arena, or are static */
 	unsigned always_count;

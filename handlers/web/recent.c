@@ -72,8 +72,7 @@ static struct slow *least(void)
 	return found;
 }
 
-static void note_slow(const struct request_line *r, void (*steps)(const struct exchange *of, struct buf *out),
-		      const struct exchange *of)
+static void note_slow(const struct request_line *r, void (*steps)(const void *of, struct buf *out), const void *of)
 {
 	struct slow *s = least();
 	if (r->us <= s->us)
@@ -90,8 +89,7 @@ static void note_slow(const struct request_line *r, void (*steps)(const struct e
 	atomic_store_explicit(&recent.least_us, least()->us, memory_order_relaxed);
 }
 
-void recent_note(const struct request_line *r, void (*steps)(const struct exchange *of, struct buf *out),
-		 const struct exchange *of)
+void recent_note(const struct request_line *r, void (*steps)(const void *of, struct buf *out), const void *of)
 {
 	bool slow = r->us > atomic_load_explicit(&recent.least_us, memory_order_relaxed);
 	bool failed = r->status >= FAILED_STATUS;

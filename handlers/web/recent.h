@@ -6,8 +6,7 @@
 #include "handlers/web/request_log.h"
 
 /* A request has ended. steps(of, out) appends the times of its parts, a JSON list; NULL: it has none. */
-void recent_note(const struct request_line *r, void (*steps)(const struct exchange *of, struct buf *out),
-		 const struct exchange *of);
+void recent_note(const struct request_line *r, void (*steps)(const void *of, struct buf *out), const void *of);
 /* Forget what is no longer of the last ten minutes. Now and then. */
 void recent_age(void);
 

@@ -311,7 +311,7 @@ def test_a_member_that_comes_twice_is_refused(gatherd: Callable[..., Gatherd], b
     reply = daemon.request("POST", "/", body=body, headers={"Content-Type": "application/json"})
     errors = problem(reply, 400)["errors"]
     assert sorted(error["name"] for error in errors) == sorted(names)
-    assert all(error["in"] == "body" and error["detail"] == "Must be given once." for error in errors)
+    assert all(error["in"] == "body" and error["detail"] == "must be given once" for error in errors)
 
 
 def test_members_of_one_name_in_two_objects_are_two(gatherd: Callable[..., Gatherd]) -> None:

@@ -352,94 +352,94 @@ static const struct {
 	struct request request;
 	const char *errors;
 } bad[] = {
-	{{.to = &with_query, .id = "0"}, "path id: Must be at least 1.;"},
-	{{.to = &with_query, .id = "x"}, "path id: Must be an integer.;"},
-	{{.to = &with_query, .id = "01"}, "path id: Must be an integer.;"},
-	{{.to = &with_query, .id = "+1"}, "path id: Must be an integer.;"},
-	{{.to = &with_query, .id = " 1"}, "path id: Must be an integer.;"},
-	{{.to = &with_query, .id = "1.5"}, "path id: Must be an integer.;"},
-	{{.to = &with_query, .id = "0x10"}, "path id: Must be an integer.;"},
+	{{.to = &with_query, .id = "0"}, "path id: must be at least 1;"},
+	{{.to = &with_query, .id = "x"}, "path id: must be an integer;"},
+	{{.to = &with_query, .id = "01"}, "path id: must be an integer;"},
+	{{.to = &with_query, .id = "+1"}, "path id: must be an integer;"},
+	{{.to = &with_query, .id = " 1"}, "path id: must be an integer;"},
+	{{.to = &with_query, .id = "1.5"}, "path id: must be an integer;"},
+	{{.to = &with_query, .id = "0x10"}, "path id: must be an integer;"},
 	{{.to = &with_query, .id = "9223372036854775808"},
-	 "path id: Must be between -9223372036854775808 and 9223372036854775807.;"},
-	{{.to = &with_query, .id = "1e400"}, "path id: Must be between -9223372036854775808 and 9223372036854775807.;"},
-	{{.to = &with_query, .query = "limit=101"}, "query limit: Must be at most 100.;"},
-	{{.to = &with_query, .query = "limit=100.0000000000000000000000001"}, "query limit: Must be an integer.;"},
-	{{.to = &with_query, .query = "limit="}, "query limit: Must be an integer.;"},
-	{{.to = &with_query, .query = "limit"}, "query limit: Must be an integer.;"},
-	{{.to = &with_query, .query = "limit=1&limit=2&limit=3"}, "query limit: Must be given once.;"},
+	 "path id: must be between -9223372036854775808 and 9223372036854775807;"},
+	{{.to = &with_query, .id = "1e400"}, "path id: must be between -9223372036854775808 and 9223372036854775807;"},
+	{{.to = &with_query, .query = "limit=101"}, "query limit: must be at most 100;"},
+	{{.to = &with_query, .query = "limit=100.0000000000000000000000001"}, "query limit: must be an integer;"},
+	{{.to = &with_query, .query = "limit="}, "query limit: must be an integer;"},
+	{{.to = &with_query, .query = "limit"}, "query limit: must be an integer;"},
+	{{.to = &with_query, .query = "limit=1&limit=2&limit=3"}, "query limit: must be given once;"},
 	{{.to = &with_query, .query = "limit=1&limit=%"},
-	 "query limit: Must be percent-encoded UTF-8 text without NUL.;"},
-	{{.to = &with_query, .query = "q=a"}, "query q: Must have at least 2 characters.;"},
-	{{.to = &with_query, .query = "q=abcdef"}, "query q: Must have at most 5 characters.;"},
-	{{.to = &with_query, .query = "q=%FF"}, "query q: Must be percent-encoded UTF-8 text without NUL.;"},
-	{{.to = &with_query, .query = "q=a%00b"}, "query q: Must be percent-encoded UTF-8 text without NUL.;"},
-	{{.to = &with_query, .query = "q=ab%2"}, "query q: Must be percent-encoded UTF-8 text without NUL.;"},
-	{{.to = &with_query, .query = "q=ab%zz"}, "query q: Must be percent-encoded UTF-8 text without NUL.;"},
-	{{.to = &with_query, .query = "%FF=1"}, "query : A name is not percent-encoded UTF-8 text.;"},
-	{{.to = &with_query, .query = "tag=1&tag=2&tag=3&tag=4"}, "query tag: Must have at most 3 items.;"},
+	 "query limit: must be percent-encoded UTF-8 text without NUL;"},
+	{{.to = &with_query, .query = "q=a"}, "query q: must have at least 2 characters;"},
+	{{.to = &with_query, .query = "q=abcdef"}, "query q: must have at most 5 characters;"},
+	{{.to = &with_query, .query = "q=%FF"}, "query q: must be percent-encoded UTF-8 text without NUL;"},
+	{{.to = &with_query, .query = "q=a%00b"}, "query q: must be percent-encoded UTF-8 text without NUL;"},
+	{{.to = &with_query, .query = "q=ab%2"}, "query q: must be percent-encoded UTF-8 text without NUL;"},
+	{{.to = &with_query, .query = "q=ab%zz"}, "query q: must be percent-encoded UTF-8 text without NUL;"},
+	{{.to = &with_query, .query = "%FF=1"}, "query : a name is not percent-encoded UTF-8 text;"},
+	{{.to = &with_query, .query = "tag=1&tag=2&tag=3&tag=4"}, "query tag: must have at most 3 items;"},
 	{{.to = &with_query, .query = "n=1&n=x&n=3&n="},
-	 "query n[1]: Must be an integer.;query n[3]: Must be an integer.;"},
-	{{.to = &with_query, .query = "price=0.0999999999999999999999999"}, "query price: Must be at least 0.1.;"},
-	{{.to = &with_query, .query = "price=0.3000000000000000000000001"}, "query price: Must be at most 0.3.;"},
-	{{.to = &with_query, .query = "price=NaN"}, "query price: Must be a number.;"},
-	{{.to = &with_query, .query = "price=.2"}, "query price: Must be a number.;"},
-	{{.to = &with_query, .query = "all=TRUE"}, "query all: Must be true or false.;"},
-	{{.to = &with_query, .query = "all=1"}, "query all: Must be true or false.;"},
-	{{.to = &with_query, .query = "colour=green"}, "query colour: Must be one of: red, blue.;"},
+	 "query n[1]: must be an integer;query n[3]: must be an integer;"},
+	{{.to = &with_query, .query = "price=0.0999999999999999999999999"}, "query price: must be at least 0.1;"},
+	{{.to = &with_query, .query = "price=0.3000000000000000000000001"}, "query price: must be at most 0.3;"},
+	{{.to = &with_query, .query = "price=NaN"}, "query price: must be a number;"},
+	{{.to = &with_query, .query = "price=.2"}, "query price: must be a number;"},
+	{{.to = &with_query, .query = "all=TRUE"}, "query all: must be true or false;"},
+	{{.to = &with_query, .query = "all=1"}, "query all: must be true or false;"},
+	{{.to = &with_query, .query = "colour=green"}, "query colour: must be one of: red, blue;"},
 	{{.to = &with_query, .query = "nope=1&x%22y=2&nope=3&=4"},
-	 "query nope: Is not known.;query x\"y: Is not known.;query : Is not known.;"},
-	{{.to = &with_query, .query = "id=8"}, "query id: Is not known.;"},
-	{{.to = &with_query, .query = "LIMIT=8"}, "query LIMIT: Is not known.;"},
+	 "query nope: is not known;query x\"y: is not known;query : is not known;"},
+	{{.to = &with_query, .query = "id=8"}, "query id: is not known;"},
+	{{.to = &with_query, .query = "LIMIT=8"}, "query LIMIT: is not known;"},
 	{{.to = &with_query, .query = "limit=x&q=a&more=1", .id = "-1", .tenant = ""},
-	 "query more: Is not known.;path id: Must be at least 1.;query limit: Must be an integer.;"
-	 "query q: Must have at least 2 characters.;header X-Tenant: Must have at least 1 character.;"},
-	{{.to = &with_query, .tenant = "\xFF"}, "header X-Tenant: Must be UTF-8 text.;"},
-	{{.to = &with_query, .list = "1,x"}, "header X-List[1]: Must be an integer.;"},
-	{{.to = &with_others}, "query must: Is required.;"},
-	{{.to = &with_others, .query = "must=%FF"}, "query must: Must be percent-encoded UTF-8 text without NUL.;"},
-	{{.to = &with_others, .query = "must=&size=2"}, "query size: Must be one of: 1, 2.5, -3.;"},
-	{{.to = &with_others, .query = "must=&day=2023-02-29"}, "query day: Must be a date (YYYY-MM-DD).;"},
-	{{.to = &with_others, .query = "must=&oid=7"}, "query oid: Must be an ObjectId (24 hexadecimal digits).;"},
-	{{.to = &with_others, .query = "must=&code=de"}, "query code: Must match `^[A-Z]{2}$`.;"},
+	 "query more: is not known;path id: must be at least 1;query limit: must be an integer;"
+	 "query q: must have at least 2 characters;header X-Tenant: must have at least 1 character;"},
+	{{.to = &with_query, .tenant = "\xFF"}, "header X-Tenant: must be UTF-8 text;"},
+	{{.to = &with_query, .list = "1,x"}, "header X-List[1]: must be an integer;"},
+	{{.to = &with_others}, "query must: is required;"},
+	{{.to = &with_others, .query = "must=%FF"}, "query must: must be percent-encoded UTF-8 text without NUL;"},
+	{{.to = &with_others, .query = "must=&size=2"}, "query size: must be one of: 1, 2.5, -3;"},
+	{{.to = &with_others, .query = "must=&day=2023-02-29"}, "query day: must be a date (YYYY-MM-DD);"},
+	{{.to = &with_others, .query = "must=&oid=7"}, "query oid: must be an ObjectId (24 hexadecimal digits);"},
+	{{.to = &with_others, .query = "must=&code=de"}, "query code: must match `^[A-Z]{2}$`;"},
 	{{.to = &with_others, .query = "must=&evil=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab"},
-	 "query evil: Takes too long to check.;"},
-	{{.to = &with_body}, "body name: Is required.;"},
-	{{.to = &with_body, .body = "{}"}, "body name: Is required.;"},
-	{{.to = &with_body, .body = "[]"}, "body body: Must be an object.;"},
-	{{.to = &with_body, .body = "null"}, "body body: Must be an object.;"},
-	{{.to = &with_body, .body = "{\"name\":}"}, "body body: Is not valid JSON: a value was expected (at byte 8).;"},
-	{{.to = &with_body, .body = "{\"name\":\"\xFF\"}"}, "body body: Is not valid JSON: bad UTF-8 (at byte 9).;"},
+	 "query evil: takes too long to check;"},
+	{{.to = &with_body}, "body name: is required;"},
+	{{.to = &with_body, .body = "{}"}, "body name: is required;"},
+	{{.to = &with_body, .body = "[]"}, "body body: must be an object;"},
+	{{.to = &with_body, .body = "null"}, "body body: must be an object;"},
+	{{.to = &with_body, .body = "{\"name\":}"}, "body body: is not valid JSON: a value was expected (at byte 8);"},
+	{{.to = &with_body, .body = "{\"name\":\"\xFF\"}"}, "body body: is not valid JSON: bad UTF-8 (at byte 9);"},
 	{{.to = &with_body, .body = DEEP16 DEEP16 DEEP16 DEEP16 "["},
-	 "body body: Is not valid JSON: nested too deep (at byte 64).;"},
-	{{.to = &with_body, .body = "{\"name\":null}"}, "body name: Must be a string.;"},
+	 "body body: is not valid JSON: nested too deep (at byte 64);"},
+	{{.to = &with_body, .body = "{\"name\":null}"}, "body name: must be a string;"},
 	{{.to = &with_body, .body = "{\"name\":\"abcd\",\"count\":\"1\"}"},
-	 "body name: Must have at most 3 characters.;body count: Must be an integer.;"},
-	{{.to = &with_body, .body = "{\"name\":\"a\\u0000\"}"}, "body name: Must not have a NUL character.;"},
+	 "body name: must have at most 3 characters;body count: must be an integer;"},
+	{{.to = &with_body, .body = "{\"name\":\"a\\u0000\"}"}, "body name: must not have a NUL character;"},
 	{{.to = &with_body,
 	  .body = "{\"name\":\"a\",\"count\":1.5,\"oids\":[1,\"x\",\"507f1f77bcf86cd799439011\",null]}"},
-	 "body count: Must be an integer.;body oids[0]: Must be a string.;"
-	 "body oids[1]: Must be an ObjectId (24 hexadecimal digits).;body oids[3]: Must be a string.;"},
-	{{.to = &with_body, .body = "{\"name\":\"a\",\"meta\":[]}"}, "body meta: Must be an object.;"},
-	{{.to = &with_body, .body = "{\"name\":\"a\",\"meta\":{}}"}, "body meta.a: Is required.;"},
+	 "body count: must be an integer;body oids[0]: must be a string;"
+	 "body oids[1]: must be an ObjectId (24 hexadecimal digits);body oids[3]: must be a string;"},
+	{{.to = &with_body, .body = "{\"name\":\"a\",\"meta\":[]}"}, "body meta: must be an object;"},
+	{{.to = &with_body, .body = "{\"name\":\"a\",\"meta\":{}}"}, "body meta.a: is required;"},
 	{{.to = &with_body,
 	  .body = "{\"name\":\"a\",\"meta\":{\"a\":1,\"$where\":1,\"b\":[{\"c\":1},{\"c\":11,\"s\":1},{},7]}}"},
-	 "body meta.$where: Is not known.;body meta.b[1].c: Must be at most 10.;body meta.b[1].s: Must be a string.;"
-	 "body meta.b[2].c: Is required.;body meta.b[3]: Must be an object.;"},
+	 "body meta.$where: is not known;body meta.b[1].c: must be at most 10;body meta.b[1].s: must be a string;"
+	 "body meta.b[2].c: is required;body meta.b[3]: must be an object;"},
 	{{.to = &with_body, .body = "{\"name\":\"a\",\"meta\":{\"a\":1,\"a\":\"x\"}}"},
-	 "body meta.a: Must be given once.;"},
+	 "body meta.a: must be given once;"},
 	{{.to = &with_body, .body = "{\"name\":\"x\",\"b\":1,\"name\":1,\"b\":2}"},
-	 "body name: Must be given once.;body b: Must be given once.;"},
-	{{.to = &with_schema, .body = "[{\"c\":1},{\"c\":1,\"c\":1}]"}, "body [1].c: Must be given once.;"},
+	 "body name: must be given once;body b: must be given once;"},
+	{{.to = &with_schema, .body = "[{\"c\":1},{\"c\":1,\"c\":1}]"}, "body [1].c: must be given once;"},
 	{{.to = &with_nothing, .body = "{\"a\":{\"\":1,\"\\u0061\":1,\"a\":1,\"\":2}}"},
-	 "body a.: Must be given once.;body a.a: Must be given once.;"},
-	{{.to = &with_schema}, "body body: Is required.;"},
-	{{.to = &with_schema, .body = "{}"}, "body body: Must be an array.;"},
-	{{.to = &with_schema, .body = "[]"}, "body body: Must have at least 1 item.;"},
+	 "body a.: must be given once;body a.a: must be given once;"},
+	{{.to = &with_schema}, "body body: is required;"},
+	{{.to = &with_schema, .body = "{}"}, "body body: must be an array;"},
+	{{.to = &with_schema, .body = "[]"}, "body body: must have at least 1 item;"},
 	{{.to = &with_schema, .body = "[{\"c\":1},{\"c\":\"1\"},{}]"},
-	 "body [1].c: Must be a number.;body [2].c: Is required.;"},
-	{{.to = &with_nothing, .query = "x=1"}, "query x: Is not known.;"},
+	 "body [1].c: must be a number;body [2].c: is required;"},
+	{{.to = &with_nothing, .query = "x=1"}, "query x: is not known;"},
 	{{.to = &with_nothing, .body = "{"},
-	 "body body: Is not valid JSON: a member's name in quotes was expected (at byte 1).;"},
+	 "body body: is not valid JSON: a member's name in quotes was expected (at byte 1);"},
 };
 
 START_TEST(refused)
@@ -526,7 +526,7 @@ START_TEST(many_mistakes)
 		buf_lit(&text, "\xE2\x82\xAC");
 	ck_assert_int_eq(send_request(&(struct request){.to = &with_query, .query = buf_cstr(&text)}), -EINVAL);
 	ck_assert_uint_lt(errors.len, 300);
-	ck_assert_ptr_nonnull(strstr(errors_of(), "\xAC\xE2\x80\xA6: Is not known.;"));
+	ck_assert_ptr_nonnull(strstr(errors_of(), "\xAC\xE2\x80\xA6: is not known;"));
 	buf_done(&text);
 }
 END_TEST
@@ -545,7 +545,7 @@ START_TEST(slow_patterns)
 	buf_char(&text, 'x');
 	int64_t before = monotonic_us();
 	ck_assert_int_eq(send_request(&(struct request){.to = &with_others, .query = buf_cstr(&text)}), -EINVAL);
-	ck_assert_str_eq(errors_of(), "query space: Takes too long to check.;");
+	ck_assert_str_eq(errors_of(), "query space: takes too long to check;");
 	ck_assert_int_lt(monotonic_us() - before, 20000000);
 	buf_done(&text);
 }
@@ -589,8 +589,8 @@ START_TEST(from_yaml)
 	exchange.body = text_span("{\"names\":[\"abcd\"],\"pair\":[2,1]}");
 	ck_assert_int_eq(parameters_parse(&parameters, &exchange, &m, &error, &errors), -EINVAL);
 	ck_assert_str_eq(errors_of(),
-			 "query kind: Must be one of: a, b.;query code: Must match `^[A-Z]+$`.;"
-			 "body names[0]: Must have at most 3 characters.;body pair: Must be one of: [1,2].;");
+			 "query kind: must be one of: a, b;query code: must match `^[A-Z]+$`;"
+			 "body names[0]: must have at most 3 characters;body pair: must be one of: [1,2];");
 	config_free(c);
 	diagnostics_done(&d);
 }
