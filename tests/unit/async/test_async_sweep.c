@@ -452,8 +452,10 @@ static void check_all_is_back(const struct inventory *before)
 	ck_assert_int_eq(now.fds, before->fds);
 	ck_assert_uint_eq(world.semaphore.available, 1);
 	ck_assert_uint_eq(world.semaphore.waiting, 0);
-	ck_assert_uint_eq(world.shared.available, 1);
-	ck_assert_uint_eq(world.shared.waiting, 0);
+	struct semaphore_levels levels = shared_semaphore_levels(&world.shared);
+	ck_assert_uint_eq(levels.permits, 1);
+	ck_assert_uint_eq(levels.taken, 0);
+	ck_assert_uint_eq(levels.waiting, 0);
 }
 
 /* Run the scenario and interrupt it at one point. Returns its result. */
