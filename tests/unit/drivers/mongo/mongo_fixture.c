@@ -24,7 +24,7 @@ void fixture_config(struct fixture *f)
 		.url = f->url,
 		.pool = {.size = 4,
 			 .max_waiting = 1000,
-			 .acquire_timeout_us = 1000000,
+			 .acquire_timeout_us = 30000000,
 			 .idle_timeout_us = 300000000,
 			 .lifetime_us = 1800000000},
 	};
@@ -224,7 +224,7 @@ const char *ask(struct fixture *f, const char *step, const struct value *args)
 	struct error e;
 	struct action *a = compile(f, step);
 	const char *out;
-	if (run_for(f, a, args, 5000000, &json, &e) == 0)
+	if (run_for(f, a, args, 60000000, &json, &e) == 0)
 		out = arena_strndup(&f->arena, json.data, json.len);
 	else
 		out = arena_printf(&f->arena, "! %d %s", e.status, e.code);

@@ -6,7 +6,7 @@
 #include "drivers/mongo/keys.h"
 #include "tests/unit/drivers/mongo/mongo_values.h"
 
-enum { PATIENCE_US = 5000000 };
+enum { PATIENCE_US = 60000000 };
 
 /* --- whole results --- */
 

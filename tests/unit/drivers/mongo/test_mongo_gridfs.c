@@ -2,7 +2,7 @@
 #include "drivers/mongo/calls/gridfs.h"
 #include "tests/unit/drivers/mongo/mongo_values.h"
 
-enum { PATIENCE_US = 5000000, SIZE = 2 * GRIDFS_CHUNK_BYTES + 10 };
+enum { PATIENCE_US = 60000000, SIZE = 2 * GRIDFS_CHUNK_BYTES + 10 };
 
 /* What the server was asked. */
 struct seen {

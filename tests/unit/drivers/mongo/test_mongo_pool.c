@@ -176,7 +176,7 @@ static int run_task(void *arg)
 {
 	struct run *r = arg;
 	struct buf json = BUF_INIT;
-	r->result = run_for(r->f, r->action, &r->arg, 5000000, &json, &r->error);
+	r->result = run_for(r->f, r->action, &r->arg, 60000000, &json, &r->error);
 	snprintf(r->json, sizeof(r->json), "%s", r->result == 0 ? buf_cstr(&json) : "");
 	buf_done(&json);
 	return r->result;

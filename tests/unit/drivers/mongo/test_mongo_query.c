@@ -56,7 +56,7 @@ MONGO_TEST(many_batches_are_one_array)
 	struct result *r;
 	struct action *a = compile(f, "{ find: many_50_20 }");
 
-	ck_assert_int_eq(run_result(f, a, NULL, 5000000, &r, &e), 0);
+	ck_assert_int_eq(run_result(f, a, NULL, 60000000, &r, &e), 0);
 	ck_assert_uint_eq(r->rows, 1000);
 	r->ops->render(r, &json);
 	ck_assert_int_eq(strncmp(buf_cstr(&json), "[{\"n\":0},{\"n\":1},", 16), 0);

@@ -64,7 +64,7 @@ static int tls_main(void *arg)
 
 	fixture_open(f);
 	struct action *a = compile(f, "{ find: many_100_30 }");
-	int r = run_for(f, a, NULL, 5000000, &json, &e);
+	int r = run_for(f, a, NULL, 60000000, &json, &e);
 	if (current->why) {
 		ck_assert_int_eq(r, -EHOSTUNREACH);
 		ck_assert_int_eq(e.status, 503);

@@ -6,7 +6,7 @@
 #include "drivers/mongo/calls/writes.h"
 #include "tests/unit/drivers/mongo/mongo_values.h"
 
-enum { PATIENCE_US = 5000000, LOG_MAX = 64 };
+enum { PATIENCE_US = 60000000, LOG_MAX = 64 };
 
 /* What goes wrong with the n-th command of that name (from 0), in a transaction or at its end. */
 struct fault {

@@ -5,7 +5,7 @@
 #include "drivers/mongo/keys.h"
 #include "tests/unit/drivers/mongo/mongo_values.h"
 
-enum { PATIENCE_US = 5000000, TOKENS_OF_BATCHES = 100000 };
+enum { PATIENCE_US = 60000000, TOKENS_OF_BATCHES = 100000 };
 
 /* What happened: changes 1 to `count`, each with the token {t: number}; that of a batch is more than
  * all of theirs. */
@@ -268,25 +268,41 @@ WATCH_TEST(an_end)
 
 /* --- waiting --- */
 
-WATCH_TEST(it_waits_until_the_deadline)
+/* Its last question before the deadline has little time. On a machine that is busy the answer may come too late; then
+ * the watch has asked anew, and there is nothing to see. */
+static bool waits_undisturbed(struct fixture *f, struct history *h)
 {
 	struct mongo_watch w;
 	struct error e;
 
+	h->starts = h->asked = 0;
 	ck_assert_int_eq(watch(f, &w, "things", NULL, NULL, &e), 0);
 	deadline_t before = deadline_push(deadline_in_ms(3000));
 	ck_assert_int_eq(next(&w, &e), -ETIMEDOUT);
 	deadline_pop(before);
 	check_error(&e, -ETIMEDOUT);
 	ck_assert_int_le(h->await_ms, 1500);
-	ck_assert_uint_lt(h->asked, 50);
-	/* Nothing was left unanswered, and it goes on. */
-	happen(f, 1);
-	ck_assert_int_eq(next(&w, &e), 1);
-	ck_assert_uint_eq(h->starts, 1);
+	bool undisturbed = h->starts == 1;
+	if (undisturbed) {
+		ck_assert_uint_lt(h->asked, 50);
+		/* Nothing was left unanswered, and it goes on. */
+		happen(f, 1);
+		ck_assert_int_eq(next(&w, &e), 1);
+		ck_assert_uint_eq(h->starts, 1);
+	}
 	mongo_watch_close(&w);
-	ck_assert_uint_eq(h->closed, 1);
-	ck_assert_uint_eq(server_accepted(&f->server), 1);
+	return undisturbed;
+}
+
+WATCH_TEST(it_waits_until_the_deadline)
+{
+	unsigned attempts = 1;
+	while (!waits_undisturbed(f, h))
+		ck_assert_uint_lt(attempts++, 10);
+	if (attempts == 1) {
+		ck_assert_uint_eq(h->closed, 1);
+		ck_assert_uint_eq(server_accepted(&f->server), 1);
+	}
 }
 
 struct one_watch {

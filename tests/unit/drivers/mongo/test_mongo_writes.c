@@ -4,7 +4,7 @@
 #include "drivers/mongo/calls/writes.h"
 #include "tests/unit/drivers/mongo/mongo_values.h"
 
-enum { PATIENCE_US = 5000000 };
+enum { PATIENCE_US = 60000000 };
 
 static const char *last_write(struct fixture *f)
 {

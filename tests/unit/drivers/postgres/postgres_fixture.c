@@ -110,7 +110,7 @@ const char *ask(struct fixture *f, enum expect expect, const char *sql, const st
 	struct action *a = compile(f, sql, expect, true);
 	ck_assert_ptr_nonnull(a);
 	const char *out;
-	if (run_for(f, a, args, 5000000, &json, &e) == 0)
+	if (run_for(f, a, args, 60000000, &json, &e) == 0)
 		out = arena_strndup(&f->arena, json.data, json.len);
 	else
 		out = arena_printf(&f->arena, "! %d %s %s", e.status, e.code, e.what);

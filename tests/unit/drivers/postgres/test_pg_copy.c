@@ -4,7 +4,7 @@
 
 static struct pg_copy_ask copy_ask(const char *call, const char *sql)
 {
-	return (struct pg_copy_ask){.call = call, .sql = sql, .len = strlen(sql), .timeout_us = 5000000};
+	return (struct pg_copy_ask){.call = call, .sql = sql, .len = strlen(sql), .timeout_us = 60000000};
 }
 
 static int open_copy(struct fixture *f, struct pg_copy *c, const char *sql, struct error *e)
@@ -425,7 +425,7 @@ static int tell(struct pg_transaction *tx, void *arg)
 
 static int transact(struct story *s)
 {
-	struct pg_transaction_options options = {.call = "gd_pg_transaction", .timeout_us = 5000000};
+	struct pg_transaction_options options = {.call = "gd_pg_transaction", .timeout_us = 60000000};
 	s->error = ERROR_INIT;
 	int r = pg_transact(client_of(s->f), &s->f->arena, &options, tell, s, &s->error);
 	s->done = true;

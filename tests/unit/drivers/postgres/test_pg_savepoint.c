@@ -48,7 +48,7 @@ static int transact(void *arg)
 {
 	struct story *s = arg;
 	struct pg_transaction_options options = {.call = "gd_pg_transaction",
-						 .timeout_us = s->timeout_us ? s->timeout_us : 5000000};
+						 .timeout_us = s->timeout_us ? s->timeout_us : 60000000};
 	s->error = s->part_error = ERROR_INIT;
 	s->result = pg_transact(client_of(s->f), &s->f->arena, &options, tell, s, &s->error);
 	s->done = true;

@@ -233,7 +233,7 @@ static int with_streams(struct pg_transaction *tx, void *arg)
 
 static struct pg_transaction_options in_transaction(void)
 {
-	return (struct pg_transaction_options){.call = "gd_pg_transaction", .timeout_us = 5000000};
+	return (struct pg_transaction_options){.call = "gd_pg_transaction", .timeout_us = 60000000};
 }
 
 PG_TEST(within_a_transaction)

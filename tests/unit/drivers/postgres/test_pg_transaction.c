@@ -27,7 +27,7 @@ static int transact(struct story *s)
 {
 	s->options.call = "gd_pg_transaction";
 	if (!s->options.timeout_us)
-		s->options.timeout_us = 5000000;
+		s->options.timeout_us = 60000000;
 	s->error = ERROR_INIT;
 	s->result = pg_transact(client_of(s->f), &s->f->arena, &s->options, tell, s, &s->error);
 	s->done = true;
