@@ -169,6 +169,7 @@ def test_drain_cancels_what_lingers(gatherd, module):
     daemon = gatherd(server + endpoints(module("tasks"), "linger", "promise_left"))
     lingering = in_background(lambda: daemon.get("/linger"))
     wait_for(lambda: good(daemon.get("/promise_left")) == 0, 5)
+    wait_for(lambda: "/linger" in daemon.get("/-/tasks").text, 20)
     daemon.stop()
     problem(lingering.result(), 503)
     assert messages(daemon, "a promise is kept")

@@ -147,7 +147,9 @@ def test_another_database_behind_the_address(gatherd: Callable[..., Gatherd], po
     other = f"{s.name}_other"
     postgres.create_database(other)
     postgres.sql("create domain number as text; create type mood as enum ('b', 'a'); create table t (id int, m mood, ns number[]); insert into t values (2, 'a', '{x,y}')", other)
-    postgres.sql(f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{s.name}'; alter database {s.name} rename to {s.name}_old; alter database {other} rename to {s.name}")
+    postgres.sql(f"alter database {s.name} allow_connections false")  # it would connect again at once
+    postgres.sql(f"select pg_terminate_backend(pid, 20000) from pg_stat_activity where datname = '{s.name}'")
+    postgres.sql(f"alter database {s.name} rename to {s.name}_old; alter database {other} rename to {s.name}")
     assert good(s.get("all")) == [{"id": 2, "m": "a", "ns": ["x", "y"]}]
     assert good(s.get("one", "a")) == [{"id": 2}]
 

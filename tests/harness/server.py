@@ -212,12 +212,13 @@ class Server:
 
     def pause(self) -> None:
         """Freeze it: its connections stay open and nothing answers."""
-        os.kill(self.pid, signal.SIGSTOP)
-        pids = [self.pid, *descendants(self.pid)]
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
-        wait_for(lambda: all(map(frozen, pids)), 10, f"the threads of {self.name} to stop")
+        pids: list[int] = []
+        while more := [pid for pid in (self.pid, *descendants(self.pid)) if pid not in pids]:  # it may fork before it stops
+            for pid in more:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+            pids += more
+            wait_for(lambda: all(map(frozen, pids)), 10, f"the threads of {self.name} to stop")
 
     def resume(self) -> None:
         for pid in [*descendants(self.pid), self.pid]:
