@@ -449,16 +449,21 @@ static int take_lease(struct lesson *l, bool again)
 	return pg_error_broken(l->error, &l->place, l->lease->error.what);
 }
 
-int pg_statement_recheck(struct pg_client *c, struct pg_statement *st, uint32_t generation, struct pg_limit *limit,
-			 struct error *e)
+static struct lesson lesson_of(struct pg_client *c, struct pg_statement *st, struct pg_limit *limit, struct error *e)
 {
-	struct lesson l = {
+	return (struct lesson){
 		.client = c,
 		.statement = st,
 		.limit = limit,
 		.error = e,
 		.place = {.source = c->source->base.name, .step = st->action->step, .read_only = true},
 	};
+}
+
+int pg_statement_recheck(struct pg_client *c, struct pg_statement *st, uint32_t generation, struct pg_limit *limit,
+			 struct error *e)
+{
+	struct lesson l = lesson_of(c, st, limit, e);
 
 	if (st->knowledge != PG_KNOWN || st->generation != generation)
 		return 1;
@@ -474,13 +479,7 @@ int pg_statement_recheck(struct pg_client *c, struct pg_statement *st, uint32_t 
 /* Suspends. */
 static int learn(struct pg_client *c, struct pg_statement *st, struct pg_limit *limit, struct error *e)
 {
-	struct lesson l = {
-		.client = c,
-		.statement = st,
-		.limit = limit,
-		.error = e,
-		.place = {.source = c->source->base.name, .step = st->action->step, .read_only = true},
-	};
+	struct lesson l = lesson_of(c, st, limit, e);
 	int r = 0;
 
 	for (int tries = 0; tries < 2; tries++) {

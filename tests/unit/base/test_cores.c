@@ -8,11 +8,12 @@
 
 #include "base/cores.h"
 
-static char mount_folder[] = "/tmp/cores-XXXXXX";
+static char mount_folder[40];
 
 static void setup(void)
 {
 	char command[200];
+	snprintf(mount_folder, sizeof(mount_folder), "/tmp/cores-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(mount_folder));
 	snprintf(command, sizeof(command), "mkdir -p %s/a/b/c", mount_folder);
 	ck_assert_int_eq(system(command), 0);
