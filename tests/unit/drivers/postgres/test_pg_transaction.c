@@ -633,7 +633,9 @@ static void sweep(struct fixture *f, bool fresh, bool deadline)
 		int r = join(t);
 		await_quiet(f);
 		unsigned rows = rows_of("t");
-		ck_assert_msg((r == 0 && rows == 2) || (r < 0 && rows == 0) || (r == -EIO && s.error.status == 502),
+		/* Its answer to COMMIT may be lost by a connection that is given up, or by being late. */
+		ck_assert_msg((r == 0 && rows == 2) || (r < 0 && rows == 0) ||
+				      (r == -EIO && s.error.change == CHANGE_UNKNOWN),
 			      "%u: %d, %u rows, %s", n, r, rows, s.error.what);
 		ended += r < 0;
 		sweeps += finished;
