@@ -10,7 +10,7 @@
 #include "drivers/budget.h"
 #include "drivers/identity.h"
 #include "drivers/mongo/calls/action.h"
-#include "drivers/mongo/calls/attempt.h"
+#include "drivers/mongo/calls/read.h"
 #include "drivers/mongo/calls/run.h"
 #include "drivers/mongo/driver.h"
 #include "drivers/mongo/wire/tls.h"
@@ -20,11 +20,11 @@ struct mongo_source {
 	struct source base;
 	struct arena arena;
 	struct mongo_url url;
-	struct tls *tls; /* NULL: clear text */
+	struct mongo_tls *tls; /* NULL: clear text */
 	struct budget budget;
 	struct health health;
 	atomic_uint generation;
-	struct pool_settings settings;
+	struct mongo_pool_settings settings;
 };
 
 static struct mongo_source *source_of(struct source *s)
@@ -84,7 +84,7 @@ static void mongo_source_free(struct source *source)
 	if (!source)
 		return;
 	struct mongo_source *s = source_of(source);
-	tls_free(s->tls);
+	mongo_tls_free(s->tls);
 	mongo_url_done(&s->url);
 	if (s->settings.budget) {
 		budget_done(&s->budget);
@@ -113,7 +113,7 @@ static int mongo_source_new(struct source **out, const struct config_source *con
 	arena_init(&s->arena);
 	r = read_url(s, e);
 	if (r == 0 && s->url.tls)
-		r = tls_new(&s->tls, &s->url.tls_options, e);
+		r = mongo_tls_new(&s->tls, &s->url.tls_options, e);
 	if (r < 0) {
 		mongo_source_free(&s->base);
 		return r;
@@ -122,7 +122,7 @@ static int mongo_source_new(struct source **out, const struct config_source *con
 	(void)workers;
 	budget_init(&s->budget, pool->size, pool->max_waiting);
 	atomic_init(&s->generation, 0);
-	s->settings = (struct pool_settings){
+	s->settings = (struct mongo_pool_settings){
 		.name = s->base.name,
 		.uri = s->url.uri,
 		.database = s->url.database,
@@ -213,15 +213,15 @@ static struct action *mongo_action_new(const struct config_source *config, const
 	return (struct action *)mongo_action_compile(step, env);
 }
 
-static int mongo_run(struct client *client, const struct action *action, const struct value *args,
-		     const struct run_options *options, struct result **out, struct error *e)
+static int mongo_action_run(struct client *client, const struct action *action, const struct value *args,
+			    const struct run_options *options, struct result **out, struct error *e)
 {
 	const struct mongo_action *a = (const struct mongo_action *)action;
 	struct mongo_command command;
 	int r = mongo_command_make(&command, a, args, options->arena, e);
 
 	if (r == 0)
-		return mongo_run_command(client, options, a, &command, out, e);
+		return mongo_read(client, options, a, &command, out, e);
 	mongo_command_done(&command);
 	return r;
 }
@@ -249,7 +249,7 @@ const struct driver mongo_driver = {
 	.client_close = mongo_client_close,
 	.client_idle = mongo_client_idle,
 	.source_state = mongo_source_state,
-	.run = mongo_run,
+	.run = mongo_action_run,
 	.check = mongo_check,
 	.must_be_there = true,
 };

@@ -11,7 +11,7 @@
 struct gd_gridfs {
 	struct thing thing;
 	struct mongo_call *call; /* NULL: it never began */
-	struct gridfs_upload upload;
+	struct mongo_gridfs_upload upload;
 	bool open;
 	struct users users; /* a task that is in it */
 	struct error error; /* errnum below 0: why it is not to be had */
@@ -27,7 +27,7 @@ static void close_upload(struct gd_gridfs *f)
 	f->open = false;
 	users_enter(&f->users); /* whoever ends its scope meanwhile waits for this, too */
 	task_shield_fully(&whole);
-	gridfs_upload_done(&f->upload);
+	mongo_gridfs_upload_done(&f->upload);
 	task_unshield(&whole);
 	scope_forget(&f->thing);
 	users_leave(&f->users);
@@ -64,7 +64,7 @@ gd_gridfs *gd_gridfs_create(const char *source, const char *bucket, const char *
 	const char *name = filename ? arena_strdup(s->arena, filename) : NULL;
 	f->call = c;
 	if (!mongo_take(c, &c->filter, metadata, "the metadata", true) ||
-	    gridfs_create(&f->upload, &c->target, bucket, name, c->filter, &f->error) < 0)
+	    mongo_gridfs_create(&f->upload, &c->target, bucket, name, c->filter, &f->error) < 0)
 		return failed_upload(s, c->call.error.errnum ? &c->call.error : &f->error);
 	f->open = true;
 	scope_add(s, &f->thing, end_forgotten);
@@ -111,7 +111,7 @@ int gd_gridfs_write(gd_gridfs *f, const void *p, size_t len)
 	if (r < 0)
 		return scope_fail(s, &e);
 	users_enter(&f->users);
-	r = gridfs_write(&f->upload, p, len, &e);
+	r = mongo_gridfs_write(&f->upload, p, len, &e);
 	users_leave(&f->users);
 	return note(f, r, &e);
 }
@@ -129,7 +129,7 @@ gd_value *gd_gridfs_finish(gd_gridfs *f)
 		return value_failed(s, &e);
 	if (r == 0) {
 		users_enter(&f->users);
-		r = note(f, gridfs_finish(&f->upload, &out, &e), &e);
+		r = note(f, mongo_gridfs_finish(&f->upload, &out, &e), &e);
 		scope_note_change(f->call->call.scope, e.change, r >= 0);
 		users_leave(&f->users);
 	}
@@ -141,14 +141,14 @@ gd_value *gd_gridfs_finish(gd_gridfs *f)
 
 struct download {
 	struct gd_cursor base;
-	struct gridfs_download download;
+	struct mongo_gridfs_download download;
 };
 
 static int next_chunk(struct gd_cursor *c, struct value *out, struct error *e)
 {
 	const void *p = NULL;
 	size_t len = 0;
-	int r = gridfs_read(&container_of(c, struct download, base)->download, &p, &len, e);
+	int r = mongo_gridfs_read(&container_of(c, struct download, base)->download, &p, &len, e);
 
 	if (r > 0)
 		*out = value_bytes_of(p, len);
@@ -157,7 +157,7 @@ static int next_chunk(struct gd_cursor *c, struct value *out, struct error *e)
 
 static void close_download(struct gd_cursor *c)
 {
-	gridfs_close(&container_of(c, struct download, base)->download);
+	mongo_gridfs_close(&container_of(c, struct download, base)->download);
 }
 
 static const struct cursor_ops download_ops = {.next = next_chunk, .close = close_download};
@@ -172,7 +172,7 @@ gd_cursor *gd_gridfs_read(const char *source, const char *bucket, gd_value *id)
 	struct download *d = arena_zalloc(c->call.scope->arena, sizeof(*d));
 	struct error *e = &c->call.error;
 	if (!mongo_take(c, &c->filter, id, "the _id", false) ||
-	    gridfs_open(&d->download, &c->target, bucket, c->filter, e) < 0)
+	    mongo_gridfs_open(&d->download, &c->target, bucket, c->filter, e) < 0)
 		return cursor_failed(c->call.scope, e);
 	cursor_open(&d->base, c->call.scope, &download_ops);
 	return &d->base;
@@ -183,7 +183,7 @@ gd_cursor *gd_gridfs_read(const char *source, const char *bucket, gd_value *id)
 static int run_delete(struct call *call)
 {
 	struct mongo_call *c = container_of(call, struct mongo_call, call);
-	int r = gridfs_delete(&c->target, c->field, c->filter, &call->result, &call->error);
+	int r = mongo_gridfs_delete(&c->target, c->field, c->filter, &call->result, &call->error);
 	call->changes = r >= 0;
 	return r;
 }

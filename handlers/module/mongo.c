@@ -2,9 +2,11 @@
 #include <errno.h>
 
 #include "drivers/mongo/bson/follow.h"
+#include "drivers/mongo/calls/bulk.h"
 #include "drivers/mongo/calls/cursor.h"
+#include "drivers/mongo/calls/find_and_modify.h"
 #include "drivers/mongo/calls/transaction.h"
-#include "drivers/mongo/calls/writes.h"
+#include "drivers/mongo/calls/write.h"
 #include "drivers/mongo/driver.h"
 #include "handlers/module/mongo.h"
 
@@ -312,11 +314,11 @@ static struct mongo_stream *stream_of(struct gd_cursor *c)
 static int next_document(struct gd_cursor *c, struct value *out, struct error *e)
 {
 	struct mongo_stream *s = stream_of(c);
-	struct element document;
+	struct mongo_element document;
 	int r = mongo_cursor_next(&s->cursor, &document, e);
 
 	if (r > 0)
-		*out = bson_follow(&document, s->cursor.client->json, NULL, 0, &c->row);
+		*out = mongo_follow(&document, s->cursor.client->json, NULL, 0, &c->row);
 	return r;
 }
 

@@ -1,7 +1,7 @@
 /* What the functions of gatherd.h about MongoDB share. */
 #pragma once
 
-#include "drivers/mongo/calls/run.h"
+#include "drivers/mongo/calls/read.h"
 #include "drivers/mongo/calls/transaction.h"
 #include "handlers/module/internal.h"
 

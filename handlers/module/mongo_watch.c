@@ -11,11 +11,11 @@ struct watching {
 static int next_change(struct gd_cursor *c, struct value *out, struct error *e)
 {
 	struct watching *w = container_of(c, struct watching, base);
-	struct element change;
+	struct mongo_element change;
 	int r = mongo_watch_next(&w->watch, &change, e);
 
 	if (r > 0)
-		*out = bson_follow(&change, w->watch.client->json, NULL, 0, &c->row);
+		*out = mongo_follow(&change, w->watch.client->json, NULL, 0, &c->row);
 	return r;
 }
 

@@ -272,7 +272,7 @@ gd_value *gd_datetime(int64_t unix_ms)
 	if (unix_ms < first || unix_ms >= beyond)
 		return value_fail(s, -ERANGE, 0, "gd_datetime: %lld is outside the years 0000 to 9999",
 				  (long long)unix_ms);
-	date_format(&text, unix_ms, true);
+	mongo_date_format(&text, unix_ms, true);
 	struct value v = value_string(arena_strndup(s->arena, text.data, text.len), text.len);
 	v.subtype = FORMAT_INSTANT;
 	buf_done(&text);

@@ -7,44 +7,45 @@
 
 /* --- reading --- */
 
-double bson_read_double(const uint8_t *p)
+double mongo_read_double(const uint8_t *p)
 {
-	int64_t bits = bson_read_int64(p);
+	int64_t bits = mongo_read_int64(p);
 	double d;
 
 	memcpy(&d, &bits, sizeof(d));
 	return d;
 }
 
-bson_decimal128_t bson_read_decimal(const uint8_t *p)
+bson_decimal128_t mongo_read_decimal(const uint8_t *p)
 {
-	return (bson_decimal128_t){.low = (uint64_t)bson_read_int64(p), .high = (uint64_t)bson_read_int64(p + 8)};
+	return (bson_decimal128_t){.low = (uint64_t)mongo_read_int64(p), .high = (uint64_t)mongo_read_int64(p + 8)};
 }
 
-const char *bson_read_text(const struct element *e, size_t *len)
+const char *mongo_read_text(const struct mongo_element *e, size_t *len)
 {
 	*len = e->len - 5;
 	return (const char *)e->value + 4;
 }
 
-const uint8_t *bson_read_binary(const struct element *e, size_t *len)
+const uint8_t *mongo_read_binary(const struct mongo_element *e, size_t *len)
 {
 	const uint8_t *bytes = e->value + 5;
 
 	*len = e->len - 5;
-	if (e->value[4] == BSON_SUBTYPE_BINARY_DEPRECATED && *len >= 4 && bson_read_int32(bytes) == (int64_t)*len - 4) {
+	if (e->value[4] == BSON_SUBTYPE_BINARY_DEPRECATED && *len >= 4 &&
+	    mongo_read_int32(bytes) == (int64_t)*len - 4) {
 		bytes += 4;
 		*len -= 4;
 	}
 	return bytes;
 }
 
-bool element_iter_init(struct element_iter *i, const uint8_t *document, size_t len)
+bool mongo_element_iter_init(struct mongo_element_iter *i, const uint8_t *document, size_t len)
 {
-	*i = (struct element_iter){0};
+	*i = (struct mongo_element_iter){0};
 	if (len < 5)
 		return false;
-	int64_t stated = bson_read_int32(document);
+	int64_t stated = mongo_read_int32(document);
 	if (stated < 5 || (uint64_t)stated > len || document[stated - 1] != 0)
 		return false;
 	i->at = document + 4;
@@ -57,7 +58,7 @@ static bool counted(const uint8_t *p, size_t room, size_t least, size_t extra, s
 {
 	if (room < 4)
 		return false;
-	int64_t n = bson_read_int32(p);
+	int64_t n = mongo_read_int32(p);
 	if (n < (int64_t)least || (uint64_t)n + extra > room)
 		return false;
 	*len = (size_t)n + extra;
@@ -117,9 +118,9 @@ static bool value_len(uint8_t type, const uint8_t *p, size_t room, size_t *len)
 	}
 }
 
-bool element_next(struct element_iter *i, struct element *out)
+bool mongo_element_next(struct mongo_element_iter *i, struct mongo_element *out)
 {
-	*out = (struct element){0};
+	*out = (struct mongo_element){0};
 	if (i->at >= i->end)
 		return false;
 	const uint8_t *key = i->at + 1;
@@ -130,35 +131,35 @@ bool element_next(struct element_iter *i, struct element *out)
 		i->damaged = true;
 		return false;
 	}
-	*out = (struct element){.type = *i->at,
-				.key = (const char *)key,
-				.key_len = (size_t)(key_end - key),
-				.value = key_end + 1,
-				.len = len};
+	*out = (struct mongo_element){.type = *i->at,
+				      .key = (const char *)key,
+				      .key_len = (size_t)(key_end - key),
+				      .value = key_end + 1,
+				      .len = len};
 	i->at = key_end + 1 + len;
 	return true;
 }
 
-struct element element_find(const uint8_t *document, size_t len, const char *key, size_t key_len)
+struct mongo_element mongo_element_find(const uint8_t *document, size_t len, const char *key, size_t key_len)
 {
-	struct element_iter i;
-	struct element e = {0};
+	struct mongo_element_iter i;
+	struct mongo_element e = {0};
 
-	element_iter_init(&i, document, len);
-	while (element_next(&i, &e)) {
+	mongo_element_iter_init(&i, document, len);
+	while (mongo_element_next(&i, &e)) {
 		if (e.key_len == key_len && memcmp(e.key, key, key_len) == 0)
 			return e;
 	}
-	return (struct element){0};
+	return (struct mongo_element){0};
 }
 
-struct element element_at(const uint8_t *document, size_t len, size_t n)
+struct mongo_element mongo_element_at(const uint8_t *document, size_t len, size_t n)
 {
-	struct element_iter i;
-	struct element e = {0};
+	struct mongo_element_iter i;
+	struct mongo_element e = {0};
 
-	element_iter_init(&i, document, len);
-	while (element_next(&i, &e) && n-- > 0)
+	mongo_element_iter_init(&i, document, len);
+	while (mongo_element_next(&i, &e) && n-- > 0)
 		;
 	return e;
 }
@@ -170,7 +171,7 @@ static bool is_utf8(const void *text, size_t len)
 	return utf8_valid(text, len);
 }
 
-static bool regex_is_sound(const struct element *e)
+static bool regex_is_sound(const struct mongo_element *e)
 {
 	const char *pattern = (const char *)e->value;
 	size_t len = strlen(pattern);
@@ -179,7 +180,7 @@ static bool regex_is_sound(const struct element *e)
 }
 
 /* Of a value that has no elements in it. */
-static bool scalar_is_sound(const struct element *e)
+static bool scalar_is_sound(const struct mongo_element *e)
 {
 	size_t len;
 	const char *text;
@@ -188,7 +189,7 @@ static bool scalar_is_sound(const struct element *e)
 	case BSON_TYPE_UTF8:
 	case BSON_TYPE_CODE:
 	case BSON_TYPE_SYMBOL:
-		text = bson_read_text(e, &len);
+		text = mongo_read_text(e, &len);
 		return is_utf8(text, len);
 	case BSON_TYPE_DBPOINTER:
 		return is_utf8(e->value + 4, e->len - 12 - 5);
@@ -196,7 +197,7 @@ static bool scalar_is_sound(const struct element *e)
 		return *e->value <= 1;
 	case BSON_TYPE_BINARY:
 		return e->value[4] != BSON_SUBTYPE_BINARY_DEPRECATED ||
-		       (e->len >= 9 && bson_read_int32(e->value + 5) == (int64_t)e->len - 9);
+		       (e->len >= 9 && mongo_read_int32(e->value + 5) == (int64_t)e->len - 9);
 	case BSON_TYPE_REGEX:
 		return regex_is_sound(e);
 	default:
@@ -205,7 +206,7 @@ static bool scalar_is_sound(const struct element *e)
 }
 
 /* The document in e, if it has one. False: there should be one, and is not. */
-static bool inner_document(const struct element *e, const uint8_t **document, size_t *len)
+static bool inner_document(const struct mongo_element *e, const uint8_t **document, size_t *len)
 {
 	*document = NULL;
 	if (e->type == BSON_TYPE_DOCUMENT || e->type == BSON_TYPE_ARRAY) {
@@ -222,24 +223,24 @@ static bool inner_document(const struct element *e, const uint8_t **document, si
 }
 
 /* A document whose bytes are `len`, no more and no less. */
-static bool begin_sound(struct element_iter *i, const uint8_t *document, size_t len)
+static bool begin_sound(struct mongo_element_iter *i, const uint8_t *document, size_t len)
 {
-	return element_iter_init(i, document, len) && (size_t)(i->end + 1 - document) == len;
+	return mongo_element_iter_init(i, document, len) && (size_t)(i->end + 1 - document) == len;
 }
 
-bool bson_is_sound(const uint8_t *document, size_t len)
+bool mongo_bson_is_sound(const uint8_t *document, size_t len)
 {
 	const uint8_t *ends[BSON_DEPTH_MAX];
 	unsigned depth = 0;
-	struct element_iter i;
-	struct element e;
+	struct mongo_element_iter i;
+	struct mongo_element e;
 	const uint8_t *inner;
 	size_t inner_len;
 
 	if (!begin_sound(&i, document, len))
 		return false;
 	for (;;) {
-		if (!element_next(&i, &e)) {
+		if (!mongo_element_next(&i, &e)) {
 			if (i.damaged)
 				return false;
 			if (depth == 0)
@@ -260,43 +261,60 @@ bool bson_is_sound(const uint8_t *document, size_t len)
 	}
 }
 
+int64_t mongo_element_integer(const struct mongo_element *e, int64_t none)
+{
+	double d;
+
+	switch (e->type) {
+	case BSON_TYPE_INT32:
+		return mongo_read_int32(e->value);
+	case BSON_TYPE_INT64:
+		return mongo_read_int64(e->value);
+	case BSON_TYPE_DOUBLE:
+		d = mongo_read_double(e->value);
+		return d > -9e18 && d < 9e18 ? (int64_t)d : none;
+	default:
+		return none;
+	}
+}
+
 /* --- writing --- */
 
-void bson_out_init(struct bson_out *o, struct buf *bytes)
+void mongo_out_init(struct mongo_out *o, struct buf *bytes)
 {
 	o->bytes = bytes;
 	o->depth = 0;
 }
 
-static void begin(struct bson_out *o)
+static void begin(struct mongo_out *o)
 {
 	o->begins[o->depth++] = o->bytes->len;
 	buf_append(o->bytes, "\0\0\0\0", 4);
 }
 
-void bson_out_document(struct bson_out *o)
+void mongo_out_document(struct mongo_out *o)
 {
 	assert(o->depth == 0);
 	begin(o);
 }
 
-void bson_out_key(struct bson_out *o, uint8_t type, const char *key, size_t key_len)
+void mongo_out_key(struct mongo_out *o, uint8_t type, const char *key, size_t key_len)
 {
 	buf_char(o->bytes, (char)type);
 	buf_append(o->bytes, key, key_len);
 	buf_char(o->bytes, '\0');
 }
 
-bool bson_out_begin(struct bson_out *o, uint8_t type, const char *key, size_t key_len)
+bool mongo_out_begin(struct mongo_out *o, uint8_t type, const char *key, size_t key_len)
 {
 	if (o->depth == BSON_WRITE_DEPTH_MAX)
 		return false;
-	bson_out_key(o, type, key, key_len);
+	mongo_out_key(o, type, key, key_len);
 	begin(o);
 	return true;
 }
 
-void bson_out_end(struct bson_out *o)
+void mongo_out_end(struct mongo_out *o)
 {
 	buf_char(o->bytes, '\0');
 	size_t at = o->begins[--o->depth];
@@ -304,55 +322,55 @@ void bson_out_end(struct bson_out *o)
 	memcpy(o->bytes->data + at, &len, sizeof(len));
 }
 
-void bson_out_raw(struct bson_out *o, uint8_t type, const char *key, size_t key_len, const void *value, size_t len)
+void mongo_out_raw(struct mongo_out *o, uint8_t type, const char *key, size_t key_len, const void *value, size_t len)
 {
-	bson_out_key(o, type, key, key_len);
+	mongo_out_key(o, type, key, key_len);
 	buf_append(o->bytes, value, len);
 }
 
-void bson_out_int32(struct bson_out *o, const char *key, size_t key_len, int32_t n)
+void mongo_out_int32(struct mongo_out *o, const char *key, size_t key_len, int32_t n)
 {
 	uint32_t le = BSON_UINT32_TO_LE((uint32_t)n);
-	bson_out_raw(o, BSON_TYPE_INT32, key, key_len, &le, sizeof(le));
+	mongo_out_raw(o, BSON_TYPE_INT32, key, key_len, &le, sizeof(le));
 }
 
-void bson_out_int64(struct bson_out *o, const char *key, size_t key_len, int64_t n)
+void mongo_out_int64(struct mongo_out *o, const char *key, size_t key_len, int64_t n)
 {
 	uint64_t le = BSON_UINT64_TO_LE((uint64_t)n);
-	bson_out_raw(o, BSON_TYPE_INT64, key, key_len, &le, sizeof(le));
+	mongo_out_raw(o, BSON_TYPE_INT64, key, key_len, &le, sizeof(le));
 }
 
-void bson_out_int(struct bson_out *o, const char *key, size_t key_len, int64_t n)
+void mongo_out_int(struct mongo_out *o, const char *key, size_t key_len, int64_t n)
 {
 	if (n >= INT32_MIN && n <= INT32_MAX)
-		bson_out_int32(o, key, key_len, (int32_t)n);
+		mongo_out_int32(o, key, key_len, (int32_t)n);
 	else
-		bson_out_int64(o, key, key_len, n);
+		mongo_out_int64(o, key, key_len, n);
 }
 
-void bson_out_double(struct bson_out *o, const char *key, size_t key_len, double d)
+void mongo_out_double(struct mongo_out *o, const char *key, size_t key_len, double d)
 {
 	uint64_t bits;
 	memcpy(&bits, &d, sizeof(bits));
 	bits = BSON_UINT64_TO_LE(bits);
-	bson_out_raw(o, BSON_TYPE_DOUBLE, key, key_len, &bits, sizeof(bits));
+	mongo_out_raw(o, BSON_TYPE_DOUBLE, key, key_len, &bits, sizeof(bits));
 }
 
-void bson_out_bool(struct bson_out *o, const char *key, size_t key_len, bool b)
+void mongo_out_bool(struct mongo_out *o, const char *key, size_t key_len, bool b)
 {
 	uint8_t byte = b;
-	bson_out_raw(o, BSON_TYPE_BOOL, key, key_len, &byte, 1);
+	mongo_out_raw(o, BSON_TYPE_BOOL, key, key_len, &byte, 1);
 }
 
-void bson_out_null(struct bson_out *o, const char *key, size_t key_len)
+void mongo_out_null(struct mongo_out *o, const char *key, size_t key_len)
 {
-	bson_out_key(o, BSON_TYPE_NULL, key, key_len);
+	mongo_out_key(o, BSON_TYPE_NULL, key, key_len);
 }
 
-void bson_out_text(struct bson_out *o, const char *key, size_t key_len, const char *s, size_t len)
+void mongo_out_text(struct mongo_out *o, const char *key, size_t key_len, const char *s, size_t len)
 {
 	uint32_t le = BSON_UINT32_TO_LE((uint32_t)len + 1);
-	bson_out_raw(o, BSON_TYPE_UTF8, key, key_len, &le, sizeof(le));
+	mongo_out_raw(o, BSON_TYPE_UTF8, key, key_len, &le, sizeof(le));
 	buf_append(o->bytes, s, len);
 	buf_char(o->bytes, '\0');
 }

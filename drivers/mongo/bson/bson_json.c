@@ -46,7 +46,7 @@ static void escape(struct buf *out, const char *s, size_t len)
 		escape_repaired(out, s, len);
 }
 
-void bson_render_string(struct buf *out, const char *s, size_t len)
+void mongo_render_string(struct buf *out, const char *s, size_t len)
 {
 	buf_char(out, '"');
 	escape(out, s, len);
@@ -77,27 +77,27 @@ static void uuid(struct buf *out, const uint8_t *p)
 
 /* --- scalars --- */
 
-static bool is_uuid(const struct element *e)
+static bool is_uuid(const struct mongo_element *e)
 {
 	return e->value[4] == BSON_SUBTYPE_UUID && e->len == 5 + 16;
 }
 
-static void decimal(struct buf *out, const struct element *e)
+static void decimal(struct buf *out, const struct mongo_element *e)
 {
 	char text[BSON_DECIMAL128_STRING];
-	bson_decimal128_t d = bson_read_decimal(e->value);
+	bson_decimal128_t d = mongo_read_decimal(e->value);
 
 	bson_decimal128_to_string(&d, text);
 	buf_str(out, text);
 }
 
 /* NaN, Infinity and -Infinity are no JSON numbers. */
-static bool decimal_is_finite(const struct element *e)
+static bool decimal_is_finite(const struct mongo_element *e)
 {
-	return (bson_read_decimal(e->value).high >> 58 & 0x1e) != 0x1e;
+	return (mongo_read_decimal(e->value).high >> 58 & 0x1e) != 0x1e;
 }
 
-static void regex(struct buf *out, const struct element *e, bool plain)
+static void regex(struct buf *out, const struct mongo_element *e, bool plain)
 {
 	const char *pattern = (const char *)e->value;
 	size_t pattern_len = strlen(pattern);
@@ -112,15 +112,15 @@ static void regex(struct buf *out, const struct element *e, bool plain)
 		return;
 	}
 	buf_lit(out, "{\"$regularExpression\":{\"pattern\":");
-	bson_render_string(out, pattern, pattern_len);
+	mongo_render_string(out, pattern, pattern_len);
 	buf_lit(out, ",\"options\":");
-	bson_render_string(out, options, strlen(options));
+	mongo_render_string(out, options, strlen(options));
 	buf_lit(out, "}}");
 }
 
-static void timestamp(struct buf *out, const struct element *e)
+static void timestamp(struct buf *out, const struct mongo_element *e)
 {
-	uint64_t n = (uint64_t)bson_read_int64(e->value);
+	uint64_t n = (uint64_t)mongo_read_int64(e->value);
 
 	buf_lit(out, "{\"t\":");
 	buf_int(out, (int64_t)(n >> 32));
@@ -129,10 +129,10 @@ static void timestamp(struct buf *out, const struct element *e)
 	buf_char(out, '}');
 }
 
-static void binary_plain(struct buf *out, const struct element *e)
+static void binary_plain(struct buf *out, const struct mongo_element *e)
 {
 	size_t len;
-	const uint8_t *bytes = bson_read_binary(e, &len);
+	const uint8_t *bytes = mongo_read_binary(e, &len);
 
 	if (is_uuid(e)) {
 		buf_char(out, '"');
@@ -143,7 +143,7 @@ static void binary_plain(struct buf *out, const struct element *e)
 	}
 }
 
-static void render_plain(struct buf *out, const struct element *e)
+static void render_plain(struct buf *out, const struct mongo_element *e)
 {
 	size_t len;
 	const char *text;
@@ -156,11 +156,11 @@ static void render_plain(struct buf *out, const struct element *e)
 		break;
 	case BSON_TYPE_DATE_TIME:
 		buf_char(out, '"');
-		date_format(out, bson_read_int64(e->value), true);
+		mongo_date_format(out, mongo_read_int64(e->value), true);
 		buf_char(out, '"');
 		break;
 	case BSON_TYPE_DOUBLE:
-		json_double(out, bson_read_double(e->value));
+		json_double(out, mongo_read_double(e->value));
 		break;
 	case BSON_TYPE_DECIMAL128:
 		if (!decimal_is_finite(e))
@@ -174,12 +174,12 @@ static void render_plain(struct buf *out, const struct element *e)
 		break;
 	case BSON_TYPE_CODE:
 	case BSON_TYPE_SYMBOL:
-		text = bson_read_text(e, &len);
-		bson_render_string(out, text, len);
+		text = mongo_read_text(e, &len);
+		mongo_render_string(out, text, len);
 		break;
 	case BSON_TYPE_CODEWSCOPE:
 		text = (const char *)e->value + 8;
-		bson_render_string(out, text, strnlen(text, e->len - 8));
+		mongo_render_string(out, text, strnlen(text, e->len - 8));
 		break;
 	case BSON_TYPE_REGEX:
 		regex(out, e, true);
@@ -208,7 +208,7 @@ static void relaxed_date(struct buf *out, int64_t ms)
 	/* 1970 to 9999: readable; beyond: a number that loses nothing. */
 	if (ms >= 0 && ms < 253402300800000) {
 		buf_lit(out, "{\"$date\":\"");
-		date_format(out, ms, false);
+		mongo_date_format(out, ms, false);
 		buf_lit(out, "\"}");
 	} else {
 		buf_lit(out, "{\"$date\":{\"$numberLong\":\"");
@@ -236,10 +236,10 @@ static void relaxed_double(struct buf *out, double d)
 	buf_lit(out, ".0");
 }
 
-static void relaxed_binary(struct buf *out, const struct element *e)
+static void relaxed_binary(struct buf *out, const struct mongo_element *e)
 {
 	size_t len;
-	const uint8_t *bytes = bson_read_binary(e, &len);
+	const uint8_t *bytes = mongo_read_binary(e, &len);
 
 	buf_lit(out, "{\"$binary\":{\"base64\":");
 	json_base64(out, bytes, len);
@@ -249,26 +249,26 @@ static void relaxed_binary(struct buf *out, const struct element *e)
 	buf_lit(out, "\"}}");
 }
 
-static void relaxed_text(struct buf *out, const char *name, const struct element *e)
+static void relaxed_text(struct buf *out, const char *name, const struct mongo_element *e)
 {
 	size_t len;
-	const char *text = bson_read_text(e, &len);
+	const char *text = mongo_read_text(e, &len);
 
 	buf_printf(out, "{\"%s\":", name);
-	bson_render_string(out, text, len);
+	mongo_render_string(out, text, len);
 	buf_char(out, '}');
 }
 
-static void relaxed_pointer(struct buf *out, const struct element *e)
+static void relaxed_pointer(struct buf *out, const struct mongo_element *e)
 {
 	buf_lit(out, "{\"$dbPointer\":{\"$ref\":");
-	bson_render_string(out, (const char *)e->value + 4, e->len - 12 - 5);
+	mongo_render_string(out, (const char *)e->value + 4, e->len - 12 - 5);
 	buf_lit(out, ",\"$id\":{\"$oid\":\"");
 	hex(out, e->value + e->len - 12, 12);
 	buf_lit(out, "\"}}}");
 }
 
-static void render_relaxed(struct buf *out, const struct element *e)
+static void render_relaxed(struct buf *out, const struct mongo_element *e)
 {
 	switch (e->type) {
 	case BSON_TYPE_OID:
@@ -277,10 +277,10 @@ static void render_relaxed(struct buf *out, const struct element *e)
 		buf_lit(out, "\"}");
 		break;
 	case BSON_TYPE_DATE_TIME:
-		relaxed_date(out, bson_read_int64(e->value));
+		relaxed_date(out, mongo_read_int64(e->value));
 		break;
 	case BSON_TYPE_DOUBLE:
-		relaxed_double(out, bson_read_double(e->value));
+		relaxed_double(out, mongo_read_double(e->value));
 		break;
 	case BSON_TYPE_DECIMAL128:
 		buf_lit(out, "{\"$numberDecimal\":\"");
@@ -322,21 +322,21 @@ static void render_relaxed(struct buf *out, const struct element *e)
 }
 
 /* What reads the same in both, and the rest by mode. */
-static void render_scalar(struct buf *out, const struct element *e, enum mongo_json mode)
+static void render_scalar(struct buf *out, const struct mongo_element *e, enum mongo_json mode)
 {
 	size_t len;
 	const char *text;
 
 	switch (e->type) {
 	case BSON_TYPE_UTF8:
-		text = bson_read_text(e, &len);
-		bson_render_string(out, text, len);
+		text = mongo_read_text(e, &len);
+		mongo_render_string(out, text, len);
 		break;
 	case BSON_TYPE_INT32:
-		buf_int(out, bson_read_int32(e->value));
+		buf_int(out, mongo_read_int32(e->value));
 		break;
 	case BSON_TYPE_INT64:
-		buf_int(out, bson_read_int64(e->value));
+		buf_int(out, mongo_read_int64(e->value));
 		break;
 	case BSON_TYPE_BOOL:
 		json_bool(out, *e->value);
@@ -355,11 +355,11 @@ static void render_scalar(struct buf *out, const struct element *e, enum mongo_j
 /* --- documents --- */
 
 /* Enter the document at e, of which `extra` says how it is closed. False: too deep, or none. */
-static bool enter(struct render *r, struct element_iter *i, const uint8_t *document, size_t len, uint32_t extra)
+static bool enter(struct render *r, struct mongo_element_iter *i, const uint8_t *document, size_t len, uint32_t extra)
 {
 	size_t end = (size_t)(document - r->root) + len;
 
-	if (r->depth == BSON_DEPTH_MAX || end > LEVEL_END || !element_iter_init(i, document, len)) {
+	if (r->depth == BSON_DEPTH_MAX || end > LEVEL_END || !mongo_element_iter_init(i, document, len)) {
 		json_null(r->out);
 		if (extra & LEVEL_TWICE)
 			buf_char(r->out, '}');
@@ -371,24 +371,24 @@ static bool enter(struct render *r, struct element_iter *i, const uint8_t *docum
 }
 
 /* {"$code": text, "$scope": document}; the scope begins after both lengths and the text. */
-static bool enter_scope(struct render *r, struct element_iter *i, const struct element *e)
+static bool enter_scope(struct render *r, struct mongo_element_iter *i, const struct mongo_element *e)
 {
-	int64_t text_len = bson_read_int32(e->value + 4);
+	int64_t text_len = mongo_read_int32(e->value + 4);
 
 	if (text_len < 1 || (uint64_t)text_len + 8 + 5 > e->len) {
 		json_null(r->out);
 		return false;
 	}
 	buf_lit(r->out, "{\"$code\":");
-	bson_render_string(r->out, (const char *)e->value + 8, (size_t)text_len - 1);
+	mongo_render_string(r->out, (const char *)e->value + 8, (size_t)text_len - 1);
 	buf_lit(r->out, ",\"$scope\":");
 	return enter(r, i, e->value + 8 + text_len, e->len - 8 - (size_t)text_len, LEVEL_TWICE);
 }
 
 /* Render e, or enter it. Returns true if *i is now in a document within. */
-static bool render_element(struct render *r, struct element_iter *i, const struct element *e)
+static bool render_element(struct render *r, struct mongo_element_iter *i, const struct mongo_element *e)
 {
-	struct element_iter inner;
+	struct mongo_element_iter inner;
 
 	if (e->type == BSON_TYPE_DOCUMENT || e->type == BSON_TYPE_ARRAY) {
 		if (!enter(r, &inner, e->value, e->len, e->type == BSON_TYPE_ARRAY ? LEVEL_ARRAY : 0))
@@ -405,7 +405,7 @@ static bool render_element(struct render *r, struct element_iter *i, const struc
 }
 
 /* The end of the innermost document: *i goes on in the one around it. */
-static void leave(struct render *r, struct element_iter *i)
+static void leave(struct render *r, struct mongo_element_iter *i)
 {
 	uint32_t level = r->levels[--r->depth];
 
@@ -418,13 +418,13 @@ static void leave(struct render *r, struct element_iter *i)
 	i->end = r->root + (r->levels[r->depth - 1] & LEVEL_END) - 1;
 }
 
-static void render_all(struct render *r, struct element_iter *i)
+static void render_all(struct render *r, struct mongo_element_iter *i)
 {
-	struct element e;
+	struct mongo_element e;
 	bool first = true;
 
 	while (r->depth > 0) {
-		if (!element_next(i, &e)) {
+		if (!mongo_element_next(i, &e)) {
 			leave(r, i);
 			first = false;
 			continue;
@@ -432,17 +432,17 @@ static void render_all(struct render *r, struct element_iter *i)
 		if (!first)
 			buf_char(r->out, ',');
 		if (!(r->levels[r->depth - 1] & LEVEL_ARRAY)) {
-			bson_render_string(r->out, e.key, e.key_len);
+			mongo_render_string(r->out, e.key, e.key_len);
 			buf_char(r->out, ':');
 		}
 		first = render_element(r, i, &e);
 	}
 }
 
-void bson_render_document(struct buf *out, const uint8_t *document, size_t len, bool array, enum mongo_json mode)
+void mongo_render_document(struct buf *out, const uint8_t *document, size_t len, bool array, enum mongo_json mode)
 {
 	struct render r;
-	struct element_iter i;
+	struct mongo_element_iter i;
 
 	r.out = out;
 	r.mode = mode;
@@ -452,10 +452,10 @@ void bson_render_document(struct buf *out, const uint8_t *document, size_t len, 
 		render_all(&r, &i);
 }
 
-void bson_render(struct buf *out, const struct element *e, enum mongo_json mode)
+void mongo_render(struct buf *out, const struct mongo_element *e, enum mongo_json mode)
 {
 	struct render r;
-	struct element_iter i;
+	struct mongo_element_iter i;
 
 	r.out = out;
 	r.mode = mode;
@@ -465,7 +465,7 @@ void bson_render(struct buf *out, const struct element *e, enum mongo_json mode)
 		render_all(&r, &i);
 }
 
-void bson_render_text(struct buf *out, const struct element *e)
+void mongo_render_text(struct buf *out, const struct mongo_element *e)
 {
 	const uint8_t *bytes;
 	size_t len;
@@ -475,13 +475,13 @@ void bson_render_text(struct buf *out, const struct element *e)
 		hex(out, e->value, 12);
 		break;
 	case BSON_TYPE_DATE_TIME:
-		date_format(out, bson_read_int64(e->value), true);
+		mongo_date_format(out, mongo_read_int64(e->value), true);
 		break;
 	case BSON_TYPE_DECIMAL128:
 		decimal(out, e);
 		break;
 	case BSON_TYPE_BINARY:
-		bytes = bson_read_binary(e, &len);
+		bytes = mongo_read_binary(e, &len);
 		if (is_uuid(e)) {
 			uuid(out, bytes);
 		} else {
@@ -493,6 +493,6 @@ void bson_render_text(struct buf *out, const struct element *e)
 		}
 		break;
 	default:
-		bson_render(out, e, MONGO_JSON_PLAIN);
+		mongo_render(out, e, MONGO_JSON_PLAIN);
 	}
 }

@@ -15,10 +15,10 @@
 #include "drivers/mongo/keys.h"
 
 /* Any value. */
-void bson_render(struct buf *out, const struct element *e, enum mongo_json mode);
+void mongo_render(struct buf *out, const struct mongo_element *e, enum mongo_json mode);
 /* A document, or an array where `array` is set. */
-void bson_render_document(struct buf *out, const uint8_t *document, size_t len, bool array, enum mongo_json mode);
+void mongo_render_document(struct buf *out, const uint8_t *document, size_t len, bool array, enum mongo_json mode);
 /* A string with its quotes, made UTF-8 where it is none. */
-void bson_render_string(struct buf *out, const char *s, size_t len);
-/* A value as a person would write it: what bson_render gives in plain mode, without the quotes. */
-void bson_render_text(struct buf *out, const struct element *e);
+void mongo_render_string(struct buf *out, const char *s, size_t len);
+/* A value as a person would write it: what mongo_render gives in plain mode, without the quotes. */
+void mongo_render_text(struct buf *out, const struct mongo_element *e);

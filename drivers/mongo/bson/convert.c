@@ -13,7 +13,7 @@
 
 #define NUMBER_TEXT_MAX 400
 
-static int refuse(struct converter *c, const char *why)
+static int refuse(struct mongo_converter *c, const char *why)
 {
 	c->why = why;
 	return -EINVAL;
@@ -21,17 +21,17 @@ static int refuse(struct converter *c, const char *why)
 
 /* --- as it is --- */
 
-static int put_text(struct converter *c, const char *key, size_t key_len, const struct value *v)
+static int put_text(struct mongo_converter *c, const char *key, size_t key_len, const struct value *v)
 {
 	if (v->subtype == FORMAT_OBJECTID)
-		return convert_value(c, key, key_len, v, AS_OBJECTID, NULL);
+		return mongo_convert(c, key, key_len, v, AS_OBJECTID, NULL);
 	if (v->subtype == FORMAT_INSTANT)
-		return convert_value(c, key, key_len, v, AS_DATE, NULL);
+		return mongo_convert(c, key, key_len, v, AS_DATE, NULL);
 	if (v->from_request && memchr(v->text, 0, v->len))
 		return refuse(c, UNFIT_HOLDS_NUL);
 	if (v->len && *v->text == '$')
 		c->dollar = true;
-	bson_out_text(c->out, key, key_len, v->text, v->len);
+	mongo_out_text(c->out, key, key_len, v->text, v->len);
 	return 0;
 }
 
@@ -48,30 +48,30 @@ static bool read_double(const char *text, size_t len, double *d)
 	return isfinite(*d);
 }
 
-static int put_number(struct converter *c, const char *key, size_t key_len, const char *text, size_t len)
+static int put_number(struct mongo_converter *c, const char *key, size_t key_len, const char *text, size_t len)
 {
 	int64_t n;
 	double d;
 
 	if (!memchr(text, '.', len) && !memchr(text, 'e', len) && !memchr(text, 'E', len) &&
 	    decimal_to_int64(text, len, &n)) {
-		bson_out_int(c->out, key, key_len, n);
+		mongo_out_int(c->out, key, key_len, n);
 		return 0;
 	}
 	if (!read_double(text, len, &d))
 		return refuse(c, UNFIT_LARGE_NUMBER);
-	bson_out_double(c->out, key, key_len, d);
+	mongo_out_double(c->out, key, key_len, d);
 	return 0;
 }
 
-static int put_json_scalar(struct converter *c, const char *key, size_t key_len, const struct json *j,
+static int put_json_scalar(struct mongo_converter *c, const char *key, size_t key_len, const struct json *j,
 			   bool from_request)
 {
 	struct value text;
 
 	switch (j->kind) {
 	case JSON_BOOL:
-		bson_out_bool(c->out, key, key_len, j->boolean);
+		mongo_out_bool(c->out, key, key_len, j->boolean);
 		return 0;
 	case JSON_NUMBER:
 		return put_number(c, key, key_len, j->text, j->len);
@@ -80,7 +80,7 @@ static int put_json_scalar(struct converter *c, const char *key, size_t key_len,
 		text.from_request = from_request;
 		return put_text(c, key, key_len, &text);
 	default:
-		bson_out_null(c->out, key, key_len);
+		mongo_out_null(c->out, key, key_len);
 		return 0;
 	}
 }
@@ -111,18 +111,19 @@ struct json_walk {
 	struct json_level levels[BSON_WRITE_DEPTH_MAX];
 };
 
-static int enter_json(struct converter *c, struct json_walk *w, const char *key, size_t key_len, const struct json *j)
+static int enter_json(struct mongo_converter *c, struct json_walk *w, const char *key, size_t key_len,
+		      const struct json *j)
 {
 	bool array = j->kind == JSON_ARRAY;
 
 	if (w->depth == BSON_WRITE_DEPTH_MAX ||
-	    !bson_out_begin(c->out, array ? BSON_TYPE_ARRAY : BSON_TYPE_DOCUMENT, key, key_len))
+	    !mongo_out_begin(c->out, array ? BSON_TYPE_ARRAY : BSON_TYPE_DOCUMENT, key, key_len))
 		return refuse(c, UNFIT_DEEP);
 	w->levels[w->depth++] = (struct json_level){.next = j->child, .array = array};
 	return 0;
 }
 
-static int put_json_child(struct converter *c, struct json_walk *w, bool from_request)
+static int put_json_child(struct mongo_converter *c, struct json_walk *w, bool from_request)
 {
 	struct json_level *level = &w->levels[w->depth - 1];
 	const struct json *j = level->next;
@@ -140,7 +141,7 @@ static int put_json_child(struct converter *c, struct json_walk *w, bool from_re
 	return put_json_scalar(c, key, key_len, j, from_request);
 }
 
-static int put_json(struct converter *c, const char *key, size_t key_len, const struct json *j, bool from_request)
+static int put_json(struct mongo_converter *c, const char *key, size_t key_len, const struct json *j, bool from_request)
 {
 	struct json_walk *w;
 	int r;
@@ -154,7 +155,7 @@ static int put_json(struct converter *c, const char *key, size_t key_len, const 
 		if (w->levels[w->depth - 1].next) {
 			r = put_json_child(c, w, from_request);
 		} else {
-			bson_out_end(c->out);
+			mongo_out_end(c->out);
 			w->depth--;
 		}
 	}
@@ -162,23 +163,23 @@ static int put_json(struct converter *c, const char *key, size_t key_len, const 
 }
 
 /* References between documents ({$ref, $id, $db}) are data that begin with "$". */
-static bool is_reference_member(const struct element *e)
+static bool is_reference_member(const struct mongo_element *e)
 {
 	return (e->key_len == 4 && memcmp(e->key, "$ref", 4) == 0) ||
 	       (e->key_len == 3 && (memcmp(e->key, "$id", 3) == 0 || memcmp(e->key, "$db", 3) == 0));
 }
 
 /* Look through a stored document for what would not be data in a query. */
-static int check_document(struct converter *c, const struct element *document)
+static int check_document(struct mongo_converter *c, const struct mongo_element *document)
 {
 	const uint8_t **ends = arena_array(c->arena, BSON_DEPTH_MAX, sizeof(*ends));
 	unsigned depth = 0;
-	struct element_iter i;
-	struct element e;
+	struct mongo_element_iter i;
+	struct mongo_element e;
 
-	element_iter_init(&i, document->value, document->len);
+	mongo_element_iter_init(&i, document->value, document->len);
 	for (;;) {
-		if (!element_next(&i, &e)) {
+		if (!mongo_element_next(&i, &e)) {
 			if (depth == 0)
 				return 0;
 			i.at = i.end + 1;
@@ -194,11 +195,11 @@ static int check_document(struct converter *c, const struct element *document)
 		if (depth == BSON_DEPTH_MAX)
 			return refuse(c, UNFIT_DEEP);
 		ends[depth++] = i.end;
-		element_iter_init(&i, e.value, e.len);
+		mongo_element_iter_init(&i, e.value, e.len);
 	}
 }
 
-static int put_bson(struct converter *c, const char *key, size_t key_len, const struct element *e)
+static int put_bson(struct mongo_converter *c, const char *key, size_t key_len, const struct mongo_element *e)
 {
 	if (e->type == BSON_TYPE_DOCUMENT || e->type == BSON_TYPE_ARRAY) {
 		int r = check_document(c, e);
@@ -207,17 +208,18 @@ static int put_bson(struct converter *c, const char *key, size_t key_len, const 
 	}
 	if (e->type == BSON_TYPE_UTF8 && e->len > 5 && e->value[4] == '$')
 		c->dollar = true;
-	bson_out_raw(c->out, e->type, key, key_len, e->value, e->len);
+	mongo_out_raw(c->out, e->type, key, key_len, e->value, e->len);
 	return 0;
 }
 
 /* The old generic subtype has the length a second time, inside. */
-static void put_bytes(struct converter *c, const char *key, size_t key_len, uint8_t subtype, const void *p, size_t len)
+static void put_bytes(struct mongo_converter *c, const char *key, size_t key_len, uint8_t subtype, const void *p,
+		      size_t len)
 {
 	bool twice = subtype == BSON_SUBTYPE_BINARY_DEPRECATED;
 	uint32_t le = BSON_UINT32_TO_LE((uint32_t)len), outer = BSON_UINT32_TO_LE((uint32_t)len + (twice ? 4 : 0));
 
-	bson_out_raw(c->out, BSON_TYPE_BINARY, key, key_len, &outer, sizeof(outer));
+	mongo_out_raw(c->out, BSON_TYPE_BINARY, key, key_len, &outer, sizeof(outer));
 	buf_char(c->out->bytes, (char)subtype);
 	if (twice)
 		buf_append(c->out->bytes, &le, sizeof(le));
@@ -225,7 +227,7 @@ static void put_bytes(struct converter *c, const char *key, size_t key_len, uint
 }
 
 /* What another driver brought: its bytes, or by way of JSON. */
-static int put_foreign(struct converter *c, const char *key, size_t key_len, const struct value *v)
+static int put_foreign(struct mongo_converter *c, const char *key, size_t key_len, const struct value *v)
 {
 	struct buf text = BUF_INIT;
 	struct json *j;
@@ -233,8 +235,8 @@ static int put_foreign(struct converter *c, const char *key, size_t key_len, con
 	const void *bytes;
 	size_t len;
 
-	if (value_is_bson(v)) {
-		struct element e = value_element(v);
+	if (mongo_value_is_bson(v)) {
+		struct mongo_element e = mongo_value_element(v);
 		return put_bson(c, key, key_len, &e);
 	}
 	if (value_bytes(v, c->arena, &bytes, &len)) {
@@ -250,18 +252,18 @@ static int put_foreign(struct converter *c, const char *key, size_t key_len, con
 	return put_json(c, key, key_len, j, v->from_request);
 }
 
-static int put_scalar(struct converter *c, const char *key, size_t key_len, const struct value *v)
+static int put_scalar(struct mongo_converter *c, const char *key, size_t key_len, const struct value *v)
 {
 	switch (v->kind) {
 	case VALUE_BOOL:
-		bson_out_bool(c->out, key, key_len, v->boolean);
+		mongo_out_bool(c->out, key, key_len, v->boolean);
 		return 0;
 	case VALUE_INT:
-		bson_out_int(c->out, key, key_len, v->integer);
+		mongo_out_int(c->out, key, key_len, v->integer);
 		return 0;
 	case VALUE_NUMBER:
 		if (v->subtype == NUMBER_EXACT)
-			return convert_value(c, key, key_len, v, AS_DECIMAL, NULL);
+			return mongo_convert(c, key, key_len, v, AS_DECIMAL, NULL);
 		return put_number(c, key, key_len, v->text, v->len);
 	case VALUE_STRING:
 		return put_text(c, key, key_len, v);
@@ -273,7 +275,7 @@ static int put_scalar(struct converter *c, const char *key, size_t key_len, cons
 	case VALUE_FOREIGN:
 		return put_foreign(c, key, key_len, v);
 	default:
-		bson_out_null(c->out, key, key_len);
+		mongo_out_null(c->out, key, key_len);
 		return 0;
 	}
 }
@@ -294,18 +296,18 @@ static bool has_parts(const struct value *v)
 	return v->kind == VALUE_LIST || v->kind == VALUE_DOCUMENT;
 }
 
-static int enter_parts(struct converter *c, struct parts_walk *w, const char *key, size_t key_len,
+static int enter_parts(struct mongo_converter *c, struct parts_walk *w, const char *key, size_t key_len,
 		       const struct value *v)
 {
 	if (w->depth == BSON_WRITE_DEPTH_MAX ||
-	    !bson_out_begin(c->out, v->kind == VALUE_LIST ? BSON_TYPE_ARRAY : BSON_TYPE_DOCUMENT, key, key_len))
+	    !mongo_out_begin(c->out, v->kind == VALUE_LIST ? BSON_TYPE_ARRAY : BSON_TYPE_DOCUMENT, key, key_len))
 		return refuse(c, UNFIT_DEEP);
 	w->levels[w->depth++] = (struct parts_level){.v = *v};
 	return 0;
 }
 
 /* Of a request: an object or array that its parameter was not declared to be. */
-static bool is_undeclared(const struct converter *c, const struct value *v)
+static bool is_undeclared(const struct mongo_converter *c, const struct value *v)
 {
 	bool declared = v->structured && !(c->strict && v->undeclared);
 
@@ -313,7 +315,7 @@ static bool is_undeclared(const struct converter *c, const struct value *v)
 }
 
 /* The next part of what is open. A document's names are whoever's who made it: a handler's, or a request's. */
-static int put_part(struct converter *c, struct parts_walk *w)
+static int put_part(struct mongo_converter *c, struct parts_walk *w)
 {
 	struct parts_level *level = &w->levels[w->depth - 1];
 	uint32_t at = level->at++;
@@ -334,7 +336,7 @@ static int put_part(struct converter *c, struct parts_walk *w)
 	return has_parts(&part) ? enter_parts(c, w, key, key_len, &part) : put_scalar(c, key, key_len, &part);
 }
 
-static int put_parts(struct converter *c, const char *key, size_t key_len, const struct value *v)
+static int put_parts(struct mongo_converter *c, const char *key, size_t key_len, const struct value *v)
 {
 	struct parts_walk *w = arena_alloc(c->arena, sizeof(*w));
 
@@ -345,14 +347,14 @@ static int put_parts(struct converter *c, const char *key, size_t key_len, const
 		if (level->at < level->v.count) {
 			r = put_part(c, w);
 		} else {
-			bson_out_end(c->out);
+			mongo_out_end(c->out);
 			w->depth--;
 		}
 	}
 	return r;
 }
 
-static int put_as_is(struct converter *c, const char *key, size_t key_len, const struct value *v)
+static int put_as_is(struct mongo_converter *c, const char *key, size_t key_len, const struct value *v)
 {
 	if (is_undeclared(c, v))
 		return refuse(c, UNFIT_UNDECLARED);
@@ -362,7 +364,7 @@ static int put_as_is(struct converter *c, const char *key, size_t key_len, const
 /* --- as something else --- */
 
 /* The text of v, if it has one: of a string, of a number's digits. */
-static bool text_of(struct converter *c, const struct value *v, const char **text, size_t *len)
+static bool text_of(struct mongo_converter *c, const struct value *v, const char **text, size_t *len)
 {
 	switch (v->kind) {
 	case VALUE_STRING:
@@ -379,7 +381,7 @@ static bool text_of(struct converter *c, const struct value *v, const char **tex
 	}
 }
 
-static int put_objectid(struct converter *c, const char *key, size_t key_len, const char *text, size_t len,
+static int put_objectid(struct mongo_converter *c, const char *key, size_t key_len, const char *text, size_t len,
 			const char *detail)
 {
 	bson_oid_t id;
@@ -391,25 +393,25 @@ static int put_objectid(struct converter *c, const char *key, size_t key_len, co
 	memcpy(copy, text, 24);
 	copy[24] = '\0';
 	bson_oid_init_from_string(&id, copy);
-	bson_out_raw(c->out, BSON_TYPE_OID, key, key_len, id.bytes, sizeof(id.bytes));
+	mongo_out_raw(c->out, BSON_TYPE_OID, key, key_len, id.bytes, sizeof(id.bytes));
 	return 0;
 }
 
-static int put_date(struct converter *c, const char *key, size_t key_len, const char *text, size_t len,
+static int put_date(struct mongo_converter *c, const char *key, size_t key_len, const char *text, size_t len,
 		    const char *detail)
 {
 	int64_t ms;
 
 	(void)detail;
 	/* A number is milliseconds since 1970. */
-	if (!date_parse(text, len, &ms) && !(json_is_number(text, len) && decimal_to_int64(text, len, &ms)))
+	if (!mongo_date_parse(text, len, &ms) && !(json_is_number(text, len) && decimal_to_int64(text, len, &ms)))
 		return refuse(c, UNFIT_NOT_DATE);
 	uint64_t le = BSON_UINT64_TO_LE((uint64_t)ms);
-	bson_out_raw(c->out, BSON_TYPE_DATE_TIME, key, key_len, &le, sizeof(le));
+	mongo_out_raw(c->out, BSON_TYPE_DATE_TIME, key, key_len, &le, sizeof(le));
 	return 0;
 }
 
-static int put_decimal(struct converter *c, const char *key, size_t key_len, const char *text, size_t len,
+static int put_decimal(struct mongo_converter *c, const char *key, size_t key_len, const char *text, size_t len,
 		       const char *detail)
 {
 	bson_decimal128_t d;
@@ -424,11 +426,11 @@ static int put_decimal(struct converter *c, const char *key, size_t key_len, con
 	if (!bson_decimal128_from_string(copy, &d))
 		return refuse(c, UNFIT_NOT_DECIMAL);
 	uint64_t le[2] = {BSON_UINT64_TO_LE(d.low), BSON_UINT64_TO_LE(d.high)};
-	bson_out_raw(c->out, BSON_TYPE_DECIMAL128, key, key_len, le, sizeof(le));
+	mongo_out_raw(c->out, BSON_TYPE_DECIMAL128, key, key_len, le, sizeof(le));
 	return 0;
 }
 
-static int put_int64(struct converter *c, const char *key, size_t key_len, const char *text, size_t len,
+static int put_int64(struct mongo_converter *c, const char *key, size_t key_len, const char *text, size_t len,
 		     const char *detail)
 {
 	int64_t n;
@@ -436,11 +438,11 @@ static int put_int64(struct converter *c, const char *key, size_t key_len, const
 	(void)detail;
 	if (!json_is_number(text, len) || !decimal_to_int64(text, len, &n))
 		return refuse(c, UNFIT_NOT_INT64);
-	bson_out_int64(c->out, key, key_len, n);
+	mongo_out_int64(c->out, key, key_len, n);
 	return 0;
 }
 
-static int put_int32(struct converter *c, const char *key, size_t key_len, const char *text, size_t len,
+static int put_int32(struct mongo_converter *c, const char *key, size_t key_len, const char *text, size_t len,
 		     const char *detail)
 {
 	int64_t n;
@@ -448,11 +450,11 @@ static int put_int32(struct converter *c, const char *key, size_t key_len, const
 	(void)detail;
 	if (!json_is_number(text, len) || !decimal_to_int64(text, len, &n) || n < INT32_MIN || n > INT32_MAX)
 		return refuse(c, UNFIT_NOT_INT32);
-	bson_out_int32(c->out, key, key_len, (int32_t)n);
+	mongo_out_int32(c->out, key, key_len, (int32_t)n);
 	return 0;
 }
 
-static int put_double(struct converter *c, const char *key, size_t key_len, const char *text, size_t len,
+static int put_double(struct mongo_converter *c, const char *key, size_t key_len, const char *text, size_t len,
 		      const char *detail)
 {
 	static const struct {
@@ -471,7 +473,7 @@ static int put_double(struct converter *c, const char *key, size_t key_len, cons
 	}
 	if (!found)
 		return refuse(c, UNFIT_NOT_NUMBER);
-	bson_out_double(c->out, key, key_len, d);
+	mongo_out_double(c->out, key, key_len, d);
 	return 0;
 }
 
@@ -511,7 +513,7 @@ static int64_t base64_decode(const char *text, size_t len, uint8_t *out)
 	return len % 4 == 1 ? -1 : n;
 }
 
-static int put_binary(struct converter *c, const char *key, size_t key_len, const char *text, size_t len,
+static int put_binary(struct mongo_converter *c, const char *key, size_t key_len, const char *text, size_t len,
 		      const char *detail)
 {
 	uint8_t *bytes = arena_alloc(c->arena, len / 4 * 3 + 4);
@@ -523,7 +525,7 @@ static int put_binary(struct converter *c, const char *key, size_t key_len, cons
 	return 0;
 }
 
-static int put_uuid(struct converter *c, const char *key, size_t key_len, const char *text, size_t len,
+static int put_uuid(struct mongo_converter *c, const char *key, size_t key_len, const char *text, size_t len,
 		    const char *detail)
 {
 	uint8_t bytes[16] = {0};
@@ -548,12 +550,12 @@ static int put_uuid(struct converter *c, const char *key, size_t key_len, const 
 	return 0;
 }
 
-static int put_regex(struct converter *c, const char *key, size_t key_len, const char *text, size_t len,
+static int put_regex(struct mongo_converter *c, const char *key, size_t key_len, const char *text, size_t len,
 		     const char *detail)
 {
 	if (memchr(text, 0, len))
 		return refuse(c, UNFIT_HOLDS_NUL);
-	bson_out_key(c->out, BSON_TYPE_REGEX, key, key_len);
+	mongo_out_key(c->out, BSON_TYPE_REGEX, key, key_len);
 	buf_append(c->out->bytes, text, len);
 	buf_char(c->out->bytes, '\0');
 	buf_str(c->out->bytes, detail ? detail : "");
@@ -563,7 +565,7 @@ static int put_regex(struct converter *c, const char *key, size_t key_len, const
 
 static const struct {
 	uint8_t type; /* what is of this type already stays as it is */
-	int (*put)(struct converter *c, const char *key, size_t key_len, const char *text, size_t len,
+	int (*put)(struct mongo_converter *c, const char *key, size_t key_len, const char *text, size_t len,
 		   const char *detail);
 } conversions[CONVERSIONS] = {
 	[AS_OBJECTID] = {BSON_TYPE_OID, put_objectid},      [AS_DATE] = {BSON_TYPE_DATE_TIME, put_date},
@@ -574,7 +576,7 @@ static const struct {
 };
 
 /* A BSON value of another type: by its text. */
-static bool foreign_text(struct converter *c, const struct value *v, const char **text, size_t *len)
+static bool foreign_text(struct mongo_converter *c, const struct value *v, const char **text, size_t *len)
 {
 	struct buf out = BUF_INIT;
 
@@ -585,18 +587,18 @@ static bool foreign_text(struct converter *c, const struct value *v, const char 
 	return true;
 }
 
-static int convert_one(struct converter *c, const char *key, size_t key_len, const struct value *v, enum conversion as,
-		       const char *detail)
+static int convert_one(struct mongo_converter *c, const char *key, size_t key_len, const struct value *v,
+		       enum mongo_conversion as, const char *detail)
 {
 	const char *text;
 	size_t len;
 
 	if (v->kind == VALUE_NULL) {
-		bson_out_null(c->out, key, key_len);
+		mongo_out_null(c->out, key, key_len);
 		return 0;
 	}
-	if (value_is_bson(v) && v->subtype == conversions[as].type) {
-		bson_out_raw(c->out, v->subtype, key, key_len, v->foreign, v->len);
+	if (mongo_value_is_bson(v) && v->subtype == conversions[as].type) {
+		mongo_out_raw(c->out, v->subtype, key, key_len, v->foreign, v->len);
 		return 0;
 	}
 	if (!text_of(c, v, &text, &len) && !(v->kind == VALUE_FOREIGN && foreign_text(c, v, &text, &len)))
@@ -605,15 +607,15 @@ static int convert_one(struct converter *c, const char *key, size_t key_len, con
 }
 
 /* `{ $oid: "{orders[*].id}" }`: each of the list. */
-static int convert_each(struct converter *c, const char *key, size_t key_len, const struct value *v, enum conversion as,
-			const char *detail)
+static int convert_each(struct mongo_converter *c, const char *key, size_t key_len, const struct value *v,
+			enum mongo_conversion as, const char *detail)
 {
 	const struct json *j = v->kind == VALUE_JSON ? v->json->child : NULL;
 	size_t count = v->kind == VALUE_JSON ? v->json->count : v->count;
 	char digits[16];
 	int r = 0;
 
-	if (!bson_out_begin(c->out, BSON_TYPE_ARRAY, key, key_len))
+	if (!mongo_out_begin(c->out, BSON_TYPE_ARRAY, key, key_len))
 		return refuse(c, UNFIT_DEEP);
 	for (unsigned i = 0; i < count && r == 0; i++) {
 		struct value item = j ? value_from_json(j) : v->list[i];
@@ -622,12 +624,12 @@ static int convert_each(struct converter *c, const char *key, size_t key_len, co
 		j = j ? j->next : NULL;
 	}
 	if (r == 0)
-		bson_out_end(c->out);
+		mongo_out_end(c->out);
 	return r;
 }
 
-int convert_value(struct converter *c, const char *key, size_t key_len, const struct value *v, enum conversion as,
-		  const char *detail)
+int mongo_convert(struct mongo_converter *c, const char *key, size_t key_len, const struct value *v,
+		  enum mongo_conversion as, const char *detail)
 {
 	bool list = v->kind == VALUE_LIST || (v->kind == VALUE_JSON && v->json->kind == JSON_ARRAY);
 

@@ -16,7 +16,7 @@
 #include "drivers/mongo/bson/bson.h"
 
 /* What a value becomes: what it is, or what an extended form around it says. */
-enum conversion {
+enum mongo_conversion {
 	AS_IS,
 	AS_OBJECTID,
 	AS_DATE,
@@ -30,8 +30,8 @@ enum conversion {
 	CONVERSIONS
 };
 
-struct converter {
-	struct bson_out *out;
+struct mongo_converter {
+	struct mongo_out *out;
 	struct arena *arena; /* scratch */
 	bool strict;         /* what of a request has parts must have been declared itself */
 	const char *why;     /* after a failure: what is wrong with the value, "is not an ObjectId" */
@@ -40,5 +40,5 @@ struct converter {
 
 /* Write v under that key. `detail`: AS_BINARY: the subtype as one byte; AS_REGEX: the options; else NULL. Null stays
  * null whatever the conversion. Returns 0 or -EINVAL with c->why. What was written before a failure stays. */
-int convert_value(struct converter *c, const char *key, size_t key_len, const struct value *v, enum conversion as,
-		  const char *detail) must_check;
+int mongo_convert(struct mongo_converter *c, const char *key, size_t key_len, const struct value *v,
+		  enum mongo_conversion as, const char *detail) must_check;

@@ -38,7 +38,7 @@ static void digits(struct buf *out, int n, int count, char after)
 		buf_char(out, after);
 }
 
-void date_format(struct buf *out, int64_t ms, bool millis)
+void mongo_date_format(struct buf *out, int64_t ms, bool millis)
 {
 	int64_t days = ms / MS_A_DAY - (ms % MS_A_DAY < 0);
 	int of_day = (int)((ms % MS_A_DAY + MS_A_DAY) % MS_A_DAY), month, day;
@@ -122,7 +122,7 @@ static int days_in(int year, int month)
 	return month == 2 && leap ? 29 : days[month - 1];
 }
 
-bool date_parse(const char *text, size_t len, int64_t *ms)
+bool mongo_date_parse(const char *text, size_t len, int64_t *ms)
 {
 	struct scan s = {text, text + len};
 	int year, month, day, hour = 0, minute = 0, second = 0, millis = 0, zone = 0;

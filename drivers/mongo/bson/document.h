@@ -11,7 +11,7 @@
 #include "base/value.h"
 #include "drivers/mongo/bson/bson.h"
 
-enum document_use {
+enum mongo_document_use {
 	DOCUMENT_STORED,     /* inserted, or put in place of another: no operators */
 	DOCUMENT_FILTER,     /* texts are texts */
 	DOCUMENT_UPDATE,     /* {"$set": …}, or a pipeline */
@@ -21,8 +21,8 @@ enum document_use {
 
 struct document_level;
 
-struct document_maker {
-	struct bson_out out;
+struct mongo_document_maker {
+	struct mongo_out out;
 	struct buf *bytes;
 	struct arena scratch; /* of one document */
 	struct document_level *levels;
@@ -33,17 +33,18 @@ struct document_maker {
 };
 
 /* Begin to write to bytes. */
-void document_maker_init(struct document_maker *m, struct buf *bytes, struct error *e);
-void document_maker_done(struct document_maker *m);
+void mongo_document_maker_init(struct mongo_document_maker *m, struct buf *bytes, struct error *e);
+void mongo_document_maker_done(struct mongo_document_maker *m);
 
 /* Append v under that name. NULL and null are refused: no filter at all would be every document. what is static: "the
  * filter". Returns 0; or -EINVAL with the error filled: 400 if a value of the request is wrong, 500 if the
  * handler's own is. */
-int document_put(struct document_maker *m, const char *name, const struct value *v, enum document_use use,
-		 const char *what) must_check;
+int mongo_document_put(struct mongo_document_maker *m, const char *name, const struct value *v,
+		       enum mongo_document_use use, const char *what) must_check;
 /* The same for any value, which is data. */
-int document_put_value(struct document_maker *m, const char *name, const struct value *v, const char *what) must_check;
+int mongo_document_put_value(struct mongo_document_maker *m, const char *name, const struct value *v,
+			     const char *what) must_check;
 /* The failure of the document that is being written; theirs: a request's value is wrong. Returns -EINVAL. */
 /* In a format after UNFIT_NOT_LIST and UNFIT_NOT_DOCUMENT: it came from elsewhere, whole. */
 #define MADE_HERE " that the handler made"
-int document_refuse(struct document_maker *m, bool theirs, const char *format, ...) printf_like(3, 4);
+int mongo_document_refuse(struct mongo_document_maker *m, bool theirs, const char *format, ...) printf_like(3, 4);

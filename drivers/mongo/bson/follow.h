@@ -6,10 +6,10 @@
 #include "drivers/mongo/keys.h"
 
 /* As value_follow; count may be 0. The value points into e's bytes or into a. */
-struct value bson_follow(const struct element *e, enum mongo_json mode, const struct path_segment *segments,
-			 size_t count, struct arena *a);
+struct value mongo_follow(const struct mongo_element *e, enum mongo_json mode, const struct path_segment *segments,
+			  size_t count, struct arena *a);
 /* The value operations of BSON values on their way between steps: `foreign` points to the value, `len` is its length,
  * `subtype` its type. One for each of the two renderings. */
-extern const struct value_ops bson_value_ops_plain, bson_value_ops_relaxed;
-bool value_is_bson(const struct value *v);
-struct element value_element(const struct value *v);
+extern const struct value_ops mongo_value_ops_plain, mongo_value_ops_relaxed;
+bool mongo_value_is_bson(const struct value *v);
+struct mongo_element mongo_value_element(const struct value *v);

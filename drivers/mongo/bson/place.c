@@ -6,13 +6,13 @@
 
 #include "base/compiler.h"
 
-struct place place_below(const struct place *around, const char *key, bool pipeline)
+struct mongo_place mongo_place_below(const struct mongo_place *around, const char *key, bool pipeline)
 {
 	static const struct {
 		const char *around, *key; /* around NULL: anywhere */
 	} queries[] = {{NULL, "$match"}, {"$geoNear", "query"}, {"$graphLookup", "restrictSearchWithMatch"}};
 	static const char *const scripts[] = {"$where", "$function", "$accumulator"};
-	struct place below = {.expression = around->expression, .around = key, .javascript = around->javascript};
+	struct mongo_place below = {.expression = around->expression, .around = key, .javascript = around->javascript};
 
 	for (size_t i = 0; pipeline && i < ARRAY_SIZE(queries); i++) {
 		if (strcmp(key, queries[i].key) == 0 &&
@@ -30,7 +30,7 @@ struct place place_below(const struct place *around, const char *key, bool pipel
 	return below;
 }
 
-bool place_is_writing_stage(const char *key)
+bool mongo_place_is_writing_stage(const char *key)
 {
 	return strcmp(key, "$out") == 0 || strcmp(key, "$merge") == 0;
 }

@@ -3,13 +3,13 @@
 
 #include <stdbool.h>
 
-struct place {
+struct mongo_place {
 	bool expression;        /* a text that begins with "$" would name a field */
 	const char *around;     /* the key of the document it stands in; "" */
 	const char *javascript; /* the operator around that runs JavaScript, or NULL */
 };
 
 /* What stands below key, by the operators on the way. key outlives the place. */
-struct place place_below(const struct place *around, const char *key, bool pipeline);
+struct mongo_place mongo_place_below(const struct mongo_place *around, const char *key, bool pipeline);
 /* Is key a stage that writes ($out, $merge)? */
-bool place_is_writing_stage(const char *key);
+bool mongo_place_is_writing_stage(const char *key);

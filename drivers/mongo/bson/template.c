@@ -28,7 +28,7 @@ struct template_part {
 	const char *bytes; /* PART_BYTES */
 	size_t len;
 	/* PART_VALUE */
-	enum conversion as;
+	enum mongo_conversion as;
 	const char *detail;
 	const struct piece *pieces; /* one without text: the value itself, else they are joined to a text */
 	size_t piece_count;
@@ -108,14 +108,14 @@ static void add_bytes(struct compiler *c, const struct buf *bytes)
 /* --- scalars --- */
 
 /* { $literal: v }: a text that begins with "$" is a text then, and no field's name. */
-static int put_literally(struct converter *c, struct key key, const struct value *v, enum conversion as,
+static int put_literally(struct mongo_converter *c, struct key key, const struct value *v, enum mongo_conversion as,
 			 const char *detail)
 {
-	if (!bson_out_begin(c->out, BSON_TYPE_DOCUMENT, key.text, key.len))
+	if (!mongo_out_begin(c->out, BSON_TYPE_DOCUMENT, key.text, key.len))
 		return -EINVAL;
-	int r = convert_value(c, "$literal", strlen("$literal"), v, as, detail);
+	int r = mongo_convert(c, "$literal", strlen("$literal"), v, as, detail);
 	if (r == 0)
-		bson_out_end(c->out);
+		mongo_out_end(c->out);
 	return r;
 }
 
@@ -127,17 +127,17 @@ static bool is_dollar_supplied(const struct node *n, const char *text, size_t le
 
 /* A value that is known now, as if it came from a reference: so the same checks hold for both. */
 static void add_literal(struct compiler *c, const struct node *n, struct key key, const struct value *v,
-			enum conversion as, const char *detail, const struct place *place)
+			enum mongo_conversion as, const char *detail, const struct mongo_place *place)
 {
 	bool literally = place->expression && as == AS_IS && v->kind == VALUE_STRING &&
 			 is_dollar_supplied(n, v->text, v->len);
 	struct buf bytes = BUF_INIT;
-	struct bson_out out;
-	struct converter converter = {.out = &out, .arena = c->arena};
+	struct mongo_out out;
+	struct mongo_converter converter = {.out = &out, .arena = c->arena};
 
-	bson_out_init(&out, &bytes);
+	mongo_out_init(&out, &bytes);
 	int r = literally ? put_literally(&converter, key, v, as, detail)
-			  : convert_value(&converter, key.text, key.len, v, as, detail);
+			  : mongo_convert(&converter, key.text, key.len, v, as, detail);
 	if (r < 0)
 		complain(c, n, "this %s", converter.why);
 	else
@@ -163,7 +163,7 @@ static struct value scalar_value(const struct node *n)
 
 /* May a text with references stand here? */
 static bool references_allowed(struct compiler *c, const struct node *n, const struct template *t,
-			       const struct place *place)
+			       const struct mongo_place *place)
 {
 	if (place->javascript)
 		complain(c, n, "no reference may stand below %s: it would run as JavaScript", place->javascript);
@@ -176,7 +176,7 @@ static bool references_allowed(struct compiler *c, const struct node *n, const s
 }
 
 static void add_reference(struct compiler *c, const struct node *n, struct key key, const struct template *t,
-			  enum conversion as, const char *detail, const struct place *place)
+			  enum mongo_conversion as, const char *detail, const struct mongo_place *place)
 {
 	struct piece *pieces = arena_array(c->arena, t->count, sizeof(*pieces));
 	const char *reference = NULL;
@@ -201,8 +201,8 @@ static void add_reference(struct compiler *c, const struct node *n, struct key k
 	p->expression = place->expression && as == AS_IS;
 }
 
-static void add_scalar(struct compiler *c, const struct node *n, struct key key, enum conversion as, const char *detail,
-		       const struct place *place)
+static void add_scalar(struct compiler *c, const struct node *n, struct key key, enum mongo_conversion as,
+		       const char *detail, const struct mongo_place *place)
 {
 	struct value v = scalar_value(n);
 	struct template t;
@@ -228,7 +228,7 @@ static void add_scalar(struct compiler *c, const struct node *n, struct key key,
 
 struct form {
 	const char *name;
-	enum conversion as;
+	enum mongo_conversion as;
 };
 
 static const struct form forms[] = {
@@ -282,7 +282,7 @@ static int hex_pair(const char *text, size_t len)
 	return (int)n;
 }
 
-static void add_binary(struct compiler *c, const struct node *n, struct key key, const struct place *place)
+static void add_binary(struct compiler *c, const struct node *n, struct key key, const struct mongo_place *place)
 {
 	const struct node *type;
 	const struct node *value = two_parts(c, n, "base64", "subType", &type);
@@ -299,7 +299,7 @@ static void add_binary(struct compiler *c, const struct node *n, struct key key,
 	add_scalar(c, value, key, AS_BINARY, detail, place);
 }
 
-static void add_regex(struct compiler *c, const struct node *n, struct key key, const struct place *place)
+static void add_regex(struct compiler *c, const struct node *n, struct key key, const struct mongo_place *place)
 {
 	const struct node *options;
 	const struct node *value = two_parts(c, n, "pattern", "options", &options);
@@ -316,7 +316,7 @@ static void add_regex(struct compiler *c, const struct node *n, struct key key, 
 }
 
 static void add_form(struct compiler *c, const struct form *f, const struct node *n, struct key key,
-		     const struct place *place)
+		     const struct mongo_place *place)
 {
 	const struct node *value = n->members[0].value;
 	bool mapping = value->kind == NODE_MAPPING;
@@ -338,13 +338,13 @@ static bool add_fixed_form(struct compiler *c, const struct node *n, struct key 
 {
 	const struct node *name = n->count == 1 ? n->members[0].key : NULL;
 	struct buf bytes = BUF_INIT;
-	struct bson_out out;
+	struct mongo_out out;
 
-	bson_out_init(&out, &bytes);
+	mongo_out_init(&out, &bytes);
 	if (name && is_named(name, "$minKey")) {
-		bson_out_key(&out, BSON_TYPE_MINKEY, key.text, key.len);
+		mongo_out_key(&out, BSON_TYPE_MINKEY, key.text, key.len);
 	} else if (name && is_named(name, "$maxKey")) {
-		bson_out_key(&out, BSON_TYPE_MAXKEY, key.text, key.len);
+		mongo_out_key(&out, BSON_TYPE_MAXKEY, key.text, key.len);
 	} else if (name && is_named(name, "$timestamp") && n->members[0].value->kind == NODE_MAPPING) {
 		const struct node *t = node_member(n->members[0].value, "t");
 		const struct node *i = node_member(n->members[0].value, "i");
@@ -353,7 +353,7 @@ static bool add_fixed_form(struct compiler *c, const struct node *n, struct key 
 			complain(c, n, "expected { $timestamp: { t: seconds, i: ordinal } }");
 		} else {
 			uint64_t le = BSON_UINT64_TO_LE((uint64_t)t->integer << 32 | (uint64_t)i->integer);
-			bson_out_raw(&out, BSON_TYPE_TIMESTAMP, key.text, key.len, &le, sizeof(le));
+			mongo_out_raw(&out, BSON_TYPE_TIMESTAMP, key.text, key.len, &le, sizeof(le));
 		}
 	} else {
 		return false;
@@ -366,7 +366,7 @@ static bool add_fixed_form(struct compiler *c, const struct node *n, struct key 
 
 /* --- documents --- */
 
-static void add_node(struct compiler *c, const struct node *n, struct key key, const struct place *place);
+static void add_node(struct compiler *c, const struct node *n, struct key key, const struct mongo_place *place);
 
 /* The member's name, with {{ and }} replaced. */
 static bool read_key(struct compiler *c, const struct node *n, struct key *key)
@@ -392,26 +392,26 @@ static bool read_key(struct compiler *c, const struct node *n, struct key *key)
 /* $out and $merge write. */
 static void note_stage(struct compiler *c, const struct node *n, const struct key *key)
 {
-	if (!c->pipeline || !place_is_writing_stage(key->text))
+	if (!c->pipeline || !mongo_place_is_writing_stage(key->text))
 		return;
 	c->writes = true;
 	if (c->env->read_only)
 		complain(c, n, "%s writes: not in a GET or HEAD endpoint, unless the step says write: true", key->text);
 }
 
-static void add_members(struct compiler *c, const struct node *n, const struct place *place)
+static void add_members(struct compiler *c, const struct node *n, const struct mongo_place *place)
 {
 	for (size_t i = 0; i < n->count; i++) {
 		struct key key;
 		if (!read_key(c, n->members[i].key, &key))
 			continue;
 		note_stage(c, n->members[i].key, &key);
-		struct place below = place_below(place, key.text, c->pipeline);
+		struct mongo_place below = mongo_place_below(place, key.text, c->pipeline);
 		add_node(c, n->members[i].value, key, &below);
 	}
 }
 
-static void add_items(struct compiler *c, const struct node *n, const struct place *place)
+static void add_items(struct compiler *c, const struct node *n, const struct mongo_place *place)
 {
 	for (size_t i = 0; i < n->count; i++) {
 		const char *digits = arena_printf(c->arena, "%zu", i);
@@ -425,23 +425,23 @@ static void fold(struct compiler *c, size_t begin, struct key key, uint8_t type)
 	struct part_list *l = &c->parts;
 	bool fixed = l->count == begin + 1 || (l->count == begin + 2 && l->items[begin + 1].kind == PART_BYTES);
 	struct buf bytes = BUF_INIT;
-	struct bson_out out;
+	struct mongo_out out;
 
 	if (!fixed) {
 		add_part(c, PART_END, (struct key){"", 0});
 		return;
 	}
-	bson_out_init(&out, &bytes);
-	bson_out_begin(&out, type, key.text, key.len);
+	mongo_out_init(&out, &bytes);
+	mongo_out_begin(&out, type, key.text, key.len);
 	if (l->count == begin + 2)
 		buf_append(&bytes, l->items[begin + 1].bytes, l->items[begin + 1].len);
-	bson_out_end(&out);
+	mongo_out_end(&out);
 	l->count = begin;
 	add_bytes(c, &bytes);
 	buf_done(&bytes);
 }
 
-static void add_compound(struct compiler *c, const struct node *n, struct key key, const struct place *place)
+static void add_compound(struct compiler *c, const struct node *n, struct key key, const struct mongo_place *place)
 {
 	uint8_t type = n->kind == NODE_SEQUENCE ? BSON_TYPE_ARRAY : BSON_TYPE_DOCUMENT;
 	size_t begin = c->parts.count;
@@ -460,7 +460,7 @@ static void add_compound(struct compiler *c, const struct node *n, struct key ke
 	fold(c, begin, key, type);
 }
 
-static void add_node(struct compiler *c, const struct node *n, struct key key, const struct place *place)
+static void add_node(struct compiler *c, const struct node *n, struct key key, const struct mongo_place *place)
 {
 	const struct form *f = n->kind == NODE_MAPPING ? form_of(n) : NULL;
 
@@ -483,14 +483,14 @@ static void check_stages(struct compiler *c, const struct node *n)
 	}
 }
 
-bool template_compile(struct document_template *out, const struct node *n, enum template_use use,
-		      struct action_env *env)
+bool mongo_template_compile(struct mongo_template *out, const struct node *n, enum mongo_template_use use,
+			    struct action_env *env)
 {
 	struct compiler c = {.env = env, .arena = env->arena, .pipeline = use == TEMPLATE_PIPELINE};
-	struct place top = {.expression = use != TEMPLATE_FILTER, .around = ""};
+	struct mongo_place top = {.expression = use != TEMPLATE_FILTER, .around = ""};
 	enum node_kind expected = use == TEMPLATE_PIPELINE ? NODE_SEQUENCE : NODE_MAPPING;
 
-	*out = (struct document_template){0};
+	*out = (struct mongo_template){0};
 	if (n->kind != expected) {
 		complain(&c, n, "expected %s, not %s", expected == NODE_SEQUENCE ? "a sequence of stages" : "a mapping",
 			 node_kind_name(n));
@@ -502,7 +502,7 @@ bool template_compile(struct document_template *out, const struct node *n, enum 
 	} else {
 		add_members(&c, n, &top);
 	}
-	*out = (struct document_template){.parts = c.parts.items, .count = c.parts.count, .writes = c.writes};
+	*out = (struct mongo_template){.parts = c.parts.items, .count = c.parts.count, .writes = c.writes};
 	return !c.wrong;
 }
 
@@ -547,15 +547,15 @@ static int refused(const struct template_part *p, const struct value *args, cons
 	return value_refused(p->reference, any_from_request(p, args), why, e);
 }
 
-static int fill_value(const struct template_part *p, const struct value *args, struct bson_out *out,
+static int fill_value(const struct template_part *p, const struct value *args, struct mongo_out *out,
 		      struct arena *scratch, struct error *e)
 {
-	struct converter c = {.out = out, .arena = scratch, .strict = true};
+	struct mongo_converter c = {.out = out, .arena = scratch, .strict = true};
 	size_t bytes = out->bytes->len;
 	unsigned depth = out->depth;
 	bool whole = p->piece_count == 1 && !p->pieces[0].text;
 	struct value v = whole ? args[p->pieces[0].slot] : joined_text(p, args, scratch);
-	int r = convert_value(&c, p->key, p->key_len, &v, p->as, p->detail);
+	int r = mongo_convert(&c, p->key, p->key_len, &v, p->as, p->detail);
 
 	if (r == 0 && p->expression && c.dollar) {
 		/* Again, so that it is read as a value. */
@@ -566,13 +566,13 @@ static int fill_value(const struct template_part *p, const struct value *args, s
 	return r < 0 ? refused(p, args, c.why ? c.why : UNFIT_DEEP, e) : 0;
 }
 
-int template_fill(const struct document_template *t, const struct value *args, struct arena *scratch, struct buf *bytes,
-		  struct error *e)
+int mongo_template_fill(const struct mongo_template *t, const struct value *args, struct arena *scratch,
+			struct buf *bytes, struct error *e)
 {
-	struct bson_out out;
+	struct mongo_out out;
 
-	bson_out_init(&out, bytes);
-	bson_out_document(&out);
+	mongo_out_init(&out, bytes);
+	mongo_out_document(&out);
 	for (size_t i = 0; i < t->count; i++) {
 		const struct template_part *p = &t->parts[i];
 		int r = 0;
@@ -581,10 +581,10 @@ int template_fill(const struct document_template *t, const struct value *args, s
 			buf_append(bytes, p->bytes, p->len);
 			break;
 		case PART_BEGIN:
-			bson_out_begin(&out, p->type, p->key, p->key_len);
+			mongo_out_begin(&out, p->type, p->key, p->key_len);
 			break;
 		case PART_END:
-			bson_out_end(&out);
+			mongo_out_end(&out);
 			break;
 		case PART_VALUE:
 			r = fill_value(p, args, &out, scratch, e);
@@ -593,17 +593,18 @@ int template_fill(const struct document_template *t, const struct value *args, s
 		if (r < 0)
 			return r;
 	}
-	bson_out_end(&out);
+	mongo_out_end(&out);
 	return 0;
 }
 
 /* --- numbers and names --- */
 
-bool number_compile(struct number_template *out, const struct node *n, const char *name, struct action_env *env)
+bool mongo_number_compile(struct mongo_number_template *out, const struct node *n, const char *name,
+			  struct action_env *env)
 {
 	struct template t;
 
-	*out = (struct number_template){.slot = -1};
+	*out = (struct mongo_number_template){.slot = -1};
 	if (!n || n->kind == NODE_NULL)
 		return true;
 	out->present = true;
@@ -625,7 +626,7 @@ bool number_compile(struct number_template *out, const struct node *n, const cha
 	return false;
 }
 
-int number_fill(const struct number_template *t, const struct value *args, int64_t *out, struct error *e)
+int mongo_number_fill(const struct mongo_number_template *t, const struct value *args, int64_t *out, struct error *e)
 {
 	const struct value *v = t->slot < 0 ? NULL : &args[t->slot];
 
@@ -646,7 +647,7 @@ int number_fill(const struct number_template *t, const struct value *args, int64
 	return value_refused(t->reference, v->from_request, UNFIT_NOT_COUNT, e);
 }
 
-const char *name_compile(const struct node *n, const char *what, struct action_env *env)
+const char *mongo_name_compile(const struct node *n, const char *what, struct action_env *env)
 {
 	struct template t;
 

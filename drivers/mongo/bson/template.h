@@ -10,7 +10,7 @@
 #include "drivers/driver.h"
 #include "drivers/mongo/bson/convert.h"
 
-enum template_use {
+enum mongo_template_use {
 	TEMPLATE_FILTER,     /* texts are texts */
 	TEMPLATE_EXPRESSION, /* a text that begins with "$" names a field: projection, sort */
 	TEMPLATE_PIPELINE,   /* an array of stages */
@@ -18,22 +18,22 @@ enum template_use {
 
 struct template_part;
 
-struct document_template {
+struct mongo_template {
 	const struct template_part *parts; /* of one document's elements, or of one array's */
 	size_t count;
 	bool writes; /* TEMPLATE_PIPELINE: has $out or $merge */
 };
 
 /* Check n and compile it. What is wrong goes to env->diagnostics; false then. Main thread. */
-bool template_compile(struct document_template *out, const struct node *n, enum template_use use,
-		      struct action_env *env);
+bool mongo_template_compile(struct mongo_template *out, const struct node *n, enum mongo_template_use use,
+			    struct action_env *env);
 /* Append the document (or array) to out. Returns 0; or -EINVAL with e filled: 400 if a value of the request is
  * wrong, 500 if another step's is. Any thread; does not suspend. */
-int template_fill(const struct document_template *t, const struct value *args, struct arena *scratch, struct buf *out,
-		  struct error *e) must_check;
+int mongo_template_fill(const struct mongo_template *t, const struct value *args, struct arena *scratch,
+			struct buf *out, struct error *e) must_check;
 
 /* A number that is not negative: limit, skip. */
-struct number_template {
+struct mongo_number_template {
 	bool present;
 	int slot; /* of the reference; -1: fixed */
 	const char *reference;
@@ -41,9 +41,11 @@ struct number_template {
 };
 
 /* n may be NULL: absent. The configuration has judged a fixed one already. */
-bool number_compile(struct number_template *out, const struct node *n, const char *name, struct action_env *env);
+bool mongo_number_compile(struct mongo_number_template *out, const struct node *n, const char *name,
+			  struct action_env *env);
 /* *out is -1 if the number is absent or null. Returns 0 or -EINVAL with e filled. */
-int number_fill(const struct number_template *t, const struct value *args, int64_t *out, struct error *e) must_check;
+int mongo_number_fill(const struct mongo_number_template *t, const struct value *args, int64_t *out,
+		      struct error *e) must_check;
 
 /* A name that may hold no reference: a collection, a field. NULL if it is wrong. */
-const char *name_compile(const struct node *n, const char *what, struct action_env *env);
+const char *mongo_name_compile(const struct node *n, const char *what, struct action_env *env);

@@ -25,11 +25,11 @@ static int count_slot(struct reference_sink *sink, const struct reference *ref)
 	return slot;
 }
 
-static bool compile_document(struct document_template *out, bool *has, const struct node *n, enum template_use use,
+static bool compile_document(struct mongo_template *out, bool *has, const struct node *n, enum mongo_template_use use,
 			     struct action_env *env)
 {
 	*has = n && n->kind != NODE_NULL;
-	return !*has || template_compile(out, n, use, env);
+	return !*has || mongo_template_compile(out, n, use, env);
 }
 
 static bool compile_parts(struct mongo_action *a, const struct config_step *step, struct action_env *env)
@@ -37,19 +37,19 @@ static bool compile_parts(struct mongo_action *a, const struct config_step *step
 	const struct mongo_step_keys *own = step->own;
 	bool good = true;
 
-	a->collection = name_compile(step->action_value, "the name of a collection", env);
+	a->collection = mongo_name_compile(step->action_value, "the name of a collection", env);
 	good &= a->collection != NULL;
 	if (a->kind == ACTION_DISTINCT) {
-		a->key = name_compile(own->key, "the name of a field", env);
+		a->key = mongo_name_compile(own->key, "the name of a field", env);
 		good &= a->key != NULL;
 	}
 	good &= compile_document(&a->filter, &a->has_filter, own->filter, TEMPLATE_FILTER, env);
 	good &= compile_document(&a->projection, &a->has_projection, own->projection, TEMPLATE_EXPRESSION, env);
 	good &= compile_document(&a->sort, &a->has_sort, own->sort, TEMPLATE_EXPRESSION, env);
-	good &= number_compile(&a->limit, own->limit, "limit", env);
-	good &= number_compile(&a->skip, own->skip, "skip", env);
+	good &= mongo_number_compile(&a->limit, own->limit, "limit", env);
+	good &= mongo_number_compile(&a->skip, own->skip, "skip", env);
 	if (a->kind == ACTION_AGGREGATE)
-		good &= own->pipeline && template_compile(&a->pipeline, own->pipeline, TEMPLATE_PIPELINE, env);
+		good &= own->pipeline && mongo_template_compile(&a->pipeline, own->pipeline, TEMPLATE_PIPELINE, env);
 	if (a->pipeline.writes)
 		env->effect = ACTION_WRITES;
 	return good;
@@ -88,23 +88,23 @@ struct making {
 	const struct mongo_action *action;
 	const struct value *args;
 	struct arena *scratch;
-	struct bson_out out;
+	struct mongo_out out;
 	int64_t limit, skip; /* -1: none */
 	struct error *error;
 };
 
 #define KEY(s) s, sizeof(s) - 1
 
-static int put_template(struct making *m, uint8_t type, const char *key, const struct document_template *t)
+static int put_template(struct making *m, uint8_t type, const char *key, const struct mongo_template *t)
 {
-	bson_out_key(&m->out, type, key, strlen(key));
-	return template_fill(t, m->args, m->scratch, m->out.bytes, m->error);
+	mongo_out_key(&m->out, type, key, strlen(key));
+	return mongo_template_fill(t, m->args, m->scratch, m->out.bytes, m->error);
 }
 
 /* The filter, or {}. */
 static int put_filter(struct making *m, const char *key)
 {
-	static const struct document_template all = {0};
+	static const struct mongo_template all = {0};
 
 	return put_template(m, BSON_TYPE_DOCUMENT, key, m->action->has_filter ? &m->action->filter : &all);
 }
@@ -113,8 +113,8 @@ static void begin(struct making *m, const char *name)
 {
 	const char *collection = m->action->collection;
 
-	bson_out_document(&m->out);
-	bson_out_text(&m->out, name, strlen(name), collection, strlen(collection));
+	mongo_out_document(&m->out);
+	mongo_out_text(&m->out, name, strlen(name), collection, strlen(collection));
 }
 
 static int make_find(struct making *m)
@@ -132,11 +132,11 @@ static int make_find(struct making *m)
 	if (r == 0 && a->has_sort)
 		r = put_template(m, BSON_TYPE_DOCUMENT, "sort", &a->sort);
 	if (m->skip > 0)
-		bson_out_int(&m->out, KEY("skip"), m->skip);
+		mongo_out_int(&m->out, KEY("skip"), m->skip);
 	if (limit != INT64_MAX)
-		bson_out_int(&m->out, KEY("limit"), limit);
+		mongo_out_int(&m->out, KEY("limit"), limit);
 	if (single)
-		bson_out_bool(&m->out, KEY("singleBatch"), true);
+		mongo_out_bool(&m->out, KEY("singleBatch"), true);
 	return r;
 }
 
@@ -144,20 +144,20 @@ static int make_aggregate(struct making *m)
 {
 	begin(m, "aggregate");
 	int r = put_template(m, BSON_TYPE_ARRAY, "pipeline", &m->action->pipeline);
-	bson_out_begin(&m->out, BSON_TYPE_DOCUMENT, KEY("cursor"));
-	bson_out_end(&m->out);
+	mongo_out_begin(&m->out, BSON_TYPE_DOCUMENT, KEY("cursor"));
+	mongo_out_end(&m->out);
 	return r;
 }
 
 /* One stage with a number in it. */
-static void put_amount(struct bson_out *out, const char *index, const char *name, int64_t n)
+static void put_amount(struct mongo_out *out, const char *index, const char *name, int64_t n)
 {
-	bson_out_begin(out, BSON_TYPE_DOCUMENT, index, 1);
-	bson_out_int(out, name, strlen(name), n);
-	bson_out_end(out);
+	mongo_out_begin(out, BSON_TYPE_DOCUMENT, index, 1);
+	mongo_out_int(out, name, strlen(name), n);
+	mongo_out_end(out);
 }
 
-void mongo_count_stages(struct bson_out *out, int64_t skip, int64_t limit)
+void mongo_count_stages(struct mongo_out *out, int64_t skip, int64_t limit)
 {
 	char index[2] = "0";
 
@@ -170,15 +170,15 @@ void mongo_count_stages(struct bson_out *out, int64_t skip, int64_t limit)
 		put_amount(out, index, "$limit", limit);
 	}
 	index[0]++;
-	bson_out_begin(out, BSON_TYPE_DOCUMENT, index, 1);
-	bson_out_begin(out, BSON_TYPE_DOCUMENT, KEY("$group"));
-	bson_out_int32(out, KEY("_id"), 1);
-	bson_out_begin(out, BSON_TYPE_DOCUMENT, KEY("n"));
-	bson_out_int32(out, KEY("$sum"), 1);
+	mongo_out_begin(out, BSON_TYPE_DOCUMENT, index, 1);
+	mongo_out_begin(out, BSON_TYPE_DOCUMENT, KEY("$group"));
+	mongo_out_int32(out, KEY("_id"), 1);
+	mongo_out_begin(out, BSON_TYPE_DOCUMENT, KEY("n"));
+	mongo_out_int32(out, KEY("$sum"), 1);
 	for (int i = 0; i < 4; i++) /* n, $group, the stage, the pipeline */
-		bson_out_end(out);
-	bson_out_begin(out, BSON_TYPE_DOCUMENT, KEY("cursor"));
-	bson_out_end(out);
+		mongo_out_end(out);
+	mongo_out_begin(out, BSON_TYPE_DOCUMENT, KEY("cursor"));
+	mongo_out_end(out);
 }
 
 /* Counting documents one by one is exact; the collection's own count is asked for where it is all that is wanted. */
@@ -189,12 +189,12 @@ static int make_count(struct making *m)
 		return 0;
 	}
 	begin(m, "aggregate");
-	bson_out_begin(&m->out, BSON_TYPE_ARRAY, KEY("pipeline"));
-	bson_out_begin(&m->out, BSON_TYPE_DOCUMENT, KEY("0"));
+	mongo_out_begin(&m->out, BSON_TYPE_ARRAY, KEY("pipeline"));
+	mongo_out_begin(&m->out, BSON_TYPE_DOCUMENT, KEY("0"));
 	int r = put_filter(m, "$match");
 	if (r < 0)
 		return r;
-	bson_out_end(&m->out);
+	mongo_out_end(&m->out);
 	mongo_count_stages(&m->out, m->skip, m->limit);
 	return 0;
 }
@@ -204,7 +204,7 @@ static int make_distinct(struct making *m)
 	const char *key = m->action->key;
 
 	begin(m, "distinct");
-	bson_out_text(&m->out, KEY("key"), key, strlen(key));
+	mongo_out_text(&m->out, KEY("key"), key, strlen(key));
 	return put_filter(m, "query");
 }
 
@@ -231,19 +231,19 @@ int mongo_command_make(struct mongo_command *out, const struct mongo_action *a, 
 	*out = (struct mongo_command){0};
 	for (unsigned i = 0; i < a->slots; i++)
 		out->from_request |= args[i].from_request;
-	int r = number_fill(&a->limit, args, &m.limit, e);
+	int r = mongo_number_fill(&a->limit, args, &m.limit, e);
 	if (r == 0)
-		r = number_fill(&a->skip, args, &m.skip, e);
+		r = mongo_number_fill(&a->skip, args, &m.skip, e);
 	if (r < 0)
 		return r;
 	out->nothing = m.limit == 0;
-	bson_out_init(&m.out, &out->bytes);
+	mongo_out_init(&m.out, &out->bytes);
 	r = make(&m);
 	if (r < 0)
 		return r;
-	bson_out_int32(&m.out, KEY("maxTimeMS"), INT32_MAX);
+	mongo_out_int32(&m.out, KEY("maxTimeMS"), INT32_MAX);
 	out->max_time_at = out->bytes.len - sizeof(int32_t);
-	bson_out_end(&m.out);
+	mongo_out_end(&m.out);
 	return 0;
 }
 

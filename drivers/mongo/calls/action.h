@@ -12,8 +12,8 @@ struct mongo_action {
 	const char *collection;
 	const char *key; /* ACTION_DISTINCT: the field */
 	bool has_filter, has_projection, has_sort;
-	struct document_template filter, projection, sort, pipeline;
-	struct number_template limit, skip;
+	struct mongo_template filter, projection, sort, pipeline;
+	struct mongo_number_template limit, skip;
 	unsigned slots; /* of its args */
 };
 
@@ -33,7 +33,7 @@ struct mongo_command {
 int mongo_command_make(struct mongo_command *out, const struct mongo_action *a, const struct value *args,
 		       struct arena *scratch, struct error *e) must_check;
 /* The stages behind a $match that count its documents, and the end of the pipeline. skip and limit below 0: none. */
-void mongo_count_stages(struct bson_out *out, int64_t skip, int64_t limit);
+void mongo_count_stages(struct mongo_out *out, int64_t skip, int64_t limit);
 /* The server is to give up at `by`. */
 void mongo_command_limit(struct mongo_command *c, deadline_t by);
 void mongo_command_done(struct mongo_command *c);

@@ -7,38 +7,39 @@
 
 #define KILL_US 500000
 
-int batch_read(const struct asking *a, const struct answer *answer, const char *name, struct batch *b)
+int mongo_batch_read(const struct mongo_sending *a, const struct mongo_answer *answer, const char *name,
+		     struct mongo_batch *b)
 {
-	struct element cursor = answer_member(answer, "cursor");
-	struct element_iter i;
-	struct element e;
+	struct mongo_element cursor = mongo_answer_member(answer, "cursor");
+	struct mongo_element_iter i;
+	struct mongo_element e;
 
-	*b = (struct batch){.cursor = -1};
+	*b = (struct mongo_batch){.cursor = -1};
 	if (cursor.type != BSON_TYPE_DOCUMENT)
-		return mongo_nonsense(a, "cursor");
-	element_iter_init(&i, cursor.value, cursor.len);
-	while (element_next(&i, &e)) {
+		return mongo_answer_lacks(a, "cursor");
+	mongo_element_iter_init(&i, cursor.value, cursor.len);
+	while (mongo_element_next(&i, &e)) {
 		size_t len;
 		if (e.type == BSON_TYPE_ARRAY && strcmp(e.key, name) == 0)
 			b->documents = e;
 		else if (strcmp(e.key, "id") == 0)
-			b->cursor = element_integer(&e, -1);
+			b->cursor = mongo_element_integer(&e, -1);
 		else if (e.type == BSON_TYPE_UTF8 && strcmp(e.key, "ns") == 0)
-			b->collection = strchr(bson_read_text(&e, &len), '.');
+			b->collection = strchr(mongo_read_text(&e, &len), '.');
 		else if (e.type == BSON_TYPE_DOCUMENT && strcmp(e.key, "postBatchResumeToken") == 0)
 			b->token = e;
 	}
 	if (b->collection)
 		b->collection++;
 	if (!b->documents.type || b->cursor == -1 || (b->cursor && !b->collection))
-		return mongo_nonsense(a, name);
+		return mongo_answer_lacks(a, name);
 	if (b->cursor && strlen(b->collection) >= COLLECTION_MAX)
-		return mongo_nonsense(a, "collection of a sane length");
+		return mongo_answer_lacks(a, "collection of a sane length");
 	return 0;
 }
 
-int batch_next(const struct asking *a, int64_t cursor, const char *collection, int32_t size, int64_t await_ms,
-	       struct answer *answer, struct batch *b)
+int mongo_batch_next(const struct mongo_sending *a, int64_t cursor, const char *collection, int32_t size,
+		     int64_t await_ms, struct mongo_answer *answer, struct mongo_batch *b)
 {
 	bson_t document = BSON_INITIALIZER;
 
@@ -48,13 +49,13 @@ int batch_next(const struct asking *a, int64_t cursor, const char *collection, i
 		BSON_APPEND_INT32(&document, "batchSize", size);
 	if (await_ms > 0)
 		BSON_APPEND_INT64(&document, "maxTimeMS", await_ms);
-	int r = mongo_ask(a, &document, answer);
+	int r = mongo_send(a, &document, answer);
 	bson_destroy(&document);
-	return r < 0 ? r : batch_read(a, answer, "nextBatch", b);
+	return r < 0 ? r : mongo_batch_read(a, answer, "nextBatch", b);
 }
 
 /* What comes of it does not matter. */
-void batch_kill(const struct asking *a, int64_t cursor, const char *collection)
+void mongo_batch_kill(const struct mongo_sending *a, int64_t cursor, const char *collection)
 {
 	bson_t document = BSON_INITIALIZER, list, reply;
 	bson_error_t error;

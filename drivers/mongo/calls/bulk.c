@@ -1,21 +1,22 @@
 /* A list of operations of all kinds, as statements. */
+#include "drivers/mongo/calls/bulk.h"
+
 #include <errno.h>
 #include <string.h>
 
 #include "config/diagnostics.h"
-#include "drivers/mongo/calls/statements.h"
-#include "drivers/mongo/calls/writes.h"
+#include "drivers/mongo/calls/statements_send.h"
 
 #define KEY(s) s, sizeof(s) - 1
 
 /* One row a kind of operation: what it is made of, and which options it may have beside that. */
 static const struct operation {
 	const char *name;
-	enum statement_kind kind;
+	enum mongo_statement_kind kind;
 	const char *const parts[3]; /* the filter or the document, then the change */
-	enum document_use use;
+	enum mongo_document_use use;
 	bool many;
-	enum option_set set;
+	enum mongo_option_set set;
 } operations[] = {
 	{"insert_one", STATEMENT_INSERT, {"document"}, DOCUMENT_STORED, false, 0},
 	{"update_one", STATEMENT_UPDATE, {"filter", "update"}, DOCUMENT_UPDATE, false, OPTIONS_BULK_UPDATE},
@@ -25,7 +26,7 @@ static const struct operation {
 	{"delete_many", STATEMENT_DELETE, {"filter"}, DOCUMENT_FILTER, true, OPTIONS_BULK_DELETE},
 };
 
-static int unknown(struct document_maker *m, const char *name)
+static int unknown(struct mongo_document_maker *m, const char *name)
 {
 	const char *names[ARRAY_SIZE(operations)];
 
@@ -33,11 +34,11 @@ static int unknown(struct document_maker *m, const char *name)
 		names[i] = operations[i].name;
 	const char *nearest = nearest_name(name, names, ARRAY_SIZE(names));
 	if (nearest)
-		return document_refuse(m, false, "there is no \"%.40s\"; did you mean \"%s\"?", name, nearest);
-	return document_refuse(m, false,
-			       "there is no \"%.40s\", only insert_one, update_one, update_many, replace_one, "
-			       "delete_one and delete_many",
-			       name);
+		return mongo_document_refuse(m, false, "there is no \"%.40s\"; did you mean \"%s\"?", name, nearest);
+	return mongo_document_refuse(m, false,
+				     "there is no \"%.40s\", only insert_one, update_one, update_many, replace_one, "
+				     "delete_one and delete_many",
+				     name);
 }
 
 static const struct value *part(const struct value *of, const char *name)
@@ -49,25 +50,25 @@ static const struct value *part(const struct value *of, const char *name)
 	return NULL;
 }
 
-static int add_as(struct statements *s, const struct operation *o, const struct value *v)
+static int add_as(struct mongo_statements *s, const struct operation *o, const struct value *v)
 {
-	struct statement_change c = {.filter = part(v, o->parts[0]),
-				     .change = part(v, o->parts[1]),
-				     .use = o->use,
-				     .many = o->many,
-				     .options = v,
-				     .set = o->set,
-				     .besides = o->parts};
+	struct mongo_statement_change c = {.filter = part(v, o->parts[0]),
+					   .change = part(v, o->parts[1]),
+					   .use = o->use,
+					   .many = o->many,
+					   .options = v,
+					   .set = o->set,
+					   .besides = o->parts};
 
 	switch (o->kind) {
 	case STATEMENT_INSERT:
 		if (v->count != 1 || !c.filter)
-			return document_refuse(&s->maker, false, "insert_one is {document}");
-		return statements_insert(s, c.filter);
+			return mongo_document_refuse(&s->maker, false, "insert_one is {document}");
+		return mongo_statements_insert(s, c.filter);
 	case STATEMENT_UPDATE:
-		return statements_update(s, &c);
+		return mongo_statements_update(s, &c);
 	default:
-		return statements_delete(s, &c);
+		return mongo_statements_delete(s, &c);
 	}
 }
 
@@ -77,11 +78,11 @@ static bool is_made(const struct value *v)
 	return v->kind == VALUE_DOCUMENT && !v->from_request;
 }
 
-static int add_one(struct statements *s, const struct value *v)
+static int add_one(struct mongo_statements *s, const struct value *v)
 {
 	s->maker.what = "an operation";
 	if (!is_made(v) || v->count != 1 || !is_made(&v->members[0].value))
-		return document_refuse(&s->maker, false, "it is not {insert_one: {...}}" MADE_HERE);
+		return mongo_document_refuse(&s->maker, false, "it is not {insert_one: {...}}" MADE_HERE);
 	for (size_t i = 0; i < ARRAY_SIZE(operations); i++) {
 		if (strcmp(operations[i].name, v->members[0].name) == 0)
 			return add_as(s, &operations[i], &v->members[0].value);
@@ -89,48 +90,48 @@ static int add_one(struct statements *s, const struct value *v)
 	return unknown(&s->maker, v->members[0].name);
 }
 
-static int add_all(struct statements *s, const struct value *list, const struct value *options)
+static int add_all(struct mongo_statements *s, const struct value *list, const struct value *options)
 {
-	int r = statements_options(s, options, OPTIONS_BULK);
+	int r = mongo_statements_options(s, options, OPTIONS_BULK);
 
 	s->maker.what = "the operations";
 	if (r == 0 && (!list || list->kind != VALUE_LIST || list->from_request))
-		return document_refuse(&s->maker, false, "they are not a list" MADE_HERE);
+		return mongo_document_refuse(&s->maker, false, "they are not a list" MADE_HERE);
 	for (uint32_t i = 0; r == 0 && i < list->count; i++)
 		r = add_one(s, &list->list[i]);
 	return r;
 }
 
-static void tell(const struct statements *s, struct mongo_result *result)
+static void tell(const struct mongo_statements *s, struct mongo_result *result)
 {
-	struct bson_out o;
+	struct mongo_out o;
 
 	mongo_result_begin(result, &o);
-	bson_out_int(&o, KEY("inserted_count"), s->inserted);
-	bson_out_int(&o, KEY("matched_count"), s->matched);
-	bson_out_int(&o, KEY("modified_count"), s->modified);
-	bson_out_int(&o, KEY("deleted_count"), s->deleted);
-	bson_out_raw(&o, BSON_TYPE_ARRAY, KEY("upserted_ids"), s->upserted_bytes.data, s->upserted_bytes.len);
+	mongo_out_int(&o, KEY("inserted_count"), s->inserted);
+	mongo_out_int(&o, KEY("matched_count"), s->matched);
+	mongo_out_int(&o, KEY("modified_count"), s->modified);
+	mongo_out_int(&o, KEY("deleted_count"), s->deleted);
+	mongo_out_raw(&o, BSON_TYPE_ARRAY, KEY("upserted_ids"), s->upserted_bytes.data, s->upserted_bytes.len);
 	mongo_result_end(result, &o);
 }
 
 int mongo_bulk(const struct mongo_target *t, const struct value *list, const struct value *options, struct result **out,
 	       struct error *e)
 {
-	struct statements s;
+	struct mongo_statements s;
 
-	statements_init(&s, e);
+	mongo_statements_init(&s, e);
 	int r = add_all(&s, list, options);
 	if (r == 0)
 		r = mongo_name_check(t->collection, "the collection", e);
 	if (r == 0)
-		r = statements_run(&s, t, e);
+		r = mongo_statements_send(&s, t, e);
 	if (r == 0) {
 		struct mongo_result *result = mongo_result_new(mongo_client_of(t->client)->json);
-		bson_out_end(&s.upserted);
+		mongo_out_end(&s.upserted);
 		tell(&s, result);
 		*out = &result->base;
 	}
-	statements_done(&s);
+	mongo_statements_done(&s);
 	return r;
 }

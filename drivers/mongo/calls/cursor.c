@@ -7,32 +7,32 @@
 #include "drivers/mongo/wire/errors.h"
 
 struct opening {
-	struct mongo_attempt attempt;
+	struct mongo_operation operation;
 	const struct mongo_command *command;
 	struct mongo_cursor *cursor;
 };
 
-static struct asking asking_of(const struct mongo_cursor *c, struct connection *connection, struct error *e,
-			       unsigned *consequences)
+static struct mongo_sending asking_of(const struct mongo_cursor *c, struct mongo_connection *connection,
+				      struct error *e, unsigned *consequences)
 {
-	return (struct asking){.connection = connection,
-			       .database = c->client->pool.settings->database,
-			       .from_request = c->from_request,
-			       .error = e,
-			       .consequences = consequences};
+	return (struct mongo_sending){.connection = connection,
+				      .database = c->client->pool.settings->database,
+				      .from_request = c->from_request,
+				      .error = e,
+				      .consequences = consequences};
 }
 
-static void take_batch(struct mongo_cursor *c, const struct batch *b)
+static void take_batch(struct mongo_cursor *c, const struct mongo_batch *b)
 {
 	c->cursor = b->cursor;
-	element_iter_init(&c->at, b->documents.value, b->documents.len);
+	mongo_element_iter_init(&c->at, b->documents.value, b->documents.len);
 }
 
 static void forget_batch(struct mongo_cursor *c)
 {
 	bson_free(c->answer.data);
-	c->answer = (struct answer){0};
-	c->at = (struct element_iter){0};
+	c->answer = (struct mongo_answer){0};
+	c->at = (struct mongo_element_iter){0};
 }
 
 static void release(struct mongo_cursor *c, unsigned consequences)
@@ -53,26 +53,26 @@ static void kill_cursor(struct mongo_cursor *c)
 
 	if (!c->connection)
 		return;
-	struct asking asking = asking_of(c, c->connection, &e, &consequences);
+	struct mongo_sending sending = asking_of(c, c->connection, &e, &consequences);
 	if (!c->part.transaction || mongo_transaction_enter(c->part.transaction, &e) == 0)
-		batch_kill(&asking, c->cursor, c->collection);
+		mongo_batch_kill(&sending, c->cursor, c->collection);
 	release(c, consequences);
 }
 
-static int ask_first(struct mongo_attempt *a, struct connection *connection, unsigned *consequences)
+static int ask_first(struct mongo_operation *a, struct mongo_connection *connection, unsigned *consequences)
 {
-	struct opening *o = container_of(a, struct opening, attempt);
+	struct opening *o = container_of(a, struct opening, operation);
 	struct mongo_cursor *c = o->cursor;
-	struct asking asking = asking_of(c, connection, a->error, consequences);
-	struct batch b = {0};
+	struct mongo_sending sending = asking_of(c, connection, a->error, consequences);
+	struct mongo_batch b = {0};
 	bson_t document;
 
 	forget_batch(c);
 	if (!bson_init_static(&document, (const uint8_t *)o->command->bytes.data, o->command->bytes.len))
 		return error_set(a->error, -E2BIG, c->from_request ? 400 : 500, NULL, "the command is too large");
-	int r = mongo_ask(&asking, &document, &c->answer);
+	int r = mongo_send(&sending, &document, &c->answer);
 	if (r == 0)
-		r = batch_read(&asking, &c->answer, "firstBatch", &b);
+		r = mongo_batch_read(&sending, &c->answer, "firstBatch", &b);
 	if (r < 0)
 		return r;
 	take_batch(c, &b);
@@ -82,7 +82,7 @@ static int ask_first(struct mongo_attempt *a, struct connection *connection, uns
 }
 
 /* What is left of the batch can still be read. */
-static void end_with_transaction(struct transaction_part *p)
+static void end_with_transaction(struct mongo_transaction_part *p)
 {
 	struct mongo_cursor *c = container_of(p, struct mongo_cursor, part);
 
@@ -94,29 +94,29 @@ static int open_cursor(struct mongo_cursor *c, const struct mongo_target *t, con
 		       struct error *e)
 {
 	int64_t size = r->choices.batch_size;
-	struct opening o = {.attempt = {.client = mongo_client_of(t->client),
-					.run = ask_first,
-					.timeout_us = t->options->timeout_us,
-					.hold = true,
-					.by = DEADLINE_NEVER,
-					.error = e},
+	struct opening o = {.operation = {.client = mongo_client_of(t->client),
+					  .run = ask_first,
+					  .timeout_us = t->options->timeout_us,
+					  .hold = true,
+					  .by = DEADLINE_NEVER,
+					  .error = e},
 			    .command = &r->command,
 			    .cursor = c};
 
-	*c = (struct mongo_cursor){.client = o.attempt.client,
+	*c = (struct mongo_cursor){.client = o.operation.client,
 				   .timeout_us = t->options->timeout_us,
 				   .from_request = r->command.from_request};
 	c->batch_size = size <= 0 ? NEXT_BATCH : size < INT32_MAX ? (int32_t)size : INT32_MAX;
 	if (r->command.nothing)
 		return 0;
-	int status = mongo_attempt(&o.attempt);
+	int status = mongo_run(&o.operation);
 	if (status < 0) {
 		forget_batch(c);
 		return status;
 	}
-	c->connection = o.attempt.connection;
-	if (o.attempt.transaction)
-		mongo_transaction_join(o.attempt.transaction, &c->part, end_with_transaction);
+	c->connection = o.operation.connection;
+	if (o.operation.transaction)
+		mongo_transaction_join(o.operation.transaction, &c->part, end_with_transaction);
 	if (c->cursor == 0)
 		release(c, 0);
 	return 0;
@@ -150,15 +150,15 @@ static int ask_next(struct mongo_cursor *c, struct error *e)
 {
 	unsigned consequences = 0;
 	struct mongo_transaction *tx = c->part.transaction;
-	struct asking asking = asking_of(c, c->connection, e, &consequences);
-	struct batch b = {0};
+	struct mongo_sending sending = asking_of(c, c->connection, e, &consequences);
+	struct mongo_batch b = {0};
 	int r = tx ? mongo_transaction_enter(tx, e) : 0;
 
 	forget_batch(c);
 	if (r < 0)
 		return r;
 	deadline_t before = deadline_push(c->timeout_us ? deadline_in_us(c->timeout_us) : DEADLINE_NEVER);
-	r = batch_next(&asking, c->cursor, c->collection, c->batch_size, 0, &c->answer, &b);
+	r = mongo_batch_next(&sending, c->cursor, c->collection, c->batch_size, 0, &c->answer, &b);
 	deadline_pop(before);
 	if (r < 0) {
 		if (tx)
@@ -173,9 +173,9 @@ static int ask_next(struct mongo_cursor *c, struct error *e)
 	return 0;
 }
 
-int mongo_cursor_next(struct mongo_cursor *c, struct element *out, struct error *e)
+int mongo_cursor_next(struct mongo_cursor *c, struct mongo_element *out, struct error *e)
 {
-	while (!element_next(&c->at, out)) {
+	while (!mongo_element_next(&c->at, out)) {
 		if (c->outlived)
 			return error_set(e, -EPIPE, 500, NULL, "the cursor's transaction has ended");
 		if (!c->connection)

@@ -7,19 +7,19 @@
 #pragma once
 
 #include "drivers/mongo/calls/batch.h"
-#include "drivers/mongo/calls/run.h"
+#include "drivers/mongo/calls/read.h"
 #include "drivers/mongo/calls/transaction.h"
 
 struct mongo_cursor {
 	struct mongo_client *client;
-	struct connection *connection; /* NULL: given back */
-	struct transaction_part part;  /* of whose transaction it is */
+	struct mongo_connection *connection; /* NULL: given back */
+	struct mongo_transaction_part part;  /* of whose transaction it is */
 	int64_t timeout_us;
 	int32_t batch_size;
 	bool from_request;
-	bool outlived;        /* its transaction ended before it */
-	struct answer answer; /* the memory of the batch */
-	struct element_iter at;
+	bool outlived;              /* its transaction ended before it */
+	struct mongo_answer answer; /* the memory of the batch */
+	struct mongo_element_iter at;
 	int64_t cursor; /* 0: there are no more batches */
 	char collection[COLLECTION_MAX];
 };
@@ -32,6 +32,6 @@ int mongo_cursor_aggregate(struct mongo_cursor *c, const struct mongo_target *t,
 			   const struct value *options, struct error *e) must_check;
 /* Suspends if a batch is through. Returns 1 with *out, a document that stays valid until the next call; 0: there are
  * no more; or -errno with e filled, which ends it. */
-int mongo_cursor_next(struct mongo_cursor *c, struct element *out, struct error *e) must_check;
+int mongo_cursor_next(struct mongo_cursor *c, struct mongo_element *out, struct error *e) must_check;
 /* Suspends (shielded), for half a second at most: the server is told where there would be more. Idempotent. */
 void mongo_cursor_close(struct mongo_cursor *c);

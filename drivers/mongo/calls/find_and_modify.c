@@ -1,95 +1,96 @@
 /* Changing one document and getting it in one step: findAndModify. */
+#include "drivers/mongo/calls/find_and_modify.h"
+
 #include <errno.h>
 #include <string.h>
 
-#include "drivers/mongo/calls/ask.h"
 #include "drivers/mongo/calls/options.h"
 #include "drivers/mongo/calls/result.h"
-#include "drivers/mongo/calls/writes.h"
+#include "drivers/mongo/calls/send.h"
 #include "drivers/mongo/wire/errors.h"
 
 #define KEY(s) s, sizeof(s) - 1
 
 struct modifying {
-	struct mongo_attempt attempt;
+	struct mongo_operation operation;
 	struct mongo_command command;
 	struct mongo_result *result;
 };
 
-static int put_change(struct document_maker *m, enum mongo_find_one_and kind, const struct value *change)
+static int put_change(struct mongo_document_maker *m, enum mongo_find_one_and kind, const struct value *change)
 {
 	switch (kind) {
 	case AND_UPDATE:
-		return document_put(m, "update", change, DOCUMENT_UPDATE, "the update");
+		return mongo_document_put(m, "update", change, DOCUMENT_UPDATE, "the update");
 	case AND_REPLACE:
-		return document_put(m, "update", change, DOCUMENT_STORED, "the replacement");
+		return mongo_document_put(m, "update", change, DOCUMENT_STORED, "the replacement");
 	default:
-		bson_out_bool(&m->out, KEY("remove"), true);
+		mongo_out_bool(&m->out, KEY("remove"), true);
 		return 0;
 	}
 }
 
-static void put_choices(struct document_maker *m, const struct mongo_choices *c)
+static void put_choices(struct mongo_document_maker *m, const struct mongo_choices *c)
 {
 	if (c->after)
-		bson_out_bool(&m->out, KEY("new"), true);
+		mongo_out_bool(&m->out, KEY("new"), true);
 	if (c->upsert)
-		bson_out_bool(&m->out, KEY("upsert"), true);
+		mongo_out_bool(&m->out, KEY("upsert"), true);
 }
 
 static int make(struct modifying *x, const struct mongo_target *t, enum mongo_find_one_and kind,
 		const struct value *filter, const struct value *change, const struct value *options)
 {
-	static const enum option_set sets[] = {[AND_UPDATE] = OPTIONS_FIND_AND_UPDATE,
-					       [AND_REPLACE] = OPTIONS_FIND_AND_REPLACE,
-					       [AND_DELETE] = OPTIONS_FIND_AND_DELETE};
-	struct document_maker m;
+	static const enum mongo_option_set sets[] = {[AND_UPDATE] = OPTIONS_FIND_AND_UPDATE,
+						     [AND_REPLACE] = OPTIONS_FIND_AND_REPLACE,
+						     [AND_DELETE] = OPTIONS_FIND_AND_DELETE};
+	struct mongo_document_maker m;
 	struct mongo_choices choices = MONGO_CHOICES_NONE;
-	int r = mongo_name_check(t->collection, "the collection", x->attempt.error);
+	int r = mongo_name_check(t->collection, "the collection", x->operation.error);
 
 	if (r < 0)
 		return r;
-	document_maker_init(&m, &x->command.bytes, x->attempt.error);
-	bson_out_document(&m.out);
-	bson_out_text(&m.out, KEY("findAndModify"), t->collection, strlen(t->collection));
-	r = document_put(&m, "query", filter, DOCUMENT_FILTER, "the filter");
+	mongo_document_maker_init(&m, &x->command.bytes, x->operation.error);
+	mongo_out_document(&m.out);
+	mongo_out_text(&m.out, KEY("findAndModify"), t->collection, strlen(t->collection));
+	r = mongo_document_put(&m, "query", filter, DOCUMENT_FILTER, "the filter");
 	if (r == 0)
 		r = put_change(&m, kind, change);
 	if (r == 0)
-		r = options_put(&m, options, sets[kind], OPTION_OF_COMMAND | OPTION_OF_STATEMENT, NULL, &choices);
+		r = mongo_options_put(&m, options, sets[kind], OPTION_OF_COMMAND | OPTION_OF_STATEMENT, NULL, &choices);
 	if (r == 0) {
 		put_choices(&m, &choices);
-		bson_out_int32(&m.out, KEY("maxTimeMS"), INT32_MAX);
+		mongo_out_int32(&m.out, KEY("maxTimeMS"), INT32_MAX);
 		x->command.max_time_at = x->command.bytes.len - sizeof(int32_t);
-		bson_out_end(&m.out);
+		mongo_out_end(&m.out);
 	}
 	x->command.from_request = m.from_request;
-	document_maker_done(&m);
+	mongo_document_maker_done(&m);
 	return r;
 }
 
-static int modify(struct mongo_attempt *a, struct connection *c, unsigned *consequences)
+static int modify(struct mongo_operation *a, struct mongo_connection *c, unsigned *consequences)
 {
-	struct modifying *x = container_of(a, struct modifying, attempt);
-	struct asking asking = {.connection = c,
-				.database = a->client->pool.settings->database,
-				.from_request = x->command.from_request,
-				.error = a->error,
-				.consequences = consequences};
-	struct answer answer = {0};
+	struct modifying *x = container_of(a, struct modifying, operation);
+	struct mongo_sending sending = {.connection = c,
+					.database = a->client->pool.settings->database,
+					.from_request = x->command.from_request,
+					.error = a->error,
+					.consequences = consequences};
+	struct mongo_answer answer = {0};
 	bson_t document;
 
 	mongo_command_limit(&x->command, task_deadline());
 	if (!bson_init_static(&document, (const uint8_t *)x->command.bytes.data, x->command.bytes.len))
-		return error_set(a->error, -E2BIG, asking.from_request ? 413 : 500, NULL, "the command is too large");
-	int r = mongo_ask_to_write(&asking, &document, &answer);
+		return error_set(a->error, -E2BIG, sending.from_request ? 413 : 500, NULL, "the command is too large");
+	int r = mongo_send_write(&sending, &document, &answer);
 	if (r < 0)
 		return r;
 	x->result->reply = answer.data;
-	r = mongo_check_concern(&asking, &answer);
+	r = mongo_answer_concern(&sending, &answer);
 	if (r < 0)
 		return r;
-	x->result->value = answer_member(&answer, "value");
+	x->result->value = mongo_answer_member(&answer, "value");
 	x->result->base.rows = x->result->value.type == BSON_TYPE_DOCUMENT;
 	return 0;
 }
@@ -97,17 +98,17 @@ static int modify(struct mongo_attempt *a, struct connection *c, unsigned *conse
 int mongo_find_one_and(const struct mongo_target *t, enum mongo_find_one_and kind, const struct value *filter,
 		       const struct value *change, const struct value *options, struct result **out, struct error *e)
 {
-	struct modifying x = {.attempt = {.client = mongo_client_of(t->client),
-					  .run = modify,
-					  .timeout_us = t->options->timeout_us,
-					  .once = true,
-					  .by = DEADLINE_NEVER,
-					  .error = e}};
+	struct modifying x = {.operation = {.client = mongo_client_of(t->client),
+					    .run = modify,
+					    .timeout_us = t->options->timeout_us,
+					    .once = true,
+					    .by = DEADLINE_NEVER,
+					    .error = e}};
 
 	x.result = mongo_result_new(mongo_client_of(t->client)->json);
 	int r = make(&x, t, kind, filter, change, options);
 	if (r == 0)
-		r = mongo_attempt(&x.attempt);
+		r = mongo_run(&x.operation);
 	mongo_command_done(&x.command);
 	if (r < 0) {
 		mongo_result_free(x.result);

@@ -11,7 +11,7 @@
 #include "drivers/mongo/bson/convert.h"
 #include "drivers/mongo/bson/follow.h"
 #include "drivers/mongo/calls/result.h"
-#include "drivers/mongo/calls/writes.h"
+#include "drivers/mongo/calls/write.h"
 
 #define KEY(s)       s, sizeof(s) - 1
 #define MEMBER(s, v) ((struct value_member){.name = (s), .len = strlen(s), .value = (v)})
@@ -36,36 +36,36 @@ static struct value document_of(const struct value_member *members, uint32_t cou
 /* --- indexes --- */
 
 struct indexing {
-	struct mongo_attempt attempt;
+	struct mongo_operation operation;
 	const bson_t *command;
 };
 
-static int ask_index(struct mongo_attempt *a, struct connection *c, unsigned *consequences)
+static int ask_index(struct mongo_operation *a, struct mongo_connection *c, unsigned *consequences)
 {
-	struct indexing *x = container_of(a, struct indexing, attempt);
-	struct asking asking = {.connection = c,
-				.database = a->client->pool.settings->database,
-				.error = a->error,
-				.consequences = consequences};
-	struct answer answer = {0};
-	int r = mongo_ask_to_write(&asking, x->command, &answer);
+	struct indexing *x = container_of(a, struct indexing, operation);
+	struct mongo_sending sending = {.connection = c,
+					.database = a->client->pool.settings->database,
+					.error = a->error,
+					.consequences = consequences};
+	struct mongo_answer answer = {0};
+	int r = mongo_send_write(&sending, x->command, &answer);
 
 	bson_free(answer.data);
 	return r;
 }
 
 /* Suspends. Where it is there already nothing happens. */
-static int make_index(const struct gridfs_upload *u, const char *collection, const char *first, const char *second,
-		      struct error *e)
+static int make_index(const struct mongo_gridfs_upload *u, const char *collection, const char *first,
+		      const char *second, struct error *e)
 {
 	bson_t command = BSON_INITIALIZER, list, index, keys;
 	char name[64];
 	bool unique = collection == u->chunks;
-	struct indexing x = {.attempt = {.client = mongo_client_of(u->client),
-					 .run = ask_index,
-					 .timeout_us = u->options.timeout_us,
-					 .by = DEADLINE_NEVER,
-					 .error = e},
+	struct indexing x = {.operation = {.client = mongo_client_of(u->client),
+					   .run = ask_index,
+					   .timeout_us = u->options.timeout_us,
+					   .by = DEADLINE_NEVER,
+					   .error = e},
 			     .command = &command};
 
 	snprintf(name, sizeof(name), "%s_1_%s_1", first, second);
@@ -81,18 +81,18 @@ static int make_index(const struct gridfs_upload *u, const char *collection, con
 		BSON_APPEND_BOOL(&index, "unique", true);
 	bson_append_document_end(&list, &index);
 	bson_append_array_end(&command, &list);
-	int r = mongo_attempt(&x.attempt);
+	int r = mongo_run(&x.operation);
 	bson_destroy(&command);
 	return r;
 }
 
-static struct mongo_target target_of(const struct gridfs_upload *u, const char *collection)
+static struct mongo_target target_of(const struct mongo_gridfs_upload *u, const char *collection)
 {
 	return (struct mongo_target){.client = u->client, .options = &u->options, .collection = collection};
 }
 
 /* A bucket with a file in it has them, or its owner wants none. */
-static int make_indexes(const struct gridfs_upload *u, struct error *e)
+static int make_indexes(const struct mongo_gridfs_upload *u, struct error *e)
 {
 	struct mongo_target files = target_of(u, u->files);
 	struct value_member only_id = MEMBER("_id", value_int(1));
@@ -114,30 +114,30 @@ static int make_indexes(const struct gridfs_upload *u, struct error *e)
 
 /* --- uploads --- */
 
-int gridfs_create(struct gridfs_upload *u, const struct mongo_target *t, const char *bucket, const char *filename,
-		  const struct value *metadata, struct error *e)
+int mongo_gridfs_create(struct mongo_gridfs_upload *u, const struct mongo_target *t, const char *bucket,
+			const char *filename, const struct value *metadata, struct error *e)
 {
 	bson_oid_t id;
 
-	*u = (struct gridfs_upload){.client = t->client,
-				    .options = *t->options,
-				    .files = collection_name(bucket, "files"),
-				    .chunks = collection_name(bucket, "chunks"),
-				    .filename = filename,
-				    .metadata = metadata};
+	*u = (struct mongo_gridfs_upload){.client = t->client,
+					  .options = *t->options,
+					  .files = collection_name(bucket, "files"),
+					  .chunks = collection_name(bucket, "chunks"),
+					  .filename = filename,
+					  .metadata = metadata};
 	bson_oid_init(&id, NULL);
 	bson_oid_to_string(&id, u->id_text);
 	u->id = value_string(u->id_text, sizeof(u->id_text) - 1);
 	u->id.subtype = FORMAT_OBJECTID;
 	int r = filename ? make_indexes(u, e) : error_set(e, -EINVAL, 500, NULL, "the file has no name");
 	if (r < 0)
-		gridfs_upload_done(u);
+		mongo_gridfs_upload_done(u);
 	return r;
 }
 
 /* Suspends, shielded: what is under way when the task is cancelled would be stored behind the back of who removes it.
  */
-static int store(struct gridfs_upload *u, const char *collection, const struct value *document, struct error *e)
+static int store(struct mongo_gridfs_upload *u, const char *collection, const struct value *document, struct error *e)
 {
 	struct mongo_target t = target_of(u, collection);
 	struct shield shield;
@@ -155,7 +155,7 @@ static int store(struct gridfs_upload *u, const char *collection, const struct v
 	return r;
 }
 
-static int store_chunk(struct gridfs_upload *u, struct error *e)
+static int store_chunk(struct mongo_gridfs_upload *u, struct error *e)
 {
 	struct value_member members[] = {MEMBER("files_id", u->id), MEMBER("n", value_int(u->stored)),
 					 MEMBER("data", value_bytes_of(u->chunk.data, u->chunk.len))};
@@ -169,7 +169,7 @@ static int store_chunk(struct gridfs_upload *u, struct error *e)
 	return 0;
 }
 
-int gridfs_write(struct gridfs_upload *u, const void *p, size_t len, struct error *e)
+int mongo_gridfs_write(struct mongo_gridfs_upload *u, const void *p, size_t len, struct error *e)
 {
 	const char *at = p;
 
@@ -194,11 +194,11 @@ static int64_t now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static int store_file(struct gridfs_upload *u, struct error *e)
+static int store_file(struct mongo_gridfs_upload *u, struct error *e)
 {
 	struct buf date = BUF_INIT;
 
-	date_format(&date, now_ms(), true);
+	mongo_date_format(&date, now_ms(), true);
 	struct value when = value_string(date.data, date.len);
 	when.subtype = FORMAT_INSTANT;
 	struct value_member members[] = {MEMBER("_id", u->id),
@@ -213,9 +213,9 @@ static int store_file(struct gridfs_upload *u, struct error *e)
 	return r;
 }
 
-int gridfs_finish(struct gridfs_upload *u, struct result **out, struct error *e)
+int mongo_gridfs_finish(struct mongo_gridfs_upload *u, struct result **out, struct error *e)
 {
-	struct bson_out o;
+	struct mongo_out o;
 	bson_oid_t id;
 	int r = u->chunk.len ? store_chunk(u, e) : 0;
 
@@ -227,15 +227,15 @@ int gridfs_finish(struct gridfs_upload *u, struct result **out, struct error *e)
 	struct mongo_result *result = mongo_result_new(mongo_client_of(u->client)->json);
 	mongo_result_begin(result, &o);
 	bson_oid_init_from_string(&id, u->id_text);
-	bson_out_raw(&o, BSON_TYPE_OID, KEY("_id"), id.bytes, sizeof(id.bytes));
-	bson_out_int(&o, KEY("length"), u->length);
+	mongo_out_raw(&o, BSON_TYPE_OID, KEY("_id"), id.bytes, sizeof(id.bytes));
+	mongo_out_int(&o, KEY("length"), u->length);
 	mongo_result_end(result, &o);
 	*out = &result->base;
 	return 0;
 }
 
 /* What comes of it does not matter: there is nobody left to tell. */
-static void remove_all(const struct gridfs_upload *u, const char *collection, const char *name)
+static void remove_all(const struct mongo_gridfs_upload *u, const char *collection, const char *name)
 {
 	struct mongo_target t = target_of(u, collection);
 	struct value_member member = MEMBER(name, u->id);
@@ -247,7 +247,7 @@ static void remove_all(const struct gridfs_upload *u, const char *collection, co
 		result_free(out);
 }
 
-void gridfs_upload_done(struct gridfs_upload *u)
+void mongo_gridfs_upload_done(struct mongo_gridfs_upload *u)
 {
 	struct shield shield;
 
@@ -302,12 +302,12 @@ static int64_t number_of(const struct result *r, const char *name, struct arena 
 
 	if (v.kind == VALUE_INT)
 		return v.integer;
-	struct element e = value_is_bson(&v) ? value_element(&v) : (struct element){0};
-	return element_integer(&e, -1);
+	struct mongo_element e = mongo_value_is_bson(&v) ? mongo_value_element(&v) : (struct mongo_element){0};
+	return mongo_element_integer(&e, -1);
 }
 
 /* Suspends. What its document says of it. */
-static int find_file(struct gridfs_download *d, const struct mongo_target *t, const struct value *filter,
+static int find_file(struct mongo_gridfs_download *d, const struct mongo_target *t, const struct value *filter,
 		     struct error *e)
 {
 	struct result *file;
@@ -327,7 +327,7 @@ static int find_file(struct gridfs_download *d, const struct mongo_target *t, co
 	return r;
 }
 
-static int open_chunks(struct gridfs_download *d, const struct mongo_target *t, const struct value *filter,
+static int open_chunks(struct mongo_gridfs_download *d, const struct mongo_target *t, const struct value *filter,
 		       struct error *e)
 {
 	struct value_member by_n = MEMBER("n", value_int(1));
@@ -337,12 +337,12 @@ static int open_chunks(struct gridfs_download *d, const struct mongo_target *t, 
 	return mongo_cursor_find(&d->cursor, t, filter, &options, e);
 }
 
-int gridfs_open(struct gridfs_download *d, const struct mongo_target *t, const char *bucket, const struct value *id,
-		struct error *e)
+int mongo_gridfs_open(struct mongo_gridfs_download *d, const struct mongo_target *t, const char *bucket,
+		      const struct value *id, struct error *e)
 {
 	struct stored file;
 
-	*d = (struct gridfs_download){0};
+	*d = (struct mongo_gridfs_download){0};
 	stored_init(&file, t, bucket, id);
 	int r = find_file(d, &file.files, &file.document, e);
 	if (r == 0)
@@ -352,9 +352,9 @@ int gridfs_open(struct gridfs_download *d, const struct mongo_target *t, const c
 }
 
 /* The bytes of a chunk. False: it has none. */
-static bool bytes_of(const struct element *chunk, const void **p, size_t *len)
+static bool bytes_of(const struct mongo_element *chunk, const void **p, size_t *len)
 {
-	struct element data = element_find(chunk->value, chunk->len, KEY("data"));
+	struct mongo_element data = mongo_element_find(chunk->value, chunk->len, KEY("data"));
 	size_t head = 5; /* the length and the subtype */
 
 	if (data.type != BSON_TYPE_BINARY || data.len < head)
@@ -369,21 +369,21 @@ static bool bytes_of(const struct element *chunk, const void **p, size_t *len)
 }
 
 /* How long the chunk that comes must be; 0: there is none. */
-static int64_t expected(const struct gridfs_download *d)
+static int64_t expected(const struct mongo_gridfs_download *d)
 {
 	int64_t left = d->length - d->next * d->chunk_bytes;
 
 	return left <= 0 ? 0 : left < d->chunk_bytes ? left : d->chunk_bytes;
 }
 
-static int damaged(const struct gridfs_download *d, const char *how, struct error *e)
+static int damaged(const struct mongo_gridfs_download *d, const char *how, struct error *e)
 {
 	return error_set(e, -EIO, 500, NULL, "the file is damaged: chunk %lld %s", (long long)d->next, how);
 }
 
-int gridfs_read(struct gridfs_download *d, const void **p, size_t *len, struct error *e)
+int mongo_gridfs_read(struct mongo_gridfs_download *d, const void **p, size_t *len, struct error *e)
 {
-	struct element chunk;
+	struct mongo_element chunk;
 	int64_t due = expected(d);
 	int r = mongo_cursor_next(&d->cursor, &chunk, e);
 
@@ -391,8 +391,8 @@ int gridfs_read(struct gridfs_download *d, const void **p, size_t *len, struct e
 		return r;
 	if (r == 0)
 		return due ? damaged(d, "is missing", e) : 0;
-	struct element n = element_find(chunk.value, chunk.len, "n", 1);
-	int64_t number = element_integer(&n, -1);
+	struct mongo_element n = mongo_element_find(chunk.value, chunk.len, "n", 1);
+	int64_t number = mongo_element_integer(&n, -1);
 	if (number > d->next)
 		return damaged(d, due ? "is missing" : "is more than there should be", e);
 	if (number != d->next)
@@ -405,7 +405,7 @@ int gridfs_read(struct gridfs_download *d, const void **p, size_t *len, struct e
 	return 1;
 }
 
-void gridfs_close(struct gridfs_download *d)
+void mongo_gridfs_close(struct mongo_gridfs_download *d)
 {
 	mongo_cursor_close(&d->cursor);
 }
@@ -413,8 +413,8 @@ void gridfs_close(struct gridfs_download *d)
 /* --- removal --- */
 
 /* The document first: from then on there is no such file. */
-int gridfs_delete(const struct mongo_target *t, const char *bucket, const struct value *id, struct result **out,
-		  struct error *e)
+int mongo_gridfs_delete(const struct mongo_target *t, const char *bucket, const struct value *id, struct result **out,
+			struct error *e)
 {
 	struct stored file;
 	struct result *removed = NULL, *rest;

@@ -33,7 +33,7 @@ enum option_kind {
 static const struct option {
 	const char *name;
 	enum option_kind kind;
-	unsigned target;   /* enum option_target */
+	unsigned target;   /* enum mongo_option_target */
 	const char *field; /* MongoDB's name */
 	size_t choice;     /* where in struct mongo_choices */
 	unsigned sets;     /* who has it */
@@ -75,7 +75,7 @@ static const struct option *row_of(const char *name, unsigned set)
 }
 
 /* With the nearest right one; if none is near, with all. */
-static int unknown(struct document_maker *m, const char *name, unsigned set)
+static int unknown(struct mongo_document_maker *m, const char *name, unsigned set)
 {
 	const char *names[ARRAY_SIZE(rows)];
 	char all[256] = "";
@@ -97,7 +97,7 @@ static int unknown(struct document_maker *m, const char *name, unsigned set)
 	return error_set(m->error, -EINVAL, 500, NULL, "the options: there is no \"%.60s\" here, only %s", name, all);
 }
 
-static int put_choice(struct document_maker *m, const struct option *o, const struct value *v, int64_t *out)
+static int put_choice(struct mongo_document_maker *m, const struct option *o, const struct value *v, int64_t *out)
 {
 	bool digits = (v->kind == VALUE_NUMBER || v->kind == VALUE_STRING) && json_is_number(v->text, v->len);
 
@@ -105,13 +105,13 @@ static int put_choice(struct document_maker *m, const struct option *o, const st
 		*out = v->integer;
 	else if (!digits || !decimal_to_int64(v->text, v->len, out))
 		*out = -1;
-	return *out >= 0 ? 0 : document_refuse(m, v->from_request, "%s " UNFIT_NOT_COUNT, o->name);
+	return *out >= 0 ? 0 : mongo_document_refuse(m, v->from_request, "%s " UNFIT_NOT_COUNT, o->name);
 }
 
-static int put_flag(struct document_maker *m, const struct option *o, const struct value *v, bool *out)
+static int put_flag(struct mongo_document_maker *m, const struct option *o, const struct value *v, bool *out)
 {
 	if (v->kind != VALUE_BOOL)
-		return document_refuse(m, v->from_request, "%s " UNFIT_NOT_FLAG, o->name);
+		return mongo_document_refuse(m, v->from_request, "%s " UNFIT_NOT_FLAG, o->name);
 	*out = v->boolean;
 	return 0;
 }
@@ -121,56 +121,56 @@ static bool is_text(const struct value *v, const char *text)
 	return v->kind == VALUE_STRING && v->len == strlen(text) && memcmp(v->text, text, v->len) == 0;
 }
 
-static int put_return(struct document_maker *m, const struct value *v, bool *after)
+static int put_return(struct mongo_document_maker *m, const struct value *v, bool *after)
 {
 	*after = is_text(v, "after");
 	return *after || is_text(v, "before")
 		       ? 0
-		       : document_refuse(m, v->from_request, "return " UNFIT_NOT_BEFORE_OR_AFTER);
+		       : mongo_document_refuse(m, v->from_request, "return " UNFIT_NOT_BEFORE_OR_AFTER);
 }
 
-static int put_filters(struct document_maker *m, const struct option *o, const struct value *v)
+static int put_filters(struct mongo_document_maker *m, const struct option *o, const struct value *v)
 {
 	char digits[16];
 	const char *key;
 	int r = 0;
 
 	if (v->kind != VALUE_LIST || v->from_request)
-		return document_refuse(m, v->from_request, "%s " UNFIT_NOT_LIST MADE_HERE, o->name);
-	bson_out_begin(&m->out, BSON_TYPE_ARRAY, o->field, strlen(o->field));
+		return mongo_document_refuse(m, v->from_request, "%s " UNFIT_NOT_LIST MADE_HERE, o->name);
+	mongo_out_begin(&m->out, BSON_TYPE_ARRAY, o->field, strlen(o->field));
 	for (uint32_t i = 0; i < v->count && r == 0; i++) {
 		bson_uint32_to_string(i, &key, digits, sizeof(digits));
-		r = document_put(m, key, &v->list[i], DOCUMENT_FILTER, "a filter of array_filters");
+		r = mongo_document_put(m, key, &v->list[i], DOCUMENT_FILTER, "a filter of array_filters");
 	}
 	if (r == 0)
-		bson_out_end(&m->out);
+		mongo_out_end(&m->out);
 	return r;
 }
 
 /* What is written into the command. */
-static int put_written(struct document_maker *m, const struct option *o, const struct value *v)
+static int put_written(struct mongo_document_maker *m, const struct option *o, const struct value *v)
 {
 	switch (o->kind) {
 	case KIND_FILTERS:
 		return put_filters(m, o, v);
 	case KIND_DOCUMENT:
-		return document_put(m, o->field, v, DOCUMENT_FILTER, o->name);
+		return mongo_document_put(m, o->field, v, DOCUMENT_FILTER, o->name);
 	case KIND_EXPRESSION:
-		return document_put(m, o->field, v, DOCUMENT_EXPRESSION, o->name);
+		return mongo_document_put(m, o->field, v, DOCUMENT_EXPRESSION, o->name);
 	case KIND_HINT:
 		if (v->kind != VALUE_STRING)
-			return document_put(m, o->field, v, DOCUMENT_FILTER, o->name);
-		return document_put_value(m, o->field, v, o->name);
+			return mongo_document_put(m, o->field, v, DOCUMENT_FILTER, o->name);
+		return mongo_document_put_value(m, o->field, v, o->name);
 	case KIND_BOOL:
 		if (v->kind != VALUE_BOOL)
-			return document_refuse(m, v->from_request, "%s " UNFIT_NOT_FLAG, o->name);
-		return document_put_value(m, o->field, v, o->name);
+			return mongo_document_refuse(m, v->from_request, "%s " UNFIT_NOT_FLAG, o->name);
+		return mongo_document_put_value(m, o->field, v, o->name);
 	default:
-		return document_put_value(m, o->field, v, o->name);
+		return mongo_document_put_value(m, o->field, v, o->name);
 	}
 }
 
-static int put_option(struct document_maker *m, const struct option *o, const struct value *v, unsigned targets,
+static int put_option(struct mongo_document_maker *m, const struct option *o, const struct value *v, unsigned targets,
 		      struct mongo_choices *out)
 {
 	char *choice = (char *)out + o->choice;
@@ -197,8 +197,8 @@ static bool is_among(const char *name, const char *const *names)
 	return false;
 }
 
-int options_put(struct document_maker *m, const struct value *options, enum option_set set, unsigned targets,
-		const char *const *besides, struct mongo_choices *out)
+int mongo_options_put(struct mongo_document_maker *m, const struct value *options, enum mongo_option_set set,
+		      unsigned targets, const char *const *besides, struct mongo_choices *out)
 {
 	int r = 0;
 
@@ -207,7 +207,7 @@ int options_put(struct document_maker *m, const struct value *options, enum opti
 	if (!options)
 		return 0;
 	if (options->kind != VALUE_DOCUMENT || options->from_request)
-		return document_refuse(m, options->from_request, "they are not a document" MADE_HERE);
+		return mongo_document_refuse(m, options->from_request, "they are not a document" MADE_HERE);
 	for (uint32_t i = 0; i < options->count && r == 0; i++) {
 		const struct value_member *member = &options->members[i];
 		const struct option *o = row_of(member->name, set);

@@ -13,7 +13,7 @@ struct mongo_choices {
 };
 
 /* Which operation has which. */
-enum option_set {
+enum mongo_option_set {
 	OPTIONS_FIND = 1 << 0,
 	OPTIONS_AGGREGATE = 1 << 1,
 	OPTIONS_COUNT = 1 << 2,
@@ -30,7 +30,7 @@ enum option_set {
 	OPTIONS_WATCH = 1 << 13,
 };
 
-enum option_target {
+enum mongo_option_target {
 	OPTION_OF_COMMAND = 1,   /* comment, let: stand beside the statements */
 	OPTION_OF_STATEMENT = 2, /* hint, collation, array_filters: stand in each */
 	OPTION_OF_STAGE = 4,     /* of $changeStream */
@@ -42,5 +42,5 @@ enum option_target {
 
 /* Judge the options, which may be NULL, and write those of `targets` to m. Members of the names in `besides` (which
  * ends with NULL; NULL: none) are the caller's. Returns 0 or -EINVAL with m's error filled. */
-int options_put(struct document_maker *m, const struct value *options, enum option_set set, unsigned targets,
-		const char *const *besides, struct mongo_choices *out) must_check;
+int mongo_options_put(struct mongo_document_maker *m, const struct value *options, enum mongo_option_set set,
+		      unsigned targets, const char *const *besides, struct mongo_choices *out) must_check;

@@ -16,7 +16,7 @@ static void render(const struct result *base, struct buf *out)
 	const struct mongo_result *r = of(base);
 
 	if (r->value.type)
-		bson_render(out, &r->value, r->mode);
+		mongo_render(out, &r->value, r->mode);
 	else
 		json_null(out);
 }
@@ -24,7 +24,7 @@ static void render(const struct result *base, struct buf *out)
 static struct value get(const struct result *base, const struct path *path, struct arena *a)
 {
 	const struct mongo_result *r = of(base);
-	return bson_follow(&r->value, r->mode, path->segments, path->count, a);
+	return mongo_follow(&r->value, r->mode, path->segments, path->count, a);
 }
 
 /* --- life --- */
@@ -45,17 +45,17 @@ struct mongo_result *mongo_result_new(enum mongo_json mode)
 	return r;
 }
 
-void mongo_result_begin(struct mongo_result *r, struct bson_out *out)
+void mongo_result_begin(struct mongo_result *r, struct mongo_out *out)
 {
-	bson_out_init(out, &r->bytes);
-	bson_out_document(out);
+	mongo_out_init(out, &r->bytes);
+	mongo_out_document(out);
 }
 
-void mongo_result_end(struct mongo_result *r, struct bson_out *out)
+void mongo_result_end(struct mongo_result *r, struct mongo_out *out)
 {
-	bson_out_end(out);
+	mongo_out_end(out);
 	r->base.rows = 1;
-	r->value = (struct element){
+	r->value = (struct mongo_element){
 		.type = BSON_TYPE_DOCUMENT, .key = "", .value = (const uint8_t *)r->bytes.data, .len = r->bytes.len};
 }
 
@@ -65,7 +65,7 @@ void mongo_result_reset(struct mongo_result *r)
 	buf_done(&r->bytes);
 	r->reply = NULL;
 	r->bytes = BUF_INIT;
-	r->value = (struct element){0};
+	r->value = (struct mongo_element){0};
 	r->base.rows = 0;
 }
 

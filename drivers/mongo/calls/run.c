@@ -1,95 +1,42 @@
-/* Commands and their results, whoever made the command. */
+/* Steps and handlers go the same way. */
 #include "drivers/mongo/calls/run.h"
 
-#include "drivers/mongo/calls/operations.h"
 #include "drivers/mongo/calls/transaction.h"
+#include "drivers/mongo/wire/errors.h"
 
-struct running {
-	struct mongo_attempt attempt;
-	const struct mongo_action *action;
-	struct mongo_command *command;
-	struct mongo_result *result;
-};
-
-static int ask_server(struct mongo_attempt *a, struct connection *connection, unsigned *consequences)
+/* *again: it failed in a way that another one may mend. */
+static int attempt(struct mongo_operation *a, bool *again)
 {
-	struct running *r = container_of(a, struct running, attempt);
+	struct mongo_pool *pool = &a->client->pool;
+	struct mongo_connection *connection;
+	unsigned consequences = 0;
 
-	mongo_result_reset(r->result);
-	mongo_command_limit(r->command, task_deadline());
-	return mongo_execute(connection, a->client->pool.settings->database, r->action, r->command, r->result, a->error,
-			     consequences);
-}
-
-int mongo_run_command(struct client *client, const struct run_options *options, const struct mongo_action *action,
-		      struct mongo_command *command, struct result **out, struct error *e)
-{
-	struct running r = {.attempt = {.client = mongo_client_of(client),
-					.run = ask_server,
-					.timeout_us = options->timeout_us,
-					.once = action->pipeline.writes,
-					.by = DEADLINE_NEVER,
-					.error = e},
-			    .action = action,
-			    .command = command};
-
-	r.result = mongo_result_new(mongo_client_of(client)->json);
-	int status = command->nothing ? mongo_nothing(action, r.result, e) : mongo_attempt(&r.attempt);
-	mongo_command_done(command);
-	if (status < 0) {
-		mongo_result_free(r.result);
+	*again = false;
+	int status = mongo_pool_acquire(pool, &connection, a->error);
+	if (status < 0)
 		return status;
+	if (a->by.us == DEADLINE_NEVER.us && a->timeout_us)
+		a->by = deadline_in_us(a->timeout_us);
+	deadline_t before = deadline_push(a->by);
+	status = a->run(a, connection, &consequences);
+	deadline_pop(before);
+	if (status == 0 && a->hold) {
+		a->connection = connection;
+		return 0;
 	}
-	*out = &r.result->base;
-	return 0;
+	mongo_pool_release(pool, connection, consequences);
+	*again = status < 0 && (consequences & MONGO_AGAIN) && !a->once;
+	return status;
 }
 
-/* made: whether there is a command. */
-static int run(const struct mongo_target *t, struct mongo_reading *r, int made, struct result **out, struct error *e)
+int mongo_run(struct mongo_operation *a)
 {
-	if (made == 0)
-		return mongo_run_command(t->client, t->options, &r->action, &r->command, out, e);
-	mongo_reading_done(r);
-	return made;
-}
+	struct mongo_transaction *tx = a->alone ? NULL : mongo_transaction_here(a->client);
+	bool again;
 
-int mongo_find(const struct mongo_target *t, const struct value *filter, const struct value *options,
-	       struct result **out, struct error *e)
-{
-	struct mongo_reading r;
+	if (tx)
+		return mongo_transaction_run(tx, a);
+	int status = attempt(a, &again);
 
-	return run(t, &r, mongo_reading_find(&r, t->collection, filter, options, false, DELIVER_WHOLE, e), out, e);
-}
-
-int mongo_find_one(const struct mongo_target *t, const struct value *filter, const struct value *options,
-		   struct result **out, struct error *e)
-{
-	struct mongo_reading r;
-
-	return run(t, &r, mongo_reading_find(&r, t->collection, filter, options, true, DELIVER_WHOLE, e), out, e);
-}
-
-int mongo_aggregate(const struct mongo_target *t, const struct value *pipeline, const struct value *options,
-		    struct result **out, struct error *e)
-{
-	struct mongo_reading r;
-
-	return run(t, &r, mongo_reading_aggregate(&r, t->collection, pipeline, options, DELIVER_WHOLE, e), out, e);
-}
-
-int mongo_count(const struct mongo_target *t, const struct value *filter, const struct value *options,
-		struct result **out, struct error *e)
-{
-	bool within = mongo_transaction_here(mongo_client_of(t->client)) != NULL;
-	struct mongo_reading r;
-
-	return run(t, &r, mongo_reading_count(&r, t->collection, filter, options, within, e), out, e);
-}
-
-int mongo_distinct(const struct mongo_target *t, const char *field, const struct value *filter, struct result **out,
-		   struct error *e)
-{
-	struct mongo_reading r;
-
-	return run(t, &r, mongo_reading_distinct(&r, t->collection, field, filter, e), out, e);
+	return again ? attempt(a, &again) : status;
 }

@@ -1,36 +1,42 @@
-/* What handlers ask of a source whose documents they read: one call, one result. */
+/* The way of every operation: a connection of the pool, the time-out, and a second attempt where that is right. */
 #pragma once
 
-#include "drivers/mongo/calls/action.h"
-#include "drivers/mongo/calls/attempt.h"
-#include "drivers/mongo/calls/commands.h"
+#include "config/config.h"
+#include "drivers/driver.h"
+#include "drivers/mongo/keys.h"
+#include "drivers/mongo/wire/pool.h"
 
-/* Of whom it is asked. */
-struct mongo_target {
-	struct client *client;
-	const struct run_options *options;
-	const char *collection;
+/* A worker's share of a source: what a `struct client` of this kind is. */
+struct mongo_client {
+	struct client base;
+	struct mongo_pool pool;
+	struct list transactions; /* transaction.h: those that run */
+	enum mongo_json json;     /* how results are rendered */
 };
 
-/* Suspends. Run a command that was made. Takes command over. Returns 0 and *out, the caller's; or -errno with e filled.
- */
-int mongo_run_command(struct client *client, const struct run_options *options, const struct mongo_action *action,
-		      struct mongo_command *command, struct result **out, struct error *e) must_check;
+static inline struct mongo_client *mongo_client_of(struct client *c)
+{
+	return container_of(c, struct mongo_client, base);
+}
 
-/* Each suspends, and returns 0 and *out, which the caller frees, or -errno with e filled. options may be NULL; which
- * there are: options.c. A read whose connection broke is run once more, an aggregate with $out or $merge never is. */
+/* Embedded in what the operation needs. */
+struct mongo_operation {
+	struct mongo_client *client;
+	/* Suspends. The operation on c, within the time-out: task_deadline() is when the server is to give up. A second
+	 * call forgets what the first one brought. Returns 0 or -errno with the error filled; *consequences as in
+	 * errors.h. */
+	int (*run)(struct mongo_operation *a, struct mongo_connection *c, unsigned *consequences);
+	int64_t timeout_us; /* from when it first has a connection; 0: none but the task's own deadline */
+	bool once;          /* it writes: no second attempt */
+	bool hold;          /* where it succeeds the connection is kept, for the caller to release */
+	bool alone;         /* it is never part of a transaction */
+	struct error *error;
+	struct mongo_connection *connection;   /* held */
+	struct mongo_transaction *transaction; /* whose connection it is; NULL: the caller's own */
+	deadline_t by;                         /* begins as DEADLINE_NEVER */
+};
 
-/* A list of documents. */
-int mongo_find(const struct mongo_target *t, const struct value *filter, const struct value *options,
-	       struct result **out, struct error *e) must_check;
-/* The first one, or null. */
-int mongo_find_one(const struct mongo_target *t, const struct value *filter, const struct value *options,
-		   struct result **out, struct error *e) must_check;
-int mongo_aggregate(const struct mongo_target *t, const struct value *pipeline, const struct value *options,
-		    struct result **out, struct error *e) must_check;
-/* A number. */
-int mongo_count(const struct mongo_target *t, const struct value *filter, const struct value *options,
-		struct result **out, struct error *e) must_check;
-/* A list of values. */
-int mongo_distinct(const struct mongo_target *t, const char *field, const struct value *filter, struct result **out,
-		   struct error *e) must_check;
+/* Suspends. If the calling task has a transaction on the client, the operation is part of it, and run once. Else
+ * what reads is run once more where its connection broke or its server has stepped down. Returns 0, or -errno with the
+ * error filled. */
+int mongo_run(struct mongo_operation *a) must_check;

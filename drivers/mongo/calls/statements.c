@@ -10,17 +10,17 @@
 
 enum { VALUE_AT = 2 }; /* behind an element's type and its empty name */
 
-void statements_init(struct statements *s, struct error *e)
+void mongo_statements_init(struct mongo_statements *s, struct error *e)
 {
-	*s = (struct statements){.ordered = true};
-	document_maker_init(&s->maker, &s->bytes, e);
-	bson_out_init(&s->upserted, &s->upserted_bytes);
-	bson_out_document(&s->upserted);
+	*s = (struct mongo_statements){.ordered = true};
+	mongo_document_maker_init(&s->maker, &s->bytes, e);
+	mongo_out_init(&s->upserted, &s->upserted_bytes);
+	mongo_out_document(&s->upserted);
 }
 
-void statements_done(struct statements *s)
+void mongo_statements_done(struct mongo_statements *s)
 {
-	document_maker_done(&s->maker);
+	mongo_document_maker_done(&s->maker);
 	buf_done(&s->bytes);
 	buf_done(&s->beside);
 	buf_done(&s->upserted_bytes);
@@ -29,33 +29,33 @@ void statements_done(struct statements *s)
 
 /* --- adding --- */
 
-static void add(struct statements *s, enum statement_kind kind, size_t at)
+static void add(struct mongo_statements *s, enum mongo_statement_kind kind, size_t at)
 {
 	if (s->count == s->capacity) {
 		s->capacity = s->capacity ? s->capacity * 2 : 4;
 		s->items = mem_realloc(s->items, s->capacity * sizeof(*s->items));
 	}
 	at += VALUE_AT;
-	s->items[s->count++] = (struct statement){.kind = kind, .at = at, .len = s->bytes.len - at};
+	s->items[s->count++] = (struct mongo_statement){.kind = kind, .at = at, .len = s->bytes.len - at};
 }
 
-int statements_options(struct statements *s, const struct value *options, enum option_set set)
+int mongo_statements_options(struct mongo_statements *s, const struct value *options, enum mongo_option_set set)
 {
-	struct document_maker m;
+	struct mongo_document_maker m;
 	struct mongo_choices choices = MONGO_CHOICES_NONE;
 
 	if (!options)
 		return 0;
-	document_maker_init(&m, &s->beside, s->maker.error);
-	int r = options_put(&m, options, set, OPTION_OF_COMMAND, NULL, &choices);
+	mongo_document_maker_init(&m, &s->beside, s->maker.error);
+	int r = mongo_options_put(&m, options, set, OPTION_OF_COMMAND, NULL, &choices);
 	s->ordered = choices.ordered;
 	s->maker.from_request |= m.from_request;
-	document_maker_done(&m);
+	mongo_document_maker_done(&m);
 	return r;
 }
 
 /* Put a new _id in front of the members of the last document, which begins at `at`. */
-static void make_id(struct statements *s, size_t at)
+static void make_id(struct mongo_statements *s, size_t at)
 {
 	enum { ID_LEN = 1 + sizeof("_id") + 12 };
 	size_t len = s->bytes.len - at;
@@ -73,39 +73,39 @@ static void make_id(struct statements *s, size_t at)
 	s->bytes.len += ID_LEN;
 }
 
-int statements_insert(struct statements *s, const struct value *document)
+int mongo_statements_insert(struct mongo_statements *s, const struct value *document)
 {
 	size_t at = s->bytes.len;
-	int r = document_put(&s->maker, "", document, DOCUMENT_STORED, "the document");
+	int r = mongo_document_put(&s->maker, "", document, DOCUMENT_STORED, "the document");
 
 	if (r < 0)
 		return r;
 	const uint8_t *bytes = (const uint8_t *)s->bytes.data + at + VALUE_AT;
-	if (!element_find(bytes, s->bytes.len - at - VALUE_AT, "_id", 3).type)
+	if (!mongo_element_find(bytes, s->bytes.len - at - VALUE_AT, "_id", 3).type)
 		make_id(s, at + VALUE_AT);
 	add(s, STATEMENT_INSERT, at);
 	return 0;
 }
 
 /* What an update and a deletion begin with: the filter, for an update the change, and the options. */
-static int begin_change(struct statements *s, enum statement_kind kind, const struct statement_change *c,
-			struct mongo_choices *choices)
+static int begin_change(struct mongo_statements *s, enum mongo_statement_kind kind,
+			const struct mongo_statement_change *c, struct mongo_choices *choices)
 {
-	struct document_maker *m = &s->maker;
+	struct mongo_document_maker *m = &s->maker;
 
-	bson_out_begin(&m->out, BSON_TYPE_DOCUMENT, "", 0);
-	int r = document_put(m, "q", c->filter, DOCUMENT_FILTER, "the filter");
+	mongo_out_begin(&m->out, BSON_TYPE_DOCUMENT, "", 0);
+	int r = mongo_document_put(m, "q", c->filter, DOCUMENT_FILTER, "the filter");
 	if (r == 0 && kind == STATEMENT_UPDATE)
-		r = document_put(m, "u", c->change, c->use,
-				 c->use == DOCUMENT_STORED ? "the replacement" : "the update");
+		r = mongo_document_put(m, "u", c->change, c->use,
+				       c->use == DOCUMENT_STORED ? "the replacement" : "the update");
 	if (r == 0)
-		r = options_put(m, c->options, c->set, OPTION_OF_STATEMENT, c->besides, choices);
+		r = mongo_options_put(m, c->options, c->set, OPTION_OF_STATEMENT, c->besides, choices);
 	return r;
 }
 
-int statements_update(struct statements *s, const struct statement_change *c)
+int mongo_statements_update(struct mongo_statements *s, const struct mongo_statement_change *c)
 {
-	struct bson_out *out = &s->maker.out;
+	struct mongo_out *out = &s->maker.out;
 	struct mongo_choices choices = MONGO_CHOICES_NONE;
 	size_t at = s->bytes.len;
 	int r = begin_change(s, STATEMENT_UPDATE, c, &choices);
@@ -113,15 +113,15 @@ int statements_update(struct statements *s, const struct statement_change *c)
 	if (r < 0)
 		return r;
 	if (c->many)
-		bson_out_bool(out, KEY("multi"), true);
+		mongo_out_bool(out, KEY("multi"), true);
 	if (choices.upsert)
-		bson_out_bool(out, KEY("upsert"), true);
-	bson_out_end(out);
+		mongo_out_bool(out, KEY("upsert"), true);
+	mongo_out_end(out);
 	add(s, STATEMENT_UPDATE, at);
 	return 0;
 }
 
-int statements_delete(struct statements *s, const struct statement_change *c)
+int mongo_statements_delete(struct mongo_statements *s, const struct mongo_statement_change *c)
 {
 	struct mongo_choices choices = MONGO_CHOICES_NONE;
 	size_t at = s->bytes.len;
@@ -129,15 +129,15 @@ int statements_delete(struct statements *s, const struct statement_change *c)
 
 	if (r < 0)
 		return r;
-	bson_out_int32(&s->maker.out, KEY("limit"), c->many ? 0 : 1);
-	bson_out_end(&s->maker.out);
+	mongo_out_int32(&s->maker.out, KEY("limit"), c->many ? 0 : 1);
+	mongo_out_end(&s->maker.out);
 	add(s, STATEMENT_DELETE, at);
 	return 0;
 }
 
-struct element statements_id(const struct statements *s, uint32_t index)
+struct mongo_element mongo_statements_id(const struct mongo_statements *s, uint32_t index)
 {
-	const struct statement *i = &s->items[index];
+	const struct mongo_statement *i = &s->items[index];
 
-	return element_find((const uint8_t *)s->bytes.data + i->at, i->len, "_id", 3);
+	return mongo_element_find((const uint8_t *)s->bytes.data + i->at, i->len, "_id", 3);
 }

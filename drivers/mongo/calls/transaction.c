@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/backoff.h"
-#include "drivers/mongo/calls/ask.h"
+#include "drivers/mongo/calls/send.h"
 #include "drivers/mongo/wire/errors.h"
 
 #define COMMIT_US      INT64_C(10000000)
@@ -20,7 +20,7 @@ struct mongo_transaction {
 	struct mongo_client *client;
 	const struct mongo_transaction_options *options;
 	struct task *owner;
-	struct connection *connection;
+	struct mongo_connection *connection;
 	unsigned consequences; /* for the connection */
 	bool failed;
 	bool transient; /* what it failed with may be gone the next time */
@@ -42,15 +42,15 @@ struct mongo_transaction *mongo_transaction_here(const struct mongo_client *clie
 	return NULL;
 }
 
-void mongo_transaction_join(struct mongo_transaction *tx, struct transaction_part *p,
-			    void (*end)(struct transaction_part *p))
+void mongo_transaction_join(struct mongo_transaction *tx, struct mongo_transaction_part *p,
+			    void (*end)(struct mongo_transaction_part *p))
 {
 	p->transaction = tx;
 	p->end = end;
 	list_append(&tx->parts, &p->link);
 }
 
-void mongo_transaction_leave(struct transaction_part *p)
+void mongo_transaction_leave(struct mongo_transaction_part *p)
 {
 	list_remove(&p->link);
 	p->transaction = NULL;
@@ -75,7 +75,7 @@ void mongo_transaction_fail(struct mongo_transaction *tx, unsigned consequences,
 	tx->failure = *e;
 }
 
-int mongo_transaction_attempt(struct mongo_transaction *tx, struct mongo_attempt *a)
+int mongo_transaction_run(struct mongo_transaction *tx, struct mongo_operation *a)
 {
 	unsigned consequences = 0;
 	int r = mongo_transaction_enter(tx, a->error);
@@ -98,7 +98,7 @@ int mongo_transaction_attempt(struct mongo_transaction *tx, struct mongo_attempt
 /* --- the connection --- */
 
 /* consequences: for the connection. */
-static int check_server(const struct connection *c, unsigned *consequences, struct error *e)
+static int check_server(const struct mongo_connection *c, unsigned *consequences, struct error *e)
 {
 	if (!c->limits.transactions)
 		return error_set(e, -EOPNOTSUPP, 500, NULL,
@@ -119,7 +119,7 @@ static int check_server(const struct connection *c, unsigned *consequences, stru
 
 static void give_back(struct mongo_transaction *tx)
 {
-	session_close(&tx->connection->session, tx->connection->client);
+	mongo_session_close(&tx->connection->session, tx->connection->client);
 	mongo_pool_release(&tx->client->pool, tx->connection, tx->consequences);
 	tx->connection = NULL;
 	tx->consequences = 0;
@@ -127,16 +127,16 @@ static void give_back(struct mongo_transaction *tx)
 
 /* Suspends. identity: of the one that is to be committed there; NULL: a new one. Returns 0, or -errno with e filled:
  * there is no connection then. */
-static int take_connection(struct mongo_transaction *tx, const struct session_identity *identity, struct error *e)
+static int take_connection(struct mongo_transaction *tx, const struct mongo_session_identity *identity, struct error *e)
 {
 	bson_error_t error = {0};
 	int r = mongo_pool_acquire(&tx->client->pool, &tx->connection, e);
 
 	if (r < 0)
 		return r;
-	struct connection *c = tx->connection;
+	struct mongo_connection *c = tx->connection;
 	r = check_server(c, &tx->consequences, e);
-	if (r == 0 && !session_open(&c->session, c->client, c->options, identity, &error))
+	if (r == 0 && !mongo_session_open(&c->session, c->client, c->options, identity, &error))
 		r = error_set(e, -EOPNOTSUPP, 500, NULL, "the source's server has no sessions: %.200s", error.message);
 	c->session.snapshot = tx->options->snapshot;
 	if (r < 0)
@@ -154,7 +154,7 @@ enum outcome {
 	UNKNOWN,
 };
 
-static void make_commit(bson_t *command, const struct session *s, const bson_t *recovery, bool again)
+static void make_commit(bson_t *command, const struct mongo_session *s, const bson_t *recovery, bool again)
 {
 	BSON_APPEND_INT32(command, "commitTransaction", 1);
 	if (recovery)
@@ -170,17 +170,18 @@ static void make_commit(bson_t *command, const struct session *s, const bson_t *
 /* Suspends. */
 static enum outcome commit_once(struct mongo_transaction *tx, const bson_t *recovery, bool again, struct error *e)
 {
-	struct connection *c = tx->connection;
-	struct asking asking = {.connection = c, .database = "admin", .error = e, .consequences = &tx->consequences};
-	struct answer answer = {0};
+	struct mongo_connection *c = tx->connection;
+	struct mongo_sending sending = {
+		.connection = c, .database = "admin", .error = e, .consequences = &tx->consequences};
+	struct mongo_answer answer = {0};
 	bson_t command = BSON_INITIALIZER;
 
 	make_commit(&command, &c->session, recovery, again);
 	c->labels = 0;
-	int r = mongo_ask(&asking, &command, &answer);
+	int r = mongo_send(&sending, &command, &answer);
 	bson_destroy(&command);
 	if (r == 0) {
-		r = mongo_check_concern(&asking, &answer);
+		r = mongo_answer_concern(&sending, &answer);
 		bson_free(answer.data);
 		return r == 0 ? COMMITTED : UNCONFIRMED;
 	}
@@ -194,7 +195,7 @@ static enum outcome commit_once(struct mongo_transaction *tx, const bson_t *reco
 /* Suspends. On another connection from now on. Returns 0, or -errno with e filled: there is none then. */
 static int move(struct mongo_transaction *tx, struct error *e)
 {
-	struct session_identity identity = tx->connection->session.now;
+	struct mongo_session_identity identity = tx->connection->session.now;
 
 	give_back(tx);
 	return take_connection(tx, &identity, e);
@@ -230,7 +231,7 @@ static bool concern_is_impossible(const struct error *e)
 static int commit(struct mongo_transaction *tx, bool *again, struct error *e)
 {
 	int64_t timeout_us = tx->options->timeout_us ? tx->options->timeout_us : COMMIT_US;
-	struct session *s = &tx->connection->session;
+	struct mongo_session *s = &tx->connection->session;
 	struct shield shield;
 
 	if (!s->begun)
@@ -255,15 +256,15 @@ static int commit(struct mongo_transaction *tx, bool *again, struct error *e)
 static void abort_once(struct mongo_transaction *tx, const bson_t *recovery)
 {
 	struct error e = ERROR_INIT;
-	struct asking asking = {
+	struct mongo_sending sending = {
 		.connection = tx->connection, .database = "admin", .error = &e, .consequences = &tx->consequences};
 	bson_t command = BSON_INITIALIZER;
-	struct answer answer = {0};
+	struct mongo_answer answer = {0};
 
 	BSON_APPEND_INT32(&command, "abortTransaction", 1);
 	if (recovery)
 		BSON_APPEND_DOCUMENT(&command, "recoveryToken", recovery);
-	if (mongo_ask(&asking, &command, &answer) == 0)
+	if (mongo_send(&sending, &command, &answer) == 0)
 		bson_free(answer.data);
 	bson_destroy(&command);
 }
@@ -273,7 +274,7 @@ static void abort_once(struct mongo_transaction *tx, const bson_t *recovery)
  * as one does that is not a primary any more. */
 static void abort_transaction(struct mongo_transaction *tx)
 {
-	struct connection *c = tx->connection;
+	struct mongo_connection *c = tx->connection;
 	struct error e = ERROR_INIT;
 	struct shield shield;
 
@@ -290,7 +291,7 @@ static void abort_transaction(struct mongo_transaction *tx)
 static void end_parts(struct mongo_transaction *tx)
 {
 	list_for_each_safe (node, &tx->parts) {
-		struct transaction_part *p = container_of(node, struct transaction_part, link);
+		struct mongo_transaction_part *p = container_of(node, struct mongo_transaction_part, link);
 		p->end(p);
 	}
 }

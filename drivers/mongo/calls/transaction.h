@@ -1,11 +1,11 @@
 /* Transactions: what a task asks of a source between their beginning and their end happens altogether or not at all.
  *
  * DESIGN. A transaction has a connection to itself, and belongs to the task that began it: every operation of that task
- * on that source goes there (mongo_attempt asks), those of other tasks go their own way. One that fails makes the
+ * on that source goes there (mongo_run asks), those of other tasks go their own way. One that fails makes the
  * transaction fail: the server has given it up. Loop thread only. */
 #pragma once
 
-#include "drivers/mongo/calls/attempt.h"
+#include "drivers/mongo/calls/run.h"
 
 struct mongo_transaction;
 
@@ -23,19 +23,19 @@ int mongo_transact(struct client *client, const struct mongo_transaction_options
 
 /* The calling task's on this client, or NULL. */
 struct mongo_transaction *mongo_transaction_here(const struct mongo_client *client);
-/* Suspends. Run an operation within tx, as mongo_attempt. */
-int mongo_transaction_attempt(struct mongo_transaction *tx, struct mongo_attempt *a) must_check;
+/* Suspends. Run an operation within tx, as mongo_run. */
+int mongo_transaction_run(struct mongo_transaction *tx, struct mongo_operation *a) must_check;
 
 /* Something that stays open within a transaction: a cursor; embedded. */
-struct transaction_part {
+struct mongo_transaction_part {
 	struct mongo_transaction *transaction; /* NULL: of none */
 	struct list link;
 	/* tx ends: leave it. May suspend. */
-	void (*end)(struct transaction_part *p);
+	void (*end)(struct mongo_transaction_part *p);
 };
-void mongo_transaction_join(struct mongo_transaction *tx, struct transaction_part *p,
-			    void (*end)(struct transaction_part *p));
-void mongo_transaction_leave(struct transaction_part *p);
+void mongo_transaction_join(struct mongo_transaction *tx, struct mongo_transaction_part *p,
+			    void (*end)(struct mongo_transaction_part *p));
+void mongo_transaction_leave(struct mongo_transaction_part *p);
 /* May the calling task ask something within tx? Returns 0, -EBUSY (it is another task's), or what tx failed with; with
  * e filled. */
 int mongo_transaction_enter(const struct mongo_transaction *tx, struct error *e) must_check;

@@ -12,33 +12,33 @@
 
 #define AWAIT_MS       1000
 #define ANSWER_US      INT64_C(10000000) /* beyond that: if the source has no time-out */
-#define LAST_MS        20                /* before the deadline it is not worth asking any more */
+#define LAST_MS        20                /* before the deadline it is not worth sending any more */
 #define PAUSE_FIRST_US INT64_C(20000)
 #define FAILURES_MOST  10 /* in a row: 20 seconds of pauses */
 
 #define KEY(s)         s, sizeof(s) - 1
 
 struct starting {
-	struct mongo_attempt attempt;
+	struct mongo_operation operation;
 	struct mongo_watch *watch;
 	struct buf command;
 };
 
-static struct asking asking_of(const struct mongo_watch *w, struct connection *connection, struct error *e,
-			       unsigned *consequences)
+static struct mongo_sending asking_of(const struct mongo_watch *w, struct mongo_connection *connection, struct error *e,
+				      unsigned *consequences)
 {
-	return (struct asking){.connection = connection,
-			       .database = w->client->pool.settings->database,
-			       .from_request = w->from_request,
-			       .error = e,
-			       .consequences = consequences};
+	return (struct mongo_sending){.connection = connection,
+				      .database = w->client->pool.settings->database,
+				      .from_request = w->from_request,
+				      .error = e,
+				      .consequences = consequences};
 }
 
 static void forget_batch(struct mongo_watch *w)
 {
 	bson_free(w->answer.data);
-	w->answer = (struct answer){0};
-	w->at = (struct element_iter){0};
+	w->answer = (struct mongo_answer){0};
+	w->at = (struct mongo_element_iter){0};
 }
 
 static void release(struct mongo_watch *w, unsigned consequences)
@@ -54,11 +54,11 @@ static void release(struct mongo_watch *w, unsigned consequences)
 /* From now on it begins there. */
 static void set_token(struct mongo_watch *w, const char *name, uint8_t type, const void *value, size_t len)
 {
-	struct bson_out out;
+	struct mongo_out out;
 
 	w->token.len = 0;
-	bson_out_init(&out, &w->token);
-	bson_out_raw(&out, type, name, strlen(name), value, len);
+	mongo_out_init(&out, &w->token);
+	mongo_out_raw(&out, type, name, strlen(name), value, len);
 }
 
 static void move_to(struct mongo_watch *w, const void *token, size_t len)
@@ -76,17 +76,17 @@ static void move_behind_batch(struct mongo_watch *w)
 
 static bool has_more(const struct mongo_watch *w)
 {
-	struct element_iter at = w->at;
-	struct element e;
+	struct mongo_element_iter at = w->at;
+	struct mongo_element e;
 
-	return element_next(&at, &e);
+	return mongo_element_next(&at, &e);
 }
 
-static void take_batch(struct mongo_watch *w, const struct batch *b)
+static void take_batch(struct mongo_watch *w, const struct mongo_batch *b)
 {
 	w->cursor = b->cursor;
 	w->over = b->cursor == 0;
-	element_iter_init(&w->at, b->documents.value, b->documents.len);
+	mongo_element_iter_init(&w->at, b->documents.value, b->documents.len);
 	w->latest.len = 0;
 	if (b->token.type)
 		buf_append(&w->latest, b->token.value, b->token.len);
@@ -95,9 +95,9 @@ static void take_batch(struct mongo_watch *w, const struct batch *b)
 }
 
 /* A server that gave no token at all tells when it began. */
-static void keep_beginning(struct mongo_watch *w, const struct connection *c)
+static void keep_beginning(struct mongo_watch *w, const struct mongo_connection *c)
 {
-	struct element time = answer_member(&w->answer, "operationTime");
+	struct mongo_element time = mongo_answer_member(&w->answer, "operationTime");
 
 	if (c->limits.starts_at_times && w->token.len == 0 && w->latest.len == 0 && time.type == BSON_TYPE_TIMESTAMP)
 		set_token(w, "startAtOperationTime", time.type, time.value, time.len);
@@ -107,54 +107,54 @@ static void keep_beginning(struct mongo_watch *w, const struct connection *c)
 
 static void make_command(const struct mongo_watch *w, struct buf *bytes)
 {
-	struct bson_out out;
-	struct element_iter stages;
-	struct element stage;
+	struct mongo_out out;
+	struct mongo_element_iter stages;
+	struct mongo_element stage;
 	char digits[16];
 	const char *key;
 	uint32_t n = 1;
 
-	bson_out_init(&out, bytes);
-	bson_out_document(&out);
+	mongo_out_init(&out, bytes);
+	mongo_out_document(&out);
 	if (w->collection)
-		bson_out_text(&out, KEY("aggregate"), w->collection, strlen(w->collection));
+		mongo_out_text(&out, KEY("aggregate"), w->collection, strlen(w->collection));
 	else
-		bson_out_int32(&out, KEY("aggregate"), 1);
-	bson_out_begin(&out, BSON_TYPE_ARRAY, KEY("pipeline"));
-	bson_out_begin(&out, BSON_TYPE_DOCUMENT, KEY("0"));
-	bson_out_begin(&out, BSON_TYPE_DOCUMENT, KEY("$changeStream"));
+		mongo_out_int32(&out, KEY("aggregate"), 1);
+	mongo_out_begin(&out, BSON_TYPE_ARRAY, KEY("pipeline"));
+	mongo_out_begin(&out, BSON_TYPE_DOCUMENT, KEY("0"));
+	mongo_out_begin(&out, BSON_TYPE_DOCUMENT, KEY("$changeStream"));
 	buf_append(bytes, w->options.data, w->options.len);
 	buf_append(bytes, w->token.data, w->token.len);
-	bson_out_end(&out);
-	bson_out_end(&out);
-	if (w->stages.len && element_iter_init(&stages, (const uint8_t *)w->stages.data, w->stages.len)) {
-		for (; element_next(&stages, &stage); n++) {
+	mongo_out_end(&out);
+	mongo_out_end(&out);
+	if (w->stages.len && mongo_element_iter_init(&stages, (const uint8_t *)w->stages.data, w->stages.len)) {
+		for (; mongo_element_next(&stages, &stage); n++) {
 			size_t len = bson_uint32_to_string(n, &key, digits, sizeof(digits));
-			bson_out_raw(&out, stage.type, key, len, stage.value, stage.len);
+			mongo_out_raw(&out, stage.type, key, len, stage.value, stage.len);
 		}
 	}
-	bson_out_end(&out);
-	bson_out_begin(&out, BSON_TYPE_DOCUMENT, KEY("cursor"));
+	mongo_out_end(&out);
+	mongo_out_begin(&out, BSON_TYPE_DOCUMENT, KEY("cursor"));
 	if (w->batch_size > 0)
-		bson_out_int(&out, KEY("batchSize"), w->batch_size);
-	bson_out_end(&out);
-	bson_out_end(&out);
+		mongo_out_int(&out, KEY("batchSize"), w->batch_size);
+	mongo_out_end(&out);
+	mongo_out_end(&out);
 }
 
-static int ask_first(struct mongo_attempt *a, struct connection *connection, unsigned *consequences)
+static int ask_first(struct mongo_operation *a, struct mongo_connection *connection, unsigned *consequences)
 {
-	struct starting *s = container_of(a, struct starting, attempt);
+	struct starting *s = container_of(a, struct starting, operation);
 	struct mongo_watch *w = s->watch;
-	struct asking asking = asking_of(w, connection, a->error, consequences);
-	struct batch b = {0};
+	struct mongo_sending sending = asking_of(w, connection, a->error, consequences);
+	struct mongo_batch b = {0};
 	bson_t document;
 
 	forget_batch(w);
 	if (!bson_init_static(&document, (const uint8_t *)s->command.data, s->command.len))
 		return error_set(a->error, -E2BIG, w->from_request ? 400 : 500, NULL, "the command is too large");
-	int r = mongo_ask(&asking, &document, &w->answer);
+	int r = mongo_send(&sending, &document, &w->answer);
 	if (r == 0)
-		r = batch_read(&asking, &w->answer, "firstBatch", &b);
+		r = mongo_batch_read(&sending, &w->answer, "firstBatch", &b);
 	if (r < 0)
 		return r;
 	if (b.collection)
@@ -167,23 +167,23 @@ static int ask_first(struct mongo_attempt *a, struct connection *connection, uns
 /* Suspends. Returns 0 with a cursor, or -errno with e filled. */
 static int start(struct mongo_watch *w, struct error *e)
 {
-	struct starting s = {.attempt = {.client = w->client,
-					 .run = ask_first,
-					 .timeout_us = w->timeout_us ? w->timeout_us : ANSWER_US,
-					 .hold = true,
-					 .alone = true,
-					 .by = DEADLINE_NEVER,
-					 .error = e},
+	struct starting s = {.operation = {.client = w->client,
+					   .run = ask_first,
+					   .timeout_us = w->timeout_us ? w->timeout_us : ANSWER_US,
+					   .hold = true,
+					   .alone = true,
+					   .by = DEADLINE_NEVER,
+					   .error = e},
 			     .watch = w};
 
 	make_command(w, &s.command);
-	int r = mongo_attempt(&s.attempt);
+	int r = mongo_run(&s.operation);
 	buf_done(&s.command);
 	if (r < 0) {
 		forget_batch(w);
 		return r;
 	}
-	w->connection = s.attempt.connection;
+	w->connection = s.operation.connection;
 	if (w->cursor == 0)
 		release(w, 0);
 	return 0;
@@ -191,24 +191,24 @@ static int start(struct mongo_watch *w, struct error *e)
 
 static int put_stages(struct mongo_watch *w, const struct value *pipeline, struct error *e)
 {
-	struct document_maker m;
+	struct mongo_document_maker m;
 	struct buf whole = BUF_INIT;
 	int r = 0;
 
 	if (!pipeline)
 		return 0;
-	document_maker_init(&m, &whole, e);
-	bson_out_document(&m.out);
-	r = document_put(&m, "", pipeline, DOCUMENT_PIPELINE, "the pipeline");
+	mongo_document_maker_init(&m, &whole, e);
+	mongo_out_document(&m.out);
+	r = mongo_document_put(&m, "", pipeline, DOCUMENT_PIPELINE, "the pipeline");
 	if (r == 0 && m.writes)
-		r = document_refuse(&m, false, "$out and $merge bring no documents to read one by one");
+		r = mongo_document_refuse(&m, false, "$out and $merge bring no documents to read one by one");
 	if (r == 0) {
-		bson_out_end(&m.out);
-		struct element stages = element_at((const uint8_t *)whole.data, whole.len, 0);
+		mongo_out_end(&m.out);
+		struct mongo_element stages = mongo_element_at((const uint8_t *)whole.data, whole.len, 0);
 		buf_append(&w->stages, stages.value, stages.len);
 	}
 	w->from_request |= m.from_request;
-	document_maker_done(&m);
+	mongo_document_maker_done(&m);
 	buf_done(&whole);
 	return r;
 }
@@ -217,14 +217,14 @@ static int put_stages(struct mongo_watch *w, const struct value *pipeline, struc
 static int put_options(struct mongo_watch *w, struct buf *out, const struct value *options, unsigned target,
 		       struct error *e)
 {
-	struct document_maker m;
+	struct mongo_document_maker m;
 	struct mongo_choices choices;
 
-	document_maker_init(&m, out, e);
-	int r = options_put(&m, options, OPTIONS_WATCH, target, NULL, &choices);
+	mongo_document_maker_init(&m, out, e);
+	int r = mongo_options_put(&m, options, OPTIONS_WATCH, target, NULL, &choices);
 	w->batch_size = choices.batch_size < INT32_MAX ? choices.batch_size : INT32_MAX;
 	w->from_request |= m.from_request;
-	document_maker_done(&m);
+	mongo_document_maker_done(&m);
 	return r;
 }
 
@@ -270,7 +270,7 @@ static bool is_resumable_code(const char *code)
 }
 
 /* Of an answer to getMore, or of none. */
-static bool is_resumable(const struct connection *c, const struct error *e)
+static bool is_resumable(const struct mongo_connection *c, const struct error *e)
 {
 	if (e->errnum == -ECANCELED || deadline_passed(task_deadline()))
 		return false;
@@ -324,8 +324,8 @@ static int wait_for_deadline(struct error *e)
 static int ask_next(struct mongo_watch *w, struct error *e)
 {
 	unsigned consequences = 0;
-	struct asking asking = asking_of(w, w->connection, e, &consequences);
-	struct batch b = {0};
+	struct mongo_sending sending = asking_of(w, w->connection, e, &consequences);
+	struct mongo_batch b = {0};
 	int64_t wait = await_ms();
 	int32_t size = w->batch_size > 0 ? (int32_t)w->batch_size : 0;
 
@@ -334,7 +334,7 @@ static int ask_next(struct mongo_watch *w, struct error *e)
 	forget_batch(w);
 	w->connection->labels = 0;
 	deadline_t before = deadline_push(deadline_in_us(wait * 1000 + (w->timeout_us ? w->timeout_us : ANSWER_US)));
-	int r = batch_next(&asking, w->cursor, w->name, size, wait, &w->answer, &b);
+	int r = mongo_batch_next(&sending, w->cursor, w->name, size, wait, &w->answer, &b);
 	deadline_pop(before);
 	if (r < 0) {
 		bool again = is_resumable(w->connection, e);
@@ -349,9 +349,9 @@ static int ask_next(struct mongo_watch *w, struct error *e)
 	return 0;
 }
 
-static int hand_out(struct mongo_watch *w, const struct element *change, struct error *e)
+static int hand_out(struct mongo_watch *w, const struct mongo_element *change, struct error *e)
 {
-	struct element token = element_find(change->value, change->len, "_id", 3);
+	struct mongo_element token = mongo_element_find(change->value, change->len, "_id", 3);
 
 	if (change->type != BSON_TYPE_DOCUMENT || token.type != BSON_TYPE_DOCUMENT)
 		return error_set(
@@ -364,9 +364,9 @@ static int hand_out(struct mongo_watch *w, const struct element *change, struct 
 	return 1;
 }
 
-int mongo_watch_next(struct mongo_watch *w, struct element *out, struct error *e)
+int mongo_watch_next(struct mongo_watch *w, struct mongo_element *out, struct error *e)
 {
-	while (!element_next(&w->at, out)) {
+	while (!mongo_element_next(&w->at, out)) {
 		if (w->over)
 			return 0;
 		int r = w->connection ? ask_next(w, e) : resume(w, e);
@@ -382,8 +382,8 @@ void mongo_watch_close(struct mongo_watch *w)
 	struct error e = ERROR_INIT;
 
 	if (w->connection) {
-		struct asking asking = asking_of(w, w->connection, &e, &consequences);
-		batch_kill(&asking, w->cursor, w->name);
+		struct mongo_sending sending = asking_of(w, w->connection, &e, &consequences);
+		mongo_batch_kill(&sending, w->cursor, w->name);
 		release(w, consequences);
 	}
 	forget_batch(w);

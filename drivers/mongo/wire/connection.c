@@ -50,13 +50,13 @@ static bool has_transactions(const char *type, int64_t wire)
 }
 
 /* Where it says nothing: what MongoDB's have been since 3.6. */
-static struct connection_limits read_limits(const mongoc_server_description_t *server)
+static struct mongo_connection_limits read_limits(const mongoc_server_description_t *server)
 {
 	const bson_t *hello = mongoc_server_description_hello_response(server);
 	const char *type = mongoc_server_description_type(server);
 	int64_t wire = hello_number(hello, "maxWireVersion", INT32_MAX);
 
-	return (struct connection_limits){
+	return (struct mongo_connection_limits){
 		.writable = strcmp(type, "RSSecondary") != 0,
 		.transactions = has_transactions(type, wire),
 		.starts_at_times = wire >= WIRE_4_0,
@@ -67,7 +67,7 @@ static struct connection_limits read_limits(const mongoc_server_description_t *s
 
 /* Once: a look for the servers costs a round trip to each of them, and waits for the slowest. When the one that was
  * chosen steps down or goes away, the connection ends, and its successor chooses again. */
-static bool choose_server(struct connection *c, bson_error_t *error)
+static bool choose_server(struct mongo_connection *c, bson_error_t *error)
 {
 	const mongoc_read_prefs_t *prefs = mongoc_client_get_read_prefs(c->client);
 
@@ -89,7 +89,7 @@ static bool choose_server(struct connection *c, bson_error_t *error)
 }
 
 /* libmongoc forgets what it knew of a server that says it is not a primary. */
-static bool server_is_known(const struct connection *c)
+static bool server_is_known(const struct mongo_connection *c)
 {
 	mongoc_server_description_t *server = mongoc_client_get_server_description(c->client, c->server);
 	bool known = has_data(server);
@@ -109,7 +109,7 @@ static bool is_plain(const bson_t *reply)
 	return true;
 }
 
-static bool is_lost(const struct connection *c, bson_t *reply, bson_error_t *error)
+static bool is_lost(const struct mongo_connection *c, bson_t *reply, bson_error_t *error)
 {
 	if (!c->lost && !c->streams.fault)
 		return false;
@@ -122,7 +122,7 @@ static unsigned labels_of(const bson_t *reply)
 {
 	static const struct {
 		const char *name;
-		enum error_label label;
+		enum mongo_error_label label;
 	} rows[] = {{"TransientTransactionError", LABEL_TRANSIENT},
 		    {"UnknownTransactionCommitResult", LABEL_UNKNOWN_COMMIT},
 		    {"ResumableChangeStreamError", LABEL_RESUMABLE}};
@@ -134,7 +134,7 @@ static unsigned labels_of(const bson_t *reply)
 	return labels;
 }
 
-static void note_answer(struct connection *c, bool good, const bson_t *reply)
+static void note_answer(struct mongo_connection *c, bool good, const bson_t *reply)
 {
 	bool plain = is_plain(reply);
 
@@ -156,7 +156,7 @@ static bool takes_read_concern(const bson_t *command)
 	return false;
 }
 
-bool mongo_connection_command(struct connection *c, const char *database, const bson_t *command, bson_t *reply,
+bool mongo_connection_command(struct mongo_connection *c, const char *database, const bson_t *command, bson_t *reply,
 			      bson_error_t *error)
 {
 	if (c->session.open)
@@ -172,19 +172,19 @@ bool mongo_connection_command(struct connection *c, const char *database, const 
 	return good;
 }
 
-bool mongo_connection_write(struct connection *c, const char *database, const bson_t *command, bson_t *reply,
+bool mongo_connection_write(struct mongo_connection *c, const char *database, const bson_t *command, bson_t *reply,
 			    bson_error_t *error)
 {
 	if (is_lost(c, reply, error))
 		return false;
-	bool good = c->session.open ? session_command(&c->session, c->client, database, command, reply, error)
+	bool good = c->session.open ? mongo_session_command(&c->session, c->client, database, command, reply, error)
 				    : mongoc_client_write_command_with_opts(c->client, database, command, c->options,
 									    reply, error);
 	note_answer(c, good, reply);
 	return good || error->domain == MONGOC_ERROR_WRITE_CONCERN;
 }
 
-unsigned mongo_connection_unwritable(const struct connection *c)
+unsigned mongo_connection_unwritable(const struct mongo_connection *c)
 {
 	bool chosen = mongoc_read_prefs_get_mode(mongoc_client_get_read_prefs(c->client)) != MONGOC_READ_PRIMARY;
 	bool fresh = loop_now_us(c->pool->loop) - c->opened_us < ROLE_US;
@@ -193,7 +193,7 @@ unsigned mongo_connection_unwritable(const struct connection *c)
 }
 
 /* Proves the way there, and the password. */
-static bool ping(struct connection *c, const char *database, bson_error_t *error)
+static bool ping(struct mongo_connection *c, const char *database, bson_error_t *error)
 {
 	bson_t command = BSON_INITIALIZER, reply;
 
@@ -204,20 +204,20 @@ static bool ping(struct connection *c, const char *database, bson_error_t *error
 	return good;
 }
 
-int mongo_connection_open(struct connection *c, const mongoc_uri_t *uri, const char *database,
-			  const struct stream_settings *settings, void (*disturbed)(struct stream_set *set),
+int mongo_connection_open(struct mongo_connection *c, const mongoc_uri_t *uri, const char *database,
+			  const struct mongo_stream_settings *settings, void (*disturbed)(struct mongo_stream_set *set),
 			  struct error *e)
 {
 	bson_error_t error = {0};
 	int r = 0;
 
-	stream_set_init(&c->streams, settings, disturbed);
+	mongo_stream_set_init(&c->streams, settings, disturbed);
 	c->options = bson_new();
 	c->client = mongoc_client_new_from_uri_with_error(uri, &error);
 	if (!c->client)
 		return error_say(e, -EINVAL, REASON_UNAVAILABLE, "libmongoc: %s", error.message);
 	mongoc_client_set_error_api(c->client, MONGOC_ERROR_API_VERSION_2);
-	mongoc_client_set_stream_initiator(c->client, stream_initiate, &c->streams);
+	mongoc_client_set_stream_initiator(c->client, mongo_stream_initiate, &c->streams);
 	/* libmongoc itself gives up a server after that time: it then still has to choose among the others. */
 	deadline_t before = deadline_push(deadline_in_us(2 * settings->connect_timeout_us));
 	bool good = choose_server(c, &error);
@@ -232,20 +232,20 @@ int mongo_connection_open(struct connection *c, const mongoc_uri_t *uri, const c
 	return r;
 }
 
-deadline_t mongo_connection_rest(const struct connection *c)
+deadline_t mongo_connection_rest(const struct mongo_connection *c)
 {
 	int64_t polled_us = c->streams.polled_us;
 
 	return (deadline_t){c->client && polled_us ? polled_us + RESCAN_REST_US : 0};
 }
 
-void mongo_connection_destroy(struct connection *c, deadline_t by)
+void mongo_connection_destroy(struct mongo_connection *c, deadline_t by)
 {
 	struct shield shield;
 
 	if (c->client) {
 		task_shield(&shield, by);
-		session_done(&c->session);
+		mongo_session_done(&c->session);
 		mongoc_client_destroy(c->client);
 		task_unshield(&shield);
 	}

@@ -95,7 +95,7 @@ int mongo_concern_error(struct error *e, uint32_t code, const char *message)
 	return r;
 }
 
-bool mongo_error_is_uncertain(const bson_error_t *error, const struct stream_set *streams)
+bool mongo_error_is_uncertain(const bson_error_t *error, const struct mongo_stream_set *streams)
 {
 	/* The server was interrupted in its work, or never asked the ones that it waited for. */
 	static const uint32_t interrupted[] = {6, 7, 50, 89, 91, 189, 202, 262, 9001, 11600, 11601, 11602};
@@ -118,13 +118,13 @@ void mongo_error_uncertain(struct error *e)
 }
 
 /* The deadline that ran out is the task's, or only libmongoc's own for connecting. */
-static bool deadline_is_over(const struct stream_set *streams)
+static bool deadline_is_over(const struct mongo_stream_set *streams)
 {
 	return streams->fault == -ETIMEDOUT && deadline_passed(task_deadline());
 }
 
 /* Nothing came from the server, or nothing that can be read. */
-static int broken_error(struct error *e, const bson_error_t *error, const struct stream_set *streams)
+static int broken_error(struct error *e, const bson_error_t *error, const struct mongo_stream_set *streams)
 {
 	const char *why = streams->why[0] ? streams->why : error->message;
 
@@ -143,7 +143,7 @@ static int broken_error(struct error *e, const bson_error_t *error, const struct
 			 why);
 }
 
-int mongo_operation_error(struct error *e, const bson_error_t *error, const struct stream_set *streams,
+int mongo_operation_error(struct error *e, const bson_error_t *error, const struct mongo_stream_set *streams,
 			  bool from_request, unsigned *consequences)
 {
 	if (!streams->fault && error->domain == MONGOC_ERROR_SERVER)
@@ -159,7 +159,7 @@ int mongo_operation_error(struct error *e, const bson_error_t *error, const stru
 	return r;
 }
 
-int mongo_connect_error(struct error *e, const bson_error_t *error, const struct stream_set *streams)
+int mongo_connect_error(struct error *e, const bson_error_t *error, const struct mongo_stream_set *streams)
 {
 	if (streams->fault == -ECANCELED)
 		return error_set(e, -ECANCELED, 503, NULL, "cancelled");

@@ -21,7 +21,7 @@ enum {
 	REQUIRED_FLAGS = 0xffff, /* of OP_MSG: none of them is asked for */
 };
 
-static uint32_t number_at(const struct frame *f, size_t at)
+static uint32_t number_at(const struct mongo_frame *f, size_t at)
 {
 	const uint8_t *p = f->head + at;
 
@@ -34,7 +34,7 @@ static size_t min_of(size_t a, size_t b)
 }
 
 /* Take what is missing of the first `wanted` bytes. Returns how many bytes were taken. */
-static size_t take_head(struct frame *f, size_t wanted, const uint8_t *data, size_t len)
+static size_t take_head(struct mongo_frame *f, size_t wanted, const uint8_t *data, size_t len)
 {
 	size_t n = min_of(wanted - f->at, len);
 
@@ -44,7 +44,7 @@ static size_t take_head(struct frame *f, size_t wanted, const uint8_t *data, siz
 }
 
 /* Let the rest of the message pass. */
-static size_t pass(struct frame *f, const uint8_t *data, size_t len)
+static size_t pass(struct mongo_frame *f, const uint8_t *data, size_t len)
 {
 	size_t n = min_of(f->length - f->at, len);
 
@@ -53,9 +53,9 @@ static size_t pass(struct frame *f, const uint8_t *data, size_t len)
 	return n;
 }
 
-void frames_sent(struct frames *f, const void *data, size_t len)
+void mongo_frames_sent(struct mongo_frames *f, const void *data, size_t len)
 {
-	struct frame *sent = &f->sent;
+	struct mongo_frame *sent = &f->sent;
 
 	for (const uint8_t *p = data; len > 0;) {
 		size_t n = sent->at < HEADER ? take_head(sent, HEADER, p, len) : pass(sent, p, len);
@@ -71,7 +71,7 @@ void frames_sent(struct frames *f, const void *data, size_t len)
 }
 
 /* Where its document begins; 0: it is none that may have one. */
-static size_t document_at(const struct frame *f)
+static size_t document_at(const struct mongo_frame *f)
 {
 	switch (number_at(f, 12)) {
 	case OP_MSG:
@@ -83,7 +83,7 @@ static size_t document_at(const struct frame *f)
 	}
 }
 
-static bool header_is_sound(struct frame *f, uint32_t asked)
+static bool header_is_sound(struct mongo_frame *f, uint32_t asked)
 {
 	size_t document = document_at(f);
 
@@ -91,7 +91,7 @@ static bool header_is_sound(struct frame *f, uint32_t asked)
 	return document && f->length >= document + MIN_DOCUMENT && number_at(f, 8) == asked;
 }
 
-static bool body_is_sound(const struct frame *f)
+static bool body_is_sound(const struct mongo_frame *f)
 {
 	size_t document = document_at(f);
 
@@ -103,7 +103,7 @@ static bool body_is_sound(const struct frame *f)
 }
 
 /* Returns how many bytes were taken, 0: the message is unsound. */
-static size_t receive(struct frame *f, uint32_t asked, const uint8_t *data, size_t len)
+static size_t receive(struct mongo_frame *f, uint32_t asked, const uint8_t *data, size_t len)
 {
 	if (f->at < HEADER) {
 		size_t n = take_head(f, HEADER, data, len);
@@ -182,7 +182,7 @@ static bool says_primary(const bson_iter_t *i)
 }
 
 /* Two levels are all that libmongoc looks at. */
-static bool answer_is_sound(struct frames *f, const uint8_t *document, size_t len)
+static bool answer_is_sound(struct mongo_frames *f, const uint8_t *document, size_t len)
 {
 	bson_t answer;
 	bson_iter_t i;
@@ -202,14 +202,14 @@ static bool answer_is_sound(struct frames *f, const uint8_t *document, size_t le
 }
 
 /* The part of a message after its length has come as a whole, or its last piece has. */
-static bool message_is_sound(struct frames *f, const uint8_t *rest)
+static bool message_is_sound(struct mongo_frames *f, const uint8_t *rest)
 {
 	size_t before = document_at(&f->received) - LENGTH;
 
 	return answer_is_sound(f, rest + before, f->received.length - LENGTH - before);
 }
 
-int frames_received(struct frames *f, const void *data, size_t len)
+int mongo_frames_received(struct mongo_frames *f, const void *data, size_t len)
 {
 	bool whole = f->received.at == LENGTH && number_at(&f->received, 0) == len + LENGTH;
 
@@ -234,7 +234,7 @@ int frames_received(struct frames *f, const void *data, size_t len)
 	return 0;
 }
 
-void frames_done(struct frames *f)
+void mongo_frames_done(struct mongo_frames *f)
 {
 	buf_done(&f->pieces);
 }

@@ -16,24 +16,24 @@
 enum { FRAME_HEAD = 40 };
 
 /* One direction: the message that is passing. */
-struct frame {
+struct mongo_frame {
 	size_t at; /* how many of its bytes have passed */
 	size_t length;
 	uint8_t head[FRAME_HEAD];
 	uint8_t last; /* the latest byte */
 };
 
-struct frames {
-	struct frame sent, received;
+struct mongo_frames {
+	struct mongo_frame sent, received;
 	uint32_t asked;    /* the number of the request that was sent last */
 	bool primary;      /* an answer to hello has said that the server takes writes */
 	struct buf pieces; /* of an answer that comes in several: the part after its length */
 };
 
-void frames_done(struct frames *f);
+void mongo_frames_done(struct mongo_frames *f);
 /* These bytes were sent: messages of libmongoc's, which are believed. */
-void frames_sent(struct frames *f, const void *data, size_t len);
+void mongo_frames_sent(struct mongo_frames *f, const void *data, size_t len);
 /* These bytes have come: libmongoc reads a message's length, then the rest, and only its hello may come in more pieces.
  * Returns 0 or -EPROTO: they do not answer the request that was sent last. After that f is
  * used no more. */
-int frames_received(struct frames *f, const void *data, size_t len) must_check;
+int mongo_frames_received(struct mongo_frames *f, const void *data, size_t len) must_check;

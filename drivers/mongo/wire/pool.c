@@ -28,7 +28,7 @@ struct acquire_wait {
 	struct waiter waiter;
 	struct budget_ticket ticket;
 	struct mongo_pool *pool;
-	struct connection *found;
+	struct mongo_connection *found;
 };
 
 /* This worker's, of the source. */
@@ -38,7 +38,7 @@ static struct source_numbers *numbers_of(const struct mongo_pool *p)
 }
 
 /* There is one more connection in that state, or one less. */
-static void count_state(struct mongo_pool *p, enum connection_state state, int n)
+static void count_state(struct mongo_pool *p, enum mongo_connection_state state, int n)
 {
 	static const int counted[CONNECTION_STATES] = {
 		[CONNECTION_OPENING] = POOL_CONNECTING,
@@ -58,7 +58,7 @@ static void more_work(struct mongo_pool *p)
 }
 
 /* The most recently used idle connection stands first. */
-static void move(struct connection *c, enum connection_state to)
+static void move(struct mongo_connection *c, enum mongo_connection_state to)
 {
 	struct mongo_pool *p = c->pool;
 
@@ -77,11 +77,11 @@ static void move(struct connection *c, enum connection_state to)
 		list_append(&p->in[to], &c->link);
 }
 
-static struct connection *first_of(const struct mongo_pool *p, enum connection_state state)
+static struct mongo_connection *first_of(const struct mongo_pool *p, enum mongo_connection_state state)
 {
 	const struct list *l = &p->in[state];
 
-	return list_empty(l) ? NULL : container_of(l->next, struct connection, link);
+	return list_empty(l) ? NULL : container_of(l->next, struct mongo_connection, link);
 }
 
 static unsigned usable(const struct mongo_pool *p)
@@ -90,7 +90,7 @@ static unsigned usable(const struct mongo_pool *p)
 }
 
 /* A sound one says good-bye first; a broken one (fault is not 0) is closed at once, and another may take its place. */
-static void discard(struct connection *c, int fault)
+static void discard(struct mongo_connection *c, int fault)
 {
 	struct mongo_pool *p = c->pool;
 
@@ -98,7 +98,7 @@ static void discard(struct connection *c, int fault)
 		health_disconnected(p->settings->health);
 	c->counted = false;
 	if (fault)
-		stream_set_fail(&c->streams, fault);
+		mongo_stream_set_fail(&c->streams, fault);
 	move(c, fault ? CONNECTION_BROKEN : CONNECTION_LEAVING);
 	if (fault)
 		budget_give(&p->member);
@@ -115,7 +115,7 @@ static unsigned generation_now(const struct mongo_pool *p)
 }
 
 /* Too old, or suspect. */
-static bool outlived(const struct connection *c)
+static bool outlived(const struct mongo_connection *c)
 {
 	return loop_now_us(c->pool->loop) - c->opened_us >= c->pool->limits->lifetime_us ||
 	       c->generation != generation_now(c->pool);
@@ -131,7 +131,7 @@ static void janitor_start(struct mongo_pool *p)
 }
 
 /* c is idle; the ticket is out of line. */
-static void serve_ticket(struct connection *c, struct budget_ticket *ticket)
+static void serve_ticket(struct mongo_connection *c, struct budget_ticket *ticket)
 {
 	struct acquire_wait *w = container_of(ticket, struct acquire_wait, ticket);
 
@@ -142,9 +142,9 @@ static void serve_ticket(struct connection *c, struct budget_ticket *ticket)
 	task_wake(&w->waiter, 0);
 }
 
-static void send_away(struct connection *c)
+static void send_away(struct mongo_connection *c)
 {
-	stream_set_detach(&c->streams);
+	mongo_stream_set_detach(&c->streams);
 	list_remove(&c->link);
 	count_state(c->pool, CONNECTION_IDLE, -1);
 	c->pool = NULL;
@@ -157,7 +157,7 @@ static void serve(struct mongo_pool *p)
 	if (!budget_waiting(p->settings->budget))
 		return;
 	list_for_each_safe (node, &p->in[CONNECTION_IDLE]) {
-		struct connection *c = container_of(node, struct connection, link);
+		struct mongo_connection *c = container_of(node, struct mongo_connection, link);
 		struct budget_ticket *ours;
 		if (outlived(c)) {
 			discard(c, 0);
@@ -177,12 +177,12 @@ static void shed(struct mongo_pool *p)
 	list_for_each_safe (node, &p->in[CONNECTION_IDLE]) {
 		if (budget_surplus(p->settings->budget) <= p->count[CONNECTION_LEAVING])
 			return;
-		discard(container_of(node, struct connection, link), 0);
+		discard(container_of(node, struct mongo_connection, link), 0);
 	}
 }
 
 /* c is free and sound. */
-static void offer(struct connection *c)
+static void offer(struct mongo_connection *c)
 {
 	struct mongo_pool *p = c->pool;
 
@@ -206,7 +206,7 @@ static void pause_attempts(struct mongo_pool *p)
 	timer_start(&p->retry, loop_timers(p->loop), (deadline_t){loop_now_us(p->loop) + pause});
 }
 
-static void opening_failed(struct mongo_pool *p, struct connection *c, int r, const struct error *e)
+static void opening_failed(struct mongo_pool *p, struct mongo_connection *c, int r, const struct error *e)
 {
 	discard(c, r == -ECANCELED ? r : -ECONNRESET);
 	if (p->closing)
@@ -220,7 +220,7 @@ static void opening_failed(struct mongo_pool *p, struct connection *c, int r, co
 	pause_attempts(p);
 }
 
-static void opening_succeeded(struct mongo_pool *p, struct connection *c)
+static void opening_succeeded(struct mongo_pool *p, struct mongo_connection *c)
 {
 	counter_add(&numbers_of(p)->connects[POOL_CONNECTED], 1);
 	health_connected(p->settings->health);
@@ -237,11 +237,11 @@ static void opening_succeeded(struct mongo_pool *p, struct connection *c)
 	more_work(p);
 }
 
-static void disturbed(struct stream_set *set);
+static void disturbed(struct mongo_stream_set *set);
 
 static int open_task(void *arg)
 {
-	struct connection *c = arg;
+	struct mongo_connection *c = arg;
 	struct mongo_pool *p = c->pool;
 	struct error e = ERROR_INIT;
 	int r = mongo_connection_open(c, p->settings->uri, p->settings->database, &p->settings->streams, disturbed, &e);
@@ -257,12 +257,12 @@ static int open_task(void *arg)
 static int start_opening(struct mongo_pool *p)
 {
 	static const struct task_options options = {.name = "mongo: connect", .detached = true};
-	struct connection *c = mem_zalloc(sizeof(*c));
+	struct mongo_connection *c = mem_zalloc(sizeof(*c));
 
 	c->pool = p;
 	c->generation = generation_now(p);
 	c->state = CONNECTION_OPENING;
-	stream_set_init(&c->streams, &p->settings->streams, disturbed);
+	mongo_stream_set_init(&c->streams, &p->settings->streams, disturbed);
 	int r = task_spawn(&c->task, open_task, c, &options);
 	if (r < 0) {
 		free(c);
@@ -304,7 +304,7 @@ static void open_wanted(struct mongo_pool *p)
 
 /* --- destroying --- */
 
-static void destroy(struct mongo_pool *p, struct connection *c)
+static void destroy(struct mongo_pool *p, struct mongo_connection *c)
 {
 	list_remove(&c->link);
 	mongo_connection_destroy(c, deadline_min(p->close_by, deadline_in_us(GOODBYE_US)));
@@ -319,7 +319,7 @@ static void destroy(struct mongo_pool *p, struct connection *c)
 static int destroy_task(void *arg)
 {
 	struct mongo_pool *p = arg;
-	struct connection *c;
+	struct mongo_connection *c;
 
 	while ((c = first_of(p, CONNECTION_LEAVING)) || (c = first_of(p, CONNECTION_BROKEN))) {
 		deadline_t due = c->state == CONNECTION_BROKEN ? mongo_connection_rest(c) : (deadline_t){0};
@@ -366,9 +366,9 @@ static void pool_work(struct deferred *d)
 
 /* --- what happens to idle connections --- */
 
-static void disturbed(struct stream_set *set)
+static void disturbed(struct mongo_stream_set *set)
 {
-	struct connection *c = container_of(set, struct connection, streams);
+	struct mongo_connection *c = container_of(set, struct mongo_connection, streams);
 
 	c->disturbed = true;
 	if (c->state == CONNECTION_IDLE)
@@ -378,7 +378,7 @@ static void disturbed(struct stream_set *set)
 static void drop_suspects(struct mongo_pool *p)
 {
 	list_for_each_safe (node, &p->in[CONNECTION_IDLE]) {
-		struct connection *c = container_of(node, struct connection, link);
+		struct mongo_connection *c = container_of(node, struct mongo_connection, link);
 		if (c->generation != generation_now(p))
 			discard(c, -ECONNRESET);
 	}
@@ -390,7 +390,7 @@ static void janitor_fire(struct timer *t)
 	int64_t now = loop_now_us(p->loop);
 
 	list_for_each_safe (node, &p->in[CONNECTION_IDLE]) {
-		struct connection *c = container_of(node, struct connection, link);
+		struct mongo_connection *c = container_of(node, struct mongo_connection, link);
 		bool unused = now - c->idle_since_us >= p->limits->idle_timeout_us && usable(p) > 1;
 		if (unused || outlived(c))
 			discard(c, 0);
@@ -408,7 +408,7 @@ static void retry_fire(struct timer *t)
 static void arrived(struct budget_member *m, struct budget_parcel *parcel, struct budget_ticket *ticket)
 {
 	struct mongo_pool *p = container_of(m, struct mongo_pool, member);
-	struct connection *c = container_of(parcel, struct connection, parcel);
+	struct mongo_connection *c = container_of(parcel, struct mongo_connection, parcel);
 
 	c->pool = p;
 	list_prepend(&p->in[CONNECTION_IDLE], &c->link);
@@ -416,7 +416,7 @@ static void arrived(struct budget_member *m, struct budget_parcel *parcel, struc
 	p->down_since_us = 0;
 	p->proven = true;
 	janitor_start(p);
-	stream_set_attach(&c->streams);
+	mongo_stream_set_attach(&c->streams);
 	if (ticket)
 		serve_ticket(c, ticket);
 	else if (p->closing)
@@ -438,9 +438,9 @@ static const struct budget_ops budget_ops = {.arrived = arrived, .look = look};
 
 /* --- acquire and release --- */
 
-static struct connection *take_idle(struct mongo_pool *p)
+static struct mongo_connection *take_idle(struct mongo_pool *p)
 {
-	struct connection *c;
+	struct mongo_connection *c;
 
 	while ((c = first_of(p, CONNECTION_IDLE))) {
 		if (!outlived(c)) {
@@ -502,7 +502,7 @@ static int waited_in_vain(const struct mongo_pool *p, int r, struct error *e)
 			 p->settings->name, working);
 }
 
-static int wait_in_line(struct mongo_pool *p, struct connection **out, struct error *e)
+static int wait_in_line(struct mongo_pool *p, struct mongo_connection **out, struct error *e)
 {
 	struct acquire_wait w = {.pool = p};
 
@@ -524,7 +524,7 @@ static int wait_in_line(struct mongo_pool *p, struct connection **out, struct er
 	return 0;
 }
 
-int mongo_pool_acquire(struct mongo_pool *p, struct connection **out, struct error *e)
+int mongo_pool_acquire(struct mongo_pool *p, struct mongo_connection **out, struct error *e)
 {
 	if (p->closing || down_for_long(p)) {
 		counter_add(&numbers_of(p)->refused[POOL_DOWN], 1);
@@ -537,7 +537,7 @@ int mongo_pool_acquire(struct mongo_pool *p, struct connection **out, struct err
 	return 0;
 }
 
-void mongo_pool_release(struct mongo_pool *p, struct connection *c, unsigned consequences)
+void mongo_pool_release(struct mongo_pool *p, struct mongo_connection *c, unsigned consequences)
 {
 	/* The second task finds it counted already: its connection is of an older generation. */
 	unsigned generation = c->generation;
@@ -556,7 +556,7 @@ void mongo_pool_release(struct mongo_pool *p, struct connection *c, unsigned con
 
 /* --- life --- */
 
-void mongo_pool_open(struct mongo_pool *p, const struct pool_settings *settings)
+void mongo_pool_open(struct mongo_pool *p, const struct mongo_pool_settings *settings)
 {
 	*p = (struct mongo_pool){
 		.settings = settings,
@@ -583,10 +583,10 @@ static void refuse_all(struct mongo_pool *p)
 		task_wake(waiter, -ESHUTDOWN);
 	}
 	list_for_each (node, &p->in[CONNECTION_OPENING])
-		task_cancel(container_of(node, struct connection, link)->task);
+		task_cancel(container_of(node, struct mongo_connection, link)->task);
 	list_for_each (node, &p->in[CONNECTION_BUSY])
-		stream_set_fail(&container_of(node, struct connection, link)->streams, -ECANCELED);
-	for (struct connection *c; (c = first_of(p, CONNECTION_IDLE));)
+		mongo_stream_set_fail(&container_of(node, struct mongo_connection, link)->streams, -ECANCELED);
+	for (struct mongo_connection *c; (c = first_of(p, CONNECTION_IDLE));)
 		discard(c, 0);
 }
 

@@ -13,12 +13,12 @@
 #include "drivers/health.h"
 #include "drivers/mongo/wire/connection.h"
 
-struct pool_settings {
+struct mongo_pool_settings {
 	const char *name; /* the source's */
 	const mongoc_uri_t *uri;
 	const char *database;
 	struct config_pool limits;
-	struct stream_settings streams;
+	struct mongo_stream_settings streams;
 	struct budget *budget;
 	struct health *health;
 	struct tally *tally;
@@ -26,7 +26,7 @@ struct pool_settings {
 };
 
 struct mongo_pool {
-	const struct pool_settings *settings;
+	const struct mongo_pool_settings *settings;
 	const struct config_pool *limits; /* the settings', or what they have become */
 	struct loop *loop;
 	struct budget_member member;
@@ -49,16 +49,16 @@ struct mongo_pool {
 };
 
 /* Starts connecting; does not wait. */
-void mongo_pool_open(struct mongo_pool *p, const struct pool_settings *settings);
+void mongo_pool_open(struct mongo_pool *p, const struct mongo_pool_settings *settings);
 /* Other limits from now on; they outlive the pool, or the next call of this. */
 void mongo_pool_follow(struct mongo_pool *p, const struct config_pool *limits);
 /* Suspends, not cancelled: refuses who waits, ends what runs, closes everything. */
 void mongo_pool_close(struct mongo_pool *p);
 /* Suspends. A connection for the caller alone, until mongo_pool_release. Returns 0; -EBUSY (max_waiting are waiting),
  * -EHOSTUNREACH (the source is down), -ETIMEDOUT or -ECANCELED, with e filled. */
-int mongo_pool_acquire(struct mongo_pool *p, struct connection **out, struct error *e) must_check;
+int mongo_pool_acquire(struct mongo_pool *p, struct mongo_connection **out, struct error *e) must_check;
 /* Give c back. consequences: what its last operation said of it (errors.h). */
-void mongo_pool_release(struct mongo_pool *p, struct connection *c, unsigned consequences);
+void mongo_pool_release(struct mongo_pool *p, struct mongo_connection *c, unsigned consequences);
 /* Suspends until a server has answered and let us in, the first attempt at it has failed, or `by`. Returns 0 or -errno
  * with e filled. */
 int mongo_pool_check(struct mongo_pool *p, deadline_t by, struct error *e) must_check;

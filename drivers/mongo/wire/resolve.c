@@ -42,8 +42,8 @@ static void lookup_free(struct job *j)
 	free(l);
 }
 
-static int look_up(struct addresses *out, const mongoc_host_list_t *host, struct executor *ex, deadline_t by, char *why,
-		   size_t why_size)
+static int look_up(struct mongo_addresses *out, const mongoc_host_list_t *host, struct executor *ex, deadline_t by,
+		   char *why, size_t why_size)
 {
 	struct lookup *l = mem_zalloc(sizeof(*l));
 
@@ -66,7 +66,7 @@ static int look_up(struct addresses *out, const mongoc_host_list_t *host, struct
 	return out->count ? 0 : -EHOSTUNREACH;
 }
 
-static bool numeric(struct addresses *out, const mongoc_host_list_t *host)
+static bool numeric(struct mongo_addresses *out, const mongoc_host_list_t *host)
 {
 	struct sockaddr_in *v4 = (struct sockaddr_in *)&out->item[0].at;
 	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&out->item[0].at;
@@ -86,8 +86,8 @@ static bool numeric(struct addresses *out, const mongoc_host_list_t *host)
 	return true;
 }
 
-int resolve_host(struct addresses *out, const mongoc_host_list_t *host, struct executor *ex, deadline_t by, char *why,
-		 size_t why_size)
+int mongo_resolve(struct mongo_addresses *out, const mongoc_host_list_t *host, struct executor *ex, deadline_t by,
+		  char *why, size_t why_size)
 {
 	memset(out, 0, sizeof(*out));
 	if (host->family == AF_UNIX) {

@@ -10,7 +10,7 @@
 
 #define ADDRESSES_MAX 8
 
-struct addresses {
+struct mongo_addresses {
 	unsigned count, next; /* next: the one to be tried */
 	struct {
 		socklen_t len;
@@ -21,5 +21,5 @@ struct addresses {
 /* Fill `out`. Suspends, unless host is a Unix socket or a numeric address. Returns 0; or -errno: -EHOSTUNREACH if
  * the name has no address (why, of why_size bytes, says more), -EBUSY (the executor's queue is full), -ETIMEDOUT,
  * -ECANCELED. */
-int resolve_host(struct addresses *out, const mongoc_host_list_t *host, struct executor *ex, deadline_t by, char *why,
-		 size_t why_size) must_check;
+int mongo_resolve(struct mongo_addresses *out, const mongoc_host_list_t *host, struct executor *ex, deadline_t by,
+		  char *why, size_t why_size) must_check;

@@ -5,7 +5,7 @@
 
 /* The place where libmongoc keeps the id: {id: UUID}. There is no function to give a session the id of another one,
  * which is what committing a transaction after its connection broke takes. */
-static uint8_t *id_of(const struct session *s)
+static uint8_t *id_of(const struct mongo_session *s)
 {
 	bson_iter_t i;
 	bson_subtype_t subtype;
@@ -18,7 +18,7 @@ static uint8_t *id_of(const struct session *s)
 	return len == SESSION_ID_LEN ? (uint8_t *)(uintptr_t)id : NULL;
 }
 
-static bool start(struct session *s, mongoc_client_t *client, const bson_t *options, bson_error_t *error)
+static bool start(struct mongo_session *s, mongoc_client_t *client, const bson_t *options, bson_error_t *error)
 {
 	mongoc_session_opt_t *plain = mongoc_session_opts_new();
 
@@ -32,12 +32,12 @@ static bool start(struct session *s, mongoc_client_t *client, const bson_t *opti
 		memcpy(s->own.id, id_of(s), SESSION_ID_LEN);
 		return true;
 	}
-	session_done(s);
+	mongo_session_done(s);
 	return false;
 }
 
 /* Commands of a transaction must have no write concern; only its end has one. */
-static void put_concern_aside(struct session *s, mongoc_client_t *client)
+static void put_concern_aside(struct mongo_session *s, mongoc_client_t *client)
 {
 	mongoc_write_concern_t *none = mongoc_write_concern_new();
 
@@ -46,8 +46,8 @@ static void put_concern_aside(struct session *s, mongoc_client_t *client)
 	mongoc_write_concern_destroy(none);
 }
 
-bool session_open(struct session *s, mongoc_client_t *client, const bson_t *options,
-		  const struct session_identity *identity, bson_error_t *error)
+bool mongo_session_open(struct mongo_session *s, mongoc_client_t *client, const bson_t *options,
+			const struct mongo_session_identity *identity, bson_error_t *error)
 {
 	if (!s->handle && !start(s, client, options, error))
 		return false;
@@ -61,7 +61,7 @@ bool session_open(struct session *s, mongoc_client_t *client, const bson_t *opti
 	return true;
 }
 
-void session_close(struct session *s, mongoc_client_t *client)
+void mongo_session_close(struct mongo_session *s, mongoc_client_t *client)
 {
 	if (!s->open)
 		return;
@@ -74,7 +74,7 @@ void session_close(struct session *s, mongoc_client_t *client)
 	s->recovery = NULL;
 }
 
-void session_done(struct session *s)
+void mongo_session_done(struct mongo_session *s)
 {
 	if (s->handle)
 		mongoc_client_session_destroy(s->handle);
@@ -83,7 +83,7 @@ void session_done(struct session *s)
 	s->options = NULL;
 }
 
-static void put_read_concern(const struct session *s, const mongoc_client_t *client, bson_t *command)
+static void put_read_concern(const struct mongo_session *s, const mongoc_client_t *client, bson_t *command)
 {
 	const char *level = mongoc_read_concern_get_level(mongoc_client_get_read_concern(client));
 	bson_t concern;
@@ -97,7 +97,7 @@ static void put_read_concern(const struct session *s, const mongoc_client_t *cli
 	bson_append_document_end(command, &concern);
 }
 
-static void keep_recovery(struct session *s, const bson_t *reply)
+static void keep_recovery(struct mongo_session *s, const bson_t *reply)
 {
 	bson_iter_t i;
 	uint32_t len;
@@ -111,8 +111,8 @@ static void keep_recovery(struct session *s, const bson_t *reply)
 }
 
 /* As a command that writes: those that read get a read preference, which a transaction must not have. */
-bool session_command(struct session *s, mongoc_client_t *client, const char *database, const bson_t *command,
-		     bson_t *reply, bson_error_t *error)
+bool mongo_session_command(struct mongo_session *s, mongoc_client_t *client, const char *database,
+			   const bson_t *command, bson_t *reply, bson_error_t *error)
 {
 	bson_t whole;
 

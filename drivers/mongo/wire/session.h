@@ -11,32 +11,32 @@
 enum { SESSION_ID_LEN = 16 };
 
 /* Which transaction it is, wherever it is committed. */
-struct session_identity {
+struct mongo_session_identity {
 	uint8_t id[SESSION_ID_LEN];
 	int64_t number;
 };
 
-struct session {
-	mongoc_client_session_t *handle; /* NULL: there was no transaction yet */
-	bson_t *options;                 /* of commands: {serverId, sessionId} */
-	struct session_identity own;     /* its last transaction's */
-	mongoc_write_concern_t *concern; /* the URL's: only the end of a transaction has it */
+struct mongo_session {
+	mongoc_client_session_t *handle;   /* NULL: there was no transaction yet */
+	bson_t *options;                   /* of commands: {serverId, sessionId} */
+	struct mongo_session_identity own; /* its last transaction's */
+	mongoc_write_concern_t *concern;   /* the URL's: only the end of a transaction has it */
 	/* While it is open: */
 	bool open;
 	bool begun;    /* a command was sent */
 	bool snapshot; /* all reads see the same moment */
-	struct session_identity now;
+	struct mongo_session_identity now;
 	bson_t *recovery; /* what a router needs to end it; NULL: none */
 };
 
 /* The commands on `client` (options: {serverId}) are part of a transaction from now on: a new one, or (identity not
  * NULL) one that began on another connection. False with error set: the server has no sessions. */
-bool session_open(struct session *s, mongoc_client_t *client, const bson_t *options,
-		  const struct session_identity *identity, bson_error_t *error);
+bool mongo_session_open(struct mongo_session *s, mongoc_client_t *client, const bson_t *options,
+			const struct mongo_session_identity *identity, bson_error_t *error);
 /* Commands stand by themselves again. Does not talk to the server. */
-void session_close(struct session *s, mongoc_client_t *client);
+void mongo_session_close(struct mongo_session *s, mongoc_client_t *client);
 /* The connection ends. */
-void session_done(struct session *s);
+void mongo_session_done(struct mongo_session *s);
 /* Suspends. A command of the transaction; as mongoc_client_command_with_opts. */
-bool session_command(struct session *s, mongoc_client_t *client, const char *database, const bson_t *command,
-		     bson_t *reply, bson_error_t *error);
+bool mongo_session_command(struct mongo_session *s, mongoc_client_t *client, const char *database,
+			   const bson_t *command, bson_t *reply, bson_error_t *error);

@@ -32,7 +32,7 @@ enum stream_state { CONNECTING, SHAKING_HANDS, OPEN, FAILED };
 
 struct stream {
 	mongoc_stream_t base; /* first: libmongoc knows the stream by it */
-	struct stream_set *set;
+	struct mongo_stream_set *set;
 	struct list link; /* in set->streams */
 	enum stream_state state;
 	int fd; /* -1: none */
@@ -43,14 +43,14 @@ struct stream {
 	bool hung_up;
 	bool again; /* for should_retry: the last call would have had to wait */
 	bool timed_out;
-	SSL *session;             /* NULL: clear text, or not connected yet */
-	char *host;               /* the name to verify */
-	struct addresses *places; /* NULL once connected */
-	deadline_t connect_by;    /* all of them */
-	deadline_t attempt_by;    /* the one that is being tried */
-	char *record;             /* TLS: where small pieces are gathered; NULL until needed */
-	struct frames frames;     /* what went by */
-	size_t begin, end;        /* what is in buffer and was not read yet */
+	SSL *session;                   /* NULL: clear text, or not connected yet */
+	char *host;                     /* the name to verify */
+	struct mongo_addresses *places; /* NULL once connected */
+	deadline_t connect_by;          /* all of them */
+	deadline_t attempt_by;          /* the one that is being tried */
+	char *record;                   /* TLS: where small pieces are gathered; NULL until needed */
+	struct mongo_frames frames;     /* what went by */
+	size_t begin, end;              /* what is in buffer and was not read yet */
 	uint8_t buffer[READ_BUFFER_SIZE];
 };
 
@@ -66,7 +66,7 @@ static void close_socket(struct stream *s, bool sound)
 	if (s->fd < 0)
 		return;
 	watch_clear(&s->watch);
-	tls_session_free(s->session, sound);
+	mongo_tls_session_free(s->session, sound);
 	s->session = NULL;
 	close(s->fd);
 	s->fd = -1;
@@ -103,7 +103,7 @@ static void stream_destroy(mongoc_stream_t *base)
 
 	close_socket(s, s->state == OPEN);
 	list_remove(&s->link);
-	frames_done(&s->frames);
+	mongo_frames_done(&s->frames);
 	free(s->places);
 	free(s->record);
 	free(s->host);
@@ -122,14 +122,14 @@ static int stream_flush(mongoc_stream_t *base)
 	return 0;
 }
 
-void stream_set_init(struct stream_set *set, const struct stream_settings *settings,
-		     void (*disturbed)(struct stream_set *set))
+void mongo_stream_set_init(struct mongo_stream_set *set, const struct mongo_stream_settings *settings,
+			   void (*disturbed)(struct mongo_stream_set *set))
 {
-	*set = (struct stream_set){.settings = settings, .others_by = DEADLINE_NEVER, .disturbed = disturbed};
+	*set = (struct mongo_stream_set){.settings = settings, .others_by = DEADLINE_NEVER, .disturbed = disturbed};
 	list_init(&set->streams);
 }
 
-void stream_set_fail(struct stream_set *set, int fault)
+void mongo_stream_set_fail(struct mongo_stream_set *set, int fault)
 {
 	if (!set->fault)
 		set->fault = fault;
@@ -137,13 +137,13 @@ void stream_set_fail(struct stream_set *set, int fault)
 		fail_stream(container_of(node, struct stream, link));
 }
 
-void stream_set_detach(struct stream_set *set)
+void mongo_stream_set_detach(struct mongo_stream_set *set)
 {
 	list_for_each (node, &set->streams)
 		watch_clear(&container_of(node, struct stream, link)->watch);
 }
 
-void stream_set_attach(struct stream_set *set)
+void mongo_stream_set_attach(struct mongo_stream_set *set)
 {
 	list_for_each (node, &set->streams) {
 		struct stream *s = container_of(node, struct stream, link);
@@ -169,7 +169,7 @@ static void set_options(int fd, int family)
 
 static void connected(struct stream *s)
 {
-	const struct tls *tls = s->set->settings->tls;
+	const struct mongo_tls *tls = s->set->settings->tls;
 
 	free(s->places);
 	s->places = NULL;
@@ -178,7 +178,7 @@ static void connected(struct stream *s)
 		s->state = OPEN;
 		return;
 	}
-	s->session = tls_session_new(tls, s->fd, s->host);
+	s->session = mongo_tls_session_new(tls, s->fd, s->host);
 	s->state = SHAKING_HANDS;
 	s->readable = s->writable = true;
 	if (!s->session)
@@ -188,7 +188,7 @@ static void connected(struct stream *s)
 /* Returns 0 (connected, or on the way) or -errno. */
 static int start_connecting(struct stream *s)
 {
-	struct addresses *a = s->places;
+	struct mongo_addresses *a = s->places;
 	const struct sockaddr *to = (const struct sockaddr *)&a->item[a->next].at;
 	socklen_t len = a->item[a->next].len;
 	int64_t share = deadline_left_us(s->connect_by) / (a->count - a->next);
@@ -252,7 +252,7 @@ static void advance_handshake(struct stream *s)
 		return;
 	}
 	s->readable = s->writable = false;
-	switch (tls_handshake(s->session, s->set->why, sizeof(s->set->why))) {
+	switch (mongo_tls_handshake(s->session, s->set->why, sizeof(s->set->why))) {
 	case TLS_DONE:
 		s->state = OPEN;
 		s->readable = s->writable = true;
@@ -332,7 +332,7 @@ static void give_up(mongoc_stream_poll_t *polled, size_t count)
 
 static ssize_t stream_poll(mongoc_stream_poll_t *polled, size_t count, int32_t timeout_ms)
 {
-	struct stream_set *set = stream_of(polled[0].stream)->set;
+	struct mongo_stream_set *set = stream_of(polled[0].stream)->set;
 	ssize_t active = look(polled, count);
 
 	set->polled_us = monotonic_us();
@@ -342,7 +342,7 @@ static ssize_t stream_poll(mongoc_stream_poll_t *polled, size_t count, int32_t t
 	while (!active) {
 		int r = wait_for_any(polled, count, deadline_min(by, set->others_by));
 		if (r == -ECANCELED || deadline_passed(task_deadline()))
-			stream_set_fail(set, r < 0 ? r : -ETIMEDOUT);
+			mongo_stream_set_fail(set, r < 0 ? r : -ETIMEDOUT);
 		else if (r == -ETIMEDOUT && deadline_passed(set->others_by))
 			give_up(polled, count);
 		active = look(polled, count);
@@ -362,7 +362,7 @@ static ssize_t broken(struct stream *s, int error, bool scanning)
 	s->timed_out = error == -ETIMEDOUT;
 	fail_stream(s);
 	if (!scanning)
-		stream_set_fail(s->set, error);
+		mongo_stream_set_fail(s->set, error);
 	errno = -error;
 	return -1;
 }
@@ -379,7 +379,7 @@ static int wait_for_event(struct stream *s, deadline_t by)
 	return r;
 }
 
-static int tls_error(enum tls_step step)
+static int tls_error(enum mongo_tls_step step)
 {
 	switch (step) {
 	case TLS_DONE:
@@ -432,7 +432,7 @@ static ssize_t send_record(struct stream *s, const struct iovec *pieces, size_t 
 		memcpy(s->record + len, pieces[i].iov_base, n);
 		len += n;
 	}
-	int r = tls_error(tls_write(s->session, s->record, len, &put));
+	int r = tls_error(mongo_tls_write(s->session, s->record, len, &put));
 	return r < 0 ? r : (ssize_t)put;
 }
 
@@ -440,7 +440,7 @@ static void note_sent(struct stream *s, const struct iovec *pieces, size_t sent)
 {
 	for (; sent > 0; pieces++) {
 		size_t n = pieces->iov_len < sent ? pieces->iov_len : sent;
-		frames_sent(&s->frames, pieces->iov_base, n);
+		mongo_frames_sent(&s->frames, pieces->iov_base, n);
 		sent -= n;
 	}
 }
@@ -553,7 +553,7 @@ static ssize_t receive_clear(struct stream *s, struct iovec *pieces, size_t coun
 static ssize_t receive_tls(struct stream *s, struct iovec *pieces)
 {
 	size_t got;
-	int r = tls_error(tls_read(s->session, pieces[0].iov_base, pieces[0].iov_len, &got));
+	int r = tls_error(mongo_tls_read(s->session, pieces[0].iov_base, pieces[0].iov_len, &got));
 
 	if (r == -EAGAIN)
 		s->readable = s->hung_up = false;
@@ -598,7 +598,7 @@ static ssize_t hand_over(struct stream *s, const mongoc_iovec_t *iov, size_t don
 {
 	for (size_t left = done; left > 0; iov++) {
 		size_t n = iov->iov_len < left ? iov->iov_len : left;
-		if (frames_received(&s->frames, iov->iov_base, n) < 0) {
+		if (mongo_frames_received(&s->frames, iov->iov_base, n) < 0) {
 			snprintf(s->set->why, sizeof(s->set->why),
 				 "receiving: what came is no answer to what was asked");
 			return broken(s, -EPROTO, scanning);
@@ -676,10 +676,10 @@ static const mongoc_stream_t operations = {
 	.should_retry = stream_should_retry,
 };
 
-mongoc_stream_t *stream_initiate(const mongoc_uri_t *uri, const mongoc_host_list_t *host, void *user_data,
-				 bson_error_t *error)
+mongoc_stream_t *mongo_stream_initiate(const mongoc_uri_t *uri, const mongoc_host_list_t *host, void *user_data,
+				       bson_error_t *error)
 {
-	struct stream_set *set = user_data;
+	struct mongo_stream_set *set = user_data;
 	struct stream *s = mem_alloc(sizeof(*s));
 
 	(void)uri;
@@ -697,9 +697,9 @@ mongoc_stream_t *stream_initiate(const mongoc_uri_t *uri, const mongoc_host_list
 	}
 	s->host = mem_strdup(host->host);
 	s->places = mem_alloc(sizeof(*s->places));
-	int r = resolve_host(s->places, host, set->settings->executor, s->connect_by, set->why, sizeof(set->why));
+	int r = mongo_resolve(s->places, host, set->settings->executor, s->connect_by, set->why, sizeof(set->why));
 	if (r == -ECANCELED || (r == -ETIMEDOUT && deadline_passed(task_deadline())))
-		stream_set_fail(set, r);
+		mongo_stream_set_fail(set, r);
 	if (r < 0)
 		fail_stream(s);
 	else if (s->state == CONNECTING)

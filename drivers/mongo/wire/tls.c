@@ -11,7 +11,7 @@
 
 #include "base/mem.h"
 
-struct tls {
+struct mongo_tls {
 	SSL_CTX *context;
 };
 
@@ -29,7 +29,7 @@ static int give_password(char *out, int size, int writing, void *password)
 	return len < size ? len : -1;
 }
 
-static int load_certificate(SSL_CTX *context, const struct tls_options *options, struct error *e)
+static int load_certificate(SSL_CTX *context, const struct mongo_tls_options *options, struct error *e)
 {
 	const char *file = options->certificate_file;
 
@@ -46,7 +46,7 @@ static int load_certificate(SSL_CTX *context, const struct tls_options *options,
 	return error_set(e, -EINVAL, 500, NULL, "tlsCertificateKeyFile %s: %s", file, reason());
 }
 
-static int load_authorities(SSL_CTX *context, const struct tls_options *options, struct error *e)
+static int load_authorities(SSL_CTX *context, const struct mongo_tls_options *options, struct error *e)
 {
 	if (!options->ca_file) {
 		if (SSL_CTX_set_default_verify_paths(context) == 1)
@@ -58,7 +58,7 @@ static int load_authorities(SSL_CTX *context, const struct tls_options *options,
 	return error_set(e, -EINVAL, 500, NULL, "tlsCAFile %s: %s", options->ca_file, reason());
 }
 
-int tls_new(struct tls **out, const struct tls_options *options, struct error *e)
+int mongo_tls_new(struct mongo_tls **out, const struct mongo_tls_options *options, struct error *e)
 {
 	ERR_clear_error();
 	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
@@ -81,7 +81,7 @@ int tls_new(struct tls **out, const struct tls_options *options, struct error *e
 	return 0;
 }
 
-void tls_free(struct tls *t)
+void mongo_tls_free(struct mongo_tls *t)
 {
 	if (!t)
 		return;
@@ -100,7 +100,7 @@ static bool expect_host(SSL *session, const char *host)
 	return SSL_set1_host(session, host) == 1 && SSL_set_tlsext_host_name(session, host) == 1;
 }
 
-SSL *tls_session_new(const struct tls *t, int fd, const char *host)
+SSL *mongo_tls_session_new(const struct mongo_tls *t, int fd, const char *host)
 {
 	ERR_clear_error();
 	SSL *session = SSL_new(t->context);
@@ -114,7 +114,7 @@ SSL *tls_session_new(const struct tls *t, int fd, const char *host)
 	return session;
 }
 
-static enum tls_step step_of(SSL *session, int result)
+static enum mongo_tls_step step_of(SSL *session, int result)
 {
 	switch (SSL_get_error(session, result)) {
 	case SSL_ERROR_NONE:
@@ -130,12 +130,12 @@ static enum tls_step step_of(SSL *session, int result)
 	}
 }
 
-enum tls_step tls_handshake(SSL *session, char *why, size_t why_size)
+enum mongo_tls_step mongo_tls_handshake(SSL *session, char *why, size_t why_size)
 {
 	ERR_clear_error();
 	errno = 0;
 	int result = SSL_do_handshake(session);
-	enum tls_step step = step_of(session, result);
+	enum mongo_tls_step step = step_of(session, result);
 	if (step != TLS_BROKEN)
 		return step;
 	long verdict = SSL_get_verify_result(session);
@@ -149,21 +149,21 @@ enum tls_step tls_handshake(SSL *session, char *why, size_t why_size)
 	return step;
 }
 
-enum tls_step tls_read(SSL *session, void *p, size_t size, size_t *got)
+enum mongo_tls_step mongo_tls_read(SSL *session, void *p, size_t size, size_t *got)
 {
 	*got = 0;
 	ERR_clear_error();
 	return step_of(session, SSL_read_ex(session, p, size, got));
 }
 
-enum tls_step tls_write(SSL *session, const void *p, size_t size, size_t *put)
+enum mongo_tls_step mongo_tls_write(SSL *session, const void *p, size_t size, size_t *put)
 {
 	*put = 0;
 	ERR_clear_error();
 	return step_of(session, SSL_write_ex(session, p, size, put));
 }
 
-void tls_session_free(SSL *session, bool sound)
+void mongo_tls_session_free(SSL *session, bool sound)
 {
 	if (!session)
 		return;

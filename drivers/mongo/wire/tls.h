@@ -11,27 +11,27 @@
 #include "base/compiler.h"
 #include "base/error.h"
 
-struct tls; /* settings of a source; read-only once made, any thread */
+struct mongo_tls; /* settings of a source; read-only once made, any thread */
 
-struct tls_options {
+struct mongo_tls_options {
 	const char *ca_file;          /* NULL: the system's */
 	const char *certificate_file; /* PEM, certificate and key; NULL: none */
 	const char *key_password;     /* NULL: none */
 };
 
 /* Reads the files: main thread. Returns 0 or -errno with e filled. */
-int tls_new(struct tls **out, const struct tls_options *options, struct error *e) must_check;
+int mongo_tls_new(struct mongo_tls **out, const struct mongo_tls_options *options, struct error *e) must_check;
 /* NULL is allowed. */
-void tls_free(struct tls *t);
+void mongo_tls_free(struct mongo_tls *t);
 
 /* The outcome of a call on a session; none of them suspends. */
-enum tls_step { TLS_DONE, TLS_WANT_READ, TLS_WANT_WRITE, TLS_CLOSED, TLS_BROKEN };
+enum mongo_tls_step { TLS_DONE, TLS_WANT_READ, TLS_WANT_WRITE, TLS_CLOSED, TLS_BROKEN };
 
 /* A session that will verify that the other end of fd is `host`. NULL: out of memory. */
-SSL *tls_session_new(const struct tls *t, int fd, const char *host);
+SSL *mongo_tls_session_new(const struct mongo_tls *t, int fd, const char *host);
 /* The reason of TLS_BROKEN is written to why. */
-enum tls_step tls_handshake(SSL *session, char *why, size_t why_size);
-enum tls_step tls_read(SSL *session, void *p, size_t size, size_t *got);
-enum tls_step tls_write(SSL *session, const void *p, size_t size, size_t *put);
+enum mongo_tls_step mongo_tls_handshake(SSL *session, char *why, size_t why_size);
+enum mongo_tls_step mongo_tls_read(SSL *session, void *p, size_t size, size_t *got);
+enum mongo_tls_step mongo_tls_write(SSL *session, const void *p, size_t size, size_t *put);
 /* Say good-bye if that takes no waiting, and free. NULL is allowed. */
-void tls_session_free(SSL *session, bool sound);
+void mongo_tls_session_free(SSL *session, bool sound);

@@ -229,7 +229,7 @@ static void read_options(struct parser *p, const char *text)
 		if (*text)
 			text++;
 	}
-	const struct tls_options *t = &p->out->tls_options;
+	const struct mongo_tls_options *t = &p->out->tls_options;
 	if (!p->out->tls && (t->ca_file || t->certificate_file || t->key_password))
 		complain(p, "TLS options without tls=true");
 }

@@ -13,7 +13,7 @@ struct mongo_url {
 	mongoc_uri_t *uri; /* without TLS options; with the source's password */
 	const char *database;
 	bool tls;
-	struct tls_options tls_options;
+	struct mongo_tls_options tls_options;
 	int64_t connect_timeout_us;
 };
 

@@ -354,14 +354,14 @@ static void read_sql(const char *text, size_t len)
 static void read_document(const char *text, size_t len)
 {
 	static const struct value args[2 * MOST_WORDS];
-	struct document_template t;
+	struct mongo_template t;
 	struct compiling c;
 	compiling_init(&c);
 	const struct node *n = yaml_parse(&c.arena, "t.yaml", text, len, &c.diagnostics);
-	if (n && template_compile(&t, n, (enum template_use)below(3), &c.env)) {
+	if (n && mongo_template_compile(&t, n, (enum mongo_template_use)below(3), &c.env)) {
 		struct buf out = BUF_INIT;
 		struct error e = ERROR_INIT;
-		int r = template_fill(&t, args, &c.arena, &out, &e);
+		int r = mongo_template_fill(&t, args, &c.arena, &out, &e);
 		ck_assert(r == 0 || (r == e.errnum && e.what[0]));
 		buf_done(&out);
 	} else {

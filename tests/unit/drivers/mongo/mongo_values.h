@@ -3,7 +3,7 @@
  * name that begins with "~". */
 #pragma once
 
-#include "drivers/mongo/calls/run.h"
+#include "drivers/mongo/calls/read.h"
 #include "tests/unit/drivers/mongo/mongo_fixture.h"
 
 static inline struct json *json_of(struct fixture *f, const char *text)

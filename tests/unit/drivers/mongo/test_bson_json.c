@@ -14,7 +14,7 @@ static void check_rendered(const bson_t *b, enum mongo_json mode, const char *ex
 {
 	struct buf out = BUF_INIT;
 
-	bson_render_document(&out, bson_get_data(b), b->len, false, mode);
+	mongo_render_document(&out, bson_get_data(b), b->len, false, mode);
 	ck_assert_str_eq(buf_cstr(&out), expected);
 	buf_done(&out);
 }
@@ -128,12 +128,12 @@ START_TEST(depth_is_bounded)
 	struct buf out = BUF_INIT;
 	bson_t *b = nested(5000);
 
-	bson_render_document(&out, bson_get_data(b), b->len, false, MONGO_JSON_PLAIN);
+	mongo_render_document(&out, bson_get_data(b), b->len, false, MONGO_JSON_PLAIN);
 	ck_assert_uint_eq(out.len, BSON_DEPTH_MAX * strlen("{\"d\":}") + strlen("null"));
 	bson_destroy(b);
 	out.len = 0;
 	b = nested(BSON_DEPTH_MAX - 1);
-	bson_render_document(&out, bson_get_data(b), b->len, false, MONGO_JSON_PLAIN);
+	mongo_render_document(&out, bson_get_data(b), b->len, false, MONGO_JSON_PLAIN);
 	ck_assert_uint_eq(out.len, (BSON_DEPTH_MAX - 1) * strlen("{\"d\":}") + strlen("{}"));
 	bson_destroy(b);
 	buf_done(&out);
@@ -151,7 +151,7 @@ static void check_damaged(const uint8_t *bytes, size_t len, enum mongo_json mode
 
 	memcpy(exact, bytes, len);
 	arena_init(&a);
-	bson_render_document(&out, exact, len, false, mode);
+	mongo_render_document(&out, exact, len, false, mode);
 	ck_assert(utf8_valid(out.data, out.len));
 	ck_assert_msg(json_parse(&j, &a, out.data, out.len, 1000, what, sizeof(what)) == 0, "%s: %s", what,
 		      buf_cstr(&out));
@@ -211,7 +211,7 @@ START_TEST(dates_are_read)
 {
 	int64_t ms = INT64_MIN;
 
-	ck_assert_int_eq(date_parse(dates[_i].text, strlen(dates[_i].text), &ms), dates[_i].ms != INT64_MIN);
+	ck_assert_int_eq(mongo_date_parse(dates[_i].text, strlen(dates[_i].text), &ms), dates[_i].ms != INT64_MIN);
 	if (dates[_i].ms != INT64_MIN)
 		ck_assert_int_eq(ms, dates[_i].ms);
 }
@@ -227,13 +227,13 @@ START_TEST(dates_come_back_as_they_were)
 			     62167219200000;
 		int64_t back = 0;
 		out.len = 0;
-		date_format(&out, ms, true);
-		ck_assert_msg(date_parse(out.data, out.len, &back), "%s", buf_cstr(&out));
+		mongo_date_format(&out, ms, true);
+		ck_assert_msg(mongo_date_parse(out.data, out.len, &back), "%s", buf_cstr(&out));
 		ck_assert_int_eq(back, ms);
 	}
 	out.len = 0;
-	date_format(&out, INT64_MIN, true);
-	date_format(&out, INT64_MAX, true);
+	mongo_date_format(&out, INT64_MIN, true);
+	mongo_date_format(&out, INT64_MAX, true);
 	ck_assert_str_eq(buf_cstr(&out), "-292275055-05-16T16:47:04.192Z+292278994-08-17T07:12:55.807Z");
 	buf_done(&out);
 }
@@ -306,15 +306,15 @@ START_TEST(soundness)
 	document[4] = elements[_i].type;
 	document[5] = 'v';
 	memcpy(document + 7, elements[_i].bytes, elements[_i].len);
-	ck_assert_int_eq(bson_is_sound(document, len), elements[_i].sound);
+	ck_assert_int_eq(mongo_bson_is_sound(document, len), elements[_i].sound);
 	/* The document itself: its length, its end. */
-	ck_assert(!bson_is_sound(document, len + 1));
-	ck_assert(!bson_is_sound(document, len - 1));
+	ck_assert(!mongo_bson_is_sound(document, len + 1));
+	ck_assert(!mongo_bson_is_sound(document, len - 1));
 	document[len - 1] = 1;
-	ck_assert(!bson_is_sound(document, len));
+	ck_assert(!mongo_bson_is_sound(document, len));
 
-	ck_assert(!bson_is_sound(document, 0));
-	ck_assert(!bson_is_sound((const uint8_t *)"\4\0\0\0", 4));
+	ck_assert(!mongo_bson_is_sound(document, 0));
+	ck_assert(!mongo_bson_is_sound((const uint8_t *)"\4\0\0\0", 4));
 }
 END_TEST
 
@@ -330,7 +330,7 @@ START_TEST(soundness_of_depth)
 			if (i < depth)
 				memcpy(bytes + i * 7 + 4, "\3v", 3);
 		}
-		ck_assert_int_eq(bson_is_sound(bytes, len), depth == BSON_DEPTH_MAX);
+		ck_assert_int_eq(mongo_bson_is_sound(bytes, len), depth == BSON_DEPTH_MAX);
 		free(bytes);
 	}
 }

@@ -116,7 +116,7 @@ static int open_find(struct fixture *f, struct mongo_cursor *c, const char *coll
 /* All of them. Returns how many, or -errno. */
 static int drain(struct mongo_cursor *c, struct error *e)
 {
-	struct element document;
+	struct mongo_element document;
 	int r, n = 0;
 
 	while ((r = mongo_cursor_next(c, &document, e)) > 0) {
@@ -130,13 +130,13 @@ MONGO_TEST(a_stream_has_them_all_in_order)
 {
 	struct mongo_cursor c;
 	struct error e;
-	struct element document;
+	struct mongo_element document;
 	struct path_segment way[] = {{.kind = PATH_MEMBER, .name = "n", .name_len = 1}};
 
 	ck_assert_int_eq(open_find(f, &c, "many_3_4", NULL, &e), 0);
 	for (int i = 0; i < 12; i++) {
 		ck_assert_int_eq(mongo_cursor_next(&c, &document, &e), 1);
-		ck_assert_int_eq(bson_follow(&document, MONGO_JSON_PLAIN, way, 1, &f->arena).integer, i % 3);
+		ck_assert_int_eq(mongo_follow(&document, MONGO_JSON_PLAIN, way, 1, &f->arena).integer, i % 3);
 	}
 	/* The last batch is here: its connection is free before it is read. */
 	await_idle(f);
@@ -160,12 +160,12 @@ MONGO_TEST(batches_have_a_size)
 {
 	struct mongo_cursor c;
 	struct error e;
-	struct element document;
+	struct mongo_element document;
 
 	ck_assert_int_eq(open_find(f, &c, "echo", "{'sort':{'a':1}}", &e), 0);
 	ck_assert_int_eq(mongo_cursor_next(&c, &document, &e), 1);
 	struct buf json = BUF_INIT;
-	struct value v = bson_follow(&document, MONGO_JSON_PLAIN, NULL, 0, &f->arena);
+	struct value v = mongo_follow(&document, MONGO_JSON_PLAIN, NULL, 0, &f->arena);
 	value_render(&v, &json);
 	ck_contains(buf_cstr(&json), "\"sort\":{\"a\":1},\"batchSize\":32,");
 	ck_assert_ptr_null(strstr(json.data, "maxTimeMS"));
@@ -185,7 +185,7 @@ MONGO_TEST(a_stream_that_is_closed_early_is_forgotten)
 {
 	struct mongo_cursor c;
 	struct error e;
-	struct element document;
+	struct mongo_element document;
 
 	ck_assert_int_eq(open_find(f, &c, "many_3_4", NULL, &e), 0);
 	ck_assert_int_eq(mongo_cursor_next(&c, &document, &e), 1);
@@ -218,7 +218,7 @@ MONGO_TEST(memory_does_not_grow)
 {
 	struct mongo_cursor c;
 	struct error e;
-	struct element document;
+	struct mongo_element document;
 	long before = 0;
 
 	ck_assert_int_eq(open_find(f, &c, "endless", NULL, &e), 0);
@@ -299,7 +299,7 @@ static int read_stream(void *arg)
 {
 	struct one_stream *o = arg;
 	struct mongo_cursor c;
-	struct element document;
+	struct mongo_element document;
 	int r = open_find(o->f, &c, "many_2_3", NULL, &o->error);
 
 	if (r == 0) {
@@ -346,7 +346,7 @@ static int read_slowly(void *arg)
 {
 	struct one_stream *o = arg;
 	struct mongo_cursor c;
-	struct element document;
+	struct mongo_element document;
 	int r = open_find(o->f, &c, "endless", NULL, &o->error);
 
 	ck_assert_int_eq(r, 0);

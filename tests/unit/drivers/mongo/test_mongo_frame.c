@@ -19,18 +19,18 @@ static const uint8_t reply[] = {44, 0, 0, 0, 1,  0,   0, 0, 7, 0, 0, 0, 1, 0, 0,
 				8,  0, 0, 0, 10, 'a', 0, 0};
 
 /* Ask in pieces of `piece` bytes. */
-static struct frames asked(size_t piece)
+static struct mongo_frames asked(size_t piece)
 {
-	struct frames f = {0};
+	struct mongo_frames f = {0};
 	for (size_t at = 0; at < sizeof(request); at += piece)
-		frames_sent(&f, request + at, at + piece < sizeof(request) ? piece : sizeof(request) - at);
+		mongo_frames_sent(&f, request + at, at + piece < sizeof(request) ? piece : sizeof(request) - at);
 	return f;
 }
 
-static int receive(struct frames *f, const uint8_t *data, size_t len, size_t piece)
+static int receive(struct mongo_frames *f, const uint8_t *data, size_t len, size_t piece)
 {
 	for (size_t at = 0; at < len; at += piece) {
-		int r = frames_received(f, data + at, at + piece < len ? piece : len - at);
+		int r = mongo_frames_received(f, data + at, at + piece < len ? piece : len - at);
 		if (r < 0)
 			return r;
 	}
@@ -40,14 +40,14 @@ static int receive(struct frames *f, const uint8_t *data, size_t len, size_t pie
 START_TEST(answers_pass)
 {
 	for (size_t piece = 1; piece <= sizeof(reply); piece++) {
-		struct frames f = asked(piece);
+		struct mongo_frames f = asked(piece);
 		for (int i = 0; i < 3; i++) {
 			ck_assert_int_eq(receive(&f, message, sizeof(message), piece), 0);
 			ck_assert_uint_eq(f.received.at, 0);
 			ck_assert_int_eq(receive(&f, reply, sizeof(reply), piece), 0);
 			ck_assert_uint_eq(f.received.at, 0);
 		}
-		frames_done(&f);
+		mongo_frames_done(&f);
 	}
 }
 END_TEST
@@ -72,11 +72,11 @@ static void change_each_byte(const uint8_t *answer, size_t len, bool legacy)
 			uint8_t *copy = malloc(len); /* of the exact size: a read beyond it is seen */
 			memcpy(copy, answer, len);
 			copy[at] = (uint8_t)(copy[at] ^ by);
-			struct frames f = asked(sizeof(request));
+			struct mongo_frames f = asked(sizeof(request));
 			int r = receive(&f, copy, len, by % len + 1);
 			if (!in_document(legacy, at, len))
 				ck_assert_msg((r == 0) == may_be_anything(legacy, at), "byte %zu ^ %u: %d", at, by, r);
-			frames_done(&f);
+			mongo_frames_done(&f);
 			free(copy);
 		}
 	}
@@ -92,16 +92,16 @@ END_TEST
 START_TEST(answers_to_other_requests_do_not_pass)
 {
 	uint8_t next[sizeof(request)];
-	struct frames f = asked(sizeof(request));
+	struct mongo_frames f = asked(sizeof(request));
 
 	memcpy(next, request, sizeof(next));
 	next[4] = 8;
-	frames_sent(&f, next, sizeof(next));
+	mongo_frames_sent(&f, next, sizeof(next));
 	ck_assert_int_eq(receive(&f, message, sizeof(message), 1), -EPROTO);
-	frames_done(&f);
-	f = (struct frames){0};
+	mongo_frames_done(&f);
+	f = (struct mongo_frames){0};
 	ck_assert_int_eq(receive(&f, message, sizeof(message), sizeof(message)), -EPROTO);
-	frames_done(&f);
+	mongo_frames_done(&f);
 }
 END_TEST
 
@@ -115,15 +115,15 @@ static void expect(const bson_t *document, int result)
 	whole[0] = (uint8_t)len;
 	whole[1] = (uint8_t)(len >> 8);
 	memcpy(whole + 21, bson_get_data(document), document->len);
-	struct frames f = asked(sizeof(request));
-	ck_assert_int_eq(frames_received(&f, whole, 4), 0);
-	ck_assert_int_eq(frames_received(&f, whole + 4, len - 4), result);
+	struct mongo_frames f = asked(sizeof(request));
+	ck_assert_int_eq(mongo_frames_received(&f, whole, 4), 0);
+	ck_assert_int_eq(mongo_frames_received(&f, whole + 4, len - 4), result);
 	ck_assert_uint_eq(f.pieces.cap, 0);
-	frames_done(&f);
+	mongo_frames_done(&f);
 	for (size_t piece = 1; piece < len; piece++) {
 		f = asked(sizeof(request));
 		ck_assert_int_eq(receive(&f, whole, len, piece), result);
-		frames_done(&f);
+		mongo_frames_done(&f);
 	}
 	free(whole);
 }

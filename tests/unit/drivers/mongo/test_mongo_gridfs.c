@@ -69,18 +69,18 @@ static int run_upload(void *arg)
 {
 	static char bytes[SIZE];
 	struct one_upload *o = arg;
-	struct gridfs_upload u;
+	struct mongo_gridfs_upload u;
 	struct result *out;
 
 	o->error = ERROR_INIT;
-	int r = gridfs_create(&u, target(o->f, NULL, PATIENCE_US), "b", "name", NULL, &o->error);
+	int r = mongo_gridfs_create(&u, target(o->f, NULL, PATIENCE_US), "b", "name", NULL, &o->error);
 	if (r == 0) {
-		r = gridfs_write(&u, bytes, SIZE, &o->error);
+		r = mongo_gridfs_write(&u, bytes, SIZE, &o->error);
 		if (r == 0 && o->finish)
-			r = gridfs_finish(&u, &out, &o->error);
+			r = mongo_gridfs_finish(&u, &out, &o->error);
 		if (r == 0 && o->finish)
 			result_free(out);
-		gridfs_upload_done(&u);
+		mongo_gridfs_upload_done(&u);
 	}
 	o->done = true;
 	return r;

@@ -1,5 +1,5 @@
 /* Operations on a scripted server: commands as they are sent, batches, what is expected, errors and their statuses. */
-#include "drivers/mongo/calls/attempt.h"
+#include "drivers/mongo/calls/run.h"
 #include "tests/unit/drivers/mongo/mongo_fixture.h"
 
 static struct value text(const char *s)

@@ -21,7 +21,7 @@ static void teardown(void)
 	free(f);
 }
 
-static bool compile_text(struct document_template *t, const char *text, enum template_use use, bool read_only)
+static bool compile_text(struct mongo_template *t, const char *text, enum mongo_template_use use, bool read_only)
 {
 	struct slots slots = {.sink.add = add_slot};
 	struct action_env env = {
@@ -31,24 +31,24 @@ static bool compile_text(struct document_template *t, const char *text, enum tem
 		.endpoint = &f->endpoint,
 		.read_only = read_only,
 	};
-	return template_compile(t, yaml(f, text), use, &env);
+	return mongo_template_compile(t, yaml(f, text), use, &env);
 }
 
 /* The document in relaxed JSON, or "! status public". */
-static const char *fill(const struct document_template *t, const struct value *args, bool array)
+static const char *fill(const struct mongo_template *t, const struct value *args, bool array)
 {
 	struct buf bytes = BUF_INIT, json = BUF_INIT;
 	struct error e = ERROR_INIT;
 	const char *out;
 	bson_t b;
 
-	if (template_fill(t, args, &f->arena, &bytes, &e) < 0) {
+	if (mongo_template_fill(t, args, &f->arena, &bytes, &e) < 0) {
 		ck_assert_int_eq(e.errnum, -EINVAL);
 		out = arena_printf(&f->arena, "! %d %s", e.status, e.public);
 	} else {
 		ck_assert(bson_init_static(&b, (uint8_t *)bytes.data, bytes.len));
 		ck_assert(bson_validate(&b, BSON_VALIDATE_NONE, NULL));
-		bson_render_document(&json, (uint8_t *)bytes.data, bytes.len, array, MONGO_JSON_RELAXED);
+		mongo_render_document(&json, (uint8_t *)bytes.data, bytes.len, array, MONGO_JSON_RELAXED);
 		out = arena_strndup(&f->arena, json.data, json.len);
 	}
 	buf_done(&bytes);
@@ -56,9 +56,9 @@ static const char *fill(const struct document_template *t, const struct value *a
 	return out;
 }
 
-static const char *fill_text(const char *text, enum template_use use, const struct value *args)
+static const char *fill_text(const char *text, enum mongo_template_use use, const struct value *args)
 {
-	struct document_template t;
+	struct mongo_template t;
 
 	for (size_t i = 0; !compile_text(&t, text, use, true);)
 		ck_abort_msg("%s: %s", text, f->diagnostics.items[i].text);
@@ -119,7 +119,7 @@ END_TEST
 
 static const struct {
 	const char *text;
-	enum template_use use;
+	enum mongo_template_use use;
 	const char *why;
 } mistakes[] = {
 	{"[ 1 ]", TEMPLATE_FILTER, "expected a mapping"},
@@ -151,7 +151,7 @@ static const struct {
 
 START_TEST(mistakes_are_found_at_load)
 {
-	struct document_template t;
+	struct mongo_template t;
 
 	ck_assert(!compile_text(&t, mistakes[_i].text, mistakes[_i].use, true));
 	ck_assert_uint_ge(f->diagnostics.errors, 1);
@@ -162,7 +162,7 @@ END_TEST
 
 START_TEST(writing_stages_where_writing_is_allowed)
 {
-	struct document_template t;
+	struct mongo_template t;
 
 	ck_assert(compile_text(&t, "[ { $match: {} } ]", TEMPLATE_PIPELINE, false));
 	ck_assert(!t.writes);
@@ -173,7 +173,7 @@ END_TEST
 
 START_TEST(deep_configurations_are_refused)
 {
-	struct document_template t;
+	struct mongo_template t;
 	struct buf text = BUF_INIT;
 
 	for (int i = 0; i < 80; i++)
@@ -337,7 +337,7 @@ START_TEST(bson_of_other_steps_is_looked_through)
 				  .subtype = BSON_TYPE_DOCUMENT,
 				  .foreign = bson_get_data(b),
 				  .len = b->len,
-				  .ops = &bson_value_ops_plain};
+				  .ops = &mongo_value_ops_plain};
 		ck_assert_str_eq(fill_text("{ x: \"{s}\" }", TEMPLATE_FILTER, &v), cases[i].result);
 		bson_destroy(b);
 	}

@@ -3,7 +3,7 @@
 #include "async/run.h"
 #include "drivers/mongo/calls/cursor.h"
 #include "drivers/mongo/calls/transaction.h"
-#include "drivers/mongo/calls/writes.h"
+#include "drivers/mongo/calls/write.h"
 #include "tests/unit/drivers/mongo/mongo_values.h"
 
 enum { PATIENCE_US = 60000000, LOG_MAX = 64 };
@@ -690,7 +690,7 @@ struct reading {
 static int read_another_ones(void *arg)
 {
 	struct reading *r = arg;
-	struct element document;
+	struct mongo_element document;
 	struct error e = ERROR_INIT;
 	int status;
 
@@ -702,7 +702,7 @@ static int read_another_ones(void *arg)
 static int read_some(void *arg)
 {
 	struct reading *r = arg;
-	struct element document;
+	struct mongo_element document;
 	struct error e = ERROR_INIT;
 
 	ck_assert_int_eq(
@@ -727,7 +727,7 @@ TRANSACTION_TEST(cursors_end_with_it)
 {
 	struct mongo_transaction_options options = {0};
 	struct reading r = {.f = f};
-	struct element document;
+	struct mongo_element document;
 	struct error e = ERROR_INIT;
 
 	ck_assert_int_eq(mongo_transact(f->client, &options, read_some, &r, &e), 0);

@@ -187,13 +187,13 @@ static int watch(struct fixture *f, struct mongo_watch *w, const char *collectio
 /* The number of the change that comes, or -errno; 0: the end. */
 static int next(struct mongo_watch *w, struct error *e)
 {
-	struct element change;
+	struct mongo_element change;
 	int r = mongo_watch_next(w, &change, e);
 
 	if (r <= 0)
 		return r;
-	struct element n = element_find(change.value, change.len, "n", 1);
-	return (int)element_integer(&n, -1);
+	struct mongo_element n = mongo_element_find(change.value, change.len, "n", 1);
+	return (int)mongo_element_integer(&n, -1);
 }
 
 WATCH_TEST(what_happens_comes_in_order)

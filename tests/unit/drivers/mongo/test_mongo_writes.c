@@ -1,7 +1,9 @@
 /* Writes on a scripted server: what is sent, how it is cut into commands, what comes back, what is refused before
  * anything is sent; and that nothing is ever sent twice. */
 #include "async/run.h"
-#include "drivers/mongo/calls/writes.h"
+#include "drivers/mongo/calls/bulk.h"
+#include "drivers/mongo/calls/find_and_modify.h"
+#include "drivers/mongo/calls/write.h"
 #include "tests/unit/drivers/mongo/mongo_values.h"
 
 enum { PATIENCE_US = 60000000 };

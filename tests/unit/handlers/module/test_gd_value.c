@@ -492,22 +492,22 @@ static gd_value *stored(const gd_value *v)
 {
 	struct gd_scope *s = scope_here("test");
 	struct buf *bytes = arena_zalloc(s->arena, sizeof(*bytes));
-	struct bson_out out;
-	struct converter c = {.out = &out, .arena = s->arena};
+	struct mongo_out out;
+	struct mongo_converter c = {.out = &out, .arena = s->arena};
 
-	bson_out_init(&out, bytes);
-	bson_out_document(&out);
-	if (convert_value(&c, "v", 1, &v->v, AS_IS, NULL) < 0) {
+	mongo_out_init(&out, bytes);
+	mongo_out_document(&out);
+	if (mongo_convert(&c, "v", 1, &v->v, AS_IS, NULL) < 0) {
 		buf_done(bytes);
 		return gd_failure(-EINVAL, 500, "it %s", c.why);
 	}
-	bson_out_end(&out);
+	mongo_out_end(&out);
 	const char *document = arena_strndup(s->arena, bytes->data, bytes->len);
 	struct value whole = {.kind = VALUE_FOREIGN,
 			      .subtype = BSON_TYPE_DOCUMENT,
 			      .foreign = document,
 			      .len = bytes->len,
-			      .ops = &bson_value_ops_plain};
+			      .ops = &mongo_value_ops_plain};
 	buf_done(bytes);
 	return gd_get(value_new(s, whole), "v");
 }
@@ -576,11 +576,11 @@ SCOPE_TEST(bson_trust)
 	ck_json(stored(gd_doc("$x", text)), "{\"$x\":\"$x\"}");
 
 	struct buf bytes = BUF_INIT;
-	struct bson_out out;
-	struct converter c = {.out = &out, .arena = scope_here("test")->arena};
-	bson_out_init(&out, &bytes);
-	bson_out_document(&out);
-	ck_assert_int_eq(convert_value(&c, "v", 1, &gd_list(gd_string("$own"))->v, AS_IS, NULL), 0);
+	struct mongo_out out;
+	struct mongo_converter c = {.out = &out, .arena = scope_here("test")->arena};
+	mongo_out_init(&out, &bytes);
+	mongo_out_document(&out);
+	ck_assert_int_eq(mongo_convert(&c, "v", 1, &gd_list(gd_string("$own"))->v, AS_IS, NULL), 0);
 	ck_assert(c.dollar);
 	buf_done(&bytes);
 

@@ -7,8 +7,8 @@
 
 /* Suspends, until the task's deadline. Returns 0 with r filled, or -errno with e filled; *consequences says what that
  * means for the connection and whether another attempt makes sense (errors.h). */
-int mongo_execute(struct connection *c, const char *database, const struct mongo_action *a,
-		  const struct mongo_command *command, struct mongo_result *r, struct error *e,
-		  unsigned *consequences) must_check;
-/* The result of an action whose answer is known to be empty (limit 0). Returns as mongo_execute; does not suspend. */
-int mongo_nothing(const struct mongo_action *a, struct mongo_result *r, struct error *e) must_check;
+int mongo_fetch(struct mongo_connection *c, const char *database, const struct mongo_action *a,
+		const struct mongo_command *command, struct mongo_result *r, struct error *e,
+		unsigned *consequences) must_check;
+/* The result of an action whose answer is known to be empty (limit 0). Returns as mongo_fetch; does not suspend. */
+int mongo_fetch_nothing(const struct mongo_action *a, struct mongo_result *r, struct error *e) must_check;

@@ -1,4 +1,6 @@
 /* Cutting statements into commands, sending them, adding up what the answers say. */
+#include "drivers/mongo/calls/statements_send.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,8 +8,7 @@
 
 #include "base/mem.h"
 #include "base/reason.h"
-#include "drivers/mongo/calls/ask.h"
-#include "drivers/mongo/calls/statements.h"
+#include "drivers/mongo/calls/send.h"
 #include "drivers/mongo/wire/errors.h"
 
 #define KEY(s)      s, sizeof(s) - 1
@@ -29,9 +30,9 @@ struct reported {
 	char message[256];
 };
 
-struct sending {
-	struct mongo_attempt attempt;
-	struct statements *statements;
+struct dispatch {
+	struct mongo_operation operation;
+	struct mongo_statements *statements;
 	const char *collection;
 	uint32_t *order; /* the statements in the order in which they are sent */
 	struct buf command;
@@ -44,16 +45,16 @@ struct span {
 	uint32_t first, end;
 };
 
-static void put_in_order(struct sending *x)
+static void put_in_order(struct dispatch *x)
 {
-	const struct statements *s = x->statements;
+	const struct mongo_statements *s = x->statements;
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; s->ordered && i < s->count; i++)
 		x->order[i] = i;
 	for (int kind = 0; !s->ordered && kind < STATEMENT_KINDS; kind++) {
 		for (uint32_t i = 0; i < s->count; i++) {
-			if (s->items[i].kind == (enum statement_kind)kind)
+			if (s->items[i].kind == (enum mongo_statement_kind)kind)
 				x->order[n++] = i;
 		}
 	}
@@ -61,15 +62,15 @@ static void put_in_order(struct sending *x)
 
 /* As many of one kind as go into one command. Its own document is not to be larger than the largest that may be stored;
  * the server leaves 16 KiB beyond that for what stands beside the statements. */
-static struct span next_span(const struct sending *x, uint32_t first, const struct connection_limits *limits)
+static struct span next_span(const struct dispatch *x, uint32_t first, const struct mongo_connection_limits *limits)
 {
-	const struct statements *s = x->statements;
-	enum statement_kind kind = s->items[x->order[first]].kind;
+	const struct mongo_statements *s = x->statements;
+	enum mongo_statement_kind kind = s->items[x->order[first]].kind;
 	struct span span = {first, first};
 	size_t bytes = 0;
 
 	for (; span.end < s->count && span.end - first < limits->statements; span.end++) {
-		const struct statement *i = &s->items[x->order[span.end]];
+		const struct mongo_statement *i = &s->items[x->order[span.end]];
 		bytes += i->len + KEY_LEN_MAX;
 		if (i->kind != kind || (bytes > limits->document_bytes && span.end > first))
 			break;
@@ -77,63 +78,63 @@ static struct span next_span(const struct sending *x, uint32_t first, const stru
 	return span;
 }
 
-static void make_command(struct sending *x, struct span span)
+static void make_command(struct dispatch *x, struct span span)
 {
-	const struct statements *s = x->statements;
-	enum statement_kind kind = s->items[x->order[span.first]].kind;
+	const struct mongo_statements *s = x->statements;
+	enum mongo_statement_kind kind = s->items[x->order[span.first]].kind;
 	struct mongo_command limited = {0};
-	struct bson_out out;
+	struct mongo_out out;
 	char digits[16];
 	const char *key;
 
 	x->command.len = 0;
-	bson_out_init(&out, &x->command);
-	bson_out_document(&out);
-	bson_out_text(&out, kinds[kind].command, strlen(kinds[kind].command), x->collection, strlen(x->collection));
-	bson_out_begin(&out, BSON_TYPE_ARRAY, kinds[kind].list, strlen(kinds[kind].list));
+	mongo_out_init(&out, &x->command);
+	mongo_out_document(&out);
+	mongo_out_text(&out, kinds[kind].command, strlen(kinds[kind].command), x->collection, strlen(x->collection));
+	mongo_out_begin(&out, BSON_TYPE_ARRAY, kinds[kind].list, strlen(kinds[kind].list));
 	for (uint32_t i = span.first; i < span.end; i++) {
-		const struct statement *one = &s->items[x->order[i]];
+		const struct mongo_statement *one = &s->items[x->order[i]];
 		size_t len = bson_uint32_to_string(i - span.first, &key, digits, sizeof(digits));
-		bson_out_raw(&out, BSON_TYPE_DOCUMENT, key, len, s->bytes.data + one->at, one->len);
+		mongo_out_raw(&out, BSON_TYPE_DOCUMENT, key, len, s->bytes.data + one->at, one->len);
 	}
-	bson_out_end(&out);
-	bson_out_bool(&out, KEY("ordered"), s->ordered);
+	mongo_out_end(&out);
+	mongo_out_bool(&out, KEY("ordered"), s->ordered);
 	buf_append(&x->command, s->beside.data, s->beside.len);
-	bson_out_int32(&out, KEY("maxTimeMS"), INT32_MAX);
+	mongo_out_int32(&out, KEY("maxTimeMS"), INT32_MAX);
 	limited.max_time_at = x->command.len - sizeof(int32_t);
-	bson_out_end(&out);
+	mongo_out_end(&out);
 	limited.bytes = x->command;
 	mongo_command_limit(&limited, task_deadline());
 }
 
-static int64_t number_in(const struct element *document, const char *name)
+static int64_t number_in(const struct mongo_element *document, const char *name)
 {
-	struct element n = element_find(document->value, document->len, name, strlen(name));
-	return element_integer(&n, 0);
+	struct mongo_element n = mongo_element_find(document->value, document->len, name, strlen(name));
+	return mongo_element_integer(&n, 0);
 }
 
 /* {index, code, errmsg} */
-static void note_reported(struct reported *r, const struct element *error, uint32_t index)
+static void note_reported(struct reported *r, const struct mongo_element *error, uint32_t index)
 {
-	struct element text = element_find(error->value, error->len, KEY("errmsg"));
+	struct mongo_element text = mongo_element_find(error->value, error->len, KEY("errmsg"));
 	size_t len = 0;
 
 	if (r->count++)
 		return;
-	const char *message = text.type == BSON_TYPE_UTF8 ? bson_read_text(&text, &len) : "";
+	const char *message = text.type == BSON_TYPE_UTF8 ? mongo_read_text(&text, &len) : "";
 	r->index = index;
 	r->code = (uint32_t)number_in(error, "code");
 	snprintf(r->message, sizeof(r->message), "%.*s", (int)(len < sizeof(r->message) ? len : sizeof(r->message)),
 		 message);
 }
 
-static void note_error(struct sending *x, const struct element *e, uint32_t index)
+static void note_error(struct dispatch *x, const struct mongo_element *e, uint32_t index)
 {
 	note_reported(&x->error, e, index);
 }
 
 /* Which statement an element of an answer's list speaks of. */
-static uint32_t index_of(const struct sending *x, struct span span, const struct element *e)
+static uint32_t index_of(const struct dispatch *x, struct span span, const struct mongo_element *e)
 {
 	int64_t n = number_in(e, "index");
 	uint32_t last = span.end - span.first - 1;
@@ -141,23 +142,24 @@ static uint32_t index_of(const struct sending *x, struct span span, const struct
 	return x->order[span.first + (n >= 0 && n <= (int64_t)last ? (uint32_t)n : last)];
 }
 
-static void note_upsert(struct sending *x, const struct element *e, uint32_t index)
+static void note_upsert(struct dispatch *x, const struct mongo_element *e, uint32_t index)
 {
-	struct statements *s = x->statements;
-	struct element id = element_find(e->value, e->len, KEY("_id"));
+	struct mongo_statements *s = x->statements;
+	struct mongo_element id = mongo_element_find(e->value, e->len, KEY("_id"));
 	char digits[16];
 	const char *key;
 	size_t len = bson_uint32_to_string(s->upserts++, &key, digits, sizeof(digits));
 
-	bson_out_begin(&s->upserted, BSON_TYPE_DOCUMENT, key, len);
-	bson_out_int(&s->upserted, KEY("index"), index);
-	bson_out_raw(&s->upserted, id.type, KEY("id"), id.value, id.len);
-	bson_out_end(&s->upserted);
+	mongo_out_begin(&s->upserted, BSON_TYPE_DOCUMENT, key, len);
+	mongo_out_int(&s->upserted, KEY("index"), index);
+	mongo_out_raw(&s->upserted, id.type, KEY("id"), id.value, id.len);
+	mongo_out_end(&s->upserted);
 }
 
-static void count_done(struct sending *x, enum statement_kind kind, int64_t n, int64_t modified, uint32_t upserts)
+static void count_done(struct dispatch *x, enum mongo_statement_kind kind, int64_t n, int64_t modified,
+		       uint32_t upserts)
 {
-	struct statements *s = x->statements;
+	struct mongo_statements *s = x->statements;
 
 	switch (kind) {
 	case STATEMENT_INSERT:
@@ -173,45 +175,48 @@ static void count_done(struct sending *x, enum statement_kind kind, int64_t n, i
 }
 
 /* Each document in a list of the answer. */
-static void note_each(struct sending *x, struct span span, const struct element *list,
-		      void (*note)(struct sending *x, const struct element *e, uint32_t index))
+static void note_each(struct dispatch *x, struct span span, const struct mongo_element *list,
+		      void (*note)(struct dispatch *x, const struct mongo_element *e, uint32_t index))
 {
-	struct element_iter i;
-	struct element e;
+	struct mongo_element_iter i;
+	struct mongo_element e;
 
-	if (list->type != BSON_TYPE_ARRAY || !element_iter_init(&i, list->value, list->len))
+	if (list->type != BSON_TYPE_ARRAY || !mongo_element_iter_init(&i, list->value, list->len))
 		return;
-	while (element_next(&i, &e)) {
+	while (mongo_element_next(&i, &e)) {
 		if (e.type == BSON_TYPE_DOCUMENT)
 			note(x, &e, index_of(x, span, &e));
 	}
 }
 
-static int read_answer(struct sending *x, const struct asking *asking, struct span span, const struct answer *answer)
+static int read_answer(struct dispatch *x, const struct mongo_sending *sending, struct span span,
+		       const struct mongo_answer *answer)
 {
-	enum statement_kind kind = x->statements->items[x->order[span.first]].kind;
-	struct element n = answer_member(answer, "n"), modified = answer_member(answer, "nModified");
-	struct element upserted = answer_member(answer, "upserted"), errors = answer_member(answer, "writeErrors");
-	struct element concern = answer_member(answer, "writeConcernError");
+	enum mongo_statement_kind kind = x->statements->items[x->order[span.first]].kind;
+	struct mongo_element n = mongo_answer_member(answer, "n"), modified = mongo_answer_member(answer, "nModified");
+	struct mongo_element upserted = mongo_answer_member(answer, "upserted"),
+			     errors = mongo_answer_member(answer, "writeErrors");
+	struct mongo_element concern = mongo_answer_member(answer, "writeConcernError");
 	uint32_t upserts = x->statements->upserts, before = x->error.count;
 
 	if (!n.type) {
-		int r = mongo_nonsense(asking, "n");
-		mongo_error_uncertain(asking->error);
+		int r = mongo_answer_lacks(sending, "n");
+		mongo_error_uncertain(sending->error);
 		return r;
 	}
 	note_each(x, span, &upserted, note_upsert);
 	note_each(x, span, &errors, note_error);
 	if (concern.type == BSON_TYPE_DOCUMENT)
 		note_reported(&x->concern, &concern, 0);
-	count_done(x, kind, element_integer(&n, 0), element_integer(&modified, 0), x->statements->upserts - upserts);
+	count_done(x, kind, mongo_element_integer(&n, 0), mongo_element_integer(&modified, 0),
+		   x->statements->upserts - upserts);
 	uint32_t failed = x->error.count - before;
 	x->done += failed && x->statements->ordered ? x->error.index - span.first : span.end - span.first - failed;
 	return 0;
 }
 
 /* How far it came, for whoever has to clean up. */
-static void say_done(const struct sending *x, bool open, struct error *e)
+static void say_done(const struct dispatch *x, bool open, struct error *e)
 {
 	uint32_t count = x->statements->count;
 	size_t what = strlen(e->what);
@@ -229,9 +234,9 @@ static void say_done(const struct sending *x, bool open, struct error *e)
 	error_add_public(e, part);
 }
 
-static int refused(const struct sending *x, bool open, struct error *e, unsigned *consequences)
+static int refused(const struct dispatch *x, bool open, struct error *e, unsigned *consequences)
 {
-	const struct statements *s = x->statements;
+	const struct mongo_statements *s = x->statements;
 	char text[sizeof(x->error.message) + 32];
 
 	if (s->count > 1)
@@ -242,53 +247,53 @@ static int refused(const struct sending *x, bool open, struct error *e, unsigned
 	return r;
 }
 
-static int check_sizes(const struct sending *x, const struct connection_limits *limits)
+static int check_sizes(const struct dispatch *x, const struct mongo_connection_limits *limits)
 {
-	const struct statements *s = x->statements;
+	const struct mongo_statements *s = x->statements;
 	bool theirs = s->maker.from_request;
 
 	for (uint32_t i = 0; i < s->count; i++) {
 		if (s->items[i].kind == STATEMENT_INSERT && s->items[i].len > limits->document_bytes)
-			return error_say(x->attempt.error, -E2BIG, theirs ? REASON_DOCUMENT_LARGE : REASON_NONE,
+			return error_say(x->operation.error, -E2BIG, theirs ? REASON_DOCUMENT_LARGE : REASON_NONE,
 					 "document %u has %zu bytes, of %zu that MongoDB takes", i, s->items[i].len,
 					 limits->document_bytes);
 	}
 	return 0;
 }
 
-static int send_span(struct sending *x, const struct asking *asking, struct span span)
+static int send_span(struct dispatch *x, const struct mongo_sending *sending, struct span span)
 {
-	struct answer answer = {0};
+	struct mongo_answer answer = {0};
 	bson_t document;
 
 	make_command(x, span);
 	if (!bson_init_static(&document, (const uint8_t *)x->command.data, x->command.len))
-		return error_set(asking->error, -E2BIG, asking->from_request ? 413 : 500, NULL,
+		return error_set(sending->error, -E2BIG, sending->from_request ? 413 : 500, NULL,
 				 "the command is too large");
-	int r = mongo_ask_to_write(asking, &document, &answer);
+	int r = mongo_send_write(sending, &document, &answer);
 	if (r == 0)
-		r = read_answer(x, asking, span, &answer);
+		r = read_answer(x, sending, span, &answer);
 	bson_free(answer.data);
 	if (r < 0 && x->done)
-		say_done(x, asking->connection->session.open, asking->error);
+		say_done(x, sending->connection->session.open, sending->error);
 	return r;
 }
 
-static int send_all(struct mongo_attempt *a, struct connection *c, unsigned *consequences)
+static int send_all(struct mongo_operation *a, struct mongo_connection *c, unsigned *consequences)
 {
-	struct sending *x = container_of(a, struct sending, attempt);
-	const struct statements *s = x->statements;
-	struct asking asking = {.connection = c,
-				.database = a->client->pool.settings->database,
-				.from_request = s->maker.from_request,
-				.error = a->error,
-				.consequences = consequences};
+	struct dispatch *x = container_of(a, struct dispatch, operation);
+	const struct mongo_statements *s = x->statements;
+	struct mongo_sending sending = {.connection = c,
+					.database = a->client->pool.settings->database,
+					.from_request = s->maker.from_request,
+					.error = a->error,
+					.consequences = consequences};
 	struct span span = {0};
 	int r = check_sizes(x, &c->limits);
 
 	while (r == 0 && span.end < s->count && !(x->error.count && s->ordered)) {
 		span = next_span(x, span.end, &c->limits);
-		r = send_span(x, &asking, span);
+		r = send_span(x, &sending, span);
 	}
 	if (r == 0 && x->error.count)
 		r = refused(x, c->session.open, a->error, consequences);
@@ -297,22 +302,22 @@ static int send_all(struct mongo_attempt *a, struct connection *c, unsigned *con
 	return r;
 }
 
-int statements_run(struct statements *s, const struct mongo_target *t, struct error *e)
+int mongo_statements_send(struct mongo_statements *s, const struct mongo_target *t, struct error *e)
 {
-	struct sending x = {.attempt = {.client = mongo_client_of(t->client),
-					.run = send_all,
-					.timeout_us = t->options->timeout_us,
-					.once = true,
-					.by = DEADLINE_NEVER,
-					.error = e},
-			    .statements = s,
-			    .collection = t->collection};
+	struct dispatch x = {.operation = {.client = mongo_client_of(t->client),
+					   .run = send_all,
+					   .timeout_us = t->options->timeout_us,
+					   .once = true,
+					   .by = DEADLINE_NEVER,
+					   .error = e},
+			     .statements = s,
+			     .collection = t->collection};
 
 	if (s->count == 0)
 		return 0;
 	x.order = mem_alloc(s->count * sizeof(*x.order));
 	put_in_order(&x);
-	int r = mongo_attempt(&x.attempt);
+	int r = mongo_run(&x.operation);
 	buf_done(&x.command);
 	free(x.order);
 	return r;

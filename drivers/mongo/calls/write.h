@@ -4,7 +4,7 @@
  * says that it may or may not have happened. */
 #pragma once
 
-#include "drivers/mongo/calls/run.h"
+#include "drivers/mongo/calls/read.h"
 
 /* Each suspends, and returns 0 and *out, a document that the caller frees, or -errno with e filled: -EEXIST (409) if
  * a key exists already, -EINVAL (422) if a document does not conform to the collection's rules. options may be NULL;
@@ -25,15 +25,3 @@ int mongo_update(const struct mongo_target *t, enum mongo_update kind, const str
 /* {deleted_count}. */
 int mongo_delete(const struct mongo_target *t, bool many, const struct value *filter, struct result **out,
 		 struct error *e) must_check;
-
-enum mongo_find_one_and { AND_UPDATE, AND_REPLACE, AND_DELETE };
-/* The document as it was before (or, if the options ask for it, after) the change, or null. change: NULL with
- * AND_DELETE. */
-int mongo_find_one_and(const struct mongo_target *t, enum mongo_find_one_and kind, const struct value *filter,
-		       const struct value *change, const struct value *options, struct result **out,
-		       struct error *e) must_check;
-/* operations: a list of {insert_one: {document}}, {update_one: {filter, update, …}}, {update_many: …}, {replace_one:
- * {filter, replacement, …}}, {delete_one: {filter, …}}, {delete_many: …}. {inserted_count, matched_count,
- * modified_count, deleted_count, upserted_ids}, the last a list of {index, id}. */
-int mongo_bulk(const struct mongo_target *t, const struct value *operations, const struct value *options,
-	       struct result **out, struct error *e) must_check;

@@ -1,16 +1,16 @@
 /* Commands that read are asked as they are. Of one that writes it must be known, when it fails, whether it has
  * happened. */
-#include "drivers/mongo/calls/ask.h"
+#include "drivers/mongo/calls/send.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include "drivers/mongo/wire/errors.h"
 
-typedef bool sender(struct connection *c, const char *database, const bson_t *command, bson_t *reply,
+typedef bool sender(struct mongo_connection *c, const char *database, const bson_t *command, bson_t *reply,
 		    bson_error_t *error);
 
-static bool send_command(const struct asking *a, sender *send, const bson_t *command, struct answer *out,
+static bool send_command(const struct mongo_sending *a, sender *send, const bson_t *command, struct mongo_answer *out,
 			 bson_error_t *error)
 {
 	bson_t reply;
@@ -25,7 +25,7 @@ static bool send_command(const struct asking *a, sender *send, const bson_t *com
 
 /* Not every server that speaks MongoDB's language takes maxTimeMS with every command: FerretDB 1.24 refuses it with
  * `distinct`. It has done nothing then. */
-static bool refuses_max_time(const struct asking *a, const bson_error_t *error)
+static bool refuses_max_time(const struct mongo_sending *a, const bson_error_t *error)
 {
 	enum { FAILED_TO_PARSE = 9, UNKNOWN_FIELD = 40415 };
 	return !a->connection->streams.fault && error->domain == MONGOC_ERROR_SERVER &&
@@ -33,8 +33,8 @@ static bool refuses_max_time(const struct asking *a, const bson_error_t *error)
 }
 
 /* Our own deadline holds all the same. */
-static bool send_without_max_time(const struct asking *a, sender *send, const bson_t *command, struct answer *out,
-				  bson_error_t *error)
+static bool send_without_max_time(const struct mongo_sending *a, sender *send, const bson_t *command,
+				  struct mongo_answer *out, bson_error_t *error)
 {
 	bson_t without = BSON_INITIALIZER;
 
@@ -44,23 +44,24 @@ static bool send_without_max_time(const struct asking *a, sender *send, const bs
 	return good;
 }
 
-static bool ask(const struct asking *a, sender *send, const bson_t *command, struct answer *out, bson_error_t *error)
+static bool ask(const struct mongo_sending *a, sender *send, const bson_t *command, struct mongo_answer *out,
+		bson_error_t *error)
 {
 	return send_command(a, send, command, out, error) ||
 	       (refuses_max_time(a, error) && send_without_max_time(a, send, command, out, error));
 }
 
 /* What is stored may be damaged: cut off where the damage begins, an answer would look whole. */
-static int check_answer(const struct asking *a, struct answer *answer)
+static int check_answer(const struct mongo_sending *a, struct mongo_answer *answer)
 {
-	if (bson_is_sound(answer->data, answer->len))
+	if (mongo_bson_is_sound(answer->data, answer->len))
 		return 0;
 	bson_free(answer->data);
-	*answer = (struct answer){0};
+	*answer = (struct mongo_answer){0};
 	return error_say(a->error, -EBADMSG, REASON_ANSWER_DAMAGED, "MongoDB's answer is no well-formed BSON");
 }
 
-int mongo_ask(const struct asking *a, const bson_t *command, struct answer *out)
+int mongo_send(const struct mongo_sending *a, const bson_t *command, struct mongo_answer *out)
 {
 	bson_error_t error = {0};
 
@@ -70,9 +71,9 @@ int mongo_ask(const struct asking *a, const bson_t *command, struct answer *out)
 }
 
 /* Sent, it would only come back refused, or not at all. */
-static int may_write(const struct asking *a)
+static int may_write(const struct mongo_sending *a)
 {
-	struct connection *c = a->connection;
+	struct mongo_connection *c = a->connection;
 
 	if (!c->limits.writable) {
 		*a->consequences = mongo_connection_unwritable(c);
@@ -87,9 +88,9 @@ static int may_write(const struct asking *a)
 	return 0;
 }
 
-int mongo_ask_to_write(const struct asking *a, const bson_t *command, struct answer *out)
+int mongo_send_write(const struct mongo_sending *a, const bson_t *command, struct mongo_answer *out)
 {
-	const struct stream_set *streams = &a->connection->streams;
+	const struct mongo_stream_set *streams = &a->connection->streams;
 	bson_error_t error = {0};
 	int r = may_write(a);
 
@@ -110,43 +111,26 @@ int mongo_ask_to_write(const struct asking *a, const bson_t *command, struct ans
 	return r;
 }
 
-int mongo_check_concern(const struct asking *a, const struct answer *answer)
+int mongo_answer_concern(const struct mongo_sending *a, const struct mongo_answer *answer)
 {
-	struct element concern = answer_member(answer, "writeConcernError");
+	struct mongo_element concern = mongo_answer_member(answer, "writeConcernError");
 
 	if (concern.type != BSON_TYPE_DOCUMENT)
 		return 0;
-	struct element code = element_find(concern.value, concern.len, "code", 4);
-	struct element text = element_find(concern.value, concern.len, "errmsg", 6);
+	struct mongo_element code = mongo_element_find(concern.value, concern.len, "code", 4);
+	struct mongo_element text = mongo_element_find(concern.value, concern.len, "errmsg", 6);
 	size_t len;
-	return mongo_concern_error(a->error, (uint32_t)element_integer(&code, 0),
-				   text.type == BSON_TYPE_UTF8 ? bson_read_text(&text, &len) : "");
+	return mongo_concern_error(a->error, (uint32_t)mongo_element_integer(&code, 0),
+				   text.type == BSON_TYPE_UTF8 ? mongo_read_text(&text, &len) : "");
 }
 
-int mongo_nonsense(const struct asking *a, const char *what)
+int mongo_answer_lacks(const struct mongo_sending *a, const char *what)
 {
 	*a->consequences = MONGO_DISCARD;
 	return error_set(a->error, -EPROTO, 502, NULL, "MongoDB's answer has no %s", what);
 }
 
-struct element answer_member(const struct answer *a, const char *name)
+struct mongo_element mongo_answer_member(const struct mongo_answer *a, const char *name)
 {
-	return element_find(a->data, a->len, name, strlen(name));
-}
-
-int64_t element_integer(const struct element *e, int64_t none)
-{
-	double d;
-
-	switch (e->type) {
-	case BSON_TYPE_INT32:
-		return bson_read_int32(e->value);
-	case BSON_TYPE_INT64:
-		return bson_read_int64(e->value);
-	case BSON_TYPE_DOUBLE:
-		d = bson_read_double(e->value);
-		return d > -9e18 && d < 9e18 ? (int64_t)d : none;
-	default:
-		return none;
-	}
+	return mongo_element_find(a->data, a->len, name, strlen(name));
 }
