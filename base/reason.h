@@ -73,6 +73,10 @@
 	ROW(DATA_BREAKS_RULE, 422, "The data breaks a rule of the data source.")                                       \
 	ROW(DATA_TWICE, 422, "The data holds twice what may be there once.")                                           \
 	ROW(DOCUMENT_BREAKS_RULE, 422, "The document breaks a rule of the collection.")                                \
+	ROW(NOTHING_TO_CHANGE, 404, "There is nothing here that could be changed.")                                    \
+	ROW(CHANGES_OTHERWISE, 409, "More or less would be changed than may be.")                                      \
+	ROW(RULE_REFUSES, 422, "A rule of the data source refuses it.")                                                \
+	ROW(EACH_LONG, 413, "The list has too many elements.")                                                         \
 	ROW(DOCUMENT_LARGE, 413, "The document is too large.")                                                         \
 	/* --- files --- */                                                                                            \
 	ROW(FILE_MISSING, 404, "There is no such file.")                                                               \

@@ -200,6 +200,14 @@ struct config_join {
 	struct mark at;
 };
 
+/* affected: how many rows or documents a step that writes must change. */
+struct config_affected {
+	bool given;
+	int64_t least, most;          /* most INT64_MAX: any number */
+	const struct node *reference; /* its value is both; NULL: they are given */
+	struct mark at;
+};
+
 struct config_step {
 	void *own; /* what only steps of its kind have: struct mongo_step_keys … in drivers/NAME/keys.h */
 	const char *name;
@@ -213,10 +221,14 @@ struct config_step {
 	const struct node *default_node; /* ON_ERROR_DEFAULT */
 	const struct node *when;         /* NULL: always */
 	int64_t timeout_us;              /* 0: the source's */
-	bool write;                      /* write: true */
-	bool is_reply;                   /* its result is the reply, as it comes: it is its endpoint's only step */
-	bool no_rows;                    /* nothing can be joined with its result */
-	int semaphore;                   /* index in config.semaphores; -1: none */
+	struct config_affected affected;
+	const struct node *each;         /* a reference to the list for each of whose elements it runs; NULL: none */
+	const struct config_step *inner; /* transaction: its steps, in order; name, action, and what they may have */
+	size_t inner_count;
+	bool write;    /* write: true */
+	bool is_reply; /* its result is the reply, as it comes: it is its endpoint's only step */
+	bool no_rows;  /* nothing can be joined with its result */
+	int semaphore; /* index in config.semaphores; -1: none */
 	struct config_cache cache;
 	const struct config_join *join; /* NULL: none */
 	bool keep;                      /* a joined step stays a member of the reply */
@@ -254,6 +266,7 @@ struct config_endpoint {
 	size_t step_count;
 	const struct node *respond;  /* NULL: the steps' results */
 	unsigned status;             /* of success */
+	const struct node *created;  /* a reference: is there something new? NULL: the status is one */
 	const struct node *location; /* NULL: none */
 	const struct node *headers;  /* mapping of name to text, with references; NULL: none */
 	int64_t timeout_us;          /* 0: server.request_timeout */

@@ -298,6 +298,15 @@ static const struct key on_error_keys[] = {
 };
 const struct section section_on_error = {.name = "on_error", .what = "on_error", SECTION(on_error_keys)};
 
+static const struct key affected_keys[] = {
+	{"min", KEY_INTEGER, INTO(struct affected_words, min), .minimum = 0, .maximum = INT32_MAX, .initial = "0",
+	 .help = "At least that many."},
+	{"max", KEY_INTEGER, INTO(struct affected_words, max), .minimum = 1, .maximum = INT32_MAX,
+	 .help = "At most that many; default: any number."},
+};
+const struct section section_affected = {
+	.name = "affected", .what = "affected", SECTION(affected_keys), .shape = ",\"minProperties\":1"};
+
 /* --- endpoints ------------------------------------------------------------------------------------------------- */
 
 #define NAME_PATTERN "{\"pattern\":\"^[A-Za-z_][A-Za-z0-9_-]*$\"}"
@@ -385,7 +394,8 @@ const struct section section_root = {
 static const struct section *const process_sections[] = {&section_server,  &section_listen,    &section_log,
 							 &section_metrics, &section_semaphore, NULL};
 static const struct section *const value_sections[] = {&section_secret, &section_parameter, &section_schema, NULL};
-static const struct section *const step_sections[] = {&section_on_error, &section_cache, &section_join, NULL};
+static const struct section *const step_sections[] = {&section_on_error, &section_affected, &section_cache,
+						      &section_join, NULL};
 static const struct section *const endpoint_sections[] = {&section_endpoint, NULL};
 
 /* The item *i of a list up to a NULL, or NULL: *i counts what is behind it. */

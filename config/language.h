@@ -44,6 +44,9 @@ struct listen_words {
 struct secret_words {
 	const char *env, *file, *credential;
 };
+struct affected_words {
+	int64_t min, max; /* max 0: none */
+};
 struct join_words {
 	const char *into;
 	struct config_join join;
@@ -105,7 +108,7 @@ const struct key *section_key(const struct section *s, size_t i);
 const struct key *section_find(const struct section *s, const char *name);
 
 extern const struct section section_root, section_semaphore, section_endpoint, section_parameter, section_schema,
-	section_listen, section_secret, section_on_error, section_cache, section_join;
+	section_listen, section_secret, section_on_error, section_affected, section_cache, section_join;
 /* What all sources have, all steps, and the pools of databases: for `shared`. */
 extern const struct section section_source, section_step, section_pool;
 /* The words of `expect` for an action that gives rows: EXPECT_MANY and on. */
@@ -188,7 +191,7 @@ decode_fn decode_sources;                                                       
 decode_fn decode_semaphores, decode_semaphore;                                         /* semaphore.c */
 decode_fn decode_endpoints, decode_parameters;                                         /* endpoint.c */
 decode_fn decode_type, decode_items, decode_properties, decode_body;                   /* parameter_schema.c */
-decode_fn decode_gather, decode_on_error;                                              /* step.c */
+decode_fn decode_gather, decode_on_error, decode_affected;                             /* step.c */
 decode_fn decode_cache, decode_rate, decode_join;                                      /* policy.c */
 decode_fn decode_buckets;                                                              /* metrics.c */
 decode_fn decode_modules, decode_handler;                                              /* module.c */

@@ -25,6 +25,13 @@
 	{"expect", KEY_ENUM, INTO(struct config_step, expect), .words = row_words, .minimum = EXPECT_MANY,             \
 	 .help = "many: an array; one: an object, none is 404, two are 500; maybe: an object or null; value: one "     \
 		 "column of at most one row; none."}
+/* Of what writes. */
+#define AFFECTED                                                                                                       \
+	{"affected", KEY_CUSTOM, .decode = decode_affected, INTO(struct config_step, affected),                        \
+	 .shape = "{\"anyOf\":[{\"type\":\"integer\",\"minimum\":1},{\"type\":\"string\",\"minLength\":1},{\"$ref\":"   \
+		  "\"#/$defs/affected\"}]}",                                                                           \
+	 .help = "How many must be changed: a number, { min, max } or a reference; none is 404, another number 409, "  \
+		 "and nothing is changed then."}
 /* clang-format on */
 
 /* The expectations of an action, as bits. */

@@ -20,6 +20,30 @@ void decode_on_error(struct decoder *dc, const struct key *k, const struct node 
 	}
 }
 
+/* 1, { min: 1, max: 10 } or "{reference}". */
+void decode_affected(struct decoder *dc, const struct key *k, const struct node *n, void *object)
+{
+	struct config_affected *a = (struct config_affected *)(void *)((char *)object + k->offset);
+	const struct node *unquoted = node_unquoted(n, dc->arena);
+	struct affected_words words = {0};
+
+	*a = (struct config_affected){.given = true, .most = INT64_MAX, .at = n->at};
+	if (n->kind == NODE_MAPPING) {
+		decode_section(dc, &section_affected, k->name, n, &words);
+		a->least = words.min;
+		if (node_member(n, "max"))
+			a->most = words.max;
+		if (n->count == 0 || a->least > a->most)
+			decode_unexpected(dc, k->name, n, "min or max, and min not above max");
+	} else if (unquoted->kind == NODE_INT && unquoted->integer > 0 && unquoted->integer <= INT32_MAX) {
+		a->least = a->most = unquoted->integer;
+	} else if (n->kind == NODE_STRING && n->text[0] == '{') {
+		a->reference = n;
+	} else {
+		decode_unexpected(dc, k->name, n, "1 or more, { min: N, max: N } or a reference");
+	}
+}
+
 /* --- gather ---------------------------------------------------------------------------------------------------- */
 
 /* The source that `from` names; NULL if there is none that could be decoded (reported). */

@@ -102,6 +102,7 @@ static const struct key postgres_step_keys[] = {
 	 .shape = "{\"anyOf\":[{\"type\":\"string\",\"minLength\":1},{\"$ref\":\"#/$defs/sql_file\"}]}",
 	 .help = "A statement, or { file: PATH }; references in it become bound parameters."},
 	EXPECT_ROWS,
+	AFFECTED,
 	{"write", KEY_BOOL, INTO(struct config_step, write), .help = "The statement writes, in a GET endpoint."},
 	LATER("transaction"),
 	LATER("isolation"),
@@ -117,7 +118,7 @@ static const struct section section_postgres_step = {.name = "postgres_step",
 						     .shape = ",\"oneOf\":[{\"required\":[\"sql\"]}]"};
 
 static const struct action_row actions[] = {
-	{"sql", EXPECT_MANY, .keys = " write ", .may_write = true,
+	{"sql", EXPECT_MANY, .keys = " write affected ", .may_write = true,
 	 ALLOW(BIT(EXPECT_MANY) | BIT(EXPECT_ONE) | BIT(EXPECT_MAYBE) | BIT(EXPECT_VALUE) | BIT(EXPECT_NONE))},
 };
 

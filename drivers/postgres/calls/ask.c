@@ -106,6 +106,17 @@ int pg_check_expect(enum expect expect, const PGresult *result, const struct pg_
 	return what ? pg_error_at(e, -EBADMSG, 500, NULL, place, what) : 0;
 }
 
+int pg_check_affected(const struct pg_action *action, const struct value *args, const PGresult *result,
+		      const struct pg_place *place, struct error *e)
+{
+	char where[160];
+
+	if (!action->affected.given)
+		return 0;
+	snprintf(where, sizeof(where), "step %.60s, source %.60s", place->step, place->source);
+	return affected_check(&action->affected, args, pg_changed_rows(result), where, e);
+}
+
 int pg_take_answer(PGresult **rows, struct pg_layout *layout, const struct pg_ask *ask, const struct pg_place *place,
 		   struct pg_answer *out, struct error *e)
 {

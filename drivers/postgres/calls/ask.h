@@ -41,5 +41,8 @@ int pg_take_answer(PGresult **rows, struct pg_layout *layout, const struct pg_as
 /* Does the number of rows, or of changes, fit? Returns 0, or -errno with e filled. */
 int pg_check_expect(enum expect expect, const PGresult *result, const struct pg_place *place,
 		    struct error *e) must_check;
+/* Does the number of changes keep `affected`? Returns 0, or -errno with e filled. */
+int pg_check_affected(const struct pg_action *action, const struct value *args, const PGresult *result,
+		      const struct pg_place *place, struct error *e) must_check;
 /* How many rows it changed. */
 int64_t pg_changed_rows(const PGresult *result);

@@ -1,9 +1,9 @@
 /* A run binds its arguments, is placed by the pool, waits, and turns rows into a result. Where the server says that it
  * knows the statement no more, or knows it otherwise, it is learned and run once more: nothing has run before.
  *
- * A statement that may write is a transaction: BEGIN, the statement and COMMIT leave in one flush. If `expect` may find
- * fault with its rows, COMMIT waits for that look (a transaction on a lease, transaction.h), and what is not as
- * expected is rolled back. */
+ * A statement that may write is a transaction: BEGIN, the statement and COMMIT leave in one flush. If `expect` or
+ * `affected` may find fault with its rows, COMMIT waits for that look (a transaction on a lease, transaction.h), and
+ * what is not as expected is rolled back. */
 #include "drivers/postgres/calls/query.h"
 
 #include <errno.h>
@@ -175,6 +175,8 @@ static int run_checked(struct run *run, struct pg_transaction *tx, struct error 
 	r = pg_transaction_exchange(tx, &run->rows, e);
 	take_signs(run, tx->lease);
 	if (r == 0)
+		r = pg_check_affected(run->statement->action, run->args, run->rows, &run->place, e);
+	if (r == 0)
 		r = pg_check_expect(run->expect, run->rows, &run->place, e);
 	return r == 0 ? pg_transaction_commit(tx, e) : r;
 }
@@ -216,8 +218,10 @@ static int attempt_checked(struct run *run, bool last)
 
 static bool is_checked(const struct run *run)
 {
-	return !run->statement->action->read_only &&
-	       (run->expect == EXPECT_ONE || run->expect == EXPECT_MAYBE || run->expect == EXPECT_VALUE);
+	const struct pg_action *action = run->statement->action;
+
+	return !action->read_only && (action->affected.given || run->expect == EXPECT_ONE ||
+				      run->expect == EXPECT_MAYBE || run->expect == EXPECT_VALUE);
 }
 
 /* --- the result --- */

@@ -1,6 +1,7 @@
 /* From a step of the configuration to a statement; and what type a declared parameter has in PostgreSQL. */
 #include "drivers/postgres/statements/action.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "drivers/postgres/statements/sql.h"
@@ -92,6 +93,26 @@ static Oid declared_oid(const struct config_schema *s, const struct reference *r
 	return strcmp(ref->root, "request") == 0 || strcmp(ref->root, "headers") == 0 ? PG_OID_TEXT : 0;
 }
 
+/* The server counts what these change or bring. */
+static int check_affected(const struct pg_action *a, const struct config_step *step, struct action_env *env)
+{
+	static const char *const counted[] = {"insert", "update", "delete", "merge", "with", "select", "values"};
+	const char *why = NULL;
+
+	if (!step->affected.given)
+		return 0;
+	if (env->effect == ACTION_READS)
+		why = "the statement changes nothing";
+	else
+		why = arena_printf(env->arena, "the server does not count what `%s` changes", a->sql.keyword);
+	for (size_t i = 0; i < ARRAY_SIZE(counted) && env->effect != ACTION_READS; i++) {
+		if (strcmp(counted[i], a->sql.keyword) == 0)
+			return 0;
+	}
+	diagnostics_error(env->diagnostics, step->affected.at, "affected: %s", why);
+	return -EINVAL;
+}
+
 struct pg_action *pg_action_new(const struct config_step *step, struct action_env *env)
 {
 	struct pg_action *a = arena_zalloc(env->arena, sizeof(*a));
@@ -103,6 +124,8 @@ struct pg_action *pg_action_new(const struct config_step *step, struct action_en
 	a->read_only = env->read_only;
 	env->effect = env->read_only ? ACTION_READS : a->sql.effect;
 	a->writes = env->effect != ACTION_READS;
+	if (check_affected(a, step, env) < 0 || affected_compile(&a->affected, step, env) < 0)
+		return NULL;
 	size_t room = a->sql.parameter_count + 1;
 	const struct config_schema **schemas = arena_array(env->arena, room, sizeof(*schemas));
 	Oid *declared = arena_array(env->arena, room, sizeof(*declared));

@@ -5,6 +5,7 @@
 #include <libpq-fe.h>
 #include <stdbool.h>
 
+#include "drivers/affected.h"
 #include "drivers/driver.h"
 
 /* From `at` on, the text is what stands in the scalar from `from` on; or all of it is one reference there. */
@@ -34,6 +35,7 @@ struct pg_action {
 	const struct config_schema *const *schemas; /* of $1, $2, …: the declared parameter's; NULL: none */
 	const Oid *declared; /* of $1, $2, …: by the declared type of the parameter; 0, or NULL: none was declared */
 	enum expect expect;  /* never EXPECT_DEFAULT; a handler's text: each run says it */
+	struct affected affected;
 	bool read_only;
 	bool writes; /* it may change something: what has become of that is to be known when it fails */
 };
