@@ -263,6 +263,15 @@ static void check_names(struct decoder *dc, const struct config_endpoint *e)
 	}
 }
 
+static void check_created(struct decoder *dc, const struct node *mapping, const struct config_endpoint *e)
+{
+	if (!e->created)
+		return;
+	decode_report(dc, mapping, "status", "not beside \"created\", which makes it 201 or 200");
+	if (e->method == METHOD_GET)
+		decode_report(dc, mapping, "created", "a GET endpoint creates nothing");
+}
+
 void check_endpoint(struct decoder *dc, const struct node *mapping, void *object)
 {
 	struct config_endpoint *e = object;
@@ -277,9 +286,10 @@ void check_endpoint(struct decoder *dc, const struct node *mapping, void *object
 			     "%s: \"gather\" is missing (or \"respond\", for a constant; or \"handler\")", e->name);
 	if (e->headers)
 		check_headers(dc, e->headers);
+	check_created(dc, mapping, e);
 	check_endpoint_policies(dc, mapping, e);
 	if (e->status == 0)
-		e->status = e->method == METHOD_POST && e->location ? 201 : 200;
+		e->status = e->method == METHOD_POST && e->location && !e->created ? 201 : 200;
 }
 
 /* --- endpoints ------------------------------------------------------------------------------------------------- */

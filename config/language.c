@@ -327,6 +327,9 @@ static const struct key endpoint_keys[] = {
 	 .help = "The reply, with references; absent: one object of the steps' results."},
 	{"status", KEY_INTEGER, INTO(struct config_endpoint, status), .minimum = 200, .maximum = 299,
 	 .help = "Of success; default 200, and 201 for POST with location."},
+	{"created", KEY_NODE, INTO(struct config_endpoint, created), .kinds = TEXT,
+	 .help = "A reference: where it is true (anything but false, null, 0 and what is empty) the status is 201 and "
+		 "location is sent, else 200 without it."},
 	{"location", KEY_NODE, INTO(struct config_endpoint, location), .kinds = TEXT,
 	 .help = "The Location header of the reply, with references."},
 	{"headers", KEY_NODE, INTO(struct config_endpoint, headers), .kinds = MAPPING,

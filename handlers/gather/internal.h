@@ -33,6 +33,7 @@ struct run {
 	struct error error;    /* what failed it, if that was not a step */
 	int64_t began_us;
 	bool left;      /* its client went away before the reply */
+	bool minimal;   /* the client prefers a reply without a body */
 	bool explained; /* the client asked for Server-Timing, and may */
 	struct span if_none_match;
 	struct span traceparent; /* for HTTP sources, as exchange_trace gives them */

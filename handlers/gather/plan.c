@@ -51,22 +51,29 @@ static int sink_add(struct reference_sink *base, const struct reference *ref)
 	return (int)s->count++;
 }
 
-static int compile_when(struct plan_step *p, struct sink *s)
+/* The one reference that n, the value of `key`, must be. */
+static int one_reference(struct reference *out, const struct node *n, const char *key, const struct scope *scope)
 {
-	const struct node *n = p->config->when;
 	struct template t;
-	if (!n)
-		return 0;
-	if (n->kind != NODE_STRING || !template_parse(&t, s->scope->arena, n, s->scope->diagnostics))
+	if (n->kind != NODE_STRING || !template_parse(&t, scope->arena, n, scope->diagnostics))
 		return -EINVAL;
 	if (!template_is_reference(&t)) {
-		diagnostics_error(s->scope->diagnostics, n->at, "when: expected one reference, as \"{name}\"");
+		diagnostics_error(scope->diagnostics, n->at, "%s: expected one reference, as \"{name}\"", key);
 		return -EINVAL;
 	}
+	*out = t.pieces[0].reference;
+	return 0;
+}
+
+static int compile_when(struct plan_step *p, struct sink *s)
+{
+	struct reference ref;
+	if (!p->config->when)
+		return 0;
 	p->has_when = true;
-	if (slot_compile(&p->when, &t.pieces[0].reference, s->scope) < 0)
+	if (one_reference(&ref, p->config->when, "when", s->scope) < 0 || slot_compile(&p->when, &ref, s->scope) < 0)
 		return -EINVAL;
-	return note_need(s, &p->when, &t.pieces[0].reference);
+	return note_need(s, &p->when, &ref);
 }
 
 /* Its own semaphore and its source's. Always taken in one order, so that two steps can't wait for each other. */
@@ -212,6 +219,18 @@ static int compile_header(struct plan_header *h, const char *name, const struct 
 	return text_compile(&h->value, value, scope);
 }
 
+static int compile_created(struct plan *plan, struct scope *scope)
+{
+	const struct config_endpoint *e = scope->endpoint;
+	struct reference ref;
+	plan->has_created = e->created;
+	plan->may_be_minimal = e->method != METHOD_GET && (e->status == 200 || e->status == 201);
+	if (!e->created)
+		return 0;
+	return one_reference(&ref, e->created, "created", scope) < 0 ? -EINVAL
+								     : slot_compile(&plan->created, &ref, scope);
+}
+
 static int compile_reply_headers(struct plan *plan, struct scope *scope)
 {
 	const struct config_endpoint *e = scope->endpoint;
@@ -315,6 +334,7 @@ struct plan *plan_compile(const struct config *c, const struct config_endpoint *
 	if (scope.kinds & BIT(SLOT_BODY))
 		plan->body_wanted = BODY_REQUIRED;
 	int respond = respond_compile(&plan->respond, &scope);
+	int created = compile_created(plan, &scope);
 	int headers = compile_reply_headers(plan, &scope);
 	const char **names = arena_array(a, scope.header_count ? scope.header_count : 1, sizeof(*names));
 	memcpy(names, scope.headers, scope.header_count * sizeof(*names));
@@ -328,7 +348,7 @@ struct plan *plan_compile(const struct config *c, const struct config_endpoint *
 				    "are 400");
 	compile_key(plan, &scope);
 	identify(plan, sources);
-	return steps < 0 || respond < 0 || headers < 0 ? NULL : plan;
+	return steps < 0 || respond < 0 || created < 0 || headers < 0 ? NULL : plan;
 }
 
 /* --- what is counted --- */

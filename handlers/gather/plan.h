@@ -47,6 +47,9 @@ struct plan {
 	unsigned key_count;
 	const char *const *headers; /* of the request, that references name */
 	unsigned header_count;
+	bool has_created;
+	struct slot created; /* is there something new: 201, and Location */
+	bool may_be_minimal; /* its reply follows Prefer: return=minimal */
 	struct plan_header *reply_headers;
 	unsigned reply_header_count;
 	uint64_t identity;      /* of all that the reply depends on beside its key: the endpoint's text, its sources */

@@ -84,11 +84,39 @@ static int too_large(struct run *run, const char *what, int step)
 	return -EMSGSIZE;
 }
 
+/* True, too, if nothing says that there might be nothing new. */
+static bool is_new(const struct run *run)
+{
+	if (!run->plan->has_created)
+		return true;
+	struct value created = slot_value(&run->plan->created, &run->evaluation);
+	return !value_falsy(&created);
+}
+
+/* The status, and what becomes of it by Prefer: return=minimal (RFC 7240, 4.2). */
+static void add_status(const struct run *run, struct reply *reply)
+{
+	reply->status = run->plan->endpoint->status;
+	if (run->plan->has_created && is_new(run))
+		reply->status = 201;
+	if (!run->plan->may_be_minimal)
+		return;
+	add_header(reply, "vary", "Prefer");
+	if (!run->minimal)
+		return;
+	add_header(reply, "preference-applied", "return=minimal");
+	if (reply->status == 200)
+		reply->status = 204;
+}
+
 static int add_declared_headers(struct run *run, struct reply *reply)
 {
+	bool new = is_new(run);
 	struct buf text = {.limit = run->env->reply_limit};
 	for (unsigned i = 0; i < run->plan->reply_header_count && !buf_over(&text); i++) {
 		const struct plan_header *h = &run->plan->reply_headers[i];
+		if (!new && h->escape == TEXT_URL)
+			continue; /* location */
 		text.len = 0;
 		text_eval(&h->value, &run->evaluation, h->escape, &text);
 		const char *value = arena_strndup(run->evaluation.arena, text.data, text.len);
@@ -106,7 +134,8 @@ static int add_declared_headers(struct run *run, struct reply *reply)
 int reply_head(struct run *run, struct reply *out)
 {
 	bool complete = run_complete(run);
-	*out = (struct reply){.status = run->plan->endpoint->status};
+	*out = (struct reply){0};
+	add_status(run, out);
 	add_header(out, "gatherd-complete", complete ? "true" : "false");
 	if (!complete) {
 		run->exchange->missing = missing_steps(run);
@@ -125,6 +154,10 @@ int run_reply(struct run *run, struct reply *out)
 
 	if (r < 0 || out->status == 204)
 		return r;
+	if (run->minimal) {
+		out->content_type = "";
+		return 0;
+	}
 	out->body.limit = run->env->reply_limit;
 	if (respond_render(&run->plan->respond, &run->evaluation, &out->body, &step) == 0)
 		return 0;

@@ -12,6 +12,7 @@
 #include "async/loop.h"
 #include "handlers/gather/internal.h"
 #include "handlers/gather/join.h"
+#include "handlers/web/prefer.h"
 
 /* --- the steps --- */
 
@@ -256,6 +257,8 @@ static void collect_headers(struct run *run)
 	exchange_trace(run->exchange, &run->traceparent, &run->tracestate);
 	if (plan->endpoint->cache.ttl_us)
 		run->if_none_match = exchange_header_list(run->exchange, "if-none-match");
+	if (plan->may_be_minimal)
+		run->minimal = prefer_minimal(exchange_header_list(run->exchange, "prefer"));
 	struct span explain = exchange_header(run->exchange, "gatherd-explain");
 	run->explained = run->env->explain && explain.len == 1 && explain.base[0] == '1';
 }

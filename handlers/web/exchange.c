@@ -557,7 +557,7 @@ static void start_response(struct exchange_private *p, const struct reply *r, ui
 	req->res.status = (int)r->status;
 	req->res.reason = reason_title(r->status);
 	req->res.content_length = is_bodyless(r->status) || length == EXCHANGE_LENGTH_UNKNOWN ? SIZE_MAX : length;
-	if (!is_bodyless(r->status)) {
+	if (!is_bodyless(r->status) && (!r->content_type || *r->content_type)) {
 		const char *type = r->content_type ? r->content_type : "application/json";
 		h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, type, strlen(type));
 	}

@@ -78,7 +78,7 @@ struct exchange {
 
 struct reply {
 	unsigned status;
-	const char *content_type; /* NULL: application/json */
+	const char *content_type; /* NULL: application/json; "": there is none, as there is no body */
 	/* Beyond Content-Type, Content-Length, X-Request-Id; no control characters but tabs: refused. Room for what an
 	 * endpoint declares (CONFIG_MAX_REPLY_HEADERS and Location) and for what gatherd adds. */
 	struct header headers[CONFIG_MAX_REPLY_HEADERS + 20];

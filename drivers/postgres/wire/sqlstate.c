@@ -1,12 +1,15 @@
 /* The table of statuses, PostgreSQL's part. The public texts hold nothing of the server's message, which may quote the
- * data of others; the log gets the primary message, not its detail, which quotes whole rows. */
+ * data of others (but for PTnnn, which a function raises for the client); the log gets the primary message, not its
+ * detail, which quotes whole rows. */
 #include "drivers/postgres/wire/sqlstate.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/ascii.h"
 #include "base/compiler.h"
+#include "base/utf8.h"
 #include "drivers/postgres/wire/blame.h"
 
 struct meaning {
@@ -24,6 +27,7 @@ static const struct meaning meanings[] = {
 	{"23", 422, -EINVAL, REASON_DATA_BREAKS_RULE},
 	{"21000", 422, -EINVAL, REASON_DATA_TWICE},
 	{"22", 500, -EINVAL, REASON_NONE}, /* 400 if it is about a value of the request */
+	{"P0001", 422, -EINVAL, REASON_RULE_REFUSES},
 	{"40001", 503, -EAGAIN, REASON_CONFLICT},
 	{"40P01", 503, -EAGAIN, REASON_CONFLICT},
 	{"40003", 502, -EIO, REASON_NONE},
@@ -111,6 +115,29 @@ int pg_error_called(struct error *e, const struct pg_place *place)
 	return e->errnum;
 }
 
+/* SQLSTATE PT404: the function that raised it says the status, and its message is for the client, as with PostgREST.
+ * Returns the status, 400 to 599; 0: it is another SQLSTATE. */
+static int raised_status(const char *sqlstate)
+{
+	const char *digits = sqlstate + 2;
+
+	if (strncmp(sqlstate, "PT", 2) != 0 || (*digits != '4' && *digits != '5') || !ascii_is_digit(digits[1]) ||
+	    !ascii_is_digit(digits[2]))
+		return 0;
+	return (digits[0] - '0') * 100 + (digits[1] - '0') * 10 + digits[2] - '0';
+}
+
+static int raised(struct error *e, int status, const PGresult *result, const struct pg_place *place)
+{
+	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+	int errnum = status == 404 ? -ENOENT : status < 500 ? -EINVAL : -EIO;
+	char text[sizeof(e->public)];
+	size_t len = utf8_prefix(message ? message : "", message ? strnlen(message, sizeof(text) - 1) : 0);
+
+	snprintf(text, sizeof(text), "%.*s", (int)len, message ? message : "");
+	return pg_error_at(e, errnum, status, text, place, *text ? text : "no message");
+}
+
 /* A data exception quotes the value that it is about. What a client sent, perhaps a password in the wrong place, is not
  * for the log: everything from the first quote to the last is left out. */
 static const char *without_value(char *out, size_t size, const char *message)
@@ -132,8 +159,15 @@ int pg_error_from_result(struct error *e, const PGresult *result, const struct p
 
 	if (!*sqlstate)
 		return pg_error_broken(e, place, primary ? primary : "the connection broke");
+	int status = raised_status(sqlstate);
+	if (status) {
+		int r = raised(e, status, result, place);
+		if (e)
+			memcpy(e->code, sqlstate, sizeof("00000"));
+		return r;
+	}
 	const struct meaning *m = meaning_of(sqlstate);
-	int status = m->status;
+	status = m->status;
 	const char *public_text = reason_text(m->reason);
 	int errnum = m->errnum;
 	bool data = place->from_request && strncmp(sqlstate, "22", 2) == 0;
