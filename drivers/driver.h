@@ -108,6 +108,9 @@ struct driver {
 	/* The same for a worker's share, after source_update: c->config becomes config, which lives until the next
 	 * client_update or the client's close. Loop thread; does not suspend. NULL: nothing more than that. */
 	void (*client_update)(struct client *c, const struct config_source *config);
+	/* These actions, of a configuration that serves from now on, are run by c: what it keeps of others that ask the
+	 * same goes on with them. Loop thread; does not suspend. NULL: it keeps nothing. */
+	void (*client_adopt)(struct client *c, const struct action *const *actions, size_t count);
 	/* Suspends. These actions go, and nobody runs them any more: c, which goes on, keeps nothing of them. Loop
 	 * thread, in a task. NULL: it never does. */
 	void (*client_forget)(struct client *c, const struct action *const *actions, size_t count);

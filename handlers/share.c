@@ -60,22 +60,42 @@ static void lend_configuration(const struct share *leaving, const struct share_c
 	}
 }
 
-/* Suspends. The actions of g go with it: a client that goes on forgets them. */
-static void forget_actions(const struct share *s, size_t source)
+/* All actions of g on that source; the caller frees the array. */
+static const struct action **actions_of(const struct generation *g, size_t source, size_t *count)
 {
-	const struct generation *g = s->generation;
-	const struct share_client *entry = s->entries[source];
-	size_t count = 0, room = 0;
-	if (!entry || entry->references == 1 || !entry->source->driver->client_forget)
-		return;
+	size_t room = 0;
 	for (size_t i = 0; i < g->config->endpoint_count; i++)
 		room += g->plans[i] ? g->plans[i]->step_count : 0;
 	const struct action **actions = mem_array(room + 1, sizeof(*actions));
+	*count = 0;
 	for (size_t i = 0; i < g->config->endpoint_count; i++)
 		for (unsigned k = 0; g->plans[i] && k < g->plans[i]->step_count; k++)
 			if (g->plans[i]->steps[k].source == source)
-				actions[count++] = g->plans[i]->steps[k].action;
+				actions[(*count)++] = g->plans[i]->steps[k].action;
+	return actions;
+}
+
+/* Suspends. The actions of g go with it: a client that goes on forgets them. */
+static void forget_actions(const struct share *s, size_t source)
+{
+	const struct share_client *entry = s->entries[source];
+	size_t count;
+	if (!entry || entry->references == 1 || !entry->source->driver->client_forget)
+		return;
+	const struct action **actions = actions_of(s->generation, source, &count);
 	entry->source->driver->client_forget(entry->client, actions, count);
+	free(actions);
+}
+
+/* The client has what it keeps of older actions go on with g's, before those go. */
+static void adopt_actions(const struct share *s, size_t source)
+{
+	const struct share_client *entry = s->entries[source];
+	size_t count;
+	if (!entry->source->driver->client_adopt)
+		return;
+	const struct action **actions = actions_of(s->generation, source, &count);
+	entry->source->driver->client_adopt(entry->client, actions, count);
 	free(actions);
 }
 
@@ -286,9 +306,12 @@ void share_commit(struct share *s)
 	const struct generation *g = s->generation;
 	s->uses++;
 	list_prepend(&s->among->all, &s->link);
-	for (size_t i = 0; i < g->config->source_count; i++)
-		if (g->carried[i])
-			follow(s->entries[i], &g->config->sources[i]);
+	for (size_t i = 0; i < g->config->source_count; i++) {
+		if (!g->carried[i])
+			continue;
+		follow(s->entries[i], &g->config->sources[i]);
+		adopt_actions(s, i);
+	}
 	for (size_t i = 0; i < g->modules.count; i++)
 		module_run_follow(s->runs[i]->run, &s->module_env);
 }

@@ -15,6 +15,7 @@
 #include "drivers/postgres/statements/action.h"
 #include "drivers/postgres/statements/cache.h"
 #include "drivers/postgres/statements/check.h"
+#include "drivers/postgres/statements/steps.h"
 #include "drivers/postgres/wire/call.h"
 #include "drivers/postgres/wire/cancel.h"
 #include "drivers/postgres/wire/conninfo.h"
@@ -117,7 +118,7 @@ static bool source_ready(struct source *source)
 
 static void source_state(struct source *source, struct source_state *out)
 {
-	struct pg_source *s = (struct pg_source *)source;
+	struct pg_source *s = source_of(source);
 
 	*out = (struct source_state){
 		.roles = true, .pooled = true, .waiting = atomic_load(&s->budget.waiting), .busy = -1};
@@ -245,11 +246,17 @@ static void client_close(struct client *client)
 	pg_listen_done(c);
 	pg_texts_done(c);
 	pg_statements_done(c);
+	free(c->free_indexes);
 	pg_types_done(&c->types);
 	free_calls(c);
 	pg_conninfo_drop(c->conninfo);
 	free(c->settings);
 	free(c);
+}
+
+static void client_adopt(struct client *client, const struct action *const *actions, size_t count)
+{
+	pg_statements_adopt(pg_client_of(client), (const struct pg_action *const *)actions, count);
 }
 
 static void client_forget(struct client *client, const struct action *const *actions, size_t count)
@@ -292,6 +299,7 @@ const struct driver postgres_driver = {
 	.action_new = action_new,
 	.client_open = client_open,
 	.client_update = client_update,
+	.client_adopt = client_adopt,
 	.client_forget = client_forget,
 	.client_close = client_close,
 	.client_idle = client_idle,

@@ -231,6 +231,46 @@ def test_a_password_that_changes_takes_nobody_along(gatherd: Callable[..., Gathe
     assert good(slow.result(60)) == {"n": 2}
 
 
+def test_statements_go_on_as_they_were(gatherd: Callable[..., Gatherd]) -> None:
+    """One connection, which tells what is prepared on it: PREPARE comes once for each text, however often it is reloaded."""
+    mine = "select name, statement, prepare_time::text from pg_prepared_statements order by name"
+
+    def config(*numbers: int, path: str = "/") -> str:
+        endpoints = "".join(
+            f'  "GET /{n}": {{ parameters: {{ x: {{ in: query, type: integer, default: {n} }} }}, '
+            f'gather: {{ a: {{ from: pg, expect: value, sql: "select {{x}} + {n} as v" }} }} }}\n'
+            for n in numbers
+        )
+        return SERVER.replace("threads: 2", "threads: 1") + (
+            'sources: { pg: { postgres: "${PG}", pool: { size: 1 } } }\n'
+            f'endpoints:\n  "GET {path}": {{ gather: {{ mine: {{ from: pg, sql: "{mine}" }} }} }}\n{endpoints}'
+        )
+
+    daemon = gatherd(config(1, 2, 3))
+    for n in (1, 2, 3):
+        assert good(daemon.get(f"/{n}")) == {"a": 2 * n}
+    good(daemon.get("/"))
+    before = good(daemon.get("/"))["mine"]
+    assert len(before) == 4
+    for _ in range(3):
+        reloaded(daemon, config(1, 2, 3))
+        for n in (1, 2, 3):
+            assert good(daemon.get(f"/{n}")) == {"a": 2 * n}
+        assert good(daemon.get("/"))["mine"] == before
+    # Elsewhere in the file, and beside others, they are the same.
+    reloaded(daemon, config(4, 3, 1, path="/mine"))
+    for n in (1, 3, 4):
+        good(daemon.get(f"/{n}"))
+    after = good(daemon.get("/mine"))["mine"]
+    assert [s for s in before if " + 2" not in s["statement"]] == [s for s in after if " + 4" not in s["statement"]]
+    # Those that nobody has any more make room: there are never more than there were at a time.
+    for n in range(5, 25):
+        reloaded(daemon, config(1, n, n + 1))
+        for k in (1, n, n + 1):
+            good(daemon.get(f"/{k}"))
+    assert len(good(daemon.get("/"))["mine"]) <= 7
+
+
 # --- 6: mistakes ---
 
 STARTS = """

@@ -29,9 +29,9 @@ int pg_ask_statement(struct pg_client *c, const struct pg_ask *ask, const struct
 	return 0;
 }
 
-static const struct value *argument(const struct pg_sql *sql, const struct value *args, unsigned i)
+static const struct value *argument(const struct pg_arguments *args, unsigned i)
 {
-	return &args[sql->slots ? sql->slots[i] : (int)i];
+	return &args->values[args->sql->slots ? args->sql->slots[i] : (int)i];
 }
 
 static int refuse_argument(const struct pg_sql *sql, unsigned i, const struct value *v, int r, const char *why,
@@ -50,14 +50,14 @@ static int refuse_argument(const struct pg_sql *sql, unsigned i, const struct va
 			   place, text);
 }
 
-int pg_bind(struct pg_parameters *p, const struct pg_statement *st, const struct value *args, struct pg_place *place,
-	    struct error *e)
+int pg_bind(struct pg_parameters *p, const struct pg_statement *st, const struct pg_arguments *args,
+	    struct pg_place *place, struct error *e)
 {
-	const struct pg_sql *sql = &st->action->sql;
+	const struct pg_sql *sql = args->sql;
 
 	pg_parameters_begin(p, sql->parameter_count);
 	for (unsigned i = 0; i < sql->parameter_count; i++) {
-		const struct value *v = argument(sql, args, i);
+		const struct value *v = argument(args, i);
 		const char *why;
 		int r = pg_parameters_add(p, &st->parameters[i], v, &why);
 		if (r < 0)

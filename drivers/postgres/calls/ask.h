@@ -29,9 +29,15 @@ struct pg_answer {
 /* The statement of what is asked, to be given back with pg_statement_drop. Returns 0 or -EINVAL with e filled. */
 int pg_ask_statement(struct pg_client *c, const struct pg_ask *ask, const struct pg_place *place,
 		     struct pg_statement **out, struct error *e) must_check;
+/* The values of a run. */
+struct pg_arguments {
+	const struct value *values;
+	const struct pg_sql *sql; /* of the action that runs: which of them are $1, $2, … */
+};
+
 /* Bind args to p as st, which is known, takes them. place->from_request is set. Returns 0, or -errno with e filled. */
-int pg_bind(struct pg_parameters *p, const struct pg_statement *st, const struct value *args, struct pg_place *place,
-	    struct error *e) must_check;
+int pg_bind(struct pg_parameters *p, const struct pg_statement *st, const struct pg_arguments *args,
+	    struct pg_place *place, struct error *e) must_check;
 /* Does the failure say that the server has forgotten the statement, that its columns have changed since, or that it
  * means something else here? Nothing has run then. unparsed: the failure is of PREPARE. */
 bool pg_is_stale(const PGresult *failure, bool unparsed);

@@ -13,9 +13,9 @@
 
 #include "base/mem.h"
 #include "drivers/postgres/calls/transaction.h"
-#include "drivers/postgres/statements/cache.h"
 #include "drivers/postgres/statements/learn.h"
 #include "drivers/postgres/statements/result.h"
+#include "drivers/postgres/statements/steps.h"
 #include "drivers/postgres/wire/call.h"
 #include "drivers/postgres/wire/cancel.h"
 #include "drivers/postgres/wire/pipeline.h"
@@ -26,14 +26,15 @@
 
 struct run {
 	struct pg_client *client;
-	struct pg_statement *statement;
-	uint32_t generation; /* of statement, as the call was bound */
-	PGresult *rows;      /* what an attempt has brought */
-	PGresult *names;     /* of their columns, if they are not what was learned */
-	bool retyped;        /* its types are not what was learned */
-	bool unfreed;        /* the last attempt failed because the server had lost what was to be deallocated */
-	bool fresh;          /* the next one goes to a connection that was opened after the last one ended */
-	const struct value *args;
+	const struct pg_action *action; /* the step's; of a handler's text: the statement's */
+	struct pg_statement *statement; /* which others may have, too */
+	uint32_t generation;            /* of statement, as the call was bound */
+	PGresult *rows;                 /* what an attempt has brought */
+	PGresult *names;                /* of their columns, if they are not what was learned */
+	bool retyped;                   /* its types are not what was learned */
+	bool unfreed; /* the last attempt failed because the server had lost what was to be deallocated */
+	bool fresh;   /* the next one goes to a connection that was opened after the last one ended */
+	struct pg_arguments args;
 	enum expect expect;
 	struct pg_limit limit;
 	struct error *error;
@@ -70,7 +71,7 @@ static void take_signs(struct run *run, struct pg_call *call)
 /* The attempt has failed after its statement was sent, and the server has not said that nothing was changed. */
 static int uncertain(const struct run *run, int r)
 {
-	if (run->statement->action->writes && run->error)
+	if (run->action->writes && run->error)
 		error_uncertain(run->error);
 	return r;
 }
@@ -97,14 +98,14 @@ static int await_answer(struct run *run, struct pg_call *call)
 	int r = pg_call_wait(call, &run->limit, run->error);
 	bool sent = call->state == PG_CALL_PLACED;
 
-	if (r == -ETIMEDOUT && sent && run->statement->action->writes)
+	if (r == -ETIMEDOUT && sent && run->action->writes)
 		r = last_word(call, r);
 	return r < 0 && sent ? uncertain(run, r) : r;
 }
 
 static int attempt(struct run *run, struct pg_call *call)
 {
-	int r = pg_bind(&call->parameters, run->statement, run->args, &run->place, run->error);
+	int r = pg_bind(&call->parameters, run->statement, &run->args, &run->place, run->error);
 	if (r == 0)
 		r = pg_pool_submit(call, run->error);
 	if (r == 0)
@@ -161,7 +162,7 @@ static int attempt_flush(struct run *run, bool last)
 /* Suspends. Until it is committed nothing has happened, whatever comes in between. */
 static int run_checked(struct run *run, struct pg_transaction *tx, struct error *e)
 {
-	int r = pg_bind(&tx->lease->parameters, run->statement, run->args, &run->place, e);
+	int r = pg_bind(&tx->lease->parameters, run->statement, &run->args, &run->place, e);
 
 	if (r == 0)
 		r = pg_transaction_begin(tx, e);
@@ -175,7 +176,7 @@ static int run_checked(struct run *run, struct pg_transaction *tx, struct error 
 	r = pg_transaction_exchange(tx, &run->rows, e);
 	take_signs(run, tx->lease);
 	if (r == 0)
-		r = pg_check_affected(run->statement->action, run->args, run->rows, &run->place, e);
+		r = pg_check_affected(run->action, run->args.values, run->rows, &run->place, e);
 	if (r == 0)
 		r = pg_check_expect(run->expect, run->rows, &run->place, e);
 	return r == 0 ? pg_transaction_commit(tx, e) : r;
@@ -218,7 +219,7 @@ static int attempt_checked(struct run *run, bool last)
 
 static bool is_checked(const struct run *run)
 {
-	const struct pg_action *action = run->statement->action;
+	const struct pg_action *action = run->action;
 
 	return !action->read_only && (action->affected.given || run->expect == EXPECT_ONE ||
 				      run->expect == EXPECT_MAYBE || run->expect == EXPECT_VALUE);
@@ -237,7 +238,7 @@ static struct pg_layout *layout_of(struct run *run, bool last)
 		pg_statement_forget_types(run->client, st, run->generation);
 	else
 		pg_statement_forget(st, run->generation);
-	if (!last && st->action->read_only)
+	if (!last && run->action->read_only)
 		return NULL;
 	return run->names ? pg_layout_renamed(run->names, run->rows, &run->client->types)
 			  : pg_layout_new(run->rows, &run->client->types);
@@ -288,7 +289,7 @@ static int run_statement(struct run *run, struct result **out, int64_t *changed)
 	while (r == 1) {
 		r = pg_statement_learn(run->client, run->statement, &run->limit, run->error);
 		if (r < 0)
-			return r;
+			return run->error ? pg_error_called(run->error, &run->place) : r;
 		run->generation = run->statement->generation;
 		r = is_checked(run) ? attempt_checked(run, last) : attempt_flush(run, last);
 		if (r == 0 && changed && PQresultStatus(run->rows) == PGRES_COMMAND_OK)
@@ -316,7 +317,8 @@ int pg_run_action(struct pg_client *c, const struct pg_action *action, const str
 {
 	struct run run = {
 		.client = c,
-		.args = args,
+		.action = action,
+		.args = {args, &action->sql},
 		.expect = action->expect,
 		.limit = {.timeout_us = timeout_us, .by = DEADLINE_NEVER},
 		.error = e,
@@ -337,7 +339,6 @@ int pg_query(struct pg_client *c, const struct pg_ask *ask, struct pg_answer *ou
 {
 	struct run run = {
 		.client = c,
-		.args = ask->args,
 		.expect = ask->expect,
 		.limit = {.timeout_us = ask->timeout_us, .by = DEADLINE_NEVER},
 		.error = e,
@@ -353,9 +354,11 @@ int pg_query(struct pg_client *c, const struct pg_ask *ask, struct pg_answer *ou
 		r = pg_ask_statement(c, ask, &run.place, &run.statement, e);
 	if (r < 0)
 		return r;
+	run.action = run.statement->action;
+	run.args = (struct pg_arguments){ask->args, &run.action->sql};
 	c->callers++;
 	r = run_statement(&run, &out->result, ask->writes ? &out->changed : NULL);
-	out->writes = run.statement->action->writes;
+	out->writes = run.action->writes;
 	c->callers--;
 	pg_statement_drop(c, run.statement);
 	return r < 0 ? pg_error_called(e, &run.place) : r;

@@ -394,8 +394,9 @@ int pg_transaction_prepare(struct pg_transaction *tx, const struct pg_ask *ask, 
 		return r;
 	pg_call_run(tx->lease, NULL);
 	r = learn(tx, &st, e);
+	struct pg_arguments args = {ask->args, &st->action->sql};
 	if (r == 0)
-		r = pg_bind(&tx->lease->parameters, st, ask->args, &tx->place, e);
+		r = pg_bind(&tx->lease->parameters, st, &args, &tx->place, e);
 	if (r == 0) {
 		pg_call_run(tx->lease, st);
 		send_prefix(tx);

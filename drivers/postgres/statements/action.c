@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "drivers/postgres/statements/sql.h"
 #include "drivers/postgres/types/types.h"
 
@@ -113,6 +114,15 @@ static int check_affected(const struct pg_action *a, const struct config_step *s
 	return -EINVAL;
 }
 
+/* Of what the server is asked for: its effect is in the text. */
+static uint64_t hash_of(const struct pg_action *a)
+{
+	uint64_t h = hash_bytes(HASH_INIT, a->sql.text, strlen(a->sql.text));
+
+	h = hash_bytes(h, a->declared, a->sql.parameter_count * sizeof(*a->declared));
+	return hash_bytes(h, &a->read_only, sizeof(a->read_only));
+}
+
 struct pg_action *pg_action_new(const struct config_step *step, struct action_env *env)
 {
 	struct pg_action *a = arena_zalloc(env->arena, sizeof(*a));
@@ -135,5 +145,6 @@ struct pg_action *pg_action_new(const struct config_step *step, struct action_en
 	}
 	a->schemas = schemas;
 	a->declared = declared;
+	a->hash = hash_of(a);
 	return a;
 }

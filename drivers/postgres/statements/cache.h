@@ -1,7 +1,6 @@
-/* The statements that a worker knows. Those of steps are found by their actions, and live as long as the client. Those
- * that handlers write as text at run time are found by what they say: a bounded number of them, the one that was used
- * longest ago making room for a new one. What a server knows of one that has gone is dropped when another takes its
- * place (pg_pipeline_deallocate). Loop thread only. */
+/* The statements that handlers write as text at run time, as a worker knows them. They are found by what they say: a
+ * bounded number of them, the one that was used longest ago making room for a new one. What a server knows of one that
+ * has gone is dropped when another takes its place (pg_pipeline_deallocate). Loop thread only. */
 #pragma once
 
 #include <stdbool.h>
@@ -34,12 +33,6 @@ struct pg_texts {
 	size_t bytes;
 	struct pg_text *buckets[PG_TEXT_BUCKETS];
 };
-
-/* The statement of an action; made on first use. */
-struct pg_statement *pg_statement_of(struct pg_client *c, const struct pg_action *action);
-/* Suspends (shielded) until nobody uses the statements of these actions, and forgets them: the actions go. */
-void pg_statements_forget(struct pg_client *c, const struct pg_action *const *actions, size_t count);
-void pg_statements_done(struct pg_client *c);
 
 /* The statement of that text, for reading or for what may write; pg_statement_drop gives it back. NULL: *why (static)
  * says what is wrong with it. */

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "drivers/postgres/statements/cache.h"
 #include "drivers/postgres/statements/learn.h"
 #include "drivers/postgres/statements/sql.h"
+#include "drivers/postgres/statements/steps.h"
 #include "drivers/postgres/types/fit.h"
 #include "drivers/postgres/wire/sqlstate.h"
 #include "drivers/postgres/wire/statement.h"
@@ -47,9 +47,10 @@ static bool is_judgement(const PGresult *refusal)
 	return *sqlstate;
 }
 
-static void report_refusal(const struct pg_client *c, const struct pg_statement *st, struct diagnostics *d)
+static void report_refusal(const struct pg_client *c, const struct pg_action *a, const struct pg_statement *st,
+			   struct diagnostics *d)
 {
-	const struct pg_sql *sql = &st->action->sql;
+	const struct pg_sql *sql = &a->sql;
 	const char *position = PQresultErrorField(st->refusal, PG_DIAG_STATEMENT_POSITION);
 	const char *message = PQresultErrorField(st->refusal, PG_DIAG_MESSAGE_PRIMARY);
 	const char *hint = PQresultErrorField(st->refusal, PG_DIAG_MESSAGE_HINT);
@@ -66,17 +67,19 @@ static void report_refusal(const struct pg_client *c, const struct pg_statement 
 				  hint ? "; hint: " : "", hint ? hint : "");
 }
 
-static void report_misfit(const struct pg_client *c, const struct pg_statement *st, unsigned i, struct diagnostics *d)
+/* Parameter i, which the server takes as that type. */
+static void report_misfit(const struct pg_client *c, const struct pg_action *a, unsigned i, const struct pg_type *type,
+			  struct diagnostics *d)
 {
-	const struct config_schema *schema = st->action->schemas[i];
-	const struct reference *ref = &st->action->sql.references[i];
-	enum pg_fit fit = schema ? pg_fit(schema, &st->parameters[i]) : PG_FITS;
+	const struct config_schema *schema = a->schemas[i];
+	const struct reference *ref = &a->sql.references[i];
+	enum pg_fit fit = schema ? pg_fit(schema, type) : PG_FITS;
 	struct buf declared = BUF_INIT, wanted = BUF_INIT;
 
 	if (fit == PG_FITS)
 		return;
 	pg_declared_name(&declared, schema);
-	pg_type_name(&wanted, &st->parameters[i]);
+	pg_type_name(&wanted, type);
 	if (fit == PG_CANNOT_FIT)
 		diagnostics_error(d, ref->at, "source %s takes %s as %s, and it is declared as %s: no value of it fits",
 				  c->source->base.name, ref->text, buf_cstr(&wanted), buf_cstr(&declared));
@@ -98,31 +101,28 @@ static bool has_name(const struct pg_layout *layout, unsigned i, const struct pg
 }
 
 /* Rows become objects: of two columns of one name readers see one. Each name is told once. */
-static void report_doubles(const struct pg_statement *st, struct diagnostics *d)
+static void report_doubles(const struct pg_action *a, const struct pg_layout *layout, struct diagnostics *d)
 {
-	const struct pg_layout *layout = st->layout;
-
 	for (unsigned i = 1; i < layout->count; i++) {
 		unsigned before = 0;
 		for (unsigned k = 0; k < i; k++)
 			before += has_name(layout, k, &layout->columns[i]);
 		if (before == 1)
-			diagnostics_warning(d, pg_sql_mark(&st->action->sql, 0),
+			diagnostics_warning(d, pg_sql_mark(&a->sql, 0),
 					    "the statement of step \"%s\" has several columns with the name \"%.60s\": "
 					    "only the last of them can be told by it; name the others with `as`",
-					    st->action->step, layout->columns[i].name);
+					    a->step, layout->columns[i].name);
 	}
 }
 
 /* It was learned. */
-static void report_types(const struct pg_client *c, const struct pg_statement *st, struct diagnostics *d)
+static void report_types(const struct pg_client *c, const struct pg_action *a, const struct pg_statement *st,
+			 struct diagnostics *d)
 {
-	const struct pg_action *a = st->action;
-
 	for (unsigned i = 0; i < a->sql.parameter_count; i++)
-		report_misfit(c, st, i, d);
+		report_misfit(c, a, i, &st->parameters[i], d);
 	if (a->expect != EXPECT_VALUE && a->expect != EXPECT_NONE)
-		report_doubles(st, d);
+		report_doubles(a, st->layout, d);
 	if (a->expect == EXPECT_VALUE && st->layout->count != 1)
 		diagnostics_error(d, pg_sql_mark(&a->sql, 0),
 				  "expect: value takes one column, and the statement of step \"%s\" has %u", a->step,
@@ -137,10 +137,12 @@ static int check_action(struct pg_client *c, const struct pg_action *a, struct d
 
 	int r = pg_statement_learn(c, st, &limit, e);
 	if (r == 0) {
-		report_types(c, st, d);
+		report_types(c, a, st, d);
 	} else if (st->refusal && is_judgement(st->refusal)) {
-		report_refusal(c, st, d);
+		report_refusal(c, a, st, d);
 		r = 0;
+	} else {
+		r = pg_error_called(e, &(struct pg_place){.source = c->source->base.name, .step = a->step});
 	}
 	return r;
 }

@@ -456,7 +456,7 @@ static struct lesson lesson_of(struct pg_client *c, struct pg_statement *st, str
 		.statement = st,
 		.limit = limit,
 		.error = e,
-		.place = {.source = c->source->base.name, .step = st->action->step, .read_only = true},
+		.place = {.source = c->source->base.name, .read_only = true},
 	};
 }
 
@@ -538,8 +538,7 @@ static int wait_for_learner(struct pg_client *c, struct pg_statement *st, const 
 	int r = task_suspend(&w, by);
 	if (r < 0)
 		return error_set(e, r, r == -ETIMEDOUT ? 504 : 503, NULL,
-				 "step %s, source %s: the statement's types were not known in time", st->action->step,
-				 c->source->base.name);
+				 "source %s: the statement's types were not known in time", c->source->base.name);
 	if (st->learned != round && st->learn_result < 0 && st->learn_error.code[0]) {
 		if (e)
 			*e = st->learn_error;

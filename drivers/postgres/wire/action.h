@@ -30,6 +30,7 @@ struct pg_sql {
 };
 
 struct pg_action {
+	uint64_t hash;    /* of what makes its statement: the text, declared types, whether it may write */
 	const char *step; /* its name, for messages; NULL: a handler's text */
 	struct pg_sql sql;
 	const struct config_schema *const *schemas; /* of $1, $2, …: the declared parameter's; NULL: none */

@@ -67,8 +67,7 @@ struct pg_client {
 	struct list free_calls;
 	unsigned free_call_count;
 
-	struct pg_statement **statements; /* of steps, hashed by their action */
-	unsigned statement_count, statement_capacity;
+	struct pg_steps *steps; /* statements of steps; NULL: none yet */
 	struct pg_texts *texts; /* of handlers; NULL: none yet */
 	struct pg_hub *hub;     /* who listens (listen.h); NULL: nobody yet */
 	unsigned next_index;    /* of statements; those of other workers are different ones */

@@ -107,10 +107,11 @@ int pg_error_broken(struct error *e, const struct pg_place *place, const char *w
 int pg_error_called(struct error *e, const struct pg_place *place)
 {
 	char what[sizeof(e->what)];
+	const char *whose = place->call ? place->call : place->step;
 
-	if (place->call && strncmp(e->what, place->call, strlen(place->call)) != 0) {
+	if (whose && (!place->call || strncmp(e->what, whose, strlen(whose)) != 0)) {
 		memcpy(what, e->what, sizeof(what));
-		snprintf(e->what, sizeof(e->what), "%.60s, %.300s", place->call, what);
+		snprintf(e->what, sizeof(e->what), "%s%.60s, %.300s", place->call ? "" : "step ", whose, what);
 	}
 	return e->errnum;
 }

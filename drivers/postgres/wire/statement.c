@@ -86,7 +86,7 @@ void pg_statement_keep(struct pg_statement *st)
 
 void pg_statement_drop(struct pg_client *c, struct pg_statement *st)
 {
-	if (st && --st->users == 0 && st->unused)
+	if (st && --st->users == 0)
 		st->unused(c, st);
 }
 

@@ -13,20 +13,17 @@
 
 enum pg_knowledge { PG_UNKNOWN, PG_LEARNING, PG_KNOWN };
 
-struct pg_text;
-
 struct pg_statement {
 	const struct pg_action *action;
-	unsigned users; /* runs and calls */
-	/* The last user has left it. NULL: a step's, which lives as long as the client. */
+	unsigned users; /* runs, calls, and a step's actions */
+	/* The last user has left it. */
 	void (*unused)(struct pg_client *c, struct pg_statement *st);
-	struct pg_text *text; /* whose it is (statements/cache.h), if it has `unused` */
-	unsigned index;       /* among its client's */
+	void *owner;    /* of `unused` */
+	unsigned index; /* among its client's */
 	enum pg_knowledge knowledge;
 	uint32_t generation;   /* counts preparations that made earlier ones worthless; from 1 */
 	char name[32];         /* on the server; "" with prepare: false, and if it is nameless */
 	bool nameless;         /* of one run; it has no index */
-	bool forgotten;        /* its action goes, and it with it */
 	const char *sql;       /* the action's, or wrapped */
 	char *wrapped;         /* columns that only the server can render as JSON go through its to_json */
 	Oid *types;            /* of the parameters */

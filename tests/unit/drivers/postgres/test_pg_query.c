@@ -1,4 +1,5 @@
 /* One statement at a time: rows, parameters, expectations, errors. */
+#include "drivers/postgres/statements/steps.h"
 #include "tests/unit/drivers/postgres/postgres_fixture.h"
 
 PG_TEST(a_row_is_an_object)
@@ -485,6 +486,45 @@ START_TEST(urls_are_checked)
 }
 END_TEST
 
+static struct pg_statement *statement_of(struct fixture *f, struct action *a)
+{
+	return pg_statement_of(pg_client_of(f->client), (const struct pg_action *)a);
+}
+
+/* Actions that ask the same have one statement, which goes with the last of them. */
+PG_TEST(actions_that_ask_the_same_share_a_statement)
+{
+	struct action *a = compile(f, "select {a}::int + 1", EXPECT_VALUE, true);
+	struct action *later = compile(f, "select {other}::int + 1", EXPECT_ONE, true);
+	const struct action *first[] = {a}, *both[] = {a, later};
+	struct value v = value_int(1);
+	struct buf json = BUF_INIT;
+	struct error e;
+
+	ck_assert_int_eq(run_for(f, a, &v, 0, &json, &e), 0);
+	struct pg_statement *st = statement_of(f, a);
+	ck_assert_ptr_ne(st, statement_of(f, compile(f, "select {a}::int + 2", EXPECT_VALUE, true)));
+	ck_assert_ptr_ne(st, statement_of(f, compile(f, "select {a}::int + 1", EXPECT_VALUE, false)));
+	postgres_driver.client_adopt(f->client, both, 2);
+	postgres_driver.client_forget(f->client, first, 1);
+	ck_assert_ptr_eq(statement_of(f, later), st);
+	ck_assert_int_eq(st->knowledge, PG_KNOWN);
+	ck_assert_uint_eq(st->generation, 1);
+	ck_assert_int_eq(run_for(f, later, &v, 0, &json, &e), 0);
+	ck_assert_uint_eq(st->generation, 1);
+	/* One that runs outlives its actions. */
+	pg_statement_keep(st);
+	postgres_driver.client_forget(f->client, both, 2);
+	ck_assert_ptr_eq(statement_of(f, later), st);
+	postgres_driver.client_forget(f->client, both, 2);
+	/* The connection may be about to judge it, still. */
+	while (st->users > 1)
+		ck_assert_int_eq(task_sleep_ms(1), 0);
+	pg_statement_drop(pg_client_of(f->client), st);
+	ck_assert_int_eq(statement_of(f, later)->knowledge, PG_UNKNOWN);
+	buf_done(&json);
+}
+
 static const char setup[] =
 	"create table t (x int primary key); create sequence s;"
 	"create table later (x int references t deferrable initially deferred);"
@@ -511,6 +551,7 @@ int main(void)
 	tcase_add_test(c, a_changed_table_is_learned_again);
 	tcase_add_test(c, a_changed_table_is_noticed_without_prepare);
 	tcase_add_test(c, lost_statements_are_prepared_again);
+	tcase_add_test(c, actions_that_ask_the_same_share_a_statement);
 	tcase_add_test(c, references_look_into_rows);
 	tcase_add_test(c, references_look_into_what_is_no_list);
 	tcase_add_test(c, rows_have_parts);
