@@ -158,7 +158,7 @@ static const struct {
 	{"select raise('57P03')", "! 503 57P03", false},
 	{"select raise('42501')", "! 500 42501", false},
 	{"select raise('XX000')", "! 502 XX000", false},
-	{"select raise('P0001')", "! 500 P0001", false},
+	{"select raise('P0001')", "! 422 P0001", false},
 	{"select raise('0A000')", "! 500 0A000", false},
 	{"select raise('26000')", "! 500 26000", false},
 };
