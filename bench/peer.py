@@ -21,11 +21,27 @@ from motor.motor_asyncio import AsyncIOMotorClient
 ITEM = "select id, name, price from items where id = $1"
 LINES = "select id, item, quantity from lines where page = $1 order by id"
 ITEMS = "select id, name, price from items where id >= $1 and id < $1 + 100"
+INSERT = "insert into orders (customer, total) values ($1, $2) returning id, customer, total"
+UPDATE = "update stock set pieces = $1 where id = $2 returning id, pieces"
+BULK = (
+    "insert into orders (customer, total)"
+    " select customer, total from jsonb_to_recordset($1) as o(customer integer, total double precision)"
+)
 routes = web.RouteTableDef()
 
 
-def answer(value: object) -> web.Response:
-    return web.Response(body=orjson.dumps(value), content_type="application/json")
+def answer(value: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(body=orjson.dumps(value), status=status, headers=headers, content_type="application/json")
+
+
+def order_of(body: object) -> tuple[int, float]:
+    if (
+        not isinstance(body, dict)
+        or type(body.get("customer")) is not int
+        or not isinstance(body.get("total"), (int, float))
+    ):
+        raise web.HTTPBadRequest(text="customer or total is wrong")
+    return body["customer"], body["total"]
 
 
 def key(request: web.Request) -> int:
@@ -114,6 +130,34 @@ async def join(request: web.Request) -> web.Response:
     lines, items = await read_page(request, key(request))
     by_id = {item["id"]: item for item in items}
     return answer({"lines": [line | {"of": by_id.get(line["item"])} for line in lines]})
+
+
+@routes.post("/orders")
+async def order(request: web.Request) -> web.Response:
+    body = order_of(orjson.loads(await request.read()))
+    row = await request.app["pg"].fetchrow(INSERT, *body)
+    return answer(dict(row), 201, {"Location": f"/orders/{row['id']}"})
+
+
+@routes.put("/stock/{id}")
+async def stock(request: web.Request) -> web.Response:
+    body = orjson.loads(await request.read())
+    if not isinstance(body, dict) or type(body.get("pieces")) is not int:
+        raise web.HTTPBadRequest(text="pieces is no integer")
+    row = await request.app["pg"].fetchrow(UPDATE, body["pieces"], key(request))
+    return answer(found(row and dict(row)))
+
+
+@routes.post("/bulk")
+async def bulk(request: web.Request) -> web.Response:
+    body = await request.read()
+    orders = orjson.loads(body)
+    if not isinstance(orders, list):
+        raise web.HTTPBadRequest(text="the body is no list")
+    for one in orders:
+        order_of(one)
+    tag = await request.app["pg"].execute(BULK, body.decode())
+    return answer({"changed": int(tag.split()[-1])})
 
 
 kept: dict[int, tuple[float, bytes]] = {}

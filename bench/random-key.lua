@@ -1,4 +1,5 @@
--- wrk: GET a path with a random key, `wrk … -s random-key.lua URL -- PREFIX KEYS`, or PREFIX alone where KEYS is 0. One line of results at the end.
+-- wrk: a request with a random key, `wrk … -s random-key.lua URL -- PREFIX KEYS METHOD BODY`, or PREFIX alone if KEYS is 0. BODY is
+-- JSON, or empty. One line of results at the end.
 local counter = 0
 
 function setup(thread)
@@ -8,11 +9,16 @@ end
 
 function init(arguments)
    math.randomseed(os.time() * 16 + number)
-   prefix, keys = arguments[1], tonumber(arguments[2])
+   prefix, keys, method, body = arguments[1], tonumber(arguments[2]), arguments[3], arguments[4]
+   if body == "" then
+      body = nil
+   else
+      wrk.headers["Content-Type"] = "application/json"
+   end
 end
 
 function request()
-   return wrk.format("GET", keys > 0 and prefix .. math.random(0, keys - 1) or prefix)
+   return wrk.format(method, keys > 0 and prefix .. math.random(0, keys - 1) or prefix, nil, body)
 end
 
 function done(summary, latency, requests)

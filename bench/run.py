@@ -28,6 +28,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from harness import Gatherd, Mongo, Postgres, Server, ServerError  # noqa: E402
 
 KEYS = 10000
+ORDER = {"customer": 4711, "total": 12.5}
 
 
 class Case(NamedTuple):
@@ -37,6 +38,8 @@ class Case(NamedTuple):
     goal: int | None = None  # gatherd's CPU a request is to be at most 1/goal of the peer's
     of: str = ""  # … and at most `times` its own of this other case
     times: float = 0
+    method: str = "GET"
+    body: object = None
 
 
 CASES = {
@@ -51,6 +54,9 @@ CASES = {
     "join": Case("the same, joined", "/join/", True, of="reads", times=1.5),
     "cached": Case("cached endpoint", "/cached", False, of="hello", times=1.3),
     "cached-key": Case("cached endpoint, by key", "/cached/", True),
+    "insert": Case("one INSERT … RETURNING", "/orders", False, 10, method="POST", body=ORDER),
+    "update": Case("one UPDATE … RETURNING by key", "/stock/", True, 10, method="PUT", body={"pieces": 7}),
+    "bulk": Case("a bulk insert of 1,000 rows", "/bulk", False, 10, method="POST", body=[ORDER] * 1000),
 }
 
 
@@ -114,13 +120,17 @@ class Peer(Server):
 
     def ready(self) -> bool:
         try:
-            return get(self.port, "/hello") == {"message": "Hello, World!"}
+            return ask(self.port, "/hello") == {"message": "Hello, World!"}
         except OSError:
             return False
 
 
-def get(port: int, path: str) -> object:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as reply:
+def ask(port: int, path: str, method: str = "GET", body: object = None) -> object:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}", data, {"Content-Type": "application/json"}, method=method
+    )
+    with urllib.request.urlopen(request, timeout=10) as reply:
         return json.load(reply)
 
 
@@ -134,10 +144,15 @@ def load(postgres: Postgres, mongo: Mongo) -> None:
         insert into lines
         select n, n / 100, n / 100 * 100 + n % 100 * 37 % 100, n % 7 + 1 from generate_series(0, {KEYS - 1}) n;
         create index on lines (page);
+        create table orders (
+            id bigint generated always as identity primary key, customer integer not null, total double precision not null
+        );
+        create table stock (id integer primary key, pieces integer not null) with (fillfactor = 50);
         vacuum analyze items, lines;
         """,
         "bench",
     )
+    reset(postgres)
     notes = (
         {"_id": str(n), "title": f"note {n}", "stars": n % 5, "price": n / 4 + 0.125, "tags": ["a", "b"]}
         for n in range(KEYS)
@@ -145,12 +160,32 @@ def load(postgres: Postgres, mongo: Mongo) -> None:
     mongo.client.insert("bench", "notes", notes)
 
 
-def verify(servers: dict[str, Server]) -> None:
+def reset(postgres: Postgres) -> None:
+    """The tables that are written to, as they were at the start."""
+    postgres.sql(
+        f"""
+        truncate orders restart identity;
+        truncate stock;
+        insert into stock select n, 1 from generate_series(0, {KEYS - 1}) n;
+        vacuum analyze orders, stock;
+        checkpoint;
+        """,
+        "bench",
+    )
+
+
+def verify(servers: dict[str, Server], postgres: Postgres) -> None:
     """Both must say the same, or there is nothing to compare."""
+
+    def answer(server: Server, path: str, case: Case) -> object:
+        if case.body is not None:
+            reset(postgres)
+        return ask(server.port, path, case.method, case.body)
+
     for case in CASES.values():
         for key in (0, 1, 4711, KEYS - 1) if case.keyed else ("",):
             path = f"{case.path}{key}"
-            answers = {name: get(server.port, path) for name, server in servers.items()}
+            answers = {name: answer(server, path, case) for name, server in servers.items()}
             first, *others = answers.values()
             if any(other != first for other in others):
                 raise SystemExit(f"bench: different answers to {path}: {answers}")
@@ -158,11 +193,12 @@ def verify(servers: dict[str, Server]) -> None:
 
 def wrk(server: Server, case: Case, seconds: float, connections: int) -> tuple[int, float, float]:
     """Requests, seconds, p99 in ms."""
+    body = "" if case.body is None else json.dumps(case.body, separators=(",", ":"))
     done = subprocess.run(
         [
             "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "10s", "--latency",
             "-s", str(HERE / "random-key.lua"), f"http://127.0.0.1:{server.port}",
-            "--", case.path, str(KEYS if case.keyed else 0),
+            "--", case.path, str(KEYS if case.keyed else 0), case.method, body,
         ],
         capture_output=True,
         text=True,
@@ -172,12 +208,14 @@ def wrk(server: Server, case: Case, seconds: float, connections: int) -> tuple[i
         raise SystemExit(f"bench: wrk failed:\n{done.stdout}{done.stderr}")
     requests, duration_us, p99_us, errors = map(int, line.split()[1:])
     if errors:
-        odd = [line for line in server.log().splitlines() if not re.search(r'msg=request .* status=200|" 200 ', line)]
+        odd = [line for line in server.log().splitlines() if not re.search(r'msg=request .* status=20|" 20[01] ', line)]
         raise SystemExit("\n".join([f"bench: {errors} errors from {server.name} on {case.path}:", *odd[-10:]]))
     return requests, duration_us / 1e6, p99_us / 1e3
 
 
-def measure(server: Server, case: Case, seconds: float, connections: int) -> Sample:
+def measure(server: Server, case: Case, seconds: float, connections: int, postgres: Postgres) -> Sample:
+    if case.body is not None:
+        reset(postgres)
     wrk(server, case, 1, connections)
     before = server.cpu_us()
     requests, duration, p99_ms = wrk(server, case, seconds, connections)
@@ -290,13 +328,15 @@ def main() -> None:
         try:
             for server in servers.values():
                 server.start()
-            verify(servers)
+            verify(servers, postgres)
             started = time.monotonic()
             for number in range(arguments.rounds):
                 print(f"bench: round {number + 1} of {arguments.rounds}", file=sys.stderr)
                 for key, by_side in samples.items():
                     for side, server in servers.items():
-                        by_side[side].append(measure(server, CASES[key], arguments.seconds, arguments.connections))
+                        by_side[side].append(
+                            measure(server, CASES[key], arguments.seconds, arguments.connections, postgres)
+                        )
             print(f"bench: {time.monotonic() - started:.0f} s", file=sys.stderr)
             medians = {
                 key: {side: median(list_) for side, list_ in by_side.items()} for key, by_side in samples.items()
