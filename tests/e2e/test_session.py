@@ -30,6 +30,8 @@ create view outer_view as select * from entering;
 create table log (id serial primary key, what text);
 create table plain (id int primary key, what text);
 create table numbered (id int generated always as identity, what text);
+create table defaulted (number bigint default currval('numbered_id_seq'), what text);
+create function last_called() returns bigint stable language sql as $$ select lastval() $$;
 create table guarded (id int primary key);
 insert into guarded values (1);
 create policy guard on guarded using (id > 0 and set_config('app.tenant', 'a', false) <> '');
@@ -82,6 +84,11 @@ endpoints:
   "POST /log": {{ gather: {{ v: {{ from: pg, sql: "insert into log (what) values ('x') returning id" }} }} }}
   "POST /late": {{ gather: {{ v: {{ from: pg, sql: "insert into late values (1)" }} }} }}
   "POST /numbered": {{ gather: {{ v: {{ from: pg, sql: "insert into numbered (what) values ('x')" }} }} }}
+  "POST /last": {{ gather: {{ v: {{ from: pg, sql: "insert into plain select lastval()" }} }} }}
+  "POST /defaulted": {{ gather: {{ v: {{ from: pg, sql: "insert into defaulted (what) values ('x')" }} }} }}
+  "GET /last-called": {{ gather: {{ v: {{ from: pg, sql: "select last_called()" }} }} }}
+  "POST /numbered-last":
+    gather: {{ v: {{ from: pg, expect: one, sql: "insert into numbered (what) values ('x') returning id, lastval() + 1000 as last" }} }}
   "GET /last": {{ gather: {{ v: {{ from: pg, sql: "select lastval()" }} }} }}
   "POST /parent":
     gather: {{ v: {{ from: pg, sql: "with gone as (delete from parent returning id) select count(*) as n from gone" }} }}
@@ -147,8 +154,21 @@ def test_a_cascade_leaves_nothing(daemon: Gatherd, postgres: Postgres) -> None:
 
 
 def test_sequences_are_forgotten(daemon: Gatherd) -> None:
-    assert daemon.post("/numbered").status == 200
-    assert daemon.get("/last").status == 500  # "lastval is not yet defined in this session"
+    for _ in range(4):  # both in doubt, then known
+        assert daemon.post("/numbered").status == 200
+        assert daemon.get("/last").status == 500  # "lastval is not yet defined in this session"
+        assert daemon.post("/numbered").status == 200
+        assert daemon.post("/last").status == 500
+        assert daemon.post("/numbered").status == 200
+        assert daemon.post("/defaulted").status == 500  # … of a sequence
+        assert daemon.post("/numbered").status == 200
+        assert daemon.get("/last-called").status == 500
+
+
+def test_a_sequence_may_be_looked_at_where_it_moves(daemon: Gatherd) -> None:
+    for n in range(3):
+        got = good(daemon.post("/numbered-last"))["v"]
+        assert got["last"] == got["id"] + 1000, n
 
 
 def test_what_fails_leaves_nothing(daemon: Gatherd) -> None:

@@ -154,6 +154,126 @@ def test_statements_without_a_check_leave_in_one_flush(gatherd: Callable[..., Ga
         assert flushes("/one") == 2
 
 
+# -- one row at most: no look is needed --
+
+SINGLE_TABLES = """
+create table keyed (id bigint primary key, name varchar(20) unique, a int, b text, late int unique deferrable, part int, n int not null default 0, unique (a, b));
+create unique index on keyed (part) where id > 1000;
+create unique index on keyed ((a + late));
+insert into keyed select i, 'name ' || i, 1, 'b' || i, i, 7, 0 from generate_series(1, 2) i;
+create table mother (id int primary key, n int not null); create table daughter () inherits (mother);
+insert into mother values (1, 0); insert into daughter values (1, 0);
+create table parted (id int primary key, n int not null) partition by range (id);
+create table parted_1 partition of parted for values from (0) to (10);
+insert into parted values (1, 0);
+create table numbered (id int generated always as identity, what text);
+create table guarded (id int primary key, what text);
+create table traces (what text);
+create function swallow() returns trigger language plpgsql as $$ begin insert into traces values (new.what); return null; end $$;
+create trigger swallow before insert on guarded for each row execute function swallow();
+"""
+
+SINGLE = {
+    # One row at most.
+    "insert": ("insert into numbered (what) values ({body.kind}) returning id, what", 1),
+    "upsert": ("insert into keyed as k (id, name) values (1, {body.kind}) on conflict (id) do update set n = k.n + 1 returning n", 1),
+    "id": ("update keyed set n = n + 1 where id = {body.id} returning n", 1),
+    "quoted": ("""update public."keyed" as k set n = n + 1 where k."id" = {body.id} and n < 100000 -- by its key\n returning n""", 1),
+    "name": ("update keyed set n = n + 1 where name = {body.name} returning n", 1),
+    "both": ("update keyed set n = n + 1 where b = {body.b} and a = 1 returning n", 1),
+    "parted": ("update parted set n = n + 1 where id = {body.id} returning n", 1),
+    "only": ("update only mother set n = n + 1 where id = {body.id} returning n", 1),
+    # It may be more.
+    "part": ("update keyed set n = n + 0 where part = {body.part} and id < 2 returning n", 2),
+    "half": ("update keyed set n = n + 1 where a = {body.id} and name = 'name 1' or id = 1 returning n", 2),
+    "late": ("update keyed set n = n + 1 where late = {body.id} returning n", 2),
+    "mother": ("update mother set n = n + 1 where id = {body.id} and tableoid = 'mother'::regclass returning n", 2),
+    "double": ("update keyed set n = n + 1 where id = {body.id}::float8 returning n", 2),
+    "values": ("insert into numbered (what) values (unnest(string_to_array({body.kind}, ' '))) returning id", 2),
+    "from": ("update keyed set n = keyed.n + 1 from parted where keyed.id = {body.id} and parted.id = 1 returning keyed.n", 2),
+}
+SINGLE_BODY = {"kind": "single", "id": 1, "name": "name 1", "b": "b1", "part": 7}
+
+MANY = {  # each meets two rows
+    "part": "update keyed set n = n - 1 where part = {body.part} returning n",
+    "a": "update keyed set n = n - 1 where a = {body.id} returning n",
+    "or": "update keyed set n = n - 1 where id = {body.id} or id = 2 returning n",
+    "between": "update keyed set n = n - 1 where n between -1 and 0 and id in ({body.id}, 2) returning n",
+    "mother": "update mother set n = n - 1 where id = {body.id} returning n",
+    "sets": "insert into numbered (what) values (regexp_split_to_table('a ' || {body.kind}, ' ')) returning id",
+    "rows": "insert into numbered (what) values ({body.kind}), ('b') returning id",
+    "select": "insert into numbered (what) select {body.kind} from keyed where id <= 2 returning id",
+}
+
+
+def _step_lines(statements: dict[str, str], wanted: str = "expect: one") -> str:
+    step = '  "POST /{}": {{ body: {{ type: object }}, gather: {{ w: {{ from: pg, {}, sql: {} }} }} }}\n'
+    return "".join(step.format(name, wanted, json.dumps(sql)) for name, sql in statements.items())
+
+
+SINGLE_SOURCES = 'sources: { pg: { postgres: "${PG}", pool: { size: 1, acquire_timeout: 20s } } }\nendpoints:\n'
+
+
+def test_what_changes_one_row_at_most_commits_in_its_flush(gatherd: Callable[..., Gatherd], tables: Postgres) -> None:
+    tables.sql(SINGLE_TABLES, DATABASE)
+    with CuttingProxy(tables) as proxy:
+        config = SINGLE_SOURCES + _step_lines({name: sql for name, (sql, _) in SINGLE.items()})
+        config += _step_lines({"counted": SINGLE["id"][0]}, "affected: 1")
+        daemon = start(gatherd, config, tables, env={"PG": proxy.url(DATABASE)})
+        for name, (_, expected) in (SINGLE | {"counted": ("", 1)}).items():
+            fewest = 1000
+            for _ in range(6):
+                before = proxy.syncs
+                good(daemon.post(f"/{name}", json_body=SINGLE_BODY))
+                fewest = min(fewest, proxy.syncs - before)
+            assert fewest == expected, name
+
+
+def test_two_rows_are_rolled_back_however_well_the_statement_is_known(gatherd: Callable[..., Gatherd], tables: Postgres) -> None:
+    tables.sql(SINGLE_TABLES, DATABASE)
+    daemon = start(gatherd, SINGLE_SOURCES + _step_lines(MANY), tables)
+    everything = "select (select sum(n) from keyed), (select sum(n) from mother), (select count(*) from numbered)"
+    before = tables.sql(everything, DATABASE)
+    for name in MANY:
+        for _ in range(5):
+            document = problem(daemon.post(f"/{name}", json_body=SINGLE_BODY), 500, step="w")
+            assert document["outcome"] == "none", name
+        assert tables.sql(everything, DATABASE) == before, name
+
+
+def test_one_row_is_rolled_back_where_two_must_change(gatherd: Callable[..., Gatherd], tables: Postgres) -> None:
+    tables.sql(SINGLE_TABLES, DATABASE)
+    daemon = start(gatherd, SINGLE_SOURCES + _step_lines({"id": SINGLE["id"][0]}, "affected: { min: 2 }"), tables)
+    for _ in range(5):
+        assert problem(daemon.post("/id", json_body=SINGLE_BODY), 409, step="w")["outcome"] == "none"
+    assert tables.sql("select sum(n) from keyed", DATABASE) == "0"
+
+
+def test_what_a_trigger_did_for_a_row_that_is_not_there_is_rolled_back(gatherd: Callable[..., Gatherd], tables: Postgres) -> None:
+    tables.sql(SINGLE_TABLES, DATABASE)
+    daemon = start(gatherd, SINGLE_SOURCES + _step_lines({"guarded": "insert into guarded values ({body.id}, {body.kind}) returning id"}), tables)
+    for _ in range(5):  # in doubt, then known
+        assert problem(daemon.post("/guarded", json_body=SINGLE_BODY), 404, step="w")["outcome"] == "none"
+    assert tables.sql("select count(*) from traces", DATABASE) == "0"
+
+
+def test_a_key_that_goes_is_missed_soon_and_never_hidden(gatherd: Callable[..., Gatherd], tables: Postgres) -> None:
+    tables.sql(SINGLE_TABLES, DATABASE)
+    daemon = start(gatherd, SINGLE_SOURCES + _step_lines({"id": SINGLE["id"][0]}), tables)
+    for _ in range(4):
+        good(daemon.post("/id", json_body=SINGLE_BODY))
+    tables.sql("alter table keyed drop constraint keyed_pkey; insert into keyed (id) values (1); update keyed set n = 0", DATABASE)
+
+    def rolled_back() -> bool:
+        before = tables.sql("select sum(n) from keyed", DATABASE)
+        document = problem(daemon.post("/id", json_body=SINGLE_BODY), 500, step="w")
+        changed = int(tables.sql("select sum(n) from keyed", DATABASE)) - int(before)
+        assert (changed, document["outcome"]) in [(0, "none"), (2, "partial")]
+        return changed == 0
+
+    wait_for(rolled_back, 60)
+
+
 # -- an answer that is lost --
 
 LOST = """
@@ -161,7 +281,7 @@ sources:
   pg: { postgres: "${PG}", pool: { size: 2, acquire_timeout: 10s }, timeout: 1s }
 endpoints:
   "POST /count": { gather: { w: { from: pg, sql: "update wares set n = n + 1 where id = 1" } } }
-  "POST /one": { gather: { w: { from: pg, expect: one, sql: "update wares set n = n + 1 where id = 1 returning n" } } }
+  "POST /one": { gather: { w: { from: pg, expect: one, sql: "update wares set n = n + 1 where kind = 'single' returning n" } } }
   "POST /called": { gather: { w: { from: pg, sql: "select * from raise('single')" } } }
   "GET /count": { gather: { w: { from: pg, write: true, sql: "update wares set n = n + 1 where id = 1" } } }
   "GET /read": { gather: { r: { from: pg, sql: "select n from wares where id = 1", expect: value } } }

@@ -3,7 +3,8 @@
  *
  * A statement that may write is a transaction: BEGIN, the statement and COMMIT leave in one flush. If `expect` or
  * `affected` may find fault with its rows, COMMIT waits for that look (a transaction on a lease, transaction.h), and
- * what is not as expected is rolled back. */
+ * what is not as expected is rolled back. No look is needed if the statement is known to change one row at most, and
+ * one is right: none is a fault, but nothing was changed then. */
 #include "drivers/postgres/calls/query.h"
 
 #include <errno.h>
@@ -33,6 +34,7 @@ struct run {
 	PGresult *names;                /* of their columns, if they are not what was learned */
 	bool retyped;                   /* its types are not what was learned */
 	bool unfreed; /* the last attempt failed because the server had lost what was to be deallocated */
+	bool looks;   /* the attempt commits when the rows were looked at */
 	bool fresh;   /* the next one goes to a connection that was opened after the last one ended */
 	struct pg_arguments args;
 	enum expect expect;
@@ -159,6 +161,14 @@ static int attempt_flush(struct run *run, bool last)
 
 /* --- an attempt: with a look before COMMIT --- */
 
+/* Are the rows, and is their number, as the step wants it? */
+static int check_rows(struct run *run, struct error *e)
+{
+	int r = pg_check_affected(run->action, run->args.values, run->rows, &run->place, e);
+
+	return r == 0 ? pg_check_expect(run->expect, run->rows, &run->place, e) : r;
+}
+
 /* Suspends. Until it is committed nothing has happened, whatever comes in between. */
 static int run_checked(struct run *run, struct pg_transaction *tx, struct error *e)
 {
@@ -176,9 +186,7 @@ static int run_checked(struct run *run, struct pg_transaction *tx, struct error 
 	r = pg_transaction_exchange(tx, &run->rows, e);
 	take_signs(run, tx->lease);
 	if (r == 0)
-		r = pg_check_affected(run->action, run->args.values, run->rows, &run->place, e);
-	if (r == 0)
-		r = pg_check_expect(run->expect, run->rows, &run->place, e);
+		r = check_rows(run, e);
 	return r == 0 ? pg_transaction_commit(tx, e) : r;
 }
 
@@ -217,12 +225,29 @@ static int attempt_checked(struct run *run, bool last)
 	return r;
 }
 
-static bool is_checked(const struct run *run)
+static bool must_look(const struct run *run)
 {
 	const struct pg_action *action = run->action;
+	const struct affected *affected = &action->affected;
+	bool one_is_right = !affected->given || (affected->slot < 0 && affected->least <= 1 && affected->most >= 1);
 
-	return !action->read_only && (action->affected.given || run->expect == EXPECT_ONE ||
-				      run->expect == EXPECT_MAYBE || run->expect == EXPECT_VALUE);
+	if (action->read_only || !(affected->given || run->expect == EXPECT_ONE || run->expect == EXPECT_MAYBE ||
+				   run->expect == EXPECT_VALUE))
+		return false;
+	return !one_is_right || !pg_statement_is_single(run->statement, loop_now_us(run->client->loop));
+}
+
+/* The rows of what was committed with its statement. */
+static int look_back(struct run *run)
+{
+	int r = check_rows(run, run->error);
+
+	/* The key that made it one row at most was dropped a moment ago. */
+	if (r < 0 && run->error && run->action->writes && pg_changed_rows(run->rows) > 0) {
+		run->error->change = CHANGE_PARTIAL;
+		error_add_public(run->error, reason_text(REASON_ALSO_MADE));
+	}
+	return r;
 }
 
 /* --- the result --- */
@@ -262,11 +287,9 @@ static struct result *changed_result(enum expect expect, int64_t n)
 /* The statement was answered. 1: it has to be learned again. */
 static int take_result(struct run *run, bool last, struct result **out)
 {
-	if (!is_checked(run)) {
-		int r = pg_check_expect(run->expect, run->rows, &run->place, run->error);
-		if (r < 0)
-			return r;
-	}
+	int r = run->looks ? 0 : look_back(run);
+	if (r < 0)
+		return r;
 	if (PQresultStatus(run->rows) == PGRES_COMMAND_OK) {
 		*out = changed_result(run->expect, pg_changed_rows(run->rows));
 		return 0;
@@ -291,7 +314,8 @@ static int run_statement(struct run *run, struct result **out, int64_t *changed)
 		if (r < 0)
 			return run->error ? pg_error_called(run->error, &run->place) : r;
 		run->generation = run->statement->generation;
-		r = is_checked(run) ? attempt_checked(run, last) : attempt_flush(run, last);
+		run->looks = must_look(run);
+		r = run->looks ? attempt_checked(run, last) : attempt_flush(run, last);
 		if (r == 0 && changed && PQresultStatus(run->rows) == PGRES_COMMAND_OK)
 			*changed = pg_changed_rows(run->rows);
 		else if (r == 0)

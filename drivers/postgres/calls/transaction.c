@@ -326,6 +326,7 @@ static void send_prefix(struct pg_transaction *tx)
 		pg_pipeline_command(conn, tx->lease, sql);
 		if (!tx->client->source->prepare)
 			pg_pipeline_command(conn, tx->lease, tx->client->settings);
+		pg_leaving_prepare(conn, NULL);
 		tx->begun = true;
 	}
 	while (tx->depth_sent < tx->depth) {

@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "base/mem.h"
+#include "drivers/postgres/statements/single.h"
 
 #define MAX_PARAMETERS 65535
 
@@ -681,6 +682,7 @@ bool pg_sql_parse(struct pg_sql *out, const struct node *n, struct action_env *e
 		check_keyword(&l);
 	if (!l.failed) {
 		out->text = arena_strndup(env->arena, l.text.data, l.text.len);
+		pg_single_parse(&out->single, out->text);
 		out->parameter_count = l.count;
 		out->slots = keep(env->arena, l.slots, l.count, sizeof(*l.slots));
 		out->references = keep(env->arena, l.references, l.count, sizeof(*l.references));
@@ -711,6 +713,7 @@ bool pg_sql_scan(struct pg_sql *out, const char *text, size_t len, const char **
 	if (!l.failed) {
 		out->text = mem_strndup(l.text.data, l.text.len);
 		out->parameter_count = l.count;
+		pg_single_parse(&out->single, out->text);
 		out->modifies = one_of(out->keyword, modifying, ARRAY_SIZE(modifying));
 		out->effect = effect_of(&l);
 	}

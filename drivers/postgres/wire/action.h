@@ -14,6 +14,27 @@ struct pg_sql_piece {
 	bool reference;
 };
 
+/* A statement that changes at most one row, if what its text says of its table is so (statements/single.c). */
+enum pg_single_kind {
+	PG_NOT_SINGLE,
+	PG_SINGLE_ROW, /* an INSERT of one row */
+	PG_SINGLE_KEY, /* an UPDATE or DELETE by the values of columns, if these hold a key */
+};
+
+#define PG_KEY_COLUMNS 8
+
+struct pg_single {
+	enum pg_single_kind kind;
+	bool only;        /* not the tables that inherit from it */
+	size_t table;     /* a PG_SINGLE_KEY's: where its name stands in the text, as it is written; bytes */
+	size_t table_len; /* bytes */
+	unsigned column_count;
+	struct {
+		size_t at, len;     /* its name, as it is written */
+		unsigned parameter; /* 1, 2, …: that it must equal; 0: a constant */
+	} columns[PG_KEY_COLUMNS];
+};
+
 struct pg_sql {
 	const char *text;                   /* for PREPARE; one statement without its semicolon; NUL-terminated */
 	unsigned parameter_count;           /* at most 65535 */
@@ -23,6 +44,7 @@ struct pg_sql {
 	bool modifies;                      /* insert, update, delete or merge */
 	enum action_effect effect;          /* as far as the text says it, if it may write */
 	bool reads_data;                    /* it has a word that brings rows in: from, update, … */
+	struct pg_single single;
 
 	const struct node *node;           /* where it stands */
 	const struct pg_sql_piece *pieces; /* in order; the first is at 0 */

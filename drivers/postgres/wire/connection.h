@@ -68,6 +68,7 @@ struct pg_connection {
 	bool ending;            /* the server has said that it ends it */
 	bool cancelling;        /* the request is under way */
 	uint8_t left;           /* enum pg_leaving: on the session, since its last reset */
+	bool moved;             /* sequences moved on it, for somebody who has left it (leaving.h) */
 	struct pg_judge *judge; /* of a statement that has run here; NULL: none */
 	uint8_t copying;        /* enum pg_copying */
 	bool paused;            /* PG_COPYING_OUT, PG_FETCH: what has come is not read yet, and no more is taken in */

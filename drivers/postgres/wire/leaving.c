@@ -22,6 +22,8 @@ struct pg_judge {
 	struct pg_statement *statement;
 	uint32_t generation; /* … as it is judged */
 	enum pg_leaving leaving;
+	bool looks;   /* at what sequences gave last */
+	bool has_key; /* what it looks for is one row */
 	unsigned rounds;
 	char *words[MAX_WORDS];
 	unsigned count, asked;      /* the first `asked` of them were asked about */
@@ -68,6 +70,20 @@ static const char judge_writing_query[] =
 	"union all select 't', h.inhrelid::pg_catalog.regclass::text from pg_catalog.pg_inherits h "
 	"where h.inhparent in (select oid from c)";
 
+/* A row if $1 (a table) has a unique key all of whose columns are among $2, which are compared with parameters of the
+ * types $3 (0: with a constant): then at most one of its rows is met. A type must be the column's, because a comparison
+ * by way of another may take two values for one. $4: tables that inherit from it do not count. */
+static const char key_query[] =
+	"select 'k', null from pg_catalog.pg_class c join pg_catalog.pg_index x on x.indrelid = c.oid "
+	"where c.oid = pg_catalog.to_regclass($1) and c.relkind in ('r', 'p') "
+	"and (c.relkind = 'p' or $4::pg_catalog.bool or not c.relhassubclass) "
+	"and x.indisunique and x.indisvalid and x.indimmediate and x.indpred is null and x.indexprs is null "
+	"and not exists (select from pg_catalog.generate_series(0, x.indnkeyatts - 1) i "
+	"join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = x.indkey[i] "
+	"where not exists (select from rows from (pg_catalog.unnest($2::pg_catalog.text[]), "
+	"pg_catalog.unnest($3::pg_catalog.oid[])) k (name, type) where (pg_catalog.parse_ident(k.name))[1] = a.attname "
+	"and k.type in (0, a.atttypid, case a.atttypid when 1043 then 25 end)))";
+
 /* --- words --- */
 
 static void at_least(struct pg_judge *j, enum pg_leaving leaving)
@@ -98,7 +114,9 @@ static void add_word(struct pg_judge *j, const char *p, size_t len)
 		at_least(j, PG_LEAVES_SETTINGS);
 		return;
 	}
-	j->words[j->count] = mem_strndup(p, len);
+	char *word = mem_strndup(p, len);
+	j->looks |= strcmp(word, "currval") == 0 || strcmp(word, "lastval") == 0;
+	j->words[j->count] = word;
 	j->slots[slot] = (uint16_t)++j->count;
 }
 
@@ -189,17 +207,23 @@ void pg_leaving_note_unknown(struct pg_connection *conn)
 		conn->left = PG_LEAVES_SETTINGS;
 }
 
+/* An element of an array, in quotes. */
+static void append_element(struct buf *array, const char *p, size_t len)
+{
+	buf_char(array, '"');
+	for (size_t i = 0; i < len; i++) {
+		if (p[i] == '\\' || p[i] == '"')
+			buf_char(array, '\\');
+		buf_char(array, p[i]);
+	}
+	buf_char(array, '"');
+}
+
 static void words_to_ask(struct pg_judge *j, struct buf *array)
 {
 	for (char separator = '{'; j->asked < j->count; j->asked++, separator = ',') {
 		buf_char(array, separator);
-		buf_char(array, '"');
-		for (const char *p = j->words[j->asked]; *p; p++) {
-			if (*p == '\\')
-				buf_char(array, '\\');
-			buf_char(array, *p);
-		}
-		buf_char(array, '"');
+		append_element(array, j->words[j->asked], strlen(j->words[j->asked]));
 	}
 	buf_char(array, '}');
 }
@@ -217,6 +241,14 @@ void pg_leaving_drop(struct pg_connection *conn)
 	conn->judge = NULL;
 }
 
+/* No trigger and no rule makes more of one row, or anything of none. */
+static bool is_single(const struct pg_judge *j)
+{
+	enum pg_single_kind kind = j->statement->action->sql.single.kind;
+
+	return j->leaving <= PG_LEAVES_SEQUENCES && (kind == PG_SINGLE_ROW || (kind == PG_SINGLE_KEY && j->has_key));
+}
+
 /* What is known by now is enough. */
 static void pronounce(struct pg_connection *conn)
 {
@@ -227,9 +259,33 @@ static void pronounce(struct pg_connection *conn)
 		at_least(j, PG_LEAVES_SETTINGS);
 	if (st->generation == j->generation) {
 		st->leaving = j->leaving;
+		st->looks = j->looks;
+		st->single = is_single(j);
 		st->judged_us = loop_now_us(conn->client->loop);
 	}
 	pg_leaving_drop(conn);
+}
+
+static void ask_for_key(struct pg_connection *conn, const struct pg_statement *st)
+{
+	const struct pg_single *single = &st->action->sql.single;
+	const char *text = st->action->sql.text;
+	struct buf names = BUF_INIT, types = BUF_INIT, table = BUF_INIT;
+
+	buf_append(&table, text + single->table, single->table_len);
+	for (unsigned i = 0; i < single->column_count; i++) {
+		unsigned n = single->columns[i].parameter;
+		buf_char(&names, i ? ',' : '{');
+		append_element(&names, text + single->columns[i].at, single->columns[i].len);
+		buf_printf(&types, "%c%u", i ? ',' : '{', n ? st->types[n - 1] : 0);
+	}
+	buf_char(&names, '}');
+	buf_char(&types, '}');
+	const char *values[] = {buf_cstr(&table), buf_cstr(&names), buf_cstr(&types), single->only ? "t" : "f"};
+	pg_pipeline_judge(conn, key_query, ARRAY_SIZE(values), values);
+	buf_done(&table);
+	buf_done(&names);
+	buf_done(&types);
 }
 
 /* True: there is something to ask. */
@@ -244,9 +300,11 @@ static bool judge_next(struct pg_connection *conn)
 	}
 	words_to_ask(j, &array);
 	const char *words = buf_cstr(&array);
-	pg_pipeline_judge(conn, judge_query, words);
+	pg_pipeline_judge(conn, judge_query, 1, &words);
 	if (!j->statement->action->read_only)
-		pg_pipeline_judge(conn, judge_writing_query, words);
+		pg_pipeline_judge(conn, judge_writing_query, 1, &words);
+	if (j->rounds == 1 && j->statement->action->sql.single.kind == PG_SINGLE_KEY)
+		ask_for_key(conn, j->statement);
 	buf_done(&array);
 	return true;
 }
@@ -259,7 +317,8 @@ void pg_leaving_judge(struct pg_connection *conn, const PGresult *rows)
 		at_least(j, PG_LEAVES_SETTINGS);
 	for (int i = 0; i < PQntuples(rows); i++) {
 		char kind = *PQgetvalue(rows, i, 0);
-		if (kind != 't')
+		j->has_key |= kind == 'k';
+		if (kind == 'd' || kind == 's')
 			at_least(j, kind == 's' ? PG_LEAVES_SEQUENCES : PG_LEAVES_SETTINGS);
 		if (!PQgetisnull(rows, i, 1))
 			add_text(j, PQgetvalue(rows, i, 1));
@@ -270,8 +329,9 @@ void pg_leaving_judge(struct pg_connection *conn, const PGresult *rows)
 
 /* DISCARD ALL would drop our own prepared statements with the others. The role comes after the session's user, which
  * takes it along; settings go back to what the session was opened with. */
+static const char discard_sequences[] = "discard sequences";
 static const char *const commands[] = {
-	"discard sequences", "reset session authorization", "reset role", "reset all", "unlisten *", "close all",
+	discard_sequences, "reset session authorization", "reset role", "reset all", "unlisten *", "close all",
 	"discard temp",
 };
 
@@ -292,11 +352,29 @@ static void put_reset(struct pg_connection *conn, struct pg_call *call)
 	pg_pipeline_reset_end(conn, call, conn->left == PG_LEAVES_SEQUENCES ? "" : last_command);
 }
 
+/* May st look at what sequences gave to others? */
+static bool may_look(const struct pg_connection *conn, const struct pg_statement *st)
+{
+	int64_t now = loop_now_us(conn->client->loop);
+
+	return !pg_statement_is_judged(st, now) || st->looks || st->leaving >= PG_LEAVES_SETTINGS;
+}
+
+void pg_leaving_prepare(struct pg_connection *conn, const struct pg_statement *st)
+{
+	if (conn->moved && (!st || may_look(conn, st)))
+		pg_pipeline_reset_end(conn, NULL, discard_sequences);
+}
+
 bool pg_leaving_tidy(struct pg_connection *conn)
 {
 	conn->retired |= conn->left == PG_LEAVES_MORE;
 	if (conn->retired || conn->ending || conn->client->closing)
 		return false;
+	if (conn->left == PG_LEAVES_SEQUENCES && conn->client->source->prepare) {
+		conn->left = PG_LEAVES_NOTHING;
+		conn->moved = true;
+	}
 	if (conn->left == PG_LEAVES_NOTHING)
 		return conn->judge && judge_next(conn);
 	put_reset(conn, NULL);
@@ -317,8 +395,11 @@ void pg_leaving_reset_done(struct pg_connection *conn, const PGresult *result)
 	ExecStatusType status = PQresultStatus(result);
 	bool prepared = status == PGRES_TUPLES_OK && strcmp(PQgetvalue(result, 0, 1), "0") != 0;
 
+	if (status == PGRES_COMMAND_OK)
+		conn->moved = false;
 	if (status != PGRES_TUPLES_OK && status != PGRES_EMPTY_QUERY)
 		return;
+	conn->moved = false;
 	/* What was prepared in SQL may have a name that somebody else wants. */
 	if (prepared || conn->left == PG_LEAVES_MORE)
 		conn->left = PG_LEAVES_MORE;

@@ -51,9 +51,9 @@ void pg_pipeline_reset_end(struct pg_connection *conn, struct pg_call *call, con
 	pushed(conn, call, PG_RESET, PQsendQueryParams(conn->pg, sql, 0, NULL, NULL, NULL, NULL, 0));
 }
 
-void pg_pipeline_judge(struct pg_connection *conn, const char *sql, const char *words)
+void pg_pipeline_judge(struct pg_connection *conn, const char *sql, unsigned parameters, const char *const *values)
 {
-	pushed(conn, NULL, PG_JUDGE, PQsendQueryParams(conn->pg, sql, 1, NULL, &words, NULL, NULL, 0));
+	pushed(conn, NULL, PG_JUDGE, PQsendQueryParams(conn->pg, sql, (int)parameters, NULL, values, NULL, NULL, 0));
 }
 
 void pg_pipeline_prepare(struct pg_connection *conn, struct pg_call *lease, const char *name, const char *sql,
@@ -281,6 +281,7 @@ void pg_pipeline_send(struct pg_connection *conn, struct pg_call *call)
 	call->placed_us = loop_now_us(conn->client->loop);
 	conn->calls++;
 	if (source->prepare && read_only) {
+		pg_leaving_prepare(conn, call->statement);
 		prepare_once(conn, call);
 		execute(conn, call);
 		return;
@@ -288,6 +289,7 @@ void pg_pipeline_send(struct pg_connection *conn, struct pg_call *call)
 	pg_pipeline_command(conn, call, read_only ? "begin read only" : "begin read write");
 	if (!source->prepare)
 		pg_pipeline_command(conn, call, conn->client->settings);
+	pg_leaving_prepare(conn, call->statement);
 	prepare_once(conn, call);
 	execute(conn, call);
 	pg_leaving_tidy_within(conn, call);

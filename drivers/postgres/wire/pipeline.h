@@ -18,7 +18,7 @@ void pg_pipeline_query(struct pg_connection *conn, struct pg_call *lease, const 
 void pg_pipeline_command(struct pg_connection *conn, struct pg_call *call, const char *sql);
 /* The last command of a reset (leaving.h), and a question about words, whose answers are the connection's own. */
 void pg_pipeline_reset_end(struct pg_connection *conn, struct pg_call *call, const char *sql);
-void pg_pipeline_judge(struct pg_connection *conn, const char *sql, const char *words);
+void pg_pipeline_judge(struct pg_connection *conn, const char *sql, unsigned parameters, const char *const *values);
 /* FETCH: its rows go to rows. */
 void pg_pipeline_fetch(struct pg_connection *conn, struct pg_call *lease, const char *sql, struct pg_rows *rows);
 /* Its statement (lease->running) with its parameters, prepared before where conn does not know it yet. */

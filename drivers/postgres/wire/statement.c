@@ -141,6 +141,11 @@ enum pg_leaving pg_statement_leaving(const struct pg_statement *st, int64_t now_
 	return PG_LEAVES_SETTINGS;
 }
 
+bool pg_statement_is_single(const struct pg_statement *st, int64_t now_us)
+{
+	return st->single && pg_statement_is_judged(st, now_us);
+}
+
 /* --- how long it takes --- */
 
 /* Falls fast and rises slowly: one hiccup of a busy server is no reason to take a connection for each call. */

@@ -34,6 +34,8 @@ struct pg_statement {
 	struct pg_type *parameters;
 	struct pg_layout *layout;
 	enum pg_leaving leaving; /* as it was judged to leave its session (leaving.h) */
+	bool looks;              /* … to look at what sequences gave last */
+	bool single;             /* … to change at most one row */
 	int64_t judged_us;       /* long ago: it was not */
 	unsigned runs;           /* before it was first judged, and while it was in doubt */
 
@@ -76,6 +78,9 @@ bool pg_statement_is_described(const struct pg_statement *st, const PGresult *de
 bool pg_statement_is_judged(const struct pg_statement *st, int64_t now_us);
 /* Its judgement, or how much is in doubt without one. */
 enum pg_leaving pg_statement_leaving(const struct pg_statement *st, int64_t now_us);
+
+/* Is it known to change at most one row? Then `expect: one` finds fault with it only if it has changed nothing. */
+bool pg_statement_is_single(const struct pg_statement *st, int64_t now_us);
 
 /* It took us on the server. */
 void pg_statement_took(struct pg_statement *st, int64_t us);
