@@ -142,3 +142,47 @@ void decimal_canonical(struct buf *out, const char *text, size_t len)
 	buf_char(out, 'e');
 	buf_int(out, d.point);
 }
+
+enum { DIVISOR_DIGITS = 18 }; /* a rest, times ten, and a digit fit 64 bits */
+
+bool decimal_divides(const char *text, size_t len)
+{
+	struct decimal d = decimal_of(text, len);
+
+	return !d.negative && d.digits < d.end && digit_count(&d) <= DIVISOR_DIGITS;
+}
+
+/* 10^n modulo m. */
+static uint64_t power_of_ten(uint64_t n, uint64_t m)
+{
+	unsigned __int128 square = 10 % m, power = 1 % m;
+
+	for (; n > 0; n >>= 1) {
+		if (n & 1)
+			power = power * square % m;
+		square = square * square % m;
+	}
+	return (uint64_t)power;
+}
+
+bool decimal_is_multiple(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+	struct decimal x = decimal_of(a, a_len), y = decimal_of(b, b_len);
+	uint64_t divisor = 0, rest = 0;
+
+	/* As integers times powers of ten. The last digit of an integer is not 0, so no power of ten divides it. */
+	int64_t power = (x.point - digit_count(&x)) - (y.point - digit_count(&y));
+	if (x.digits == x.end || power < 0)
+		return x.digits == x.end;
+	for (const char *s = y.digits; s < y.end; s++) {
+		if (*s != '.')
+			divisor = divisor * 10 + (uint64_t)(*s - '0');
+	}
+	if (divisor == 0)
+		return false;
+	for (const char *s = x.digits; s < x.end; s++) {
+		if (*s != '.')
+			rest = (rest * 10 + (uint64_t)(*s - '0')) % divisor;
+	}
+	return (unsigned __int128)rest * power_of_ten((uint64_t)power, divisor) % divisor == 0;
+}

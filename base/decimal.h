@@ -16,3 +16,7 @@ bool decimal_is_integer(const char *text, size_t len);
 bool decimal_to_int64(const char *text, size_t len, int64_t *out);
 /* The same text for equal numbers, and only for them: 1, 1.0 and 10e-1 give "1e1" (0.1 x 10^1). */
 void decimal_canonical(struct buf *out, const char *text, size_t len);
+/* Is it above 0, with at most 18 significant digits? */
+bool decimal_divides(const char *text, size_t len);
+/* Is a an integer times b, exactly? decimal_divides(b). Linear in a's length. */
+bool decimal_is_multiple(const char *a, size_t a_len, const char *b, size_t b_len);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/ascii.h"
+#include "base/json_out.h"
 #include "base/json_scan.h"
 #include "base/utf8.h"
 
@@ -449,5 +450,55 @@ void json_compact(struct buf *out, const char *text, size_t len)
 		buf_append(out, from, (size_t)(s - from));
 		while (s < end && (*s == ' ' || *s == '\n' || *s == '\r' || *s == '\t'))
 			s++;
+	}
+}
+
+static void render_name(struct buf *out, const struct json *parent, const struct json *j)
+{
+	if (j != parent->child)
+		buf_char(out, ',');
+	if (parent->kind != JSON_OBJECT)
+		return;
+	json_string(out, j->name, j->name_len);
+	buf_char(out, ':');
+}
+
+/* What has no parts, or stands as it stood. */
+static void render_leaf(struct buf *out, const struct json *j)
+{
+	if (j->raw)
+		json_compact(out, j->raw, j->raw_len);
+	else if (j->kind == JSON_NULL)
+		buf_lit(out, "null");
+	else if (j->kind == JSON_BOOL)
+		buf_str(out, j->boolean ? "true" : "false");
+	else if (j->kind == JSON_NUMBER)
+		buf_append(out, j->text, j->len);
+	else
+		json_string(out, j->text, j->len);
+}
+
+void json_render(struct buf *out, const struct json *j)
+{
+	const struct json *open[JSON_MAX_DEPTH + 1], *next[JSON_MAX_DEPTH + 1];
+	size_t depth = 0;
+
+	for (;;) {
+		bool container = !j->raw && j->kind >= JSON_ARRAY && depth <= JSON_MAX_DEPTH;
+
+		if (container) {
+			buf_char(out, j->kind == JSON_ARRAY ? '[' : '{');
+			open[depth] = j;
+			next[depth++] = j->child;
+		} else {
+			render_leaf(out, j);
+		}
+		while (depth > 0 && !next[depth - 1])
+			buf_char(out, open[--depth]->kind == JSON_ARRAY ? ']' : '}');
+		if (depth == 0)
+			return;
+		j = next[depth - 1];
+		next[depth - 1] = j->next;
+		render_name(out, open[depth - 1], j);
 	}
 }

@@ -30,7 +30,7 @@ struct json {
 		uint32_t len;   /* of text */
 		uint32_t count; /* JSON_ARRAY, JSON_OBJECT: children */
 	};
-	const char *raw;  /* the value as it stood in the input, all kinds */
+	const char *raw;  /* the value as it stood in the input, all kinds; NULL: it was made or changed since */
 	const char *name; /* as a member of an object: unescaped name */
 	union {
 		const char *text;   /* JSON_STRING: unescaped UTF-8; JSON_NUMBER: its digits; not NUL-terminated */
@@ -67,5 +67,12 @@ int json_check(const char *text, size_t len, unsigned max_depth, unsigned lets, 
 const struct json *json_member(const struct json *object, const char *name, size_t len);
 /* Is text one valid JSON number? */
 bool json_is_number(const char *text, size_t len);
+/* j as text, without white space: as it stood in the input, if it still does. What has no `raw` is nested at most
+ * JSON_MAX_DEPTH deep. */
+void json_render(struct buf *out, const struct json *j);
+/* The same text for equal values (JSON Schema, core 4.2.2), and only for them: 1 and 1.0 are equal, and objects
+ * whatever the order of their members. j is nested at most JSON_MAX_DEPTH deep; a has room for a while.
+ * json_canonical.c. */
+void json_canonical(struct buf *out, const struct json *j, struct arena *a);
 /* Copy valid JSON without the white space between its tokens. */
 void json_compact(struct buf *out, const char *text, size_t len);

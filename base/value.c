@@ -142,7 +142,7 @@ static void render_scalar(const struct value *v, struct buf *out)
 		json_string(out, v->text, v->len);
 		break;
 	case VALUE_JSON:
-		json_compact(out, v->json->raw, v->json->raw_len);
+		json_render(out, v->json);
 		break;
 	case VALUE_FOREIGN:
 		v->ops->render(v, out);

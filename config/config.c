@@ -57,6 +57,7 @@ void check_root(struct decoder *dc, const struct node *mapping, void *object)
 {
 	(void)mapping;
 	check_semaphores(dc, object);
+	check_schemas(dc);
 	set_longest(object);
 }
 

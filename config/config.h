@@ -133,25 +133,90 @@ struct config_source {
 
 enum parameter_type { TYPE_STRING, TYPE_INTEGER, TYPE_NUMBER, TYPE_BOOLEAN, TYPE_ARRAY, TYPE_OBJECT, TYPE_ANY };
 enum parameter_in { IN_PATH, IN_QUERY, IN_HEADER, IN_BODY };
+/* Beside the bits of enum parameter_type. */
+enum { TYPE_BIT_NULL = 1 << TYPE_ANY };
 
-/* The JSON Schema words that are built, for a parameter, its `items`, a property of `body`. */
+struct config_schema;
+struct config_parameter;
+
+struct config_schemas {
+	const struct config_schema **items;
+	size_t count;
+};
+
+/* A property's place by its name: a table of a power of two, whose entries are 0 or one more than an index. */
+struct config_names {
+	uint32_t mask;
+	uint16_t *entries;
+};
+
+/* patternProperties */
+struct config_pattern_property {
+	const char *pattern;
+	void *compiled; /* as pattern_compiled */
+	const struct config_schema *schema;
+};
+
+/* dependentRequired */
+struct config_dependent {
+	const char *name;
+	const char **required;
+	size_t count;
+};
+
+/* A JSON Schema (2020-12): of a parameter, of the body, of any value in them. Numbers are JSON numbers, digit for
+ * digit; NULL: not given. Patterns are pcre2_code *, in the arena; matched unanchored, with match limits. */
 struct config_schema {
-	enum parameter_type type;
-	bool nullable; /* type: [ X, "null" ] */
+	enum parameter_type type; /* TYPE_ANY: none was declared, or several */
+	bool nullable;            /* type: [ X, "null" ] */
+	bool never;               /* false: nothing fits */
+	bool file;                /* type: file, of a form */
+	bool additional;          /* objects: members that nothing declares are allowed (the default) */
+	bool unique_items;
+	bool read_only;
+	bool has_default; /* one of `properties` has */
+	bool applies;     /* there are schemas for the same value: $ref, allOf, … */
+	uint8_t types;    /* several: bits of enum parameter_type, TYPE_BIT_NULL; 0: `type` says it */
 	enum value_format format;
 	struct value *enumeration; /* enum; count 0: none */
 	size_t enumeration_count;
+	const struct value *constant; /* const; NULL: none */
 	bool has_minimum, has_maximum;
-	const char *minimum, *maximum; /* JSON numbers, digit for digit */
-	bool has_min_length, has_max_length;
-	uint64_t min_length, max_length;     /* code points; arrays: minItems, maxItems */
-	const char *pattern;                 /* NULL: none */
-	void *pattern_compiled;              /* pcre2_code *, in the arena; matched unanchored, with match limits */
-	const struct config_schema *items;   /* arrays; NULL: anything */
-	struct config_parameter *properties; /* objects */
+	const char *minimum, *maximum;
+	const char *exclusive_minimum, *exclusive_maximum, *multiple_of;
+	bool has_min_length, has_max_length, has_min_items, has_max_items;
+	bool has_min_properties, has_max_properties, has_min_contains, has_max_contains;
+	uint64_t min_length, max_length; /* code points */
+	uint64_t min_items, max_items;
+	uint64_t min_properties, max_properties;
+	uint64_t min_contains, max_contains;
+	const char *pattern; /* NULL: none */
+	void *pattern_compiled;
+	const struct config_schema *items; /* NULL: anything */
+	struct config_schemas prefix_items;
+	const struct config_schema *contains;
+	struct config_parameter *properties;
 	size_t property_count;
-	bool additional; /* objects: members that are not in properties are allowed (the default) */
+	struct config_names names; /* of properties, if there are many; mask 0: there is none */
+	const char **required;     /* members that are not in properties */
+	size_t required_count;
+	const struct config_schema *additional_schema; /* additionalProperties */
+	const struct config_schema *property_names;
+	struct config_pattern_property *patterns;
+	size_t pattern_count;
+	struct config_dependent *dependents;
+	size_t dependent_count;
+	const struct config_schema *ref;
+	struct config_schemas all_of, any_of, one_of;
+	const struct config_schema *negated;                               /* not */
+	const struct config_schema *condition, *consequence, *alternative; /* if, then, else */
+	const char **media_types; /* contentMediaType of a file; count 0: any */
+	size_t media_type_count;
 	struct mark at;
+
+	/* While it is loaded: the schema that was decoded before it, and how many schemas deep one value goes. */
+	struct config_schema *before;
+	int depth;
 };
 
 struct config_parameter {
@@ -160,8 +225,9 @@ struct config_parameter {
 	enum parameter_in in;
 	bool required; /* of a property: it is in `required` of its object */
 	bool has_default;
-	struct value default_value; /* VALUE_NULL: `default: null` */
-	const char *summary;        /* description: */
+	struct value default_value;      /* VALUE_NULL: `default: null` */
+	const struct json *default_json; /* of a property: the same, parsed */
+	const char *summary;             /* description: */
 	struct mark at;
 };
 
@@ -248,6 +314,8 @@ struct config_handler {
 	struct mark at;
 };
 
+enum body_as { BODY_AS_JSON, BODY_AS_FORM, BODY_AS_BYTES, BODY_AS_TEXT, BODY_AS_NDJSON, BODY_AS_CSV };
+
 /* An endpoint's `headers:` at most. */
 enum { CONFIG_MAX_REPLY_HEADERS = 12 };
 
@@ -261,13 +329,18 @@ struct config_endpoint {
 	const char *summary;
 	struct config_parameter *parameters; /* every one that the path names is here, with IN_PATH */
 	size_t parameter_count;
-	const struct config_schema *body; /* body: a schema of the whole JSON body; NULL: none */
+	const struct config_schema *body; /* body: a schema of the whole body; NULL: none */
+	enum body_as body_as;             /* how it is read */
+	size_t body_limit;                /* 0: server.body_limit */
 	struct config_step *steps;        /* in the order they are declared */
 	size_t step_count;
 	const struct node *respond;  /* NULL: the steps' results */
 	unsigned status;             /* of success */
 	const struct node *created;  /* a reference: is there something new? NULL: the status is one */
 	const struct node *location; /* NULL: none */
+	const struct node *etag;     /* a text with references; NULL: none */
+	bool etag_auto;              /* etag: auto */
+	bool if_match;               /* if_match: required */
 	const struct node *headers;  /* mapping of name to text, with references; NULL: none */
 	int64_t timeout_us;          /* 0: server.request_timeout */
 	bool additional;             /* additional: allow */

@@ -188,7 +188,10 @@ void decode_parameters(struct decoder *dc, const struct key *k, const struct nod
 		struct config_parameter *p = &e->parameters[e->parameter_count++];
 		*p = (struct config_parameter){
 			.name = name->text, .at = name->at, .schema.at = n->members[i].value->at};
+		struct schema_document d;
+		schema_document_begin(dc, &d, n->members[i].value, &p->schema);
 		decode_section(dc, &section_parameter, name->text, n->members[i].value, p);
+		schema_document_end(dc);
 	}
 }
 

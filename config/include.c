@@ -14,7 +14,7 @@
 #define MAX_FILES 1000
 
 /* What an included file may hold. */
-static const char *const shared[] = {"semaphores", "sources", "endpoints"};
+static const char *const shared[] = {"semaphores", "schemas", "sources", "endpoints"};
 
 static bool is_shared(const char *name)
 {

@@ -158,67 +158,107 @@ static const char *const format_words[] = {"date", "date-time", "uuid",     "ema
 					   "ipv4", "ipv6",      "objectid", NULL};
 static const char *const in_words[] = {"path", "query", "header", "body", NULL};
 
-#define TYPE_NAMES "\"enum\":[\"string\",\"integer\",\"number\",\"boolean\",\"array\",\"object\"]"
-/* The words that both have. Both decode into a struct config_parameter. minLength and minItems share their place: a
- * type has only one of them. */
+#define TYPE_NAMES "\"enum\":[\"string\",\"integer\",\"number\",\"boolean\",\"array\",\"object\",\"null\"]"
+/* A schema in a schema: true and false are some, too. */
+#define SUBSCHEMA      "{\"anyOf\":[{\"type\":\"boolean\"},{\"$ref\":\"#/$defs/schema\"}]}"
+#define SUBSCHEMAS     "{\"type\":\"array\",\"minItems\":1,\"items\":" SUBSCHEMA "}"
+#define BY_NAME        "{\"type\":\"object\",\"additionalProperties\":" SUBSCHEMA "}"
+#define SCHEMA(member) INTO(struct config_parameter, schema.member)
+#define COUNT(name, member, text)                                                                                      \
+	{                                                                                                              \
+		name, KEY_INTEGER, SCHEMA(member), .maximum = INT64_MAX, .help = (text)                                \
+	}
+#define ONE_SCHEMA(name, member, text)                                                                                 \
+	{                                                                                                              \
+		name, KEY_CUSTOM, .decode = decode_subschema, SCHEMA(member), .shape = SUBSCHEMA, .help = (text)       \
+	}
+#define SCHEMAS(name, member, text)                                                                                    \
+	{                                                                                                              \
+		name, KEY_CUSTOM, .decode = decode_subschemas, SCHEMA(member), .shape = SUBSCHEMAS, .help = (text)     \
+	}
+/* What is for people, or for other programs. */
+#define ANNOTATION(name, kinds_, text)                                                                                 \
+	{                                                                                                              \
+		name, KEY_NODE, .kinds = (kinds_), .help = (text)                                                      \
+	}
+/* The words that both have. Both decode into a struct config_parameter. */
 static const struct key schema_words[] = {
-	{"type", KEY_CUSTOM, .decode = decode_type, INTO(struct config_parameter, schema.type),
+	{"type", KEY_CUSTOM, .decode = decode_type, SCHEMA(type),
 	 .shape = "{\"anyOf\":[{" TYPE_NAMES
-		  "},{\"type\":\"array\",\"minItems\":1,\"maxItems\":2,\"items\":{\"anyOf\":[{" TYPE_NAMES
-		  "},{\"const\":\"null\"},{\"type\":\"null\"}]}}]}",
-	 .help = "The JSON type; [X, \"null\"] where null is allowed too."},
-	{"format", KEY_ENUM, INTO(struct config_parameter, schema.format), .words = format_words,
-	 .minimum = FORMAT_DATE, .help = "What a string must look like."},
+		  "},{\"const\":\"file\"},{\"type\":\"array\",\"minItems\":1,\"items\":{\"anyOf\":[{" TYPE_NAMES
+		  "},{\"type\":\"null\"}]}}]}",
+	 .help = "The JSON type, or a list of types; file: of a form."},
+	{"format", KEY_ENUM, SCHEMA(format), .words = format_words, .minimum = FORMAT_DATE,
+	 .help = "What a string must look like."},
 	{"enum", KEY_NODE, .kinds = BIT(NODE_SEQUENCE), .help = "The values that are allowed."},
+	{"const", KEY_NODE, .help = "The value that is allowed."},
 	{"default", KEY_NODE, .help = "The value where none is given."},
-	{"minimum", KEY_NUMBER, INTO(struct config_parameter, schema.minimum), .help = "The least number."},
-	{"maximum", KEY_NUMBER, INTO(struct config_parameter, schema.maximum), .help = "The greatest number."},
-	{"minLength", KEY_INTEGER, INTO(struct config_parameter, schema.min_length), .maximum = INT64_MAX,
-	 .help = "The shortest string, in characters."},
-	{"maxLength", KEY_INTEGER, INTO(struct config_parameter, schema.max_length), .maximum = INT64_MAX,
-	 .help = "The longest string, in characters."},
-	{"minItems", KEY_INTEGER, INTO(struct config_parameter, schema.min_length), .maximum = INT64_MAX,
-	 .help = "The shortest array."},
-	{"maxItems", KEY_INTEGER, INTO(struct config_parameter, schema.max_length), .maximum = INT64_MAX,
-	 .help = "The longest array."},
-	{"pattern", KEY_STRING, INTO(struct config_parameter, schema.pattern),
+	{"minimum", KEY_NUMBER, SCHEMA(minimum), .help = "The least number."},
+	{"maximum", KEY_NUMBER, SCHEMA(maximum), .help = "The greatest number."},
+	{"exclusiveMinimum", KEY_NUMBER, SCHEMA(exclusive_minimum), .help = "A number must be above it."},
+	{"exclusiveMaximum", KEY_NUMBER, SCHEMA(exclusive_maximum), .help = "A number must be below it."},
+	{"multipleOf", KEY_NUMBER, SCHEMA(multiple_of), .help = "A number must be a multiple of it, exactly."},
+	COUNT("minLength", min_length, "The shortest string, in characters."),
+	COUNT("maxLength", max_length, "The longest string, in characters; the largest file, in bytes."),
+	COUNT("minItems", min_items, "The shortest array."),
+	COUNT("maxItems", max_items, "The longest array; 10,000 if the body is one."),
+	COUNT("minProperties", min_properties, "The fewest members of an object."),
+	COUNT("maxProperties", max_properties, "The most members of an object."),
+	COUNT("minContains", min_contains, "How many items of an array must fit contains, at least; default 1."),
+	COUNT("maxContains", max_contains, "How many items of an array may fit contains."),
+	{"uniqueItems", KEY_BOOL, SCHEMA(unique_items), .help = "No two items of an array may be equal."},
+	{"pattern", KEY_STRING, SCHEMA(pattern),
 	 .help = "A regular expression (PCRE) that a string must match somewhere; ^ and $ for all of it."},
-	{"items", KEY_CUSTOM, .decode = decode_items, INTO(struct config_parameter, schema.items),
-	 .shape = "{\"$ref\":\"#/$defs/schema\"}", .help = "What each item of an array must be."},
-	{"properties", KEY_CUSTOM, .decode = decode_properties,
-	 .shape = "{\"type\":\"object\",\"additionalProperties\":{\"$ref\":\"#/$defs/schema\"}}",
+	ONE_SCHEMA("items", items, "What each item of an array must be; behind those of prefixItems."),
+	SCHEMAS("prefixItems", prefix_items, "What the first items of an array must be, one by one."),
+	ONE_SCHEMA("contains", contains, "What at least one item of an array must be."),
+	{"properties", KEY_CUSTOM, .decode = decode_properties, .shape = BY_NAME,
 	 .help = "What the members of an object must be."},
-	{"additionalProperties", KEY_BOOL, INTO(struct config_parameter, schema.additional), .initial = "true",
-	 .help = "Whether an object may have members that are not in properties."},
+	{"patternProperties", KEY_CUSTOM, .decode = decode_pattern_properties, .shape = BY_NAME,
+	 .help = "What members must be whose names match a pattern."},
+	{"additionalProperties", KEY_CUSTOM, .decode = decode_additional, SCHEMA(additional), .shape = SUBSCHEMA,
+	 .initial = "true",
+	 .help = "What members must be that are in neither properties nor patternProperties; false: there are none."},
+	ONE_SCHEMA("propertyNames", property_names, "What the names of an object's members must be, as strings."),
+	{"dependentRequired", KEY_CUSTOM, .decode = decode_dependent,
+	 .shape = "{\"type\":\"object\",\"additionalProperties\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}}}",
+	 .help = "By the name of a member: the members that must be there if it is."},
+	SCHEMAS("allOf", all_of, "All of these must fit."),
+	SCHEMAS("anyOf", any_of, "One of these must fit, or several."),
+	SCHEMAS("oneOf", one_of, "Exactly one of these must fit."),
+	ONE_SCHEMA("not", negated, "This must not fit."),
+	ONE_SCHEMA("if", condition, "If this fits, then must fit, too; if it does not, else."),
+	ONE_SCHEMA("then", consequence, "See if."),
+	ONE_SCHEMA("else", alternative, "See if."),
+	{"$defs", KEY_CUSTOM, .decode = decode_definitions, .shape = BY_NAME,
+	 .help = "Schemas by name, for #/$defs/NAME; at the top of a schema."},
+	{"$ref", KEY_CUSTOM, .decode = decode_ref, SCHEMA(ref),
+	 .shape = "{\"type\":\"string\",\"pattern\":\"^#(/(\\\\$defs|schemas)/[^/]+)?$\"}",
+	 .help = "Another schema that must fit, too: #/$defs/NAME, #/schemas/NAME, or # for the schema that this is "
+		 "in."},
+	{"readOnly", KEY_BOOL, SCHEMA(read_only), .help = "true: 400 if it is sent."},
+	{"contentMediaType", KEY_CUSTOM, .decode = decode_media_types, SCHEMA(media_types),
+	 .shape = "{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"string\"}"
+		  "}]}",
+	 .help = "Of a file: the types that are allowed. Of other values: for people."},
 	{"description", KEY_STRING, INTO(struct config_parameter, summary), .help = "What it is, for people."},
+	ANNOTATION("title", TEXT, "What it is called, for people."),
+	ANNOTATION("examples", BIT(NODE_SEQUENCE), "Values, for people."),
+	ANNOTATION("$comment", TEXT, "A remark, for those who read the file."),
+	ANNOTATION("contentEncoding", TEXT, "How a string is encoded, for people."),
+	{"deprecated", KEY_BOOL, .help = "Whether it should not be used any more, for people."},
+	{"writeOnly", KEY_BOOL, .help = "Whether it is never sent back, for people."},
 	/* JSON Schema has them, this build does not. */
-	LATER("exclusiveMinimum"),
-	LATER("exclusiveMaximum"),
-	LATER("multipleOf"),
-	LATER("uniqueItems"),
-	LATER("const"),
-	LATER("oneOf"),
-	LATER("anyOf"),
-	LATER("allOf"),
-	LATER("not"),
-	LATER("if"),
-	LATER("then"),
-	LATER("else"),
-	LATER("$ref"),
-	LATER("$defs"),
-	LATER("contains"),
-	LATER("prefixItems"),
-	LATER("patternProperties"),
-	LATER("propertyNames"),
-	LATER("minProperties"),
-	LATER("maxProperties"),
-	LATER("dependentRequired"),
+	LATER("$id"),
+	LATER("$schema"),
+	LATER("$vocabulary"),
+	LATER("$anchor"),
+	LATER("$dynamicRef"),
+	LATER("$dynamicAnchor"),
+	LATER("unevaluatedItems"),
+	LATER("unevaluatedProperties"),
 	LATER("dependentSchemas"),
-	LATER("title"),
-	LATER("examples"),
-	LATER("deprecated"),
-	LATER("readOnly"),
-	LATER("writeOnly"),
+	LATER("contentSchema"),
 };
 
 static const struct section section_schema_words = {
@@ -379,6 +419,9 @@ static const struct key root_keys[] = {
 	 .shape = "{\"type\":\"object\",\"propertyNames\":" NAME_PATTERN ",\"additionalProperties\":{\"oneOf\":"
 		  "[@sources]}}",
 	 .help = "Databases, services and folders by name."},
+	{"schemas", KEY_CUSTOM, .decode = decode_schemas,
+	 .shape = "{\"type\":\"object\",\"propertyNames\":" NAME_PATTERN ",\"additionalProperties\":" SUBSCHEMA "}",
+	 .help = "JSON Schemas by name, for $ref: #/schemas/NAME."},
 	{"modules", KEY_CUSTOM, .decode = decode_modules,
 	 .shape = "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"minLength\":1}}",
 	 .help = "Shared objects beside those that handlers name: what they start runs, too."},

@@ -24,10 +24,13 @@ struct decoder {
 	const char **source_names;
 	size_t source_name_count;
 	size_t semaphore_capacity, module_capacity;
-	struct config_endpoint *endpoint;   /* whose keys are being decoded */
-	bool broken;                        /* it uses a source that is wrong, which was reported there */
-	const struct node *gather;          /* its steps */
-	const struct path_name *path_names; /* that its path has */
+	const struct schema_document *document; /* the schema whose words are being decoded; NULL: none */
+	const struct schema_document *library;  /* the root's `schemas` */
+	struct config_schema *schemas;          /* the last that was decoded; `before` leads to the others */
+	struct config_endpoint *endpoint;       /* whose keys are being decoded */
+	bool broken;                            /* it uses a source that is wrong, which was reported there */
+	const struct node *gather;              /* its steps */
+	const struct path_name *path_names;     /* that its path has */
 	size_t path_name_count;
 };
 
@@ -35,6 +38,14 @@ struct decoder {
 struct path_name {
 	const char *name;
 	bool rest; /* {name*} */
+};
+
+/* What "#" and "#/$defs/NAME" mean: a schema that is not in another one, and what it defines. */
+struct schema_document {
+	const struct config_schema *root;
+	const char **names;
+	struct config_parameter *schemas; /* by the same index */
+	size_t count;
 };
 
 /* Mappings that are decoded on the way to something else. */
@@ -190,11 +201,13 @@ decode_fn decode_secret, decode_secret_headers;                                 
 decode_fn decode_sources;                                                              /* source.c */
 decode_fn decode_semaphores, decode_semaphore;                                         /* semaphore.c */
 decode_fn decode_endpoints, decode_parameters;                                         /* endpoint.c */
-decode_fn decode_type, decode_items, decode_properties, decode_body;                   /* parameter_schema.c */
-decode_fn decode_gather, decode_on_error, decode_affected;                             /* step.c */
-decode_fn decode_cache, decode_rate, decode_join;                                      /* policy.c */
-decode_fn decode_buckets;                                                              /* metrics.c */
-decode_fn decode_modules, decode_handler;                                              /* module.c */
+decode_fn decode_type, decode_subschema, decode_subschemas, decode_properties, decode_pattern_properties,
+	decode_additional, decode_dependent, decode_media_types, decode_definitions, decode_ref, decode_schemas,
+	decode_body;                                       /* schema_words.c */
+decode_fn decode_gather, decode_on_error, decode_affected; /* step.c */
+decode_fn decode_cache, decode_rate, decode_join;          /* policy.c */
+decode_fn decode_buckets;                                  /* metrics.c */
+decode_fn decode_modules, decode_handler;                  /* module.c */
 /* root with what the files of `include` hold beside it; root itself where there is none. include.c. */
 const struct node *include_files(struct decoder *dc, const struct node *root);
 /* Read a regular file of at most max bytes; text lives in the arena, NUL-terminated. NULL if it can't be read: reported
@@ -207,6 +220,20 @@ void check_endpoint(struct decoder *dc, const struct node *mapping, void *object
 void check_handler(struct decoder *dc, const struct node *mapping);
 void check_parameter(struct decoder *dc, const struct node *mapping, void *object);
 void check_schema(struct decoder *dc, const struct node *mapping, void *object);
+/* Everything that is decoded between them is of the document d, whose words are in n and land in root. schema_words.c.
+ */
+void schema_document_begin(struct decoder *dc, struct schema_document *d, const struct node *n,
+			   const struct config_schema *root);
+void schema_document_end(struct decoder *dc);
+/* The pattern that n's text is, for the row of that name: a pcre2_code * in the arena. NULL: it is none, which was
+ * reported. parameter_schema.c. */
+void *compile_pattern(struct decoder *dc, const char *name, const struct node *n);
+/* Why n does not fit s, and which part of it; NULL if it does, as far as words that hold no other schema for the same
+ * value can tell; schema_fit.c. The recursion is bounded by the depth of the tree. */
+const char *schema_misfit(const struct config_schema *s, const struct node *n, const struct node **where);
+/* Report schemas that lead back to themselves without a part of the value in between, and those that are too many for
+ * one value; schema_circles.c. */
+void check_schemas(struct decoder *dc);
 void check_root(struct decoder *dc, const struct node *mapping, void *object); /* config.c */
 bool step_stranger(struct decoder *dc, const struct node *key, void *object);  /* action.c */
 void check_step(struct decoder *dc, const struct node *mapping, void *object);

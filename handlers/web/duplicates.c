@@ -36,28 +36,23 @@ static int by_name(const void *left, const void *right)
 	return order ? order : (a->name_len > b->name_len) - (a->name_len < b->name_len);
 }
 
-static void add_name(struct buf *path, const struct json *member)
-{
-	if (path->len)
-		buf_char(path, '.');
-	buf_append(path, member->name, member->name_len);
-}
-
 /* The way to the innermost container, and its member. */
 static void report(struct walk *w, const struct json *member)
 {
-	struct buf path = BUF_INIT;
+	struct mistake_step steps[JSON_MAX_DEPTH];
+	struct mistake_place at = mistake_at(IN_BODY, "");
 
 	for (unsigned i = 0; i + 1 < w->depth; i++) {
 		const struct level *l = &w->levels[i];
-		if (l->container->kind == JSON_ARRAY)
-			buf_printf(&path, "[%u]", l->index - 1);
-		else
-			add_name(&path, w->levels[i + 1].container);
+		steps[i] = (struct mistake_step){.child = w->levels[i + 1].container,
+						 .index = l->index - 1,
+						 .item = l->container->kind == JSON_ARRAY};
+		at.depth++;
 	}
-	add_name(&path, member);
-	mistake_add(w->mistakes, (struct span){buf_cstr(&path), path.len}, IN_BODY, MISTAKE_TWICE);
-	buf_done(&path);
+	at.steps = steps;
+	at.member = member->name;
+	at.member_len = member->name_len;
+	mistake_add(w->mistakes, &at, NULL, MISTAKE_TWICE);
 	w->found = true;
 }
 
@@ -101,7 +96,7 @@ static void enter(struct walk *w, const struct json *j)
 		check_object(w, j);
 }
 
-bool duplicates_none(struct mistakes *m, const struct json *j, struct arena *a)
+bool duplicates_none(struct mistakes *m, const struct json *j, struct arena *a, size_t *values)
 {
 	struct walk *w = arena_alloc(a, sizeof(*w));
 
@@ -110,6 +105,7 @@ bool duplicates_none(struct mistakes *m, const struct json *j, struct arena *a)
 	w->depth = 0;
 	w->found = false;
 	enter(w, j);
+	*values = 1;
 	while (w->depth > 0) {
 		struct level *top = &w->levels[w->depth - 1];
 		const struct json *child = top->next;
@@ -119,6 +115,7 @@ bool duplicates_none(struct mistakes *m, const struct json *j, struct arena *a)
 		}
 		top->next = child->next;
 		top->index++;
+		++*values;
 		enter(w, child);
 	}
 	return !w->found;

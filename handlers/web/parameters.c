@@ -13,7 +13,7 @@
 #include "handlers/web/duplicates.h"
 #include "handlers/web/mistakes.h"
 #include "handlers/web/percent.h"
-#include "handlers/web/schema.h"
+#include "handlers/web/schema/schema.h"
 
 /* What the client gave for a parameter. */
 struct given {
@@ -36,11 +36,6 @@ struct collector {
 	struct span *unknown; /* query parameters that were reported, MISTAKES_MAX of them at most */
 	size_t unknown_count;
 };
-
-static struct span span_of(const char *s)
-{
-	return (struct span){s, strlen(s)};
-}
 
 static bool same_text(struct span a, const char *b)
 {
@@ -66,12 +61,21 @@ static struct json *json_of_text(struct collector *c, struct span text, const st
 
 static const struct config_schema any_text = {.type = TYPE_STRING};
 
+/* Of the body as a whole: its name is empty. */
+static void refuse_name(struct collector *c, enum parameter_in in, const char *name, const char *keyword,
+			const char *detail)
+{
+	const struct mistake_place at = mistake_at(in, name);
+
+	mistake_add(&c->mistakes, &at, keyword, "%s", detail);
+}
+
 static void refuse_parameter(struct collector *c, size_t i, const char *detail)
 {
 	const struct config_parameter *p = &c->endpoint->parameters[i];
 
 	if (!c->given[i].refused)
-		mistake_add(&c->mistakes, span_of(p->name), p->in, "%s", detail);
+		refuse_name(c, p->in, p->name, NULL, detail);
 	c->given[i].refused = true;
 }
 
@@ -180,12 +184,12 @@ static void unknown_parameter(struct collector *c, struct span name)
 	for (size_t i = 0; i < c->unknown_count; i++)
 		if (c->unknown[i].len == name.len && memcmp(c->unknown[i].base, name.base, name.len) == 0)
 			return;
-	if (c->unknown_count == MISTAKES_MAX)
-		return;
 	if (!c->unknown)
 		c->unknown = arena_array(c->arena, MISTAKES_MAX, sizeof(*c->unknown));
-	c->unknown[c->unknown_count++] = name;
-	mistake_add(&c->mistakes, name, IN_QUERY, MISTAKE_UNKNOWN);
+	if (c->unknown_count < MISTAKES_MAX)
+		c->unknown[c->unknown_count++] = name;
+	const struct mistake_place at = {.in = IN_QUERY, .name = name.base, .name_len = name.len};
+	mistake_add(&c->mistakes, &at, NULL, MISTAKE_UNKNOWN);
 }
 
 /* The number of the query parameter of that name; parameter_count: none is declared. */
@@ -209,7 +213,7 @@ static void query_pair(struct collector *c, struct span piece, char *to)
 	ssize_t n = percent_decode(to, piece.base, name_len, true);
 	if (n < 0) {
 		if (!c->endpoint->additional)
-			mistake_add(&c->mistakes, span_of(""), IN_QUERY, MISTAKE_NAME_PERCENT);
+			refuse_name(c, IN_QUERY, "", NULL, MISTAKE_NAME_PERCENT);
 		return;
 	}
 	struct span name = {to, (size_t)n};
@@ -236,7 +240,7 @@ static void collect_query(struct collector *c)
 		return;
 	char *to = arena_alloc(c->arena, query.len);
 	const char *end = query.base + query.len;
-	for (const char *s = query.base; s < end && !mistakes_full(&c->mistakes);) {
+	for (const char *s = query.base; s < end;) {
 		const char *ampersand = memchr(s, '&', (size_t)(end - s));
 		struct span piece = {s, (size_t)((ampersand ? ampersand : end) - s)};
 
@@ -273,11 +277,17 @@ bool is_json_type(struct span type)
 static bool parse_body(struct collector *c)
 {
 	char what[96];
+	size_t values;
 	const char *text = arena_strndup(c->arena, c->x->body.base, c->x->body.len);
 
-	if (json_parse(&c->body, c->arena, text, c->x->body.len, JSON_MAX_DEPTH, what, sizeof(what)) == 0)
-		return duplicates_none(&c->mistakes, c->body, c->arena);
-	mistake_add(&c->mistakes, span_of("body"), IN_BODY, MISTAKE_BODY_JSON, what);
+	if (json_parse(&c->body, c->arena, text, c->x->body.len, JSON_MAX_DEPTH, what, sizeof(what)) == 0) {
+		bool right = duplicates_none(&c->mistakes, c->body, c->arena, &values);
+
+		schema_check_allow(c->check, values);
+		return right;
+	}
+	const struct mistake_place body = mistake_at(IN_BODY, "");
+	mistake_add(&c->mistakes, &body, NULL, MISTAKE_BODY_JSON, what);
 	return false;
 }
 
@@ -306,7 +316,7 @@ static void check_body(struct collector *c)
 	if (c->body && schema)
 		schema_check(c->check, schema, c->body, "", IN_BODY);
 	else if (!c->body && (schema ? !schema->nullable : c->out->body_wanted == BODY_REQUIRED))
-		mistake_add(&c->mistakes, span_of("body"), IN_BODY, MISTAKE_REQUIRED);
+		refuse_name(c, IN_BODY, "", "required", MISTAKE_REQUIRED);
 }
 
 /* Returns 0, or -EMEDIUMTYPE: what is declared can't be found in a body of this type. */
@@ -325,7 +335,7 @@ static int collect_body(struct collector *c)
 		}
 	}
 	if (c->body && parameters && c->body->kind != JSON_OBJECT) {
-		mistake_add(&c->mistakes, span_of("body"), IN_BODY, MISTAKE_BODY_OBJECT);
+		refuse_name(c, IN_BODY, "", "type", MISTAKE_BODY_OBJECT);
 		refuse_body(c);
 		return 0;
 	}
@@ -352,7 +362,7 @@ static struct value scalar_value(const struct config_schema *s, const struct jso
 	if (v.kind == VALUE_STRING)
 		v.subtype = (uint8_t)s->format;
 	v.from_request = true;
-	v.structured = is_structured(s);
+	v.structured = is_structured(s) || (j->kind >= JSON_ARRAY && j->declared);
 	v.undeclared &= !v.structured;
 	return v;
 }
@@ -383,7 +393,7 @@ static struct value absent_value(struct collector *c, const struct config_parame
 	struct value v = p->has_default ? p->default_value : VALUE_OF_NULL;
 
 	if (p->required && !p->has_default)
-		mistake_add(&c->mistakes, span_of(p->name), p->in, MISTAKE_REQUIRED);
+		refuse_name(c, p->in, p->name, "required", MISTAKE_REQUIRED);
 	if (v.kind == VALUE_STRING)
 		v.subtype = (uint8_t)p->schema.format;
 	v.from_request = false;
@@ -413,11 +423,9 @@ static void collect(struct collector *c)
 	collect_query(c);
 }
 
-static int refuse(struct collector *c, struct error *e, struct buf *errors_json, struct buf *list)
+static int refuse(struct collector *c, struct error *e, struct buf *errors_json)
 {
-	buf_lit(errors_json, "\"errors\":[");
-	buf_append(errors_json, list->data, list->len);
-	buf_char(errors_json, ']');
+	mistakes_render(&c->mistakes, errors_json);
 	return error_say(e, -EINVAL, REASON_PARAMETERS_WRONG, "%s: %zu mistake%s in parameters", c->endpoint->name,
 			 c->mistakes.count, c->mistakes.count == 1 ? "" : "s");
 }
@@ -450,7 +458,7 @@ int parameters_parse(struct parameters *p, struct exchange *x, const struct rout
 	for (size_t i = 0; i < count; i++)
 		check_parameter(&c, i);
 	if (c.mistakes.count > 0)
-		r = refuse(&c, e, errors_json, &list);
+		r = refuse(&c, e, errors_json);
 	else if (c.body)
 		p->body = scalar_value(c.endpoint->body ? c.endpoint->body : &any_text, c.body);
 end_check:

@@ -26,7 +26,7 @@ def test_every_key_stands_in_the_page(schema):
     keys = {key for section in sections for key in section.get("properties", {})}
     assert len(keys) > 80
     prose = re.sub(r"^```.*?^```", "", PAGE, flags=re.MULTILINE | re.DOTALL)
-    shown = set(re.findall(r"[A-Za-z_]+", " ".join(re.findall(r"`([^`]+)`", prose))))
+    shown = set(re.findall(r"[$A-Za-z_]+", " ".join(re.findall(r"`([^`]+)`", prose))))
     assert keys - shown == set()
 
 

@@ -551,7 +551,7 @@ def test_a_reference_to_the_body_makes_json_wanted(gatherd: Callable[..., Gather
     for path in acting:
         for headers in [{}, {"Content-Type": "application/json"}, {"Content-Type": "text/plain"}]:
             document = problem(daemon.request("PUT", path, body="", headers=headers), 400)
-            assert document["errors"] == [{"name": "body", "in": "body", "detail": "is required"}], path
+            assert document["errors"] == [{"in": "body", "name": "body", "pointer": "#", "keyword": "required", "detail": "is required"}], path
     assert (daemon.folder / "desk/a.txt").read_text() == "kept"
     assert tables.sql("select kind, n from wares where id = 1", DATABASE) == "single|0"
     assert good(daemon.request("PUT", "/respond", body="")) == {"it": None}  # nothing was done with it

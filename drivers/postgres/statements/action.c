@@ -66,6 +66,14 @@ static const struct config_parameter *find(const struct config_parameter *list, 
 	return NULL;
 }
 
+/* What says of which type a value is: the schema, or the one that it refers to. */
+static const struct config_schema *typed(const struct config_schema *s)
+{
+	while (s && s->type == TYPE_ANY && !s->types && s->ref)
+		s = s->ref;
+	return s;
+}
+
 /* `{name}` of a parameter, `{body.a.b}` of a declared body; NULL: nothing is declared of it. */
 static const struct config_schema *schema_of(const struct config_endpoint *e, const struct reference *ref)
 {
@@ -80,9 +88,10 @@ static const struct config_schema *schema_of(const struct config_endpoint *e, co
 		s = &p->schema;
 	else if (strcmp(ref->root, "body") == 0)
 		s = e->body;
+	s = typed(s);
 	for (; s && i < ref->path.count && segments[i].kind == PATH_MEMBER; i++) {
 		p = find(s->properties, s->property_count, segments[i].name, segments[i].name_len);
-		s = p ? &p->schema : NULL;
+		s = p ? typed(&p->schema) : NULL;
 	}
 	return i == ref->path.count ? s : NULL;
 }

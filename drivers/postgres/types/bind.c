@@ -123,7 +123,7 @@ static int add_element(struct buf *out, const struct pg_type *t, const struct va
 	case VALUE_JSON:
 		if (v->json->kind == JSON_ARRAY && t->element != PG_SHAPE_JSON)
 			return add_array(out, t, v, depth + 1);
-		element_quoted(out, v->json->raw, v->json->raw_len);
+		add_quoted(out, PG_SHAPE_JSON, v);
 		return 0;
 	case VALUE_DOCUMENT:
 		add_quoted(out, PG_SHAPE_JSON, v);

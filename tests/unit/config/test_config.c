@@ -350,7 +350,7 @@ START_TEST(parameters)
 
 	const struct config_parameter *tag = parameter(e, "tag");
 	ck_assert(tag->schema.type == TYPE_ARRAY && tag->schema.items->enumeration_count == 2);
-	ck_assert(tag->schema.has_max_length && !tag->schema.has_min_length);
+	ck_assert(tag->schema.has_max_items && !tag->schema.has_min_items);
 
 	const struct config_parameter *colour = parameter(e, "colour");
 	ck_assert(colour->schema.nullable && colour->schema.type == TYPE_STRING && colour->has_default);
