@@ -291,6 +291,7 @@ void waiter_init(struct waiter *w, void (*abandon)(struct waiter *w), const char
 	w->task = loop_on_thread->running;
 	w->abandon = abandon;
 	w->what = what;
+	w->describe = NULL;
 	assert(w->task);
 }
 
@@ -404,6 +405,15 @@ static const char *awaits(const struct task *t)
 	if (is_waiting(t))
 		return t->waiting->what;
 	return state_of(t) == TASK_READY ? "its turn" : NULL;
+}
+
+void task_awaits(const struct task *t, struct buf *out)
+{
+	const char *what = awaits(t);
+	if (what)
+		buf_str(out, what);
+	if (is_waiting(t) && t->waiting->describe)
+		t->waiting->describe(t->waiting, out);
 }
 
 /* Tasks that wait are cold, each on a stack of its own: fetching the next one while this one is looked at is twice as

@@ -22,6 +22,7 @@
 
 #include "async/current.h"
 #include "async/timer.h"
+#include "base/buf.h"
 #include "base/compiler.h"
 #include "base/deadline.h"
 #include "base/list.h"
@@ -110,12 +111,16 @@ struct task_info {
 	const char *name;
 	uint64_t id;
 	enum task_state state;
-	const char *awaits; /* static; NULL: nothing, it runs or has ended */
+	const char *awaits; /* static; NULL: nothing, it runs or has ended. task_awaits says more */
 	uint64_t awaits_id; /* the task whose end it awaits; 0: none */
 	int64_t born_us;    /* CLOCK_MONOTONIC */
 	int64_t since_us;   /* when it last suspended; born_us if it never did */
 	bool cancelled, shielded, detached;
 };
+
+/* Append what t waits for, with all that is known of it: "an answer from PostgreSQL (source shop, sent)". Only inside a
+ * visit of loop_each_task, for one that awaits something. */
+void task_awaits(const struct task *t, struct buf *out);
 
 typedef void (*task_visit_fn)(void *arg, const struct task *t, const struct task_info *info);
 /* Call fn for each task of l that was not freed yet, the oldest first, and for no more than `most` of them (how many
@@ -139,6 +144,8 @@ struct waiter {
 	 * NULL: just unlink `link`. */
 	void (*abandon)(struct waiter *w);
 	const char *what; /* is awaited, for people to read: static */
+	/* Append more of it to out, after `what`. May be set after waiter_init; NULL: there is no more. */
+	void (*describe)(const struct waiter *w, struct buf *out);
 };
 
 /* For a wait of the calling task. */

@@ -148,6 +148,7 @@ static int client_open(struct client **out, struct source *source, struct error 
 	c->number = atomic_fetch_add_explicit(&c->source->clients, 1, memory_order_relaxed);
 	assert(c->number < c->source->workers);
 	c->next_index = c->number;
+	c->call_number = c->number;
 	c->result_max = RESULT_MAX_BYTES;
 	list_init(&c->free_calls);
 	pg_pool_init(c);

@@ -85,7 +85,10 @@ static void list_one(void *arg, const struct task *t, const struct task_info *in
 	member_text(out, "name", info->name);
 	member_text(out, "state", state_names[info->state]);
 	if (info->awaits) {
-		member_text(out, "awaits", info->awaits);
+		struct buf awaits = BUF_INIT;
+		task_awaits(t, &awaits);
+		member_text(out, "awaits", buf_cstr(&awaits));
+		buf_done(&awaits);
 		if (info->awaits_id)
 			buf_printf(out, ",\"awaits_id\":%llu", (unsigned long long)info->awaits_id);
 		buf_printf(out, ",\"awaits_ms\":%lld", (long long)(l->now_us - info->since_us) / 1000);
@@ -294,8 +297,11 @@ static void log_one(void *arg, const struct task *t, const struct task_info *inf
 	buf_printf(&line, " task_id=%llu state=%s age_ms=%lld", (unsigned long long)info->id, state_names[info->state],
 		   (long long)(l->now_us - info->born_us) / 1000);
 	if (info->awaits) {
+		struct buf awaits = BUF_INIT;
+		task_awaits(t, &awaits);
 		buf_lit(&line, " awaits=");
-		logfmt_value(&line, info->awaits, strlen(info->awaits));
+		logfmt_value(&line, awaits.data, awaits.len);
+		buf_done(&awaits);
 		buf_printf(&line, " awaits_ms=%lld", (long long)(l->now_us - info->since_us) / 1000);
 	}
 	const char *request = task_local_of(t, &exchange_request_id);

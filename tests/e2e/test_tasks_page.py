@@ -78,11 +78,33 @@ def test_a_waiting_query(gatherd: Callable[..., Gatherd], private_postgres: Post
         for task in mine.values():
             assert task["worker"] == 0 and task["state"] == "waiting" and task["id"] > 0
             assert task["age_ms"] >= task["awaits_ms"] >= 0
-        assert "PostgreSQL" in mine["sleeper"]["awaits"]
+        assert mine["sleeper"]["awaits"] == "an answer from PostgreSQL (source pg, sent)"
         assert "children" in mine["GET /both/{s}"]["awaits"]
         # The page's own task is one of them.
         assert any(task["name"] == "/-/tasks" for task in tasks(daemon))
     assert not [task for task in tasks(daemon) if task.get("request") == "my-request.1"]
+
+
+def test_phases_and_states_have_names(gatherd: Callable[..., Gatherd], private_postgres: Postgres) -> None:
+    config = CONFIG.format(server="", threads=1).replace("size: 4", "size: 1") + "log: { level: debug }"
+    daemon = gatherd(config, postgres=private_postgres)
+    with sleeping(daemon, private_postgres, "/alone/30", "first"):
+        second = in_background(lambda: daemon.get("/alone/0", headers={"X-Request-Id": "second"}))
+        awaited = "an answer from PostgreSQL (source pg, waiting)"
+        wait_for(lambda: [task.get("awaits") for task in tasks(daemon) if task.get("request") == "second"] == [awaited], 30)
+    assert second.result().status == 200
+
+    def moves(of: str) -> dict[str, list[tuple[str, str]]]:
+        found: dict[str, list[tuple[str, str]]] = {}
+        for line in daemon.log_lines():
+            if line["msg"] == "state" and line["of"] == of and line["source"] == "pg":
+                found.setdefault(line["which"], []).append((line["from"], line["to"]))
+        return found
+
+    whole = [("free", "new"), ("new", "waiting"), ("waiting", "sent"), ("sent", "ended"), ("ended", "free")]
+    wait_for(lambda: whole in moves("postgres call").values(), 30)
+    connection = next(iter(moves("postgres connection").values()))
+    assert connection[0] == ("connecting", "idle") and ("idle", "busy") in connection and ("busy", "idle") in connection
 
 
 @pytest.mark.parametrize("threads", [1, 3])

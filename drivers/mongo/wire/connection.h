@@ -35,8 +35,9 @@ struct mongo_connection_limits {
 };
 
 struct mongo_connection {
-	struct list link; /* in pool->in[state] */
-	enum mongo_connection_state state;
+	struct list link;        /* in pool->in[state] */
+	uint64_t number;         /* for the log */
+	uint8_t state;           /* enum mongo_connection_state; written by pool.c's move alone */
 	struct mongo_pool *pool; /* NULL: on its way to another worker's */
 	struct budget_parcel parcel;
 	mongoc_client_t *client;

@@ -2,11 +2,11 @@
  * the end of the turn, outside tasks, and starts what has become necessary. */
 #include "drivers/mongo/wire/pool.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/states.h"
 #include "drivers/mongo/wire/errors.h"
 
 #define PAUSE_FIRST_US 4000
@@ -16,12 +16,22 @@
 
 #define ENDS           (BIT(CONNECTION_LEAVING) | BIT(CONNECTION_BROKEN))
 
-static const uint8_t allowed[CONNECTION_STATES] = {
-	[CONNECTION_OPENING] = BIT(CONNECTION_IDLE) | ENDS,
-	[CONNECTION_IDLE] = BIT(CONNECTION_BUSY) | ENDS,
-	[CONNECTION_BUSY] = BIT(CONNECTION_IDLE) | ENDS,
-	[CONNECTION_LEAVING] = 0,
-	[CONNECTION_BROKEN] = 0,
+static const struct states states = {
+	.of = "mongo connection",
+	.names =
+		{
+			[CONNECTION_OPENING] = "opening",
+			[CONNECTION_IDLE] = "idle",
+			[CONNECTION_BUSY] = "busy",
+			[CONNECTION_LEAVING] = "leaving",
+			[CONNECTION_BROKEN] = "broken",
+		},
+	.allowed =
+		{
+			[CONNECTION_OPENING] = BIT(CONNECTION_IDLE) | ENDS,
+			[CONNECTION_IDLE] = BIT(CONNECTION_BUSY) | ENDS,
+			[CONNECTION_BUSY] = BIT(CONNECTION_IDLE) | ENDS,
+		},
 };
 
 struct acquire_wait {
@@ -62,14 +72,13 @@ static void move(struct mongo_connection *c, enum mongo_connection_state to)
 {
 	struct mongo_pool *p = c->pool;
 
-	assert(allowed[c->state] & BIT(to));
 	if (c->state == CONNECTION_OPENING && to == CONNECTION_IDLE)
 		budget_works(p->settings->budget, true);
 	if (c->state != CONNECTION_OPENING && (BIT(to) & ENDS))
 		budget_works(p->settings->budget, false);
 	list_remove(&c->link);
 	count_state(p, c->state, -1);
-	c->state = to;
+	states_move(&states, &c->state, to, (struct states_subject){.source = p->settings->name, .which = c->number});
 	count_state(p, to, 1);
 	if (to == CONNECTION_IDLE)
 		list_prepend(&p->in[to], &c->link);
@@ -261,6 +270,7 @@ static int start_opening(struct mongo_pool *p)
 
 	c->pool = p;
 	c->generation = generation_now(p);
+	c->number = states_number();
 	c->state = CONNECTION_OPENING;
 	mongo_stream_set_init(&c->streams, &p->settings->streams, disturbed);
 	int r = task_spawn(&c->task, open_task, c, &options);

@@ -53,18 +53,14 @@ static int await(struct pg_copy *c, bool (*met)(struct pg_copy *c), deadline_t b
 	struct pg_transaction *tx = c->tx;
 	struct pg_call *lease = tx->lease;
 
-	while (lease->state == PG_CALL_PLACED && lease->pending > 0 && !(met && met(c))) {
-		struct waiter w;
-		waiter_init(&w, NULL, "COPY on PostgreSQL");
-		lease->waiter = &w;
-		int r = task_suspend(&w, by);
-		lease->waiter = NULL;
-		if (r < 0 && lease->state == PG_CALL_PLACED)
+	while (pg_call_is_placed(lease) && lease->pending > 0 && !(met && met(c))) {
+		int r = pg_call_suspend(lease, "COPY on PostgreSQL", by);
+		if (r < 0 && pg_call_is_placed(lease))
 			return pg_error_at(e, r, r == -ETIMEDOUT ? 504 : 503,
 					   r == -ETIMEDOUT ? reason_text(REASON_SLOW) : NULL, &tx->place,
 					   r == -ETIMEDOUT ? "the deadline passed in COPY" : "cancelled in COPY");
 	}
-	if (lease->state == PG_CALL_PLACED)
+	if (pg_call_is_placed(lease))
 		return 0;
 	return pg_failed(lease->result) ? refused(c, lease->result, e)
 					: pg_error_broken(e, &tx->place, lease->error.what);
@@ -255,7 +251,7 @@ static int end_early(struct pg_copy *c, struct error *e)
 	int r = task_yield();
 	if (r < 0)
 		return pg_error_at(e, r, r == -ETIMEDOUT ? 504 : 503, NULL, &c->tx->place, "over in COPY");
-	if (lease->state != PG_CALL_PLACED)
+	if (!pg_call_is_placed(lease))
 		return await(c, NULL, DEADLINE_NEVER, e);
 	if (!has_refused(lease->connection))
 		return 0;
@@ -272,7 +268,7 @@ static int put(struct pg_copy *c, const char *p, size_t len, struct error *e)
 	while (len > 0 && r == 0) {
 		struct pg_call *lease = c->tx->lease;
 		size_t n = len < PIECE_BYTES ? len : PIECE_BYTES;
-		if (lease->state != PG_CALL_PLACED)
+		if (!pg_call_is_placed(lease))
 			return await(c, NULL, DEADLINE_NEVER, e);
 		if (has_refused(lease->connection)) {
 			r = end_early(c, e);
@@ -425,7 +421,7 @@ static int64_t pull(struct pg_copy *c, struct error *e)
 	PQfreemem(c->data);
 	c->data = NULL;
 	for (;;) {
-		if (lease->state != PG_CALL_PLACED)
+		if (!pg_call_is_placed(lease))
 			return await(c, NULL, DEADLINE_NEVER, e);
 		if (lease->pending == 0 || lease->connection->copying == PG_COPYING_NOT)
 			return 0;
@@ -460,7 +456,7 @@ static int finish(struct pg_copy *c, const char *why, int64_t *rows, struct erro
 	const struct pg_call *lease = c->tx->lease;
 	int64_t n = 0;
 
-	if (c->in && lease->state == PG_CALL_PLACED && lease->pending > 0)
+	if (c->in && pg_call_is_placed(lease) && lease->pending > 0)
 		pg_pipeline_copy_end(lease->connection, why);
 	while (!c->in && (n = pull(c, e)) > 0)
 		;

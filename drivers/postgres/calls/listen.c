@@ -171,7 +171,7 @@ static int exchange(struct pg_hub *hub, PGresult **result, struct error *e)
 
 	*result = NULL;
 	int r = pg_call_wait(lease, &limit, e);
-	if (r == 0 && lease->state == PG_CALL_ENDED)
+	if (r == 0 && lease->phase == PG_CALL_ENDED)
 		return error_set(e, -EPIPE, 503, NULL, "%s",
 				 lease->outcome == PG_BROKEN ? lease->error.what : "the server ended the connection");
 	*result = lease->result;
@@ -230,14 +230,9 @@ static int hear_oneself(struct pg_hub *hub, struct error *e)
 	if (r < 0)
 		return r;
 	deadline_t by = deadline_in_us(PROOF_US);
-	while (r == 0 && !hub->proven && lease->state == PG_CALL_PLACED) {
-		struct waiter w;
-		waiter_init(&w, NULL, "a notification of its own from PostgreSQL");
-		lease->waiter = &w;
-		r = task_suspend(&w, by);
-		lease->waiter = NULL;
-	}
-	if (lease->state == PG_CALL_ENDED)
+	while (r == 0 && !hub->proven && pg_call_is_placed(lease))
+		r = pg_call_suspend(lease, "a notification of its own from PostgreSQL", by);
+	if (lease->phase == PG_CALL_ENDED)
 		return exchange(hub, &failure, e);
 	if (!hub->proven)
 		return error_set(e, -EOPNOTSUPP, 500, NULL,
@@ -305,13 +300,9 @@ static int rest(struct pg_hub *hub, struct error *e)
 {
 	struct pg_call *lease = hub->lease;
 	PGresult *failure;
-	struct waiter w;
 
-	waiter_init(&w, NULL, "notifications from PostgreSQL");
-	lease->waiter = &w;
-	int r = task_suspend(&w, (deadline_t){hub->heard_us + hub->probe_us});
-	lease->waiter = NULL;
-	if (lease->state == PG_CALL_ENDED)
+	int r = pg_call_suspend(lease, "notifications from PostgreSQL", (deadline_t){hub->heard_us + hub->probe_us});
+	if (lease->phase == PG_CALL_ENDED)
 		return exchange(hub, &failure, e);
 	if (r != -ETIMEDOUT || loop_now_us(hub->client->loop) - hub->heard_us < hub->probe_us)
 		return 0;
@@ -363,7 +354,7 @@ static int attend(struct pg_hub *hub, struct error *e)
 static void leave(struct pg_hub *hub, int r)
 {
 	struct pg_call *lease = hub->lease;
-	struct pg_connection *conn = lease->state == PG_CALL_PLACED ? lease->connection : NULL;
+	struct pg_connection *conn = pg_call_is_placed(lease) ? lease->connection : NULL;
 
 	if (conn && r < 0) {
 		conn->broken = true;
@@ -385,7 +376,7 @@ static int serve(struct pg_hub *hub, struct error *e)
 	int r = pg_pool_submit(lease, e);
 	if (r == 0)
 		r = pg_call_wait(lease, &limit, e);
-	if (r == 0 && lease->state == PG_CALL_ENDED) {
+	if (r == 0 && lease->phase == PG_CALL_ENDED) {
 		*e = lease->error;
 		r = e->errnum;
 	}

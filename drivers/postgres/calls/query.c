@@ -63,7 +63,7 @@ static bool has_changed(struct run *run)
 /* What the server said of names and types besides the rows. */
 static void take_signs(struct run *run, struct pg_call *call)
 {
-	run->retyped = call->retyped;
+	run->retyped = call->signs.retyped;
 	run->names = call->names;
 	call->names = NULL;
 }
@@ -98,7 +98,7 @@ static int last_word(struct pg_call *call, int r)
 static int await_answer(struct run *run, struct pg_call *call)
 {
 	int r = pg_call_wait(call, &run->limit, run->error);
-	bool sent = call->state == PG_CALL_PLACED;
+	bool sent = pg_call_is_placed(call);
 
 	if (r == -ETIMEDOUT && sent && run->action->writes)
 		r = last_word(call, r);
@@ -122,7 +122,7 @@ static int attempt(struct run *run, struct pg_call *call)
 	if (call->outcome == PG_BROKEN)
 		return uncertain(run, pg_error_broken(run->error, &run->place, call->error.what));
 	run->rows = call->result;
-	run->unfreed = call->unfreed;
+	run->unfreed = call->signs.unfreed;
 	take_signs(run, call);
 	call->result = NULL;
 	return run->rows ? 0 : uncertain(run, pg_error_broken(run->error, &run->place, "no answer came"));
@@ -133,7 +133,7 @@ static int attempt_flush(struct run *run, bool last)
 {
 	struct pg_call *call = pg_call_new(run->client, run->statement);
 	int r = attempt(run, call);
-	bool unparsed = call->unparsed, failed = r == 0 && pg_failed(run->rows);
+	bool unparsed = call->signs.unparsed, failed = r == 0 && pg_failed(run->rows);
 	/* Now: the call has the parameters, one of which may be to blame. */
 	int failure = failed ? pg_error_from_result(run->error, run->rows, &run->place) : 0;
 
@@ -208,8 +208,8 @@ static int attempt_checked(struct run *run, bool last)
 	tx.place.step = run->place.step;
 	r = run_checked(run, &tx, &e);
 	/* A lease that has gone was lost at COMMIT. */
-	bool unbegun = r < 0 && tx.lease && !tx.lease->begun && strncmp(e.code, "57P0", 4) == 0;
-	run->unfreed = r < 0 && tx.lease && tx.lease->unfreed;
+	bool unbegun = r < 0 && tx.lease && !tx.lease->signs.begun && strncmp(e.code, "57P0", 4) == 0;
+	run->unfreed = r < 0 && tx.lease && tx.lease->signs.unfreed;
 	pg_transaction_close(&tx);
 	run->place.parameters = NULL;
 	if (run->unfreed || (r < 0 && tx.stale && !last))

@@ -53,7 +53,7 @@ int pg_transaction_open(struct pg_transaction *tx, struct pg_client *c, const st
 		r = pg_pool_submit(tx->lease, e);
 	if (r == 0)
 		r = pg_call_wait(tx->lease, &limit, e);
-	if (r == 0 && tx->lease->state == PG_CALL_ENDED) {
+	if (r == 0 && tx->lease->phase == PG_CALL_ENDED) {
 		tx->broken = tx->lease->outcome == PG_BROKEN;
 		*e = tx->lease->error;
 		r = e->errnum;
@@ -149,7 +149,7 @@ int pg_transaction_enter(struct pg_transaction *tx, const char *call, struct err
 static void lose(struct pg_transaction *tx)
 {
 	tx->state = PG_TRANSACTION_LOST;
-	tx->broken = tx->lease->state == PG_CALL_ENDED && tx->lease->outcome != PG_REFUSED;
+	tx->broken = tx->lease->phase == PG_CALL_ENDED && tx->lease->outcome != PG_REFUSED;
 	give_up_lease(tx);
 }
 
@@ -163,9 +163,9 @@ static void fail(struct pg_transaction *tx, const struct error *e)
 		return;
 	tx->failure = *e;
 	tx->state = PG_TRANSACTION_FAILED;
-	if (lease->state == PG_CALL_PLACED && lease->pending == 0)
+	if (pg_call_is_placed(lease) && lease->pending == 0)
 		return;
-	if (lease->state == PG_CALL_PLACED && tx->depth > 0)
+	if (pg_call_is_placed(lease) && tx->depth > 0)
 		pg_call_give_up(lease);
 	else
 		lose(tx);
@@ -212,7 +212,7 @@ static int answer_failed(struct pg_transaction *tx, PGresult **out, struct error
 	struct pg_statement *st = tx->lease->running;
 
 	int r = pg_error_from_result(e, *out, &tx->place);
-	if (st && pg_is_stale(*out, tx->lease->unparsed)) {
+	if (st && pg_is_stale(*out, tx->lease->signs.unparsed)) {
 		pg_statement_forget(st, st->generation);
 		tx->stale = true;
 	}
@@ -236,7 +236,7 @@ static int take_answer(struct pg_transaction *tx, PGresult **out, struct error *
 	lease->result = NULL;
 	if (pg_failed(*out))
 		return answer_failed(tx, out, e);
-	if (lease->state == PG_CALL_ENDED) {
+	if (lease->phase == PG_CALL_ENDED) {
 		PQclear(*out);
 		*out = NULL;
 		return pg_error_broken(e, &tx->place, "the connection was lost");
@@ -253,7 +253,7 @@ int pg_transaction_exchange(struct pg_transaction *tx, PGresult **out, struct er
 	*out = NULL;
 	if (timeout_us)
 		limit.by = deadline_in_us(timeout_us);
-	lease->aborted = lease->unparsed = false;
+	lease->signs.aborted = lease->signs.unparsed = false;
 	int r = pg_call_wait(lease, &limit, e);
 	return r < 0 ? pg_error_called(e, &tx->place) : take_answer(tx, out, e);
 }
@@ -261,7 +261,7 @@ int pg_transaction_exchange(struct pg_transaction *tx, PGresult **out, struct er
 /* Are there rows that somebody may take, or will there be none? */
 static bool has_rows(const struct pg_call *lease, bool all)
 {
-	if (lease->state != PG_CALL_PLACED || lease->pending == 0)
+	if (!pg_call_is_placed(lease) || lease->pending == 0)
 		return true;
 	return !all && lease->rows && lease->rows->count > 0;
 }
@@ -290,20 +290,16 @@ int pg_transaction_rows(struct pg_transaction *tx, bool all, struct error *e)
 	if (lease->rows)
 		lease->rows->all |= all;
 	while (!has_rows(lease, all)) {
-		struct waiter w;
 		if (go_on(lease))
 			continue;
-		waiter_init(&w, NULL, "rows from PostgreSQL");
-		lease->waiter = &w;
-		int r = task_suspend(&w, by);
-		lease->waiter = NULL;
+		int r = pg_call_suspend(lease, "rows from PostgreSQL", by);
 		if (r < 0 && !has_rows(lease, all))
 			return pg_error_at(e, r, r == -ETIMEDOUT ? 504 : 503,
 					   r == -ETIMEDOUT ? reason_text(REASON_SLOW) : NULL, &tx->place,
 					   r == -ETIMEDOUT ? "the deadline passed while waiting for rows"
 							   : "cancelled while waiting for rows");
 	}
-	if (lease->state == PG_CALL_PLACED && lease->pending > 0)
+	if (pg_call_is_placed(lease) && lease->pending > 0)
 		return 1;
 	int r = take_answer(tx, &end, e);
 	PQclear(end);
@@ -341,7 +337,7 @@ int pg_transaction_ready(struct pg_transaction *tx, struct error *e)
 
 	if (lease->fetching)
 		return pg_transaction_rows(tx, true, e);
-	if (lease->state != PG_CALL_ENDED)
+	if (lease->phase != PG_CALL_ENDED)
 		return 0;
 	return pg_error_broken(e, &tx->place, lease->outcome == PG_BROKEN ? lease->error.what : "the server ended it");
 }
@@ -420,9 +416,9 @@ static int run_statement(struct pg_transaction *tx, const struct pg_ask *ask, st
 	pg_statement_keep(st);
 	r = pg_transaction_exchange(tx, &rows, e);
 	if (r == 0) {
-		if (tx->lease->retyped)
+		if (tx->lease->signs.retyped)
 			pg_statement_forget_types(tx->client, st, generation);
-		bool fits = !tx->lease->retyped && !tx->lease->names && pg_layout_fits(st->layout, rows);
+		bool fits = !tx->lease->signs.retyped && !tx->lease->names && pg_layout_fits(st->layout, rows);
 		struct pg_layout *layout = fits ? pg_layout_keep(st->layout)
 					   : tx->lease->names
 						   ? pg_layout_renamed(tx->lease->names, rows, &tx->client->types)
@@ -475,7 +471,7 @@ static int command(struct pg_transaction *tx, const char *sql, PGresult **out, s
 /* Is there still something of a statement that was given up? */
 static bool is_settling(const struct pg_call *lease)
 {
-	return lease->state == PG_CALL_PLACED && (lease->pending > 0 || lease->connection->state != PG_BUSY);
+	return pg_call_is_placed(lease) && (lease->pending > 0 || lease->connection->state != PG_BUSY);
 }
 
 /* Suspends, shielded. A statement that was given up has ended, and no cancel request can hit the next one; else the
@@ -486,16 +482,12 @@ static int settle(struct pg_transaction *tx, struct error *e)
 	struct pg_call *lease = tx->lease;
 	struct shield shield;
 
-	if (!lease->unwanted)
+	if (lease->phase != PG_CALL_GIVEN_UP)
 		return 0;
 	pg_shield_until(&shield, by);
 	while (is_settling(lease) && !deadline_passed(by)) {
-		struct waiter w;
-		waiter_init(&w, NULL, "the end of a statement that was cancelled");
-		lease->waiter = &w;
-		int r = task_suspend(&w, by);
+		int r = pg_call_suspend(lease, "the end of a statement that was cancelled", by);
 		(void)r;
-		lease->waiter = NULL;
 	}
 	task_unshield(&shield);
 	if (is_settling(lease)) {
@@ -503,9 +495,8 @@ static int settle(struct pg_transaction *tx, struct error *e)
 		return pg_error_at(e, -ETIMEDOUT, 504, NULL, &tx->place,
 				   "a statement did not end after it was cancelled: the transaction is lost");
 	}
-	lease->unwanted = false;
-	PQclear(lease->result);
-	lease->result = NULL;
+	if (lease->phase == PG_CALL_GIVEN_UP)
+		pg_call_go_on(lease);
 	return 0;
 }
 
@@ -602,7 +593,7 @@ static int commit(struct pg_transaction *tx, struct error *e)
 		return r;
 	pg_leaving_tidy_within(tx->lease->connection, tx->lease);
 	r = command(tx, "commit", &result, &failure);
-	bool answered = tx->lease->state == PG_CALL_PLACED && tx->lease->pending == 0;
+	bool answered = pg_call_is_placed(tx->lease) && tx->lease->pending == 0;
 	if (r == 0 && strcmp(PQcmdStatus(result), "COMMIT") != 0)
 		r = pg_error_at(&failure, -EIO, 500, NULL, &tx->place, "the server rolled the transaction back");
 	PQclear(result);

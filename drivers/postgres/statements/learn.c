@@ -32,11 +32,11 @@ static int exchange(struct lesson *l, PGresult **out)
 	struct pg_call *lease = l->lease;
 
 	*out = NULL;
-	lease->aborted = false;
+	lease->signs.aborted = false;
 	int r = pg_call_wait(lease, l->limit, l->error);
 	if (r < 0)
 		return r;
-	l->lost = lease->state == PG_CALL_ENDED || !lease->result;
+	l->lost = lease->phase == PG_CALL_ENDED || !lease->result;
 	if (lease->outcome == PG_BROKEN)
 		return pg_error_broken(l->error, &l->place, lease->error.what);
 	*out = lease->result;
@@ -126,7 +126,7 @@ static int prepare(struct lesson *l, const char *sql, PGresult **out)
 {
 	int r = prepare_once(l, sql, out);
 
-	if (r == 0 || !*out || !pg_sqlstate_is(*out, "26000") || l->lease->state == PG_CALL_ENDED)
+	if (r == 0 || !*out || !pg_sqlstate_is(*out, "26000") || l->lease->phase == PG_CALL_ENDED)
 		return r;
 	PQclear(*out);
 	return prepare_once(l, sql, out);
@@ -182,7 +182,7 @@ static int prepare_typed(struct lesson *l, PGresult **description)
 		/* Indeterminate, ambiguous, or (`{x} + {x}`) such that several operators would do. */
 		bool untyped = failure && (pg_sqlstate_is(failure, "42P18") || pg_sqlstate_is(failure, "42P08") ||
 					   pg_sqlstate_is(failure, "42725"));
-		if (!untyped || l->lease->state == PG_CALL_ENDED || !declare_more(st, failure)) {
+		if (!untyped || l->lease->phase == PG_CALL_ENDED || !declare_more(st, failure)) {
 			if (failure)
 				r = pg_error_from_result(l->error, failure, &l->place);
 			st->refusal = *description;
@@ -324,7 +324,7 @@ static int try_wrapped(struct lesson *l, struct pg_layout *layout, bool modifies
 		layout->wrapped = true;
 	} else {
 		free(sql);
-		if (description && l->lease->state != PG_CALL_ENDED)
+		if (description && l->lease->phase != PG_CALL_ENDED)
 			r = 0;
 		else
 			r = explain(l, r, description), description = NULL;
@@ -439,7 +439,7 @@ static int take_lease(struct lesson *l, bool again)
 		r = pg_pool_submit(l->lease, l->error);
 	if (r == 0)
 		r = pg_call_wait(l->lease, l->limit, l->error);
-	if (r < 0 || l->lease->state != PG_CALL_ENDED)
+	if (r < 0 || l->lease->phase != PG_CALL_ENDED)
 		return r;
 	if (l->lease->outcome == PG_REFUSED) {
 		*l->error = l->lease->error;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/states.h"
 #include "drivers/postgres/wire/cancel.h"
 #include "drivers/postgres/wire/connection.h"
 #include "drivers/postgres/wire/pipeline.h"
@@ -14,6 +15,42 @@
 
 #define FREE_CALLS_KEPT 256
 #define KEPT_TEXT_BYTES 4096 /* a free call keeps its buffer, unless it is larger */
+
+static const struct states phases = {
+	.of = "postgres call",
+	.names =
+		{
+			[PG_CALL_FREE] = "free",
+			[PG_CALL_NEW] = "new",
+			[PG_CALL_WAITING] = "waiting",
+			[PG_CALL_SENT] = "sent",
+			[PG_CALL_HELD] = "held",
+			[PG_CALL_GIVEN_UP] = "given_up",
+			[PG_CALL_ABANDONED] = "abandoned",
+			[PG_CALL_ENDED] = "ended",
+		},
+	.allowed =
+		{
+			[PG_CALL_FREE] = BIT(PG_CALL_NEW),
+			[PG_CALL_NEW] = BIT(PG_CALL_WAITING) | BIT(PG_CALL_SENT) | BIT(PG_CALL_HELD) |
+					BIT(PG_CALL_FREE),
+			[PG_CALL_WAITING] = BIT(PG_CALL_SENT) | BIT(PG_CALL_HELD) | BIT(PG_CALL_ENDED) |
+					    BIT(PG_CALL_FREE),
+			[PG_CALL_SENT] = BIT(PG_CALL_WAITING) | BIT(PG_CALL_ABANDONED) | BIT(PG_CALL_ENDED),
+			[PG_CALL_HELD] = BIT(PG_CALL_GIVEN_UP) | BIT(PG_CALL_ABANDONED) | BIT(PG_CALL_ENDED) |
+					 BIT(PG_CALL_FREE),
+			[PG_CALL_GIVEN_UP] = BIT(PG_CALL_HELD) | BIT(PG_CALL_ABANDONED) | BIT(PG_CALL_ENDED) |
+					     BIT(PG_CALL_FREE),
+			[PG_CALL_ABANDONED] = BIT(PG_CALL_FREE),
+			[PG_CALL_ENDED] = BIT(PG_CALL_FREE),
+		},
+};
+
+void pg_call_move(struct pg_call *call, enum pg_phase phase)
+{
+	states_move(&phases, &call->phase, phase,
+		    (struct states_subject){.source = call->client->source->base.name, .which = call->number});
+}
 
 struct pg_call *pg_call_new(struct pg_client *c, struct pg_statement *st)
 {
@@ -37,12 +74,12 @@ struct pg_call *pg_call_new(struct pg_client *c, struct pg_statement *st)
 	call->heard = NULL;
 	call->rows = NULL;
 	call->result = NULL;
-	call->state = PG_CALL_NEW;
+	call->number = c->call_number += c->source->workers;
 	call->outcome = PG_ANSWERED;
-	call->alone = call->rerun = call->begun = call->abandoned = call->aborted = false;
-	call->unparsed = call->unfreed = call->transaction = false;
-	call->unwanted = call->fetching = call->too_large = call->retyped = false;
+	call->alone = call->rerun = call->transaction = call->fetching = false;
+	call->signs = (struct pg_signs){0};
 	call->pending = 0;
+	pg_call_move(call, PG_CALL_NEW);
 	return call;
 }
 
@@ -51,7 +88,7 @@ void pg_call_run(struct pg_call *lease, struct pg_statement *st)
 	pg_statement_keep(st);
 	pg_statement_drop(lease->client, lease->running);
 	lease->running = st;
-	lease->retyped = false;
+	lease->signs.retyped = false;
 	PQclear(lease->names);
 	lease->names = NULL;
 }
@@ -60,6 +97,7 @@ static void recycle(struct pg_call *call)
 {
 	struct pg_client *c = call->client;
 
+	pg_call_move(call, PG_CALL_FREE);
 	pg_statement_drop(c, call->statement);
 	pg_statement_drop(c, call->running);
 	PQclear(call->result);
@@ -90,7 +128,7 @@ static void leave_connection(struct pg_call *call)
 		recycle(call);
 		return;
 	}
-	call->abandoned = call->unwanted = true;
+	pg_call_move(call, PG_CALL_ABANDONED);
 	call->rows = NULL;
 	call->abandoned_us = loop_now_us(call->client->loop);
 	conn->abandoned++;
@@ -102,7 +140,7 @@ void pg_call_give_up(struct pg_call *lease)
 {
 	struct pg_connection *conn = lease->connection;
 
-	lease->unwanted = true;
+	pg_call_move(lease, PG_CALL_GIVEN_UP);
 	lease->fetching = false;
 	if (lease->rows)
 		lease->rows->given_up = true;
@@ -112,28 +150,54 @@ void pg_call_give_up(struct pg_call *lease)
 	pg_cancel_soon(conn);
 }
 
+void pg_call_go_on(struct pg_call *lease)
+{
+	pg_call_move(lease, PG_CALL_HELD);
+	PQclear(lease->result);
+	lease->result = NULL;
+}
+
 void pg_call_leave(struct pg_call *call)
 {
 	call->waiter = NULL;
-	switch ((enum pg_call_state)call->state) {
-	case PG_CALL_PLACED:
+	if (pg_call_is_placed(call)) {
 		leave_connection(call);
-		break;
-	case PG_CALL_WAITING:
-		pg_pool_forget(call);
-		recycle(call);
-		break;
-	case PG_CALL_NEW:
-	case PG_CALL_ENDED:
-		recycle(call);
-		break;
+		return;
 	}
+	if (call->phase == PG_CALL_WAITING)
+		pg_pool_forget(call);
+	recycle(call);
+}
+
+/* --- waiting --- */
+
+struct call_waiter {
+	struct waiter waiter;
+	const struct pg_call *call;
+};
+
+static void describe(const struct waiter *w, struct buf *out)
+{
+	const struct pg_call *call = container_of(w, const struct call_waiter, waiter)->call;
+	buf_printf(out, " (source %s, %s)", call->client->source->base.name, phases.names[call->phase]);
+}
+
+int pg_call_suspend(struct pg_call *call, const char *what, deadline_t by)
+{
+	struct call_waiter w = {.call = call};
+
+	waiter_init(&w.waiter, NULL, what);
+	w.waiter.describe = describe;
+	call->waiter = &w.waiter;
+	int r = task_suspend(&w.waiter, by);
+	call->waiter = NULL;
+	return r;
 }
 
 /* Is there what the task waits for? */
 static bool is_ready(const struct pg_call *call)
 {
-	if (call->state == PG_CALL_ENDED)
+	if (call->phase == PG_CALL_ENDED)
 		return true;
 	return !call->statement && call->connection && call->pending == 0;
 }
@@ -141,7 +205,7 @@ static bool is_ready(const struct pg_call *call)
 static int wait_failed(const struct pg_call *call, int r, struct error *e)
 {
 	const char *source = call->client->source->base.name;
-	const char *where = call->state == PG_CALL_WAITING ? "waiting for a connection" : "waiting for the answer";
+	const char *where = call->phase == PG_CALL_WAITING ? "waiting for a connection" : "waiting for the answer";
 
 	if (r == -ETIMEDOUT)
 		return error_say(e, r, REASON_SLOW, "source %s: the deadline passed while %s", source, where);
@@ -164,7 +228,7 @@ int pg_call_wait(struct pg_call *call, struct pg_limit *limit, struct error *e)
 	deadline_t acquire_by = DEADLINE_NEVER;
 
 	while (!is_ready(call)) {
-		bool waiting = call->state == PG_CALL_WAITING;
+		bool waiting = call->phase == PG_CALL_WAITING;
 		if (!waiting)
 			acquire_by = DEADLINE_NEVER;
 		else if (acquire_by.us == DEADLINE_NEVER.us)
@@ -172,17 +236,16 @@ int pg_call_wait(struct pg_call *call, struct pg_limit *limit, struct error *e)
 		if (!waiting && limit->timeout_us && limit->by.us == DEADLINE_NEVER.us)
 			limit->by.us = call->placed_us + limit->timeout_us;
 		call->rewait_us = waiting && limit->timeout_us ? acquire_by.us - limit->timeout_us : INT64_MIN;
-		struct waiter w;
-		waiter_init(&w, NULL, waiting ? "a PostgreSQL connection" : "an answer from PostgreSQL");
-		call->waiter = &w;
-		int r = task_suspend(&w, deadline_min(acquire_by, limit->by));
-		call->waiter = NULL;
+		/* A statement goes on from a connection to its answer, and nobody is woken for that. */
+		bool connecting = waiting && !call->statement;
+		int r = pg_call_suspend(call, connecting ? "a PostgreSQL connection" : "an answer from PostgreSQL",
+					deadline_min(acquire_by, limit->by));
 		if (r == 0 || (r == -ETIMEDOUT && is_ready(call)))
 			continue;
 		bool acquiring = waiting && acquire_by.us < limit->by.us;
 		if (r != -ETIMEDOUT || !acquiring || task_check() < 0)
 			return wait_failed(call, r, e);
-		if (call->state == PG_CALL_WAITING)
+		if (call->phase == PG_CALL_WAITING)
 			return acquire_failed(call, e);
 	}
 	return 0;
@@ -190,12 +253,14 @@ int pg_call_wait(struct pg_call *call, struct pg_limit *limit, struct error *e)
 
 void pg_call_end(struct pg_call *call, enum pg_outcome outcome)
 {
-	call->state = PG_CALL_ENDED;
 	call->outcome = (uint8_t)outcome;
 	call->connection = NULL;
-	if (call->abandoned)
+	if (call->phase == PG_CALL_ABANDONED) {
 		recycle(call);
-	else if (call->waiter)
+		return;
+	}
+	pg_call_move(call, PG_CALL_ENDED);
+	if (call->waiter)
 		task_wake(call->waiter, 0);
 }
 
@@ -206,19 +271,19 @@ static bool is_repeatable(const struct pg_call *call)
 	if (!call->statement)
 		return false;
 	return call->statement->action->read_only ||
-	       (!call->begun && call->result && pg_sqlstate_ends_connection(call->result));
+	       (!call->signs.begun && call->result && pg_sqlstate_ends_connection(call->result));
 }
 
 /* A call whose answer was lost through no fault of its own is run again, once, unseen by its task. */
 static bool run_again(struct pg_call *call, enum pg_queue queue)
 {
-	if (call->rerun || call->abandoned || call->client->closing || !is_repeatable(call))
+	if (call->rerun || call->phase == PG_CALL_ABANDONED || call->client->closing || !is_repeatable(call))
 		return false;
 	PQclear(call->result);
 	call->result = NULL;
 	PQclear(call->names);
 	call->names = NULL;
-	call->aborted = call->unparsed = call->unfreed = call->retyped = false;
+	call->signs = (struct pg_signs){0};
 	call->pending = 0;
 	call->connection = NULL;
 	pg_pool_resubmit(call, queue);
@@ -229,7 +294,7 @@ static bool run_again(struct pg_call *call, enum pg_queue queue)
 static bool is_innocent(const struct pg_call *call, const struct pg_connection *conn)
 {
 	if (!pg_failed(call->result))
-		return call->aborted;
+		return call->signs.aborted;
 	if (conn->state == PG_QUARANTINED && pg_sqlstate_is(call->result, "57014"))
 		return true;
 	return pg_sqlstate_ends_connection(call->result);
@@ -258,7 +323,7 @@ void pg_call_answered(struct pg_call *call)
 		return;
 	}
 	conn->calls--;
-	if (call->abandoned)
+	if (call->phase == PG_CALL_ABANDONED)
 		conn->abandoned--;
 	bool innocent = is_innocent(call, conn);
 	if (pg_failed(call->result) && call->statement && !innocent)
@@ -266,7 +331,7 @@ void pg_call_answered(struct pg_call *call)
 	/* Where the server ends this connection it may be about to end the others. */
 	if (innocent && run_again(call, conn->ending ? PG_QUEUE_FRESH : PG_QUEUE_ALONE))
 		return;
-	if (call->aborted && !pg_failed(call->result)) {
+	if (call->signs.aborted && !pg_failed(call->result)) {
 		error_set(&call->error, -EIO, 502, NULL, "aborted by the failure of another statement");
 		pg_call_end(call, PG_BROKEN);
 		return;
@@ -278,7 +343,7 @@ void pg_call_overflow(struct pg_call *call)
 {
 	const struct pg_client *c = call->client;
 
-	call->too_large = true;
+	call->signs.too_large = true;
 	error_say(&call->error, -EFBIG, REASON_RESULT_LARGE, "source %s: the result is larger than %zu MiB",
 		  c->source->base.name, c->result_max >> 20);
 	/* COMMIT has left with it. */
@@ -288,7 +353,7 @@ void pg_call_overflow(struct pg_call *call)
 
 void pg_call_broken(struct pg_call *call, const char *why)
 {
-	if (call->too_large) {
+	if (call->signs.too_large) {
 		pg_call_end(call, PG_REFUSED);
 		return;
 	}

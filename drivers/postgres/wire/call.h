@@ -18,10 +18,14 @@ struct pg_client;
 struct pg_connection;
 struct pg_statement;
 
-enum pg_call_state {
+enum pg_phase {
+	PG_CALL_FREE, /* nobody's: kept to be used again */
 	PG_CALL_NEW,
-	PG_CALL_WAITING, /* for a connection */
-	PG_CALL_PLACED,  /* on one: sent, or (a lease) holding it */
+	PG_CALL_WAITING,   /* for a connection */
+	PG_CALL_SENT,      /* on one: its answers are awaited */
+	PG_CALL_HELD,      /* a lease that holds one, whatever it has in the pipe */
+	PG_CALL_GIVEN_UP,  /* a lease whose answers are dropped, until the last of them has come */
+	PG_CALL_ABANDONED, /* its task has left; what comes for it is dropped */
 	PG_CALL_ENDED,
 };
 
@@ -45,6 +49,16 @@ struct pg_rows {
 	bool given_up; /* some will never come */
 };
 
+/* What answers have said besides their rows, since the call was sent. */
+struct pg_signs {
+	bool begun;     /* the server has begun its transaction */
+	bool aborted;   /* by a neighbour's failure in the same group */
+	bool unparsed;  /* the server did not take the statement's text: nothing has run */
+	bool unfreed;   /* the server had lost what was to be deallocated before it: nothing has run */
+	bool retyped;   /* types that its statement was learned with are not what they were */
+	bool too_large; /* the result was: error says it */
+};
+
 struct pg_call {
 	struct list link;            /* waiting, or free */
 	struct budget_ticket ticket; /* PG_CALL_WAITING */
@@ -61,22 +75,18 @@ struct pg_call {
 	PGresult *result;     /* rows; or the first error */
 	PGresult *names;      /* of the columns, if they are not what they were when the statement was learned */
 	struct error error;   /* PG_REFUSED, PG_BROKEN: why */
-	uint8_t state, outcome;
-	uint8_t queue;     /* where it waits */
-	bool alone;        /* must not share */
-	bool writes;       /* … or may: a server that refuses that is not the one that is wanted */
-	bool rerun;        /* is being run again: not a third time */
-	bool begun;        /* the server has begun its transaction */
-	bool abandoned;    /* its task has left */
-	bool unwanted;     /* what comes for it is dropped: nobody waits for it any more */
-	bool fetching;     /* a lease's FETCH is on its way; pg_transaction_rows ends it */
-	bool too_large;    /* its result was: error says it */
-	bool retyped;      /* types that its statement was learned with are not what they were */
-	bool aborted;      /* by a neighbour's failure in the same group */
-	bool unparsed;     /* the server did not take the statement's text: nothing has run */
-	bool unfreed;      /* the server had lost what was to be deallocated before it: nothing has run */
-	bool transaction;  /* a lease that keeps one open between its commands; it is rolled back when the lease is left
-			    */
+	uint8_t phase;        /* enum pg_phase; written by pg_call_move alone */
+	uint8_t outcome;      /* enum pg_outcome; PG_CALL_ENDED */
+	uint8_t queue;        /* enum pg_queue; PG_CALL_WAITING */
+	/* What kind of call it is. */
+	bool alone;       /* must not share */
+	bool writes;      /* … or may: a server that refuses that is not the one that is wanted */
+	bool rerun;       /* is being run again: not a third time */
+	bool transaction; /* a lease that keeps one open between its commands; it is rolled back when the lease is left
+			   */
+	bool fetching;    /* a lease's FETCH is on its way, or its end was not looked at: pg_transaction_rows does */
+	struct pg_signs signs;
+	uint64_t number;   /* for the log */
 	unsigned pending;  /* its entries in the pipe */
 	int64_t queued_us; /* since when it waits */
 	int64_t placed_us, abandoned_us;
@@ -90,12 +100,29 @@ struct pg_limit {
 	deadline_t by;      /* DEADLINE_NEVER until it has begun */
 };
 
+/* Is it on a connection, and somebody's? */
+static inline bool pg_call_is_placed(const struct pg_call *call)
+{
+	return call->phase == PG_CALL_SENT || call->phase == PG_CALL_HELD || call->phase == PG_CALL_GIVEN_UP;
+}
+
+/* Is what comes for it dropped? */
+static inline bool pg_call_is_unwanted(const struct pg_call *call)
+{
+	return call->phase == PG_CALL_GIVEN_UP || call->phase == PG_CALL_ABANDONED;
+}
+
 struct pg_call *pg_call_new(struct pg_client *c, struct pg_statement *st);
 /* What a lease runs next, or NULL; it stays as long as answers to it may come. */
 void pg_call_run(struct pg_call *lease, struct pg_statement *st);
 /* What a lease waits for is not wanted any more: it is cancelled on the server, at once if that is possible. */
 void pg_call_give_up(struct pg_call *lease);
-/* By the task, in any state: the call is not its any more. */
+/* The last answer to a lease that was given up has come: it goes on. */
+void pg_call_go_on(struct pg_call *lease);
+/* Suspends until something has happened to the call: it was placed, it ended, its answers or a part of them have come.
+ * As task_suspend. what: is awaited, for people to read; static. */
+int pg_call_suspend(struct pg_call *call, const char *what, deadline_t by) must_check;
+/* By the task, in any phase: the call is not its any more. */
 void pg_call_leave(struct pg_call *call);
 /* Suspends until the call has ended, or (a lease) has a connection, or all that a lease sent was answered. Waiting for
  * a connection ends by acquire_timeout, everything by the task's own deadline. Returns 0; -ETIMEDOUT or -ECANCELED with
@@ -104,6 +131,8 @@ int pg_call_wait(struct pg_call *call, struct pg_limit *limit, struct error *e) 
 
 /* --- for the pool and the pipe --- */
 
+/* The one writer of the phase. */
+void pg_call_move(struct pg_call *call, enum pg_phase phase);
 /* The call is over: wake its task, or free it where it was abandoned. */
 void pg_call_end(struct pg_call *call, enum pg_outcome outcome);
 /* Everything that it had in the pipe was answered. */

@@ -80,7 +80,7 @@ static const struct pg_call *unwanted_in_head_group(const struct pg_connection *
 		const struct pg_entry *entry = &conn->ring[(conn->first + i) & (conn->ring_size - 1)];
 		if (entry->role == PG_SYNC)
 			break;
-		if (entry->call && entry->call->unwanted)
+		if (entry->call && pg_call_is_unwanted(entry->call))
 			return entry->call;
 	}
 	return NULL;

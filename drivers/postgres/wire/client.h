@@ -64,6 +64,7 @@ struct pg_client {
 	/* Calls, the first to come first; each has a ticket in the line of the source. */
 	struct list waiting[PG_QUEUES];
 	unsigned waiting_count[PG_QUEUES];
+	uint64_t call_number; /* of the last one, for the log; those of other workers are different ones */
 	struct list free_calls;
 	unsigned free_call_count;
 

@@ -9,6 +9,7 @@
 
 #include "base/backoff.h"
 #include "base/mem.h"
+#include "base/states.h"
 #include "drivers/postgres/wire/cancel.h"
 #include "drivers/postgres/wire/pipeline.h"
 #include "drivers/postgres/wire/pool.h"
@@ -22,12 +23,25 @@
 /* The same for what other workers have prepared on it: each prepares its own, and the server keeps them all. */
 #define MAX_STATEMENTS_ELSEWHERE 512
 
-static const uint8_t allowed[PG_STATES] = {
-	[PG_CONNECTING] = BIT(PG_IDLE) | BIT(PG_CLOSED),
-	[PG_IDLE] = BIT(PG_BUSY) | BIT(PG_SHARED) | BIT(PG_CLOSED),
-	[PG_BUSY] = BIT(PG_IDLE) | BIT(PG_QUARANTINED) | BIT(PG_CLOSED),
-	[PG_SHARED] = BIT(PG_IDLE) | BIT(PG_QUARANTINED) | BIT(PG_CLOSED),
-	[PG_QUARANTINED] = BIT(PG_IDLE) | BIT(PG_BUSY) | BIT(PG_CLOSED),
+static const struct states states = {
+	.of = "postgres connection",
+	.names =
+		{
+			[PG_CONNECTING] = "connecting",
+			[PG_IDLE] = "idle",
+			[PG_BUSY] = "busy",
+			[PG_SHARED] = "shared",
+			[PG_QUARANTINED] = "quarantined",
+			[PG_CLOSED] = "closed",
+		},
+	.allowed =
+		{
+			[PG_CONNECTING] = BIT(PG_IDLE) | BIT(PG_CLOSED),
+			[PG_IDLE] = BIT(PG_BUSY) | BIT(PG_SHARED) | BIT(PG_CLOSED),
+			[PG_BUSY] = BIT(PG_IDLE) | BIT(PG_QUARANTINED) | BIT(PG_CLOSED),
+			[PG_SHARED] = BIT(PG_IDLE) | BIT(PG_QUARANTINED) | BIT(PG_CLOSED),
+			[PG_QUARANTINED] = BIT(PG_IDLE) | BIT(PG_BUSY) | BIT(PG_CLOSED),
+		},
 };
 
 /* Where a connection is counted; below 0: nowhere. */
@@ -57,14 +71,14 @@ void pg_connection_move(struct pg_connection *conn, enum pg_state state)
 {
 	struct pg_client *c = conn->client;
 
-	assert(allowed[conn->state] & BIT(state));
 	if (conn->draining) {
 		conn->draining = false;
 		budget_drained(&c->source->budget);
 	}
 	list_remove(&conn->link);
 	count_state(c, conn->state, -1);
-	conn->state = state;
+	states_move(&states, &conn->state, state,
+		    (struct states_subject){.source = c->source->base.name, .which = conn->number});
 	count_state(c, state, 1);
 	/* The one that was used last is used next: the others grow old and are closed. */
 	if (state == PG_IDLE)
@@ -78,6 +92,7 @@ struct pg_connection *pg_connection_new(struct pg_client *c)
 	struct pg_connection *conn = mem_zalloc(sizeof(*conn));
 
 	conn->client = c;
+	conn->number = states_number();
 	conn->state = PG_CONNECTING;
 	conn->began_us = loop_now_us(c->loop);
 	conn->longest_us = c->longest_us;
@@ -339,7 +354,7 @@ static void ready(struct watch *w, uint32_t events)
 			loop_defer(c->loop, &conn->flush);
 		if (conn->abandoned > 0)
 			pg_cancel_consider(conn);
-		if (conn->copying == PG_COPYING_OUT && conn->lease && !conn->lease->unwanted)
+		if (conn->copying == PG_COPYING_OUT && conn->lease && !pg_call_is_unwanted(conn->lease))
 			pause_copy(conn);
 		pg_connection_settle(conn);
 	}

@@ -45,7 +45,8 @@ struct pg_connection {
 	struct list link;         /* in its client's list of its state */
 	struct pg_client *client; /* NULL: on its way to another worker's */
 	struct budget_parcel parcel;
-	enum pg_state state; /* written by connection_move alone */
+	uint64_t number; /* for the log */
+	uint8_t state;   /* enum pg_state; written by pg_connection_move alone */
 	PGconn *pg;
 	unsigned host;         /* of the URL's, to which it leads */
 	enum source_role role; /* of that server, when it was made */

@@ -151,7 +151,7 @@ static bool copy_goes_on(struct pg_connection *conn)
 	char *data;
 	int n;
 
-	if (!pg_connection_head(conn)->call->unwanted)
+	if (!pg_call_is_unwanted(pg_connection_head(conn)->call))
 		return true;
 	if (conn->copying == PG_COPYING_IN) {
 		pg_pipeline_copy_end(conn, "given up");
@@ -199,7 +199,7 @@ static void take_types(struct pg_call *call, const PGresult *result)
 	const struct pg_statement *st = running(call);
 	const char *text = PQntuples(result) == 1 ? PQgetvalue(result, 0, 0) : "";
 
-	call->retyped |= st && st->own_types_text && strcmp(text, st->own_types_text) != 0;
+	call->signs.retyped |= st && st->own_types_text && strcmp(text, st->own_types_text) != 0;
 }
 
 /* Prepare the call's statement where this connection does not know it. */
@@ -234,7 +234,7 @@ static void take_names(struct pg_call *call, PGresult *description)
 {
 	const struct pg_statement *st = running(call);
 
-	if (!call->unwanted && st && st->description && !pg_statement_is_described(st, description)) {
+	if (!pg_call_is_unwanted(call) && st && st->description && !pg_statement_is_described(st, description)) {
 		PQclear(call->names);
 		call->names = description;
 	} else {
@@ -277,7 +277,7 @@ void pg_pipeline_send(struct pg_connection *conn, struct pg_call *call)
 	bool read_only = call->statement->action->read_only;
 
 	call->connection = conn;
-	call->state = PG_CALL_PLACED;
+	pg_call_move(call, PG_CALL_SENT);
 	call->placed_us = loop_now_us(conn->client->loop);
 	conn->calls++;
 	if (source->prepare && read_only) {
@@ -333,7 +333,7 @@ static void executed(struct pg_connection *conn, const struct pg_call *call)
 	if (conn->group_left == 0)
 		begin_group(conn, call, loop_now_us(conn->client->loop));
 	conn->group_left--;
-	if (call && call->statement && !call->aborted)
+	if (call && call->statement && !call->signs.aborted)
 		pg_statement_took(call->statement, conn->group_share_us);
 }
 
@@ -364,7 +364,7 @@ static void append(struct pg_rows *rows, PGresult *row, size_t bytes)
 
 static void take_row(struct pg_connection *conn, struct pg_call *call, PGresult *row)
 {
-	struct pg_rows *rows = call->unwanted ? NULL : call->rows;
+	struct pg_rows *rows = pg_call_is_unwanted(call) ? NULL : call->rows;
 	size_t bytes = PQresultMemorySize(row);
 	bool too_large = rows && rows->bytes + bytes > conn->client->result_max;
 
@@ -431,7 +431,7 @@ static void take_result(struct pg_connection *conn, struct pg_entry *entry, PGre
 		return;
 	}
 	if (entry->role == PG_OTHER && status == PGRES_COMMAND_OK)
-		call->begun = true;
+		call->signs.begun = true;
 	if (entry->role == PG_NAMES && !failed && status != PGRES_PIPELINE_ABORTED) {
 		take_names(call, result);
 		return;
@@ -441,16 +441,16 @@ static void take_result(struct pg_connection *conn, struct pg_entry *entry, PGre
 	bool undone = failed || status == PGRES_PIPELINE_ABORTED;
 	if (entry->role == PG_PREPARE && running(call) && undone) {
 		pg_connection_unprepared(conn, running(call));
-		call->unparsed = failed;
+		call->signs.unparsed = failed;
 	}
 	if (entry->role == PG_DEALLOCATE && undone) {
 		/* Its name may still be there, and nobody will use it. */
 		conn->prepared_stale++;
-		call->unfreed = failed;
+		call->signs.unfreed = failed;
 	}
 	if (status == PGRES_PIPELINE_ABORTED)
-		call->aborted = true;
-	if (status == PGRES_PIPELINE_ABORTED || !wanted || call->unwanted || pg_failed(call->result)) {
+		call->signs.aborted = true;
+	if (status == PGRES_PIPELINE_ABORTED || !wanted || pg_call_is_unwanted(call) || pg_failed(call->result)) {
 		PQclear(result);
 		return;
 	}

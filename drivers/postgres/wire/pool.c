@@ -74,7 +74,7 @@ static struct pg_connection *least_loaded(struct pg_client *c)
 static void put_on(struct pg_connection *conn, struct pg_call *call)
 {
 	int64_t now = loop_now_us(conn->client->loop);
-	histogram_observe(&pg_numbers(conn->client)->wait, call->state == PG_CALL_WAITING ? now - call->queued_us : 0);
+	histogram_observe(&pg_numbers(conn->client)->wait, call->phase == PG_CALL_WAITING ? now - call->queued_us : 0);
 	if (conn->state == PG_IDLE)
 		pg_connection_move(conn, call->alone ? PG_BUSY : PG_SHARED);
 	if (call->statement) {
@@ -86,7 +86,7 @@ static void put_on(struct pg_connection *conn, struct pg_call *call)
 	conn->lease = call;
 	conn->calls++;
 	call->connection = conn;
-	call->state = PG_CALL_PLACED;
+	pg_call_move(call, PG_CALL_HELD);
 	call->placed_us = now;
 	if (call->waiter)
 		task_wake(call->waiter, 0);
@@ -107,7 +107,7 @@ static int enqueue(struct pg_call *call, enum pg_queue queue)
 	int r = budget_stand(&c->member, &call->ticket, call->rerun, fresh_us);
 	if (r < 0)
 		return r;
-	call->state = PG_CALL_WAITING;
+	pg_call_move(call, PG_CALL_WAITING);
 	call->queued_us = loop_now_us(c->loop);
 	call->queue = (uint8_t)queue;
 	if (call->rerun)
