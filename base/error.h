@@ -21,8 +21,11 @@ struct error {
 	uint8_t change;    /* enum change */
 	char code[16];     /* SQLSTATE, MongoDB's code, or "": for the log and, if it helps, the client */
 	const char *step;  /* of a plan, where one failed; lives as long as the configuration */
-	char public[192];  /* what the client may read: no internals, no data of other clients */
-	char what[384];    /* what the log says: what, where, why; no secrets */
+	/* Of a step's failure: further members of the problem, `"a":1,"b":2`; NULL: none. Lives as long as the request.
+	 */
+	const char *members;
+	char public[192]; /* what the client may read: no internals, no data of other clients */
+	char what[384];   /* what the log says: what, where, why; no secrets */
 };
 
 #define ERROR_INIT ((struct error){0})

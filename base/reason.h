@@ -72,6 +72,7 @@
 	ROW(VALUE_BREAKS_RULE, 422, "A value breaks a rule of the data source.")                                       \
 	ROW(DATA_BREAKS_RULE, 422, "The data breaks a rule of the data source.")                                       \
 	ROW(DATA_TWICE, 422, "The data holds twice what may be there once.")                                           \
+	ROW(MERGE_UNFIT, 422, "The document does not have the form that the change needs.")                            \
 	ROW(DOCUMENT_BREAKS_RULE, 422, "The document breaks a rule of the collection.")                                \
 	ROW(NOTHING_TO_CHANGE, 404, "There is nothing here that could be changed.")                                    \
 	ROW(CHANGES_OTHERWISE, 409, "More or less would be changed than may be.")                                      \
@@ -161,6 +162,8 @@ const char *reason_title(unsigned status);
 #define UNFIT_DOTS_IN_PATH            "is empty, \".\" or \"..\""
 #define UNFIT_HOLDS_NUL               "holds a NUL character"
 #define UNFIT_NAME_HOLDS_NUL          "has a member whose name holds a NUL character"
+#define UNFIT_NAME_NO_PATH            "has a member whose name is empty or holds a \".\""
+#define UNFIT_HAS_ID                  "has the member _id, which can't be changed"
 #define UNFIT_DEEP                    "is nested too deeply"
 #define UNFIT_LARGE_NUMBER            "is a number that is too large"
 #define UNFIT_NOT_JSON                "can't be read as JSON"

@@ -10,6 +10,7 @@
 #include "drivers/budget.h"
 #include "drivers/identity.h"
 #include "drivers/mongo/calls/action.h"
+#include "drivers/mongo/calls/change.h"
 #include "drivers/mongo/calls/read.h"
 #include "drivers/mongo/calls/run.h"
 #include "drivers/mongo/driver.h"
@@ -218,7 +219,10 @@ static int mongo_action_run(struct client *client, const struct action *action, 
 {
 	const struct mongo_action *a = (const struct mongo_action *)action;
 	struct mongo_command command;
-	int r = mongo_command_make(&command, a, args, options->arena, e);
+
+	if (a->change)
+		return mongo_change_run(client, a, args, options, out, e);
+	int r = mongo_action_make(&command, a, args, options->arena, e);
 
 	if (r == 0)
 		return mongo_read(client, options, a, &command, out, e);

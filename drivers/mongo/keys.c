@@ -1,6 +1,8 @@
 /* The keys and actions of mongodb sources. */
 #include "drivers/mongo/keys.h"
 
+#include <string.h>
+
 #include "config/rows.h"
 
 /* --- sources --------------------------------------------------------------------------------------------------- */
@@ -34,6 +36,7 @@ static const struct section section_mongodb = {.name = "mongodb",
 /* clang-format off */
 #define COLLECTION(action, does) {action, KEY_NODE, .kinds = TEXT, .help = does " The value is the collection."}
 /* clang-format on */
+static const char *const mongo_return_words[] = {"before", "after", NULL};
 static const struct key mongodb_step_keys[] = {
 	COLLECTION("find", "The documents that match."),
 	COLLECTION("find_one", "The first document that matches, or null."),
@@ -51,21 +54,35 @@ static const struct key mongodb_step_keys[] = {
 	 .help = "The stages."},
 	{"key", KEY_NODE, OWN(struct mongo_step_keys, key), .kinds = TEXT, .help = "The key of distinct."},
 	EXPECT_ROWS,
-	LATER("insert_one"),
-	LATER("insert_many"),
-	LATER("update_one"),
-	LATER("update_many"),
-	LATER("replace_one"),
-	LATER("delete_one"),
-	LATER("delete_many"),
-	LATER("find_one_and_update"),
-	LATER("find_one_and_replace"),
-	LATER("find_one_and_delete"),
-	LATER("document"),
-	LATER("documents"),
-	LATER("update"),
-	LATER("replacement"),
-	LATER("upsert"),
+	AFFECTED,
+	COLLECTION("insert_one", "Store a document."),
+	COLLECTION("insert_many", "Store documents."),
+	COLLECTION("update_one", "Change the first document that matches."),
+	COLLECTION("update_many", "Change the documents that match."),
+	COLLECTION("replace_one", "Put a document in the place of the first that matches."),
+	COLLECTION("delete_one", "Remove the first document that matches."),
+	COLLECTION("delete_many", "Remove the documents that match."),
+	COLLECTION("find_one_and_update", "Change the first document that matches, and get it."),
+	COLLECTION("find_one_and_replace", "Put a document in the place of the first that matches, and get it."),
+	COLLECTION("find_one_and_delete", "Remove the first document that matches, and get it."),
+	{"document", KEY_NODE, OWN(struct mongo_step_keys, document), .kinds = MAPPING | TEXT,
+	 .help = "What insert_one stores: a document, or a reference to one."},
+	{"documents", KEY_NODE, OWN(struct mongo_step_keys, documents), .kinds = BIT(NODE_SEQUENCE) | TEXT,
+	 .help = "What insert_many stores: a list of documents, or a reference to one."},
+	{"update", KEY_NODE, OWN(struct mongo_step_keys, update), .kinds = MAPPING | BIT(NODE_SEQUENCE),
+	 .help = "The change: { $set: … }, a pipeline, or { merge: X } (RFC 7386)."},
+	{"replacement", KEY_NODE, OWN(struct mongo_step_keys, replacement), .kinds = MAPPING | TEXT,
+	 .help = "The document that is put in the place of another, or a reference to one."},
+	{"upsert", KEY_BOOL, OWN(struct mongo_step_keys, upsert), .initial = "false",
+	 .help = "Store a new document if none matches."},
+	{"array_filters", KEY_NODE, OWN(struct mongo_step_keys, array_filters), .kinds = BIT(NODE_SEQUENCE),
+	 .help = "Which elements of arrays an update changes."},
+	{"ordered", KEY_BOOL, OWN(struct mongo_step_keys, ordered), .initial = "true",
+	 .help = "insert_many ends at the first document that fails."},
+	{"return", KEY_ENUM, OWN(struct mongo_step_keys, returned), .words = mongo_return_words, .initial = "before",
+	 .help = "The document as it was before the change, or as it is after it."},
+	{"hint", KEY_NODE, OWN(struct mongo_step_keys, hint), .kinds = MAPPING | TEXT,
+	 .help = "The index to use: its name, or its keys."},
 };
 static const struct section section_mongodb_step = {
 	.name = "mongodb_step",
@@ -75,8 +92,20 @@ static const struct section section_mongodb_step = {
 	.check = check_step,
 	.stranger = step_stranger,
 	.shape = ",\"oneOf\":[{\"required\":[\"find\"]},{\"required\":[\"find_one\"]},{\"required\":[\"aggregate\","
-		 "\"pipeline\"]},{\"required\":[\"count\"]},{\"required\":[\"distinct\",\"key\"]}]",
+		 "\"pipeline\"]},{\"required\":[\"count\"]},{\"required\":[\"distinct\",\"key\"]},"
+		 "{\"required\":[\"insert_one\",\"document\"]},{\"required\":[\"insert_many\",\"documents\"]},"
+		 "{\"required\":[\"update_one\",\"filter\",\"update\"]},"
+		 "{\"required\":[\"update_many\",\"filter\",\"update\"]},"
+		 "{\"required\":[\"replace_one\",\"filter\",\"replacement\"]},"
+		 "{\"required\":[\"delete_one\",\"filter\"]},{\"required\":[\"delete_many\",\"filter\"]},"
+		 "{\"required\":[\"find_one_and_update\",\"filter\",\"update\"]},"
+		 "{\"required\":[\"find_one_and_replace\",\"filter\",\"replacement\"]},"
+		 "{\"required\":[\"find_one_and_delete\",\"filter\"]}]",
 };
+
+/* What writes brings its counts, or the document that it has changed. */
+#define WRITES   EXPECT_ONE, .writes = true, .no_rows = true, ALLOW(BIT(EXPECT_ONE) | BIT(EXPECT_NONE))
+#define MODIFIES EXPECT_MAYBE, .writes = true, ALLOW(BIT(EXPECT_ONE) | BIT(EXPECT_MAYBE) | BIT(EXPECT_NONE))
 
 static const struct action_row actions[] = {
 	[ACTION_FIND] = {"find", EXPECT_MANY, .keys = " filter projection sort limit skip ",
@@ -88,6 +117,25 @@ static const struct action_row actions[] = {
 	[ACTION_COUNT] = {"count", EXPECT_VALUE, .keys = " filter limit skip ", ALLOW(BIT(EXPECT_VALUE))},
 	[ACTION_DISTINCT] = {"distinct", EXPECT_MANY, .keys = " key filter ", .required = "key", .no_rows = true,
 			     ALLOW(BIT(EXPECT_MANY))},
+	[ACTION_INSERT_ONE] = {"insert_one", WRITES, .keys = " document affected ", .required = "document"},
+	[ACTION_INSERT_MANY] = {"insert_many", WRITES, .keys = " documents ordered affected ", .required = "documents"},
+	[ACTION_UPDATE_ONE] = {"update_one", WRITES, .keys = " filter update upsert array_filters hint affected ",
+			       .required = "update"},
+	[ACTION_UPDATE_MANY] = {"update_many", WRITES, .keys = " filter update upsert array_filters hint affected ",
+				.required = "update"},
+	[ACTION_REPLACE_ONE] = {"replace_one", WRITES, .keys = " filter replacement upsert hint affected ",
+				.required = "replacement"},
+	[ACTION_DELETE_ONE] = {"delete_one", WRITES, .keys = " filter hint affected "},
+	[ACTION_DELETE_MANY] = {"delete_many", WRITES, .keys = " filter hint affected "},
+	[ACTION_FIND_ONE_AND_UPDATE] =
+		{"find_one_and_update", MODIFIES,
+		 .keys = " filter update upsert array_filters hint sort projection return affected ",
+		 .required = "update"},
+	[ACTION_FIND_ONE_AND_REPLACE] = {"find_one_and_replace", MODIFIES,
+					 .keys = " filter replacement upsert hint sort projection return affected ",
+					 .required = "replacement"},
+	[ACTION_FIND_ONE_AND_DELETE] = {"find_one_and_delete", MODIFIES,
+					.keys = " filter hint sort projection affected "},
 };
 
 static void check_amount(struct decoder *dc, const char *name, const struct node *n, int64_t least)
@@ -102,9 +150,11 @@ static void check_mongo_step(struct decoder *dc, const struct node *mapping, str
 {
 	const struct mongo_step_keys *m = s->own;
 
-	(void)mapping;
 	check_amount(dc, "limit", m->limit, 1);
 	check_amount(dc, "skip", m->skip, 0);
+	/* Without one an action that was misspelt elsewhere would be for every document. */
+	if (action && action->writes && strstr(action->keys, " filter ") && !node_member(mapping, "filter"))
+		decode_error(dc, mapping->at, "%s: \"filter\" is missing; {} is every document", action->name);
 	if (action && s->action_value->kind == NODE_STRING && s->action_value->len == 0)
 		decode_unexpected(dc, action->name, s->action_value, "the name of a collection");
 }

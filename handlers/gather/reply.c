@@ -196,10 +196,12 @@ void reply_failure(struct run *run, int r)
 		error_set(&e, r, 503, NULL, "no memory map is left for a task's stack");
 	else if (e.errnum == 0)
 		error_set(&e, r, 500, NULL, "a step failed without saying why (%s)", strerror(-r));
-	const char *done = done_member(run);
+	const char *done = done_member(run), *members = e.members;
 	if (done)
 		error_add_public(&e, reason_text(REASON_ALSO_OTHERS));
-	exchange_problem(run->exchange, &e, e.step, done, NULL);
+	if (done && members)
+		members = arena_printf(run->evaluation.arena, "%s,%s", done, members);
+	exchange_problem(run->exchange, &e, e.step, members ? members : done, NULL);
 }
 
 /* --- kept replies --- */

@@ -318,8 +318,6 @@ def test_warnings(program: Path, tmp_path: Path) -> None:
         "server: { listen: [ { address: '127.0.0.1:0', http2: true } ] }\n" + GOOD,
         GOOD.replace("sql: select 1", "transaction: [ { a: { sql: select 1 } } ]"),
         GOOD.replace("sql: select 1", "sql: select 1, exclusive: true"),
-        GOOD.replace("from: pg, sql: select 1", "from: db, insert_one: x, document: {}"),
-        GOOD.replace("from: pg, sql: select 1", "from: db, update_many: x, filter: {}, update: {}"),
         *(
             GOOD.replace("{ gather:", f"{{ {key}, gather:")
             for key in ("auth: jwt", "stream: ndjson", "listen: channel", "explain: true")

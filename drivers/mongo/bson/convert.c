@@ -100,6 +100,14 @@ static bool is_operator(const char *key, size_t len)
 	return len > 0 && key[0] == '$';
 }
 
+/* depth: of the document that has the name, from 1. */
+static bool is_no_path(const struct mongo_converter *c, const char *key, size_t len, bool from_request, unsigned depth)
+{
+	bool judged = (c->names == NAMES_PATHS && depth == 1) || (c->names != NAMES_ANY && from_request);
+
+	return judged && (len == 0 || memchr(key, '.', len));
+}
+
 struct json_level {
 	const struct json *next; /* the next sibling on this level */
 	unsigned index;          /* of it, in an array */
@@ -136,6 +144,8 @@ static int put_json_child(struct mongo_converter *c, struct json_walk *w, bool f
 		return refuse(c, UNFIT_NAMES_OPERATOR);
 	if (!level->array && memchr(key, 0, key_len))
 		return refuse(c, UNFIT_NAME_HOLDS_NUL);
+	if (!level->array && is_no_path(c, key, key_len, from_request, w->depth))
+		return refuse(c, UNFIT_NAME_NO_PATH);
 	if (j->kind == JSON_ARRAY || j->kind == JSON_OBJECT)
 		return enter_json(c, w, key, key_len, j);
 	return put_json_scalar(c, key, key_len, j, from_request);
@@ -188,6 +198,8 @@ static int check_document(struct mongo_converter *c, const struct mongo_element 
 		}
 		if (is_operator(e.key, e.key_len) && !is_reference_member(&e))
 			return refuse(c, UNFIT_NAMES_OPERATOR);
+		if (document->type == BSON_TYPE_DOCUMENT && is_no_path(c, e.key, e.key_len, false, depth + 1))
+			return refuse(c, UNFIT_NAME_NO_PATH);
 		if (e.type == BSON_TYPE_UTF8 && e.len > 5 && e.value[4] == '$')
 			c->dollar = true;
 		if (e.type != BSON_TYPE_DOCUMENT && e.type != BSON_TYPE_ARRAY)
@@ -331,6 +343,8 @@ static int put_part(struct mongo_converter *c, struct parts_walk *w)
 		return refuse(c, UNFIT_NAMES_OPERATOR);
 	if (!list && memchr(key, 0, key_len))
 		return refuse(c, UNFIT_NAME_HOLDS_NUL);
+	if (!list && is_no_path(c, key, key_len, part.from_request, w->depth))
+		return refuse(c, UNFIT_NAME_NO_PATH);
 	if (is_undeclared(c, &part))
 		return refuse(c, UNFIT_UNDECLARED);
 	return has_parts(&part) ? enter_parts(c, w, key, key_len, &part) : put_scalar(c, key, key_len, &part);

@@ -30,12 +30,20 @@ enum mongo_conversion {
 	CONVERSIONS
 };
 
+/* What the names in a value may be. None ever begins with "$". */
+enum mongo_names {
+	NAMES_ANY,
+	NAMES_BELOW, /* a request's are not empty, and have no "." */
+	NAMES_PATHS, /* nor have those on the top level, whoever brought them: each is a path */
+};
+
 struct mongo_converter {
 	struct mongo_out *out;
 	struct arena *arena; /* scratch */
 	bool strict;         /* what of a request has parts must have been declared itself */
-	const char *why;     /* after a failure: what is wrong with the value, "is not an ObjectId" */
-	bool dollar;         /* a string that begins with "$" was written: in an expression it would name a field */
+	enum mongo_names names;
+	const char *why; /* after a failure: what is wrong with the value, "is not an ObjectId" */
+	bool dollar;     /* a string that begins with "$" was written: in an expression it would name a field */
 };
 
 /* Write v under that key. `detail`: AS_BINARY: the subtype as one byte; AS_REGEX: the options; else NULL. Null stays

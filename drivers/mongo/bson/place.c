@@ -14,6 +14,8 @@ struct mongo_place mongo_place_below(const struct mongo_place *around, const cha
 	static const char *const scripts[] = {"$where", "$function", "$accumulator"};
 	struct mongo_place below = {.expression = around->expression, .around = key, .javascript = around->javascript};
 
+	below.top = around->top && *around->top ? around->top : *key == '$' ? key : "";
+
 	for (size_t i = 0; pipeline && i < ARRAY_SIZE(queries); i++) {
 		if (strcmp(key, queries[i].key) == 0 &&
 		    (!queries[i].around || strcmp(queries[i].around, around->around) == 0))

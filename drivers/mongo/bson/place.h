@@ -5,6 +5,7 @@
 
 struct mongo_place {
 	bool expression;        /* a text that begins with "$" would name a field */
+	const char *top;        /* the outermost operator around; "" */
 	const char *around;     /* the key of the document it stands in; "" */
 	const char *javascript; /* the operator around that runs JavaScript, or NULL */
 };

@@ -34,6 +34,10 @@ struct template_part {
 	size_t piece_count;
 	const char *reference; /* as it was written, for messages */
 	bool expression;
+	bool literal;  /* whatever has parts is read as a value, too */
+	bool document; /* nothing but a document fits here: it needs no declaration */
+	bool stored;   /* it need not have been declared as a document itself */
+	enum mongo_names names;
 };
 
 struct part_list {
@@ -46,6 +50,7 @@ struct compiler {
 	struct arena *arena;
 	struct part_list parts;
 	unsigned depth; /* of the documents around */
+	enum mongo_template_use use;
 	bool pipeline;
 	bool writes;
 	bool wrong;
@@ -161,12 +166,25 @@ static struct value scalar_value(const struct node *n)
 	}
 }
 
+/* In an update: is what stands here the name of a field, or a document whose names are expressions' fields? */
+static bool names_fields(const struct compiler *c, const struct mongo_place *place)
+{
+	bool pipeline = c->use == TEMPLATE_UPDATE_PIPELINE;
+
+	if (!pipeline)
+		return c->use == TEMPLATE_UPDATE && strcmp(place->top, "$rename") == 0;
+	return strcmp(place->top, "$unset") == 0 || strcmp(place->top, "$project") == 0 ||
+	       (c->depth == 1 && strcmp(place->around, "$replaceWith") != 0);
+}
+
 /* May a text with references stand here? */
 static bool references_allowed(struct compiler *c, const struct node *n, const struct template *t,
 			       const struct mongo_place *place)
 {
 	if (place->javascript)
 		complain(c, n, "no reference may stand below %s: it would run as JavaScript", place->javascript);
+	else if (names_fields(c, place))
+		complain(c, n, "no reference may stand here: what %s has for a value are names of fields", place->top);
 	else if (place->expression && t->pieces[0].text && t->pieces[0].len && t->pieces[0].text[0] == '$' &&
 		 !is_dollar_supplied(n, t->pieces[0].text, t->pieces[0].len))
 		complain(c, n, "a text that begins with \"$\" names a field here: no reference may stand in it");
@@ -199,6 +217,12 @@ static void add_reference(struct compiler *c, const struct node *n, struct key k
 	p->piece_count = t->count;
 	p->reference = reference;
 	p->expression = place->expression && as == AS_IS;
+	p->literal = c->use == TEMPLATE_UPDATE_PIPELINE;
+	p->stored = c->use >= TEMPLATE_STORED;
+	p->document = c->depth == 0 && (c->use == TEMPLATE_STORED_LIST || c->use == TEMPLATE_UPDATE);
+	p->names = c->use < TEMPLATE_PATCH                  ? NAMES_ANY
+		   : c->use == TEMPLATE_UPDATE && !c->depth ? NAMES_PATHS
+							    : NAMES_BELOW;
 }
 
 static void add_scalar(struct compiler *c, const struct node *n, struct key key, enum mongo_conversion as,
@@ -399,6 +423,24 @@ static void note_stage(struct compiler *c, const struct node *n, const struct ke
 		complain(c, n, "%s writes: not in a GET or HEAD endpoint, unless the step says write: true", key->text);
 }
 
+/* May a member of that name stand here? The configuration's own names may be paths. */
+static void check_name(struct compiler *c, const struct node *n, const struct key *key)
+{
+	bool operator= key->len && key->text[0] == '$';
+	bool link = strcmp(key->text, "$ref") == 0 || strcmp(key->text, "$id") == 0 || strcmp(key->text, "$db") == 0;
+	bool stored = c->use >= TEMPLATE_STORED && c->use <= TEMPLATE_PATCH;
+
+	if (stored && operator&& !(link && c->depth))
+		complain(c, n, "%.60s " UNFIT_OPERATOR, key->text);
+	else if (c->use == TEMPLATE_PATCH && c->depth == 0 && strcmp(key->text, "_id") == 0)
+		complain(c, n, "_id can't be changed");
+	else if (c->use == TEMPLATE_PATCH && (key->len == 0 || strchr(key->text, '.')))
+		complain(c, n, "the name of a member is not empty here, and has no \".\"");
+	else if (c->use == TEMPLATE_UPDATE && c->depth == 0 && !operator)
+		complain(c, n, "%.60s is not an operator ({ $set: … }); whole documents are for replace_one",
+			 key->text);
+}
+
 static void add_members(struct compiler *c, const struct node *n, const struct mongo_place *place)
 {
 	for (size_t i = 0; i < n->count; i++) {
@@ -406,6 +448,7 @@ static void add_members(struct compiler *c, const struct node *n, const struct m
 		if (!read_key(c, n->members[i].key, &key))
 			continue;
 		note_stage(c, n->members[i].key, &key);
+		check_name(c, n->members[i].key, &key);
 		struct mongo_place below = mongo_place_below(place, key.text, c->pipeline);
 		add_node(c, n->members[i].value, key, &below);
 	}
@@ -474,35 +517,102 @@ static void add_node(struct compiler *c, const struct node *n, struct key key, c
 		add_compound(c, n, key, place);
 }
 
+static bool may_update(const char *stage)
+{
+	static const char *const stages[] = {"$set",     "$addFields",   "$unset",
+					     "$project", "$replaceRoot", "$replaceWith"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(stages); i++) {
+		if (strcmp(stage, stages[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
 static void check_stages(struct compiler *c, const struct node *n)
 {
 	for (size_t i = 0; i < n->count; i++) {
 		const struct node *stage = n->items[i];
 		if (stage->kind != NODE_MAPPING || stage->count != 1 || stage->members[0].key->text[0] != '$')
 			complain(c, stage, "a stage of a pipeline is a mapping with one key: { $match: … }");
+		else if (c->use == TEMPLATE_UPDATE_PIPELINE && !may_update(stage->members[0].key->text))
+			complain(c, stage->members[0].key,
+				 "an update has the stages $set, $unset and $replaceWith, and not %.60s",
+				 stage->members[0].key->text);
 	}
 }
+
+/* n is one reference, whose value is the document or the list. */
+static void add_whole(struct compiler *c, const struct node *n, struct mongo_template *out, uint8_t type)
+{
+	struct mongo_place place = {.around = "", .top = ""};
+	struct template t;
+
+	if (!template_parse(&t, c->arena, n, c->env->diagnostics)) {
+		c->wrong = true;
+		return;
+	}
+	if (!template_is_reference(&t)) {
+		complain(c, n, "expected %s, or one reference", type == BSON_TYPE_ARRAY ? "a list" : "a document");
+		return;
+	}
+	add_reference(c, n, (struct key){"", 0}, &t, AS_IS, NULL, &place);
+	out->whole = type;
+}
+
+static void add_documents(struct compiler *c, const struct node *n, const struct mongo_place *top)
+{
+	for (size_t i = 0; i < n->count; i++) {
+		if (n->items[i]->kind != NODE_MAPPING && n->items[i]->kind != NODE_STRING)
+			complain(c, n->items[i], "expected a document, not %s", node_kind_name(n->items[i]));
+	}
+	add_items(c, n, top);
+}
+
+/* One row a use: what n must be, and whether one reference will do. */
+static const struct form_of_use {
+	enum node_kind kind;
+	bool expression, whole;
+	const char *expected;
+} uses[TEMPLATE_USES] = {
+	[TEMPLATE_FILTER] = {NODE_MAPPING, false, false, "a mapping"},
+	[TEMPLATE_FILTERS] = {NODE_SEQUENCE, false, false, "a sequence of filters"},
+	[TEMPLATE_EXPRESSION] = {NODE_MAPPING, true, false, "a mapping"},
+	[TEMPLATE_PIPELINE] = {NODE_SEQUENCE, true, false, "a sequence of stages"},
+	[TEMPLATE_STORED] = {NODE_MAPPING, false, true, "a document, or one reference"},
+	[TEMPLATE_STORED_LIST] = {NODE_SEQUENCE, false, true, "a list of documents, or one reference"},
+	[TEMPLATE_PATCH] = {NODE_MAPPING, false, true, "a document, or one reference"},
+	[TEMPLATE_UPDATE] = {NODE_MAPPING, false, false, "a mapping of operators"},
+	[TEMPLATE_UPDATE_PIPELINE] = {NODE_SEQUENCE, true, false, "a sequence of stages"},
+};
 
 bool mongo_template_compile(struct mongo_template *out, const struct node *n, enum mongo_template_use use,
 			    struct action_env *env)
 {
-	struct compiler c = {.env = env, .arena = env->arena, .pipeline = use == TEMPLATE_PIPELINE};
-	struct mongo_place top = {.expression = use != TEMPLATE_FILTER, .around = ""};
-	enum node_kind expected = use == TEMPLATE_PIPELINE ? NODE_SEQUENCE : NODE_MAPPING;
+	const struct form_of_use *form = &uses[use];
+	struct compiler c = {.env = env, .arena = env->arena, .use = use};
+	struct mongo_place top = {.expression = form->expression, .around = "", .top = ""};
+	bool sequence = form->kind == NODE_SEQUENCE;
 
-	*out = (struct mongo_template){0};
-	if (n->kind != expected) {
-		complain(&c, n, "expected %s, not %s", expected == NODE_SEQUENCE ? "a sequence of stages" : "a mapping",
-			 node_kind_name(n));
-		return false;
-	}
-	if (use == TEMPLATE_PIPELINE) {
+	c.pipeline = use == TEMPLATE_PIPELINE || use == TEMPLATE_UPDATE_PIPELINE;
+	*out = (struct mongo_template){.patch = use == TEMPLATE_PATCH};
+	if (form->whole && n->kind == NODE_STRING) {
+		add_whole(&c, n, out, sequence ? BSON_TYPE_ARRAY : BSON_TYPE_DOCUMENT);
+	} else if (n->kind != form->kind) {
+		complain(&c, n, "expected %s, not %s", form->expected, node_kind_name(n));
+	} else if (c.pipeline) {
 		check_stages(&c, n);
 		add_items(&c, n, &top);
+	} else if (sequence) {
+		add_documents(&c, n, &top);
 	} else {
+		if (use == TEMPLATE_UPDATE && n->count == 0)
+			complain(&c, n, "expected an operator: { $set: … }");
 		add_members(&c, n, &top);
 	}
-	*out = (struct mongo_template){.parts = c.parts.items, .count = c.parts.count, .writes = c.writes};
+	out->parts = c.parts.items;
+	out->count = c.parts.count;
+	out->writes = c.writes;
 	return !c.wrong;
 }
 
@@ -550,14 +660,19 @@ static int refused(const struct template_part *p, const struct value *args, cons
 static int fill_value(const struct template_part *p, const struct value *args, struct mongo_out *out,
 		      struct arena *scratch, struct error *e)
 {
-	struct mongo_converter c = {.out = out, .arena = scratch, .strict = true};
+	struct mongo_converter c = {.out = out, .arena = scratch, .strict = !p->stored, .names = p->names};
 	size_t bytes = out->bytes->len;
 	unsigned depth = out->depth;
 	bool whole = p->piece_count == 1 && !p->pieces[0].text;
 	struct value v = whole ? args[p->pieces[0].slot] : joined_text(p, args, scratch);
+
+	if (p->document && value_looks(&v) != VALUE_DOCUMENT)
+		return refused(p, args, UNFIT_NOT_DOCUMENT, e);
+	v.structured |= p->document;
 	int r = mongo_convert(&c, p->key, p->key_len, &v, p->as, p->detail);
 
-	if (r == 0 && p->expression && c.dollar) {
+	bool parts = p->literal && (value_looks(&v) == VALUE_DOCUMENT || value_looks(&v) == VALUE_LIST);
+	if (r == 0 && p->expression && (c.dollar || parts)) {
 		/* Again, so that it is read as a value. */
 		out->bytes->len = bytes;
 		out->depth = depth;
@@ -566,11 +681,39 @@ static int fill_value(const struct template_part *p, const struct value *args, s
 	return r < 0 ? refused(p, args, c.why ? c.why : UNFIT_DEEP, e) : 0;
 }
 
+/* The only part is a reference to all of it. */
+static int fill_whole(const struct mongo_template *t, const struct value *args, struct arena *scratch,
+		      struct buf *bytes, struct error *e)
+{
+	enum { HEAD = 2 }; /* the type and the empty name of an element */
+	const struct template_part *p = t->parts;
+	struct value v = args[p->pieces[0].slot];
+	struct mongo_out out;
+	struct mongo_converter c = {.out = &out, .arena = scratch, .names = p->names};
+	bool list = t->whole == BSON_TYPE_ARRAY;
+	size_t at = bytes->len;
+
+	if (value_looks(&v) != (list ? VALUE_LIST : VALUE_DOCUMENT))
+		return refused(p, args, list ? UNFIT_NOT_LIST : UNFIT_NOT_DOCUMENT, e);
+	v.structured = true; /* nothing else is wanted here */
+	mongo_out_init(&out, bytes);
+	if (mongo_convert(&c, "", 0, &v, AS_IS, NULL) < 0)
+		return refused(p, args, c.why ? c.why : UNFIT_DEEP, e);
+	memmove(bytes->data + at, bytes->data + at + HEAD, bytes->len - at - HEAD);
+	bytes->len -= HEAD;
+	const uint8_t *document = (const uint8_t *)bytes->data + at;
+	if (t->patch && mongo_element_find(document, bytes->len - at, "_id", 3).type)
+		return refused(p, args, UNFIT_HAS_ID, e);
+	return 0;
+}
+
 int mongo_template_fill(const struct mongo_template *t, const struct value *args, struct arena *scratch,
 			struct buf *bytes, struct error *e)
 {
 	struct mongo_out out;
 
+	if (t->whole)
+		return fill_whole(t, args, scratch, bytes, e);
 	mongo_out_init(&out, bytes);
 	mongo_out_document(&out);
 	for (size_t i = 0; i < t->count; i++) {

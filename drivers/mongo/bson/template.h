@@ -11,9 +11,16 @@
 #include "drivers/mongo/bson/convert.h"
 
 enum mongo_template_use {
-	TEMPLATE_FILTER,     /* texts are texts */
-	TEMPLATE_EXPRESSION, /* a text that begins with "$" names a field: projection, sort */
-	TEMPLATE_PIPELINE,   /* an array of stages */
+	TEMPLATE_FILTER,          /* texts are texts */
+	TEMPLATE_FILTERS,         /* an array of filters */
+	TEMPLATE_EXPRESSION,      /* a text that begins with "$" names a field: projection, sort */
+	TEMPLATE_PIPELINE,        /* an array of stages */
+	TEMPLATE_STORED,          /* a document without operators, or one reference to it */
+	TEMPLATE_STORED_LIST,     /* an array of these, or one reference to it */
+	TEMPLATE_PATCH,           /* as TEMPLATE_STORED: names are parts of paths, and _id is refused */
+	TEMPLATE_UPDATE,          /* { $set: … }: what stands below an operator is paths and values */
+	TEMPLATE_UPDATE_PIPELINE, /* an array of the stages that may update */
+	TEMPLATE_USES
 };
 
 struct template_part;
@@ -21,7 +28,9 @@ struct template_part;
 struct mongo_template {
 	const struct template_part *parts; /* of one document's elements, or of one array's */
 	size_t count;
-	bool writes; /* TEMPLATE_PIPELINE: has $out or $merge */
+	bool writes;   /* TEMPLATE_PIPELINE: has $out or $merge */
+	uint8_t whole; /* it is one reference: the BSON type that its value must have; 0: it is not */
+	bool patch;
 };
 
 /* Check n and compile it. What is wrong goes to env->diagnostics; false then. Main thread. */

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "drivers/mongo/calls/change.h"
+
 /* --- compiling --- */
 
 /* Counts the slots that the plan gives to this action's references. */
@@ -52,6 +54,8 @@ static bool compile_parts(struct mongo_action *a, const struct config_step *step
 		good &= own->pipeline && mongo_template_compile(&a->pipeline, own->pipeline, TEMPLATE_PIPELINE, env);
 	if (a->pipeline.writes)
 		env->effect = ACTION_WRITES;
+	if (a->kind >= ACTION_INSERT_ONE)
+		good &= mongo_change_compile(a, step, env);
 	return good;
 }
 
@@ -78,6 +82,7 @@ struct mongo_action *mongo_action_compile(const struct config_step *step, struct
 	a->expect = step->expect == EXPECT_DEFAULT ? default_expect(a->kind) : step->expect;
 	if (!compile_parts(a, step, &own))
 		return NULL;
+	env->effect = own.effect;
 	a->slots = counting.slots;
 	return a;
 }
@@ -149,38 +154,6 @@ static int make_aggregate(struct making *m)
 	return r;
 }
 
-/* One stage with a number in it. */
-static void put_amount(struct mongo_out *out, const char *index, const char *name, int64_t n)
-{
-	mongo_out_begin(out, BSON_TYPE_DOCUMENT, index, 1);
-	mongo_out_int(out, name, strlen(name), n);
-	mongo_out_end(out);
-}
-
-void mongo_count_stages(struct mongo_out *out, int64_t skip, int64_t limit)
-{
-	char index[2] = "0";
-
-	if (skip > 0) {
-		index[0]++;
-		put_amount(out, index, "$skip", skip);
-	}
-	if (limit >= 0) {
-		index[0]++;
-		put_amount(out, index, "$limit", limit);
-	}
-	index[0]++;
-	mongo_out_begin(out, BSON_TYPE_DOCUMENT, index, 1);
-	mongo_out_begin(out, BSON_TYPE_DOCUMENT, KEY("$group"));
-	mongo_out_int32(out, KEY("_id"), 1);
-	mongo_out_begin(out, BSON_TYPE_DOCUMENT, KEY("n"));
-	mongo_out_int32(out, KEY("$sum"), 1);
-	for (int i = 0; i < 4; i++) /* n, $group, the stage, the pipeline */
-		mongo_out_end(out);
-	mongo_out_begin(out, BSON_TYPE_DOCUMENT, KEY("cursor"));
-	mongo_out_end(out);
-}
-
 /* Counting documents one by one is exact; the collection's own count is asked for where it is all that is wanted. */
 static int make_count(struct making *m)
 {
@@ -223,8 +196,8 @@ static int make(struct making *m)
 	}
 }
 
-int mongo_command_make(struct mongo_command *out, const struct mongo_action *a, const struct value *args,
-		       struct arena *scratch, struct error *e)
+int mongo_action_make(struct mongo_command *out, const struct mongo_action *a, const struct value *args,
+		      struct arena *scratch, struct error *e)
 {
 	struct making m = {.action = a, .args = args, .scratch = scratch, .error = e};
 
@@ -245,19 +218,4 @@ int mongo_command_make(struct mongo_command *out, const struct mongo_action *a, 
 	out->max_time_at = out->bytes.len - sizeof(int32_t);
 	mongo_out_end(&m.out);
 	return 0;
-}
-
-void mongo_command_limit(struct mongo_command *c, deadline_t by)
-{
-	int64_t ms = deadline_left_us(by) / 1000;
-	uint32_t le = BSON_UINT32_TO_LE((uint32_t)(ms < 1 ? 1 : ms < INT32_MAX ? ms : INT32_MAX));
-
-	if (c->max_time_at == 0)
-		return;
-	memcpy(c->bytes.data + c->max_time_at, &le, sizeof(le));
-}
-
-void mongo_command_done(struct mongo_command *c)
-{
-	buf_done(&c->bytes);
 }

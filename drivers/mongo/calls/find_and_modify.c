@@ -15,6 +15,7 @@ struct modifying {
 	struct mongo_operation operation;
 	struct mongo_command command;
 	struct mongo_result *result;
+	int64_t n;
 };
 
 static int put_change(struct mongo_document_maker *m, enum mongo_find_one_and kind, const struct value *change)
@@ -38,19 +39,19 @@ static void put_choices(struct mongo_document_maker *m, const struct mongo_choic
 		mongo_out_bool(&m->out, KEY("upsert"), true);
 }
 
-static int make(struct modifying *x, const struct mongo_target *t, enum mongo_find_one_and kind,
-		const struct value *filter, const struct value *change, const struct value *options)
+static int make(struct mongo_command *command, const struct mongo_target *t, enum mongo_find_one_and kind,
+		const struct value *filter, const struct value *change, const struct value *options, struct error *e)
 {
 	static const enum mongo_option_set sets[] = {[AND_UPDATE] = OPTIONS_FIND_AND_UPDATE,
 						     [AND_REPLACE] = OPTIONS_FIND_AND_REPLACE,
 						     [AND_DELETE] = OPTIONS_FIND_AND_DELETE};
 	struct mongo_document_maker m;
 	struct mongo_choices choices = MONGO_CHOICES_NONE;
-	int r = mongo_name_check(t->collection, "the collection", x->operation.error);
+	int r = mongo_name_check(t->collection, "the collection", e);
 
 	if (r < 0)
 		return r;
-	mongo_document_maker_init(&m, &x->command.bytes, x->operation.error);
+	mongo_document_maker_init(&m, &command->bytes, e);
 	mongo_out_document(&m.out);
 	mongo_out_text(&m.out, KEY("findAndModify"), t->collection, strlen(t->collection));
 	r = mongo_document_put(&m, "query", filter, DOCUMENT_FILTER, "the filter");
@@ -61,10 +62,10 @@ static int make(struct modifying *x, const struct mongo_target *t, enum mongo_fi
 	if (r == 0) {
 		put_choices(&m, &choices);
 		mongo_out_int32(&m.out, KEY("maxTimeMS"), INT32_MAX);
-		x->command.max_time_at = x->command.bytes.len - sizeof(int32_t);
+		command->max_time_at = command->bytes.len - sizeof(int32_t);
 		mongo_out_end(&m.out);
 	}
-	x->command.from_request = m.from_request;
+	command->from_request = m.from_request;
 	mongo_document_maker_done(&m);
 	return r;
 }
@@ -92,28 +93,46 @@ static int modify(struct mongo_operation *a, struct mongo_connection *c, unsigne
 		return r;
 	x->result->value = mongo_answer_member(&answer, "value");
 	x->result->base.rows = x->result->value.type == BSON_TYPE_DOCUMENT;
+	/* {lastErrorObject: {n, updatedExisting}} */
+	struct mongo_element last = mongo_answer_member(&answer, "lastErrorObject"), n = {0};
+	if (last.type == BSON_TYPE_DOCUMENT)
+		n = mongo_element_find(last.value, last.len, KEY("n"));
+	x->n = mongo_element_integer(&n, (int64_t)x->result->base.rows);
+	return 0;
+}
+
+int mongo_modify(struct client *client, const struct run_options *options, struct mongo_command *command, int64_t *n,
+		 struct result **out, struct error *e)
+{
+	struct modifying x = {.operation = {.client = mongo_client_of(client),
+					    .run = modify,
+					    .timeout_us = options->timeout_us,
+					    .once = true,
+					    .by = DEADLINE_NEVER,
+					    .error = e},
+			      .command = *command,
+			      .result = mongo_result_new(mongo_client_of(client)->json)};
+
+	int r = mongo_run(&x.operation);
+	mongo_command_done(&x.command);
+	if (r < 0) {
+		mongo_result_free(x.result);
+		return r;
+	}
+	*n = x.n;
+	*out = &x.result->base;
 	return 0;
 }
 
 int mongo_find_one_and(const struct mongo_target *t, enum mongo_find_one_and kind, const struct value *filter,
 		       const struct value *change, const struct value *options, struct result **out, struct error *e)
 {
-	struct modifying x = {.operation = {.client = mongo_client_of(t->client),
-					    .run = modify,
-					    .timeout_us = t->options->timeout_us,
-					    .once = true,
-					    .by = DEADLINE_NEVER,
-					    .error = e}};
+	struct mongo_command command = {0};
+	int64_t n;
+	int r = make(&command, t, kind, filter, change, options, e);
 
-	x.result = mongo_result_new(mongo_client_of(t->client)->json);
-	int r = make(&x, t, kind, filter, change, options);
 	if (r == 0)
-		r = mongo_run(&x.operation);
-	mongo_command_done(&x.command);
-	if (r < 0) {
-		mongo_result_free(x.result);
-		return r;
-	}
-	*out = &x.result->base;
-	return 0;
+		return mongo_modify(t->client, t->options, &command, &n, out, e);
+	mongo_command_done(&command);
+	return r;
 }

@@ -90,7 +90,7 @@ static int may_write(const struct mongo_sending *a)
 
 int mongo_send_write(const struct mongo_sending *a, const bson_t *command, struct mongo_answer *out)
 {
-	const struct mongo_stream_set *streams = &a->connection->streams;
+	struct mongo_stream_set *streams = &a->connection->streams;
 	bson_error_t error = {0};
 	int r = may_write(a);
 
@@ -98,7 +98,12 @@ int mongo_send_write(const struct mongo_sending *a, const bson_t *command, struc
 		return r;
 	/* One that broke before is known to have sent nothing. */
 	bool sent = !a->connection->lost && !streams->fault;
-	if (ask(a, mongo_connection_write, command, out, &error)) {
+	/* In a transaction nothing is decided yet. */
+	streams->writes = !a->connection->session.open;
+	streams->word_by = DEADLINE_NEVER;
+	bool done = ask(a, mongo_connection_write, command, out, &error);
+	streams->writes = false;
+	if (done) {
 		r = check_answer(a, out);
 		if (r < 0 && !a->connection->session.open)
 			mongo_error_uncertain(a->error);

@@ -73,6 +73,23 @@ static void make_id(struct mongo_statements *s, size_t at)
 	s->bytes.len += ID_LEN;
 }
 
+size_t mongo_statements_begin(struct mongo_statements *s)
+{
+	size_t at = s->bytes.len;
+
+	mongo_out_key(&s->maker.out, BSON_TYPE_DOCUMENT, "", 0);
+	return at;
+}
+
+void mongo_statements_end(struct mongo_statements *s, enum mongo_statement_kind kind, size_t at)
+{
+	const uint8_t *bytes = (const uint8_t *)s->bytes.data + at + VALUE_AT;
+
+	if (kind == STATEMENT_INSERT && !mongo_element_find(bytes, s->bytes.len - at - VALUE_AT, "_id", 3).type)
+		make_id(s, at + VALUE_AT);
+	add(s, kind, at);
+}
+
 int mongo_statements_insert(struct mongo_statements *s, const struct value *document)
 {
 	size_t at = s->bytes.len;
@@ -80,10 +97,7 @@ int mongo_statements_insert(struct mongo_statements *s, const struct value *docu
 
 	if (r < 0)
 		return r;
-	const uint8_t *bytes = (const uint8_t *)s->bytes.data + at + VALUE_AT;
-	if (!mongo_element_find(bytes, s->bytes.len - at - VALUE_AT, "_id", 3).type)
-		make_id(s, at + VALUE_AT);
-	add(s, STATEMENT_INSERT, at);
+	mongo_statements_end(s, STATEMENT_INSERT, at);
 	return 0;
 }
 

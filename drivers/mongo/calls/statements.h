@@ -23,6 +23,7 @@ struct mongo_statements {
 	struct mongo_statement *items;
 	uint32_t count, capacity;
 	bool ordered;
+	bool listed; /* a client gave them as a list: a failure says which of them it is about */
 	/* What came of them. */
 	int64_t inserted, matched, modified, deleted;
 	struct buf upserted_bytes;
@@ -52,5 +53,10 @@ int mongo_statements_options(struct mongo_statements *s, const struct value *opt
 int mongo_statements_insert(struct mongo_statements *s, const struct value *document) must_check;
 int mongo_statements_update(struct mongo_statements *s, const struct mongo_statement_change *c) must_check;
 int mongo_statements_delete(struct mongo_statements *s, const struct mongo_statement_change *c) must_check;
+/* The same for a document that the caller writes to s->bytes itself, between the two: begin returns where it stands,
+ * end takes that. An insert's gets an _id, as above. What a failure leaves behind begin is ended by statements_done. */
+size_t mongo_statements_begin(struct mongo_statements *s);
+void mongo_statements_end(struct mongo_statements *s, enum mongo_statement_kind kind, size_t at);
+
 /* The _id of an insert. */
 struct mongo_element mongo_statements_id(const struct mongo_statements *s, uint32_t index);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_out.h"
 #include "base/mem.h"
 #include "base/reason.h"
 #include "drivers/mongo/calls/send.h"
@@ -30,6 +31,12 @@ struct reported {
 	char message[256];
 };
 
+/* A statement that failed, for the problem's `errors`. */
+enum { FAILURES_SHOWN = 50 };
+struct failure {
+	uint32_t index, code;
+};
+
 struct dispatch {
 	struct mongo_operation operation;
 	struct mongo_statements *statements;
@@ -38,6 +45,8 @@ struct dispatch {
 	struct buf command;
 	uint32_t done; /* statements without an error */
 	struct reported error, concern;
+	struct failure failures[FAILURES_SHOWN]; /* the first ones */
+	const struct run_options *options;
 };
 
 /* Of one command: statements order[first] to before order[end]. */
@@ -130,6 +139,8 @@ static void note_reported(struct reported *r, const struct mongo_element *error,
 
 static void note_error(struct dispatch *x, const struct mongo_element *e, uint32_t index)
 {
+	if (x->error.count < FAILURES_SHOWN)
+		x->failures[x->error.count] = (struct failure){index, (uint32_t)number_in(e, "code")};
 	note_reported(&x->error, e, index);
 }
 
@@ -234,6 +245,55 @@ static void say_done(const struct dispatch *x, bool open, struct error *e)
 	error_add_public(e, part);
 }
 
+static void put_count(struct buf *out, const char *name, int64_t n)
+{
+	buf_printf(out, "%s\"%s\":%lld", out->len ? "," : "", name, (long long)n);
+}
+
+/* {pointer, detail, code}: where in the list it stands that was given. */
+static void put_failure(struct buf *out, const struct failure *f, bool from_request)
+{
+	struct error e = ERROR_INIT;
+	unsigned ignored;
+
+	(void)mongo_statement_error(&e, f->code, "", from_request, &ignored);
+	buf_printf(out, "{\"pointer\":\"#/%u\"", f->index);
+	if (e.public[0]) {
+		buf_lit(out, ",\"detail\":");
+		json_string(out, e.public, strlen(e.public));
+	}
+	buf_printf(out, ",\"code\":\"%u\"}", f->code);
+}
+
+/* The members of the problem that say which statements failed, and how much was done. */
+static const char *failure_members(const struct dispatch *x)
+{
+	const struct mongo_statements *s = x->statements;
+	bool has[STATEMENT_KINDS] = {false};
+	struct buf out = BUF_INIT;
+
+	for (uint32_t i = 0; i < s->count; i++)
+		has[s->items[i].kind] = true;
+	if (has[STATEMENT_INSERT])
+		put_count(&out, "inserted_count", s->inserted);
+	if (has[STATEMENT_UPDATE]) {
+		put_count(&out, "matched_count", s->matched);
+		put_count(&out, "modified_count", s->modified);
+	}
+	if (has[STATEMENT_DELETE])
+		put_count(&out, "deleted_count", s->deleted);
+	buf_lit(&out, ",\"errors\":[");
+	for (unsigned i = 0; i < x->error.count && i < FAILURES_SHOWN; i++) {
+		if (i)
+			buf_char(&out, ',');
+		put_failure(&out, &x->failures[i], s->maker.from_request);
+	}
+	buf_char(&out, ']');
+	const char *text = arena_strndup(x->options->arena, out.data, out.len);
+	buf_done(&out);
+	return text;
+}
+
 static int refused(const struct dispatch *x, bool open, struct error *e, unsigned *consequences)
 {
 	const struct mongo_statements *s = x->statements;
@@ -244,6 +304,8 @@ static int refused(const struct dispatch *x, bool open, struct error *e, unsigne
 	int r = mongo_statement_error(e, x->error.code, s->count > 1 ? text : x->error.message, s->maker.from_request,
 				      consequences);
 	say_done(x, open, e);
+	if (s->listed && x->options->arena)
+		e->members = failure_members(x);
 	return r;
 }
 
@@ -311,6 +373,7 @@ int mongo_statements_send(struct mongo_statements *s, const struct mongo_target 
 					   .by = DEADLINE_NEVER,
 					   .error = e},
 			     .statements = s,
+			     .options = t->options,
 			     .collection = t->collection};
 
 	if (s->count == 0)

@@ -5,8 +5,7 @@
 #include <string.h>
 
 #include "drivers/mongo/calls/statements_send.h"
-
-#define KEY(s) s, sizeof(s) - 1
+#include "drivers/mongo/calls/written.h"
 
 /* made: whether there are statements. Sends them; if that went well, *out is a result to be filled, else NULL. */
 static int run(struct mongo_statements *s, const struct mongo_target *t, int made, struct mongo_result **out,
@@ -28,15 +27,11 @@ int mongo_insert_one(const struct mongo_target *t, const struct value *document,
 {
 	struct mongo_statements s;
 	struct mongo_result *result;
-	struct mongo_out o;
 
 	mongo_statements_init(&s, e);
 	int r = run(&s, t, mongo_statements_insert(&s, document), &result, e);
 	if (r == 0) {
-		struct mongo_element id = mongo_statements_id(&s, 0);
-		mongo_result_begin(result, &o);
-		mongo_out_raw(&o, id.type, KEY("inserted_id"), id.value, id.len);
-		mongo_result_end(result, &o);
+		mongo_written_inserted(&s, 0, result);
 		*out = &result->base;
 	}
 	mongo_statements_done(&s);
@@ -59,24 +54,6 @@ static int insert_each(struct mongo_statements *s, const struct value *documents
 	return 0;
 }
 
-static void tell_inserted(const struct mongo_statements *s, struct mongo_result *result)
-{
-	struct mongo_out o;
-	char digits[16];
-	const char *key;
-
-	mongo_result_begin(result, &o);
-	mongo_out_int(&o, KEY("inserted_count"), s->inserted);
-	mongo_out_begin(&o, BSON_TYPE_ARRAY, KEY("inserted_ids"));
-	for (uint32_t i = 0; i < s->count; i++) {
-		struct mongo_element id = mongo_statements_id(s, i);
-		size_t len = bson_uint32_to_string(i, &key, digits, sizeof(digits));
-		mongo_out_raw(&o, id.type, key, len, id.value, id.len);
-	}
-	mongo_out_end(&o);
-	mongo_result_end(result, &o);
-}
-
 int mongo_insert_many(const struct mongo_target *t, const struct value *documents, const struct value *options,
 		      struct result **out, struct error *e)
 {
@@ -89,26 +66,11 @@ int mongo_insert_many(const struct mongo_target *t, const struct value *document
 		r = insert_each(&s, documents, t->options->arena);
 	r = run(&s, t, r, &result, e);
 	if (r == 0) {
-		tell_inserted(&s, result);
+		mongo_written_all(&s, result);
 		*out = &result->base;
 	}
 	mongo_statements_done(&s);
 	return r;
-}
-
-/* The _id of the only upsert, or null. */
-static void put_upserted_id(const struct mongo_statements *s, struct mongo_out *o)
-{
-	struct mongo_element first = mongo_element_at((const uint8_t *)s->upserted_bytes.data, s->upserted_bytes.len,
-						      0),
-			     id = {0};
-
-	if (first.type == BSON_TYPE_DOCUMENT)
-		id = mongo_element_find(first.value, first.len, "id", 2);
-	if (id.type)
-		mongo_out_raw(o, id.type, KEY("upserted_id"), id.value, id.len);
-	else
-		mongo_out_null(o, KEY("upserted_id"));
 }
 
 int mongo_update(const struct mongo_target *t, enum mongo_update kind, const struct value *filter,
@@ -123,7 +85,6 @@ int mongo_update(const struct mongo_target *t, enum mongo_update kind, const str
 					   .set = set};
 	struct mongo_statements s;
 	struct mongo_result *result;
-	struct mongo_out o;
 
 	mongo_statements_init(&s, e);
 	int r = mongo_statements_update(&s, &c);
@@ -131,12 +92,7 @@ int mongo_update(const struct mongo_target *t, enum mongo_update kind, const str
 		r = mongo_statements_options(&s, options, set);
 	r = run(&s, t, r, &result, e);
 	if (r == 0) {
-		mongo_out_end(&s.upserted);
-		mongo_result_begin(result, &o);
-		mongo_out_int(&o, KEY("matched_count"), s.matched);
-		mongo_out_int(&o, KEY("modified_count"), s.modified);
-		put_upserted_id(&s, &o);
-		mongo_result_end(result, &o);
+		mongo_written_changed(&s, result);
 		*out = &result->base;
 	}
 	mongo_statements_done(&s);
@@ -149,14 +105,11 @@ int mongo_delete(const struct mongo_target *t, bool many, const struct value *fi
 	struct mongo_statement_change c = {.filter = filter, .many = many};
 	struct mongo_statements s;
 	struct mongo_result *result;
-	struct mongo_out o;
 
 	mongo_statements_init(&s, e);
 	int r = run(&s, t, mongo_statements_delete(&s, &c), &result, e);
 	if (r == 0) {
-		mongo_result_begin(result, &o);
-		mongo_out_int(&o, KEY("deleted_count"), s.deleted);
-		mongo_result_end(result, &o);
+		mongo_written_deleted(&s, result);
 		*out = &result->base;
 	}
 	mongo_statements_done(&s);

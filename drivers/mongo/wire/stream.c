@@ -26,6 +26,7 @@
 #define TLS_RECORD_SIZE  16384
 #define IOVECS_AT_ONCE   8
 #define OTHERS_US        250000
+#define LAST_WORD_US     500000 /* that a server has, at the deadline of a write */
 #define EVENTS           (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
 enum stream_state { CONNECTING, SHAKING_HANDS, OPEN, FAILED };
@@ -379,6 +380,26 @@ static int wait_for_event(struct stream *s, deadline_t by)
 	return r;
 }
 
+/* The same, for an answer. The deadline of a write may pass while the server still works on it, and gives up itself
+ * (maxTimeMS): it has a moment to say what has become of it. */
+static int wait_for_answer(struct stream *s, deadline_t by)
+{
+	struct mongo_stream_set *set = s->set;
+	int r = wait_for_event(s, by);
+	struct shield shield;
+
+	if (r != -ETIMEDOUT || !set->writes || !deadline_passed(task_deadline()))
+		return r;
+	if (set->word_by.us == DEADLINE_NEVER.us)
+		set->word_by = deadline_in_us(LAST_WORD_US);
+	if (deadline_passed(set->word_by))
+		return r;
+	task_shield(&shield, set->word_by);
+	r = wait_for_event(s, by);
+	task_unshield(&shield);
+	return r;
+}
+
 static int tls_error(enum mongo_tls_step step)
 {
 	switch (step) {
@@ -635,7 +656,7 @@ static ssize_t stream_readv(mongoc_stream_t *base, mongoc_iovec_t *iov, size_t c
 			return done ? hand_over(s, iov, done, true) : would_wait(s);
 		if (by.us == DEADLINE_NEVER.us)
 			by = timeout_ms < 0 ? DEADLINE_NEVER : deadline_in_ms(timeout_ms);
-		int r = wait_for_event(s, by);
+		int r = wait_for_answer(s, by);
 		if (r == 0 && s->state != OPEN)
 			r = s->set->fault ? s->set->fault : -ECONNRESET;
 		if (r < 0)

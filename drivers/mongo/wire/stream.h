@@ -31,6 +31,8 @@ struct mongo_stream_set {
 	int fault;         /* 0, or -errno: why nothing goes through any more; -ETIMEDOUT, -ECANCELED: the task's own */
 	bool answering;    /* bytes of an answer have come since the last request was written */
 	int64_t polled_us; /* when libmongoc last looked for its servers; 0: never */
+	bool writes;       /* the command that was sent last writes: its answer is awaited beyond the deadline */
+	deadline_t word_by;   /* and until then, at most; never: the deadline has not passed yet */
 	bool wants_primary;   /* no other server will do: once it has answered, the others get no more than a moment */
 	deadline_t others_by; /* when that is over */
 	char why[160];        /* the last thing that went wrong on a socket, for the log; "" */

@@ -1,6 +1,8 @@
 /* A source, a client and actions for the tests of the MongoDB driver. */
 #include "tests/unit/drivers/mongo/mongo_fixture.h"
 
+#include "config/language.h"
+
 int add_slot(struct reference_sink *sink, const struct reference *ref)
 {
 	struct slots *s = container_of(sink, struct slots, sink);
@@ -119,23 +121,39 @@ const struct node *yaml(struct fixture *f, const char *text)
 
 static void read_action(struct config_step *step, const struct node *n)
 {
-	static const struct {
-		const char *name;
-		enum mongo_action_kind kind;
-	} kinds[] = {{"find", ACTION_FIND},
-		     {"find_one", ACTION_FIND_ONE},
-		     {"aggregate", ACTION_AGGREGATE},
-		     {"count", ACTION_COUNT},
-		     {"distinct", ACTION_DISTINCT}};
-
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		const struct node *value = node_member(n, kinds[i].name);
+	for (unsigned i = 0; i < mongo_kind.action_count; i++) {
+		const struct node *value = node_member(n, mongo_kind.actions[i].name);
 		if (!value)
 			continue;
-		step->action = kinds[i].kind;
+		step->action = i;
 		step->action_value = value;
 	}
 	ck_assert_ptr_nonnull(step->action_value);
+}
+
+static bool is_said(const struct node *n, const char *key, const char *text)
+{
+	const struct node *said = node_member(n, key);
+	return said && said->text && strcmp(said->text, text) == 0;
+}
+
+/* The keys of what writes. */
+static void read_change(struct config_step *step, const struct node *n)
+{
+	struct mongo_step_keys *own = step->own;
+	const struct node *affected = node_member(n, "affected");
+
+	own->document = node_member(n, "document");
+	own->documents = node_member(n, "documents");
+	own->update = node_member(n, "update");
+	own->replacement = node_member(n, "replacement");
+	own->array_filters = node_member(n, "array_filters");
+	own->hint = node_member(n, "hint");
+	own->upsert = is_said(n, "upsert", "true");
+	own->ordered = !is_said(n, "ordered", "false");
+	own->returned = is_said(n, "return", "after") ? RETURN_AFTER : RETURN_BEFORE;
+	if (affected)
+		step->affected = (struct config_affected){true, affected->integer, affected->integer, NULL, n->at};
 }
 
 static enum expect read_expect(const struct node *n)
@@ -166,6 +184,7 @@ static struct action *compile_for(struct fixture *f, const char *text, bool read
 	own->skip = node_member(n, "skip");
 	own->pipeline = node_member(n, "pipeline");
 	own->key = node_member(n, "key");
+	read_change(step, n);
 	step->expect = read_expect(node_member(n, "expect"));
 	struct action_env env = {
 		.arena = &f->arena,
