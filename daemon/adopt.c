@@ -26,7 +26,7 @@ static bool is_reached(const struct address *a)
 static bool belongs(const struct systemd_socket *s, const struct config_listen *config)
 {
 	struct address wanted, bound;
-	if (s->fd < 0)
+	if (s->fd < 0 || s->taker)
 		return false;
 	if (config->systemd)
 		return !systemd_is_stored(s) && (!*config->systemd || strcmp(s->name, config->systemd) == 0);
@@ -39,14 +39,17 @@ static int take(struct listeners *l, const struct config_listen *config, struct 
 {
 	struct address a;
 	struct bound *b = k % l->workers == 0 ? listeners_add(l, config) : l->bound[l->count - 1];
-	b->fds[k % l->workers] = s->fd;
 	b->adopted = true;
-	s->fd = -1;
-	if (!address_of_socket(&a, b->fds[k % l->workers]))
+	b->fds[k % l->workers] = fcntl(s->fd, F_DUPFD_CLOEXEC, 0);
+	if (b->fds[k % l->workers] < 0)
+		return -errno;
+	s->taker = b;
+	if (!address_of_socket(&a, s->fd))
 		return -errno;
 	address_name(&a, b->name, sizeof(b->name));
 	if (config->path && chmod(config->path, (mode_t)config->mode) < 0)
 		return -errno;
+	bound_know_file(b);
 	return listener_set_options(b->fds[k % l->workers], a.sa.ss_family);
 }
 
@@ -75,15 +78,33 @@ int adopt(struct listeners *l, const struct config_listen *config)
 	return r < 0 ? r : (int)found;
 }
 
+/* One of ours that nobody wants. */
+static void end(struct systemd_socket *s)
+{
+	close(s->fd);
+	s->fd = -1;
+	systemd_unstore(s->name);
+}
+
 void adopt_rest(void)
 {
 	size_t count;
 	struct systemd_socket *sockets = systemd_sockets(&count);
 	for (size_t i = 0; i < count; i++) {
-		if (sockets[i].fd < 0 || !systemd_is_stored(&sockets[i]))
+		if (sockets[i].fd >= 0 && !sockets[i].taker && systemd_is_stored(&sockets[i]))
+			end(&sockets[i]);
+	}
+}
+
+void adopt_release(const struct bound *b)
+{
+	size_t count;
+	struct systemd_socket *sockets = systemd_sockets(&count);
+	for (size_t i = 0; i < count; i++) {
+		if (sockets[i].taker != b)
 			continue;
-		close(sockets[i].fd);
-		sockets[i].fd = -1;
-		systemd_unstore(sockets[i].name);
+		sockets[i].taker = NULL;
+		if (systemd_is_stored(&sockets[i]))
+			end(&sockets[i]);
 	}
 }

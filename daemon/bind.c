@@ -125,11 +125,7 @@ static int bind_unix(struct bound *b)
 	}
 	if (r < 0)
 		return r;
-	struct stat st;
-	if (lstat(sun.sun_path, &st) == 0) {
-		b->device = st.st_dev;
-		b->inode = st.st_ino;
-	}
+	bound_know_file(b);
 	/* Nobody can connect before listen: the mode is right from the first connection on. */
 	if (chmod(sun.sun_path, (mode_t)b->config.mode) < 0)
 		return -errno;
@@ -232,6 +228,7 @@ static void remove_file(const struct bound *b)
 static void unkeep(struct bound *b, unsigned workers)
 {
 	char name[sizeof(b->name) + 16];
+	adopt_release(b);
 	for (unsigned w = 0; b->kept && !b->adopted && w < stored_count(b, workers); w++)
 		systemd_unstore(stored_name(b, w, name, sizeof(name)));
 }
@@ -275,7 +272,8 @@ bool listeners_have(const struct listeners *l, const struct bound *b)
 	return false;
 }
 
-/* The rows of that address that are there already. */
+/* The rows of that address that are there already: one, and those that were adopted because more sockets were passed
+ * than there are workers. */
 static bool carry_over(struct listeners *next, const struct listeners *now, const struct config_listen *config)
 {
 	bool found = false;
@@ -284,7 +282,7 @@ static bool carry_over(struct listeners *next, const struct listeners *now, cons
 			continue;
 		listeners_share(next, now->bound[i]);
 		found = true;
-		if (!config->systemd)
+		if (!now->bound[i]->adopted)
 			break;
 	}
 	return found;
@@ -311,6 +309,7 @@ void listeners_unchange(struct listeners *next, const struct listeners *now)
 	for (size_t i = 0; i < next->count; i++) {
 		if (listeners_have(now, next->bound[i]))
 			continue;
+		adopt_release(next->bound[i]);
 		remove_file(next->bound[i]);
 		bound_free(next->bound[i], next->workers);
 	}

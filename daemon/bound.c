@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -39,6 +40,15 @@ void listeners_share(struct listeners *l, struct bound *b)
 {
 	mem_reserve(l->bound, l->capacity, l->count + 1);
 	l->bound[l->count++] = b;
+}
+
+void bound_know_file(struct bound *b)
+{
+	struct stat st;
+	if (b->config.path && lstat(b->config.path, &st) == 0) {
+		b->device = st.st_dev;
+		b->inode = st.st_ino;
+	}
 }
 
 static void free_text(const char *text)

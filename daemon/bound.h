@@ -31,6 +31,8 @@ enum { LISTEN_BACKLOG = 4096 }; /* the kernel takes net.core.somaxconn if that i
 struct bound *listeners_add(struct listeners *l, const struct config_listen *config);
 /* A row that is there already, of another list. */
 void listeners_share(struct listeners *l, struct bound *b);
+/* Its Unix socket's file, if it has a path, is there, and ours to remove. */
+void bound_know_file(struct bound *b);
 /* Close what no worker took, and free it. */
 void bound_free(struct bound *b, unsigned workers);
 /* Options that accepted sockets have of the one that listens. Returns 0 or -errno. */

@@ -2,7 +2,8 @@
  * watchdog. Each is a datagram or a variable of the environment that systemd promises to keep; libsystemd would bring
  * four compression and encryption libraries along for them.
  *
- * Without a manager each function does nothing. Main thread only. */
+ * Without a manager each function does nothing. Main thread only, but for the store and the passed sockets: those are
+ * for one thread at a time, the main thread or the one that reloads. */
 #pragma once
 
 #include <stdbool.h>
@@ -17,14 +18,15 @@
 
 /* A listening socket that the manager has passed: activated by a socket unit, or one of ours from its store. */
 struct systemd_socket {
-	int fd; /* -1: somebody has taken it */
+	int fd; /* open for as long as we may adopt it, also while copies of it serve; -1: closed */
 	char *name;
+	const void *taker; /* whose copy serves (adopt.h); NULL: it can be adopted */
 };
 
 /* Read the environment, and forget what is ours alone: NOTIFY_SOCKET, LISTEN_*, WATCHDOG_*, FDSTORE. Before any thread.
  * Returns 0, or -EINVAL with e filled: a descriptor that was passed is not a listening socket. */
 int systemd_begin(struct error *e) must_check;
-/* Close the passed sockets that nobody has taken, and those of ours in the manager's store, too. */
+/* Close the passed sockets, and those of ours in the manager's store, too. */
 void systemd_end(void);
 
 bool systemd_is_there(void);

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import re
+import signal
 import socket
 import subprocess
 import textwrap
@@ -358,6 +360,79 @@ def test_socket_units(manager: Manager, managed: Callable[..., ManagedGatherd]) 
     daemon.configure('server: { listen: [ "127.0.0.1:${PORT}", systemd ], threads: 2 }' + HELLO)
     daemon.start()
     assert ask(first) == ask(second) == 200
+
+
+LISTEN = "server: { listen: [ %s ], threads: 2 }" + HELLO
+MAIN, ADMIN, UNIX = '"127.0.0.1:${PORT}"', '"127.0.0.1:${ADMIN}"', '"unix:${FOLDER}/s"'
+
+
+def reload(manager: Manager, daemon: ManagedGatherd, config: str) -> str:
+    """Its outcome, as the manager is told of it: before that, all that it stores or forgets."""
+    manager.forget()
+    daemon.configure(config)
+    os.kill(daemon.pid, signal.SIGHUP)
+    manager.await_text("READY=1")
+    return manager.await_text("STATUS=generation")
+
+
+def test_a_reload_stores_what_it_adds_and_forgets_what_it_removes(manager: Manager, managed: Callable[..., ManagedGatherd]) -> None:
+    daemon = managed(LISTEN % MAIN, manager_env={"FDSTORE": "8"})
+    main, admin = ([f"l/127.0.0.1_{port}/{w}" for w in (0, 1)] for port in (daemon.port, daemon.admin_port))
+    unix = f"l/unix_{daemon.folder}/s/0"
+    wait_for(lambda: sorted(manager.stored) == main)
+    reload(manager, daemon, LISTEN % f"{MAIN}, {ADMIN}, {UNIX}")
+    assert sorted(manager.stored) == sorted([*main, *admin, unix])
+    # What is stored is what listens.
+    assert {s.getsockname()[1] for name, s in manager.stored.items() if name in admin} == {daemon.admin_port}
+    daemon.kill()
+    daemon.start()
+    assert ask(("127.0.0.1", daemon.admin_port)) == 200
+    # A reload that is undone changes nothing of it.
+    manager.forget()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        refused = LISTEN % f'"127.0.0.1:{taken.getsockname()[1]}", "unix:${{FOLDER}}/other", {MAIN}'
+        assert "reload refused" in reload(manager, daemon, refused)
+        assert not [text for text in manager.texts if text.startswith("FDSTORE")]
+    assert not (daemon.folder / "other").exists()
+    assert ask(("127.0.0.1", daemon.admin_port)) == ask(("127.0.0.1", daemon.port)) == 200
+    # Those that were adopted after the crash are forgotten like those that this process has bound.
+    reload(manager, daemon, LISTEN % MAIN)
+    assert sorted(manager.stored) == main
+    assert not (daemon.folder / "s").exists()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", daemon.admin_port), 10)
+
+
+def test_a_reload_carries_over_more_sockets_than_workers(manager: Manager, managed: Callable[..., ManagedGatherd]) -> None:
+    daemon = managed(HELLO, manager_env={"FDSTORE": "8"}, threads=4)
+    wait_for(lambda: len(manager.stored) == 4)
+    daemon.stop()
+    daemon.configure(HELLO, threads=2)
+    daemon.start()
+    assert "nothing" in reload(manager, daemon, HELLO)
+    assert len(manager.stored) == 4
+    for _ in range(100):
+        assert daemon.get("/hello", headers={"Connection": "close"}).status == 200
+
+
+def test_a_reload_keeps_a_socket_units_socket(manager: Manager, managed: Callable[..., ManagedGatherd]) -> None:
+    """It is passed once: what is undone or removed gives it back, and it can be adopted again."""
+    passed = manager.listen("http")
+    daemon = managed(LISTEN % MAIN, manager_env={"FDSTORE": "8"})
+    bad = LISTEN.replace("threads", "listen_backlog: 1, threads")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        undone = LISTEN % f'"systemd:http", "127.0.0.1:{taken.getsockname()[1]}", {MAIN}'
+        assert "reload refused" in reload(manager, daemon, undone)
+    assert "reload refused" in reload(manager, daemon, bad % MAIN)
+    for _ in range(2):
+        reload(manager, daemon, LISTEN % f'"systemd:http", {MAIN}')
+        assert ask(passed) == 200
+        reload(manager, daemon, LISTEN % MAIN)
+    with socket.create_connection(passed, 60) as waits:
+        waits.sendall(b"GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        reload(manager, daemon, LISTEN % f'"systemd:http", {MAIN}')
+        assert waits.recv(65536).startswith(b"HTTP/1.1 200")
+    assert sorted(manager.stored) == [f"l/127.0.0.1_{daemon.port}/{w}" for w in (0, 1)]
 
 
 def test_a_socket_unit_that_was_not_started(manager: Manager, managed: Callable[..., ManagedGatherd]) -> None:

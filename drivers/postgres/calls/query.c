@@ -376,7 +376,7 @@ int pg_query(struct pg_client *c, const struct pg_ask *ask, struct pg_answer *ou
 	int r = check_task(&run.place, e);
 	if (r == 0)
 		r = pg_ask_statement(c, ask, &run.place, &run.statement, e);
-	if (r < 0)
+	if (!run.statement)
 		return r;
 	run.action = run.statement->action;
 	run.args = (struct pg_arguments){ask->args, &run.action->sql};
