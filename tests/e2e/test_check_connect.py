@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Iterator
 
 import pytest
+from harness import postgres_program
 from support import stopwatch
 
 HEAD = 'sources: { pg: { postgres: "${PG}" } }\nendpoints:\n'  # the next line is 3
@@ -295,7 +296,7 @@ def test_a_wrong_password(program: Path, tmp_path: Path, postgres: Any) -> None:
 def test_a_statement_that_waits_for_a_lock(program: Path, tmp_path: Path, private_postgres: Any) -> None:
     """The server is there, but does not answer in time."""
     holder = subprocess.Popen(
-        ["psql", "-X", "-q", private_postgres.url("test")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [postgres_program("psql"), "-X", "-q", private_postgres.url("test")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     try:
         holder.stdin.write("begin; lock table items; \\echo held\n")

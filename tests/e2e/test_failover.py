@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.server
 import itertools
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import BlackHole, Gatherd, Mongo, Postgres, Relay, Standby
+from harness import BlackHole, Gatherd, Mongo, Postgres, Relay, Standby, postgres_program
 from support import at_once, good, problem, soon, stopwatch, wait_for
 
 SERVER = 'server: { listen: [ "127.0.0.1:${PORT}" ], threads: 2, request_timeout: 2s }\n'
@@ -82,10 +83,11 @@ def lines(daemon: Gatherd, msg: str) -> list[str]:
 TARGETS = ["any", "read-write", "read-only", "primary", "standby", "prefer-standby"]
 
 
+@functools.cache
 def psql(url: str) -> str | None:
     """The port of the server that psql would be connected to; None: of none."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    done = subprocess.run(["psql", "-XAtc", "show port", url], capture_output=True, text=True, env=environment)
+    done = subprocess.run([postgres_program("psql"), "-XAtc", "show port", url], capture_output=True, text=True, env=environment)
     return done.stdout.strip() if done.returncode == 0 else None
 
 

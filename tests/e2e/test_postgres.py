@@ -11,7 +11,7 @@ from typing import Any, Callable
 from urllib.parse import quote
 
 import pytest
-from harness import Gatherd, Postgres
+from harness import Gatherd, Postgres, postgres_program
 from support import Wire, at_once, good, in_background, problem, quickest, request_line, running_statements, soon, stopwatch, wait_for
 
 SOURCES = """
@@ -746,7 +746,7 @@ def test_a_server_that_is_full(private_postgres: Postgres, gatherd: Callable[...
     """53300: no slot is left for us; then there is."""
     private_postgres.sql("alter system set max_connections = 10")
     private_postgres.restart()
-    psql = ["psql", "-XAtq", private_postgres.url("test")]
+    psql = [postgres_program("psql"), "-XAtq", private_postgres.url("test")]
     takers = [subprocess.Popen(psql, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(12)]
     try:
         wait_for(lambda: private_postgres.log().count("too many clients") + private_postgres.log().count("remaining connection slots"), 10)

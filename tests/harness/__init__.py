@@ -12,7 +12,7 @@ from .gatherd import Gatherd, Response
 from .manager import ManagedGatherd, Manager
 from .mongo import Mongo, MongoClient, MongoError
 from .network import BlackHole, Relay
-from .postgres import Postgres, SqlError, Standby
+from .postgres import Postgres, SqlError, Standby, postgres_program
 from .server import ROOT, Port, Server, ServerError
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "ObjectId",
     "Port",
     "Postgres",
+    "postgres_program",
     "ROOT",
     "Regex",
     "Relay",

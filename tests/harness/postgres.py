@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import functools
 import hashlib
 import os
 import pwd
@@ -40,8 +41,10 @@ class SqlError(Exception):
     """What psql said."""
 
 
-def _program(name: str) -> str:
-    """A server program of the newest version that Debian's packages have, else the one on the PATH."""
+@functools.cache
+def postgres_program(name: str) -> str:
+    """A program of the newest version that Debian's packages have, else the one on the PATH, which is a script in Perl there: it
+    takes twenty times as long as psql itself, which the tests ask thousands of times."""
     found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
     path = str(found[-1]) if found else shutil.which(name)
     if path is None:
@@ -71,7 +74,7 @@ def _clean_environment() -> dict[str, str]:
 
 def _template() -> Path:
     """A fresh cluster, made once below build/: `data` and the superuser's `password`."""
-    initdb = _program("initdb")
+    initdb = postgres_program("initdb")
     options = [
         "--username=postgres",
         "--encoding=UTF8",
@@ -138,7 +141,7 @@ class Postgres(Server):
         self.password = (template / "password").read_text()
 
     def command(self) -> list[str]:
-        return [_program("postgres"), "-D", str(self.data)]
+        return [postgres_program("postgres"), "-D", str(self.data)]
 
     def environment(self) -> dict[str, str]:
         return _clean_environment()
@@ -177,7 +180,7 @@ class Postgres(Server):
     def sql(self, text: str, database: str = "postgres") -> str:
         """Run statements with psql; the rows come back unaligned, a line each, columns separated by `|`."""
         done = subprocess.run(
-            ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", self.url(database, socket=True), "-f", "-"],
+            [postgres_program("psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", self.url(database, socket=True), "-f", "-"],
             input=text,
             capture_output=True,
             text=True,
@@ -214,7 +217,7 @@ class Standby(Postgres):
     def _fill(self) -> None:
         self.password = self.primary.password
         argv = [
-            _program("pg_basebackup"),
+            postgres_program("pg_basebackup"),
             f"--dbname={self.primary.url(socket=True)}",
             f"--pgdata={self.data}",
             "--checkpoint=fast",
