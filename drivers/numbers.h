@@ -16,7 +16,7 @@ extern const char *const pool_connect_names[POOL_CONNECTS];
 extern const char *const source_role_names[SOURCE_ROLES];
 
 struct source_numbers {
-	struct histogram steps;       /* how long they ran, with their connection */
+	struct histogram steps;       /* and calls of handlers: how long they ran, with their connection */
 	struct counter step_failures; /* of any reason, also those that were replaced */
 	struct histogram wait;        /* for a connection, or a permit to call */
 	struct counter refused[POOL_REFUSALS];
@@ -31,6 +31,14 @@ static inline void source_count_move(struct source_numbers *n, enum pool_state f
 {
 	counter_add(&n->connections[from], -1);
 	counter_add(&n->connections[to], 1);
+}
+
+/* It was asked, by a step or a handler's call. */
+static inline void source_count_call(struct source_numbers *n, int64_t us, bool failed)
+{
+	histogram_observe(&n->steps, us);
+	if (failed)
+		counter_add(&n->step_failures, 1);
 }
 
 struct source_state {

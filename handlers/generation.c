@@ -78,8 +78,10 @@ static void free_generation(struct generation *g)
 		plan_uncount(g->plans[i]);
 		tally_drop(g->tallies[i]);
 	}
-	for (size_t i = 0; i < g->config->source_count; i++)
+	for (size_t i = 0; i < g->config->source_count; i++) {
 		buf_done(&g->identities[i]);
+		tally_drop(g->source_tallies[i]);
+	}
 	config_free(g->config);
 	arena_done(&g->arena);
 	free(g);
@@ -174,7 +176,7 @@ static void compile_endpoints(struct generation *g, struct diagnostics *d)
 	g->module_identity = identify_for_modules(g, hashes);
 }
 
-/* Have its endpoints and steps counted, by their names: an older generation's numbers go on. */
+/* Have its endpoints, steps and sources counted, by their names: an older generation's numbers go on. */
 static void count(struct generation *g)
 {
 	for (size_t i = 0; i < g->config->endpoint_count; i++) {
@@ -182,6 +184,8 @@ static void count(struct generation *g)
 		if (g->plans[i])
 			plan_count(g->plans[i]);
 	}
+	for (size_t i = 0; i < g->config->source_count; i++)
+		g->source_tallies[i] = tally_take(&source_tally, g->config->sources[i].name);
 	g->metrics = metrics_new(g->config, g->tallies, g->plans);
 }
 
@@ -195,6 +199,7 @@ struct generation *generation_compile(struct config *c, struct diagnostics *d)
 	arena_init(&g->arena);
 	g->plans = arena_array(&g->arena, c->endpoint_count + 1, sizeof(*g->plans));
 	g->tallies = arena_array(&g->arena, c->endpoint_count + 1, sizeof(struct tally *));
+	g->source_tallies = arena_array(&g->arena, c->source_count + 1, sizeof(struct tally *));
 	g->identities = arena_array(&g->arena, c->source_count + 1, sizeof(*g->identities));
 	g->entries = arena_array(&g->arena, c->source_count + 1, sizeof(struct shared_source *));
 	g->sources = arena_array(&g->arena, c->source_count + 1, sizeof(struct source *));

@@ -70,7 +70,8 @@ struct generation {
 	struct buf *identities;   /* of each source */
 	uint64_t module_identity; /* of all that modules can see of the configuration */
 	bool has_rates;
-	struct tally **tallies; /* one for each endpoint */
+	struct tally **tallies;        /* one for each endpoint */
+	struct tally **source_tallies; /* one for each source */
 	struct metrics *metrics;
 	/* From generation_open on. */
 	struct shared *shared;

@@ -266,6 +266,7 @@ static struct share *share_new(struct shares *all, struct generation *g)
 	s->module_env = (struct module_env){
 		.config = c,
 		.clients = s->clients,
+		.tallies = g->source_tallies,
 		.semaphores = g->semaphores,
 		.executor = g->shared->executor,
 		.worker = all->worker,

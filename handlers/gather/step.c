@@ -36,10 +36,7 @@ static const struct value *evaluate_args(const struct step_run *s)
 /* A source was asked. */
 static void count_call(const struct plan_step *p, int64_t us, bool failed)
 {
-	struct source_numbers *numbers = tally_here(p->source_tally);
-	histogram_observe(&numbers->steps, us);
-	if (failed)
-		counter_add(&numbers->step_failures, 1);
+	source_count_call(tally_here(p->source_tally), us, failed);
 }
 
 static void count_run(const struct plan_step *p, int64_t us)

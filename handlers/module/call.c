@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "async/loop.h"
 #include "config/language.h"
 #include "handlers/module/internal.h"
 #include "handlers/module/request.h"
@@ -50,6 +51,7 @@ void *call_new(size_t size, const char *function, const char *source, const stru
 	c->scope = s;
 	c->limit = limit_of(s, found);
 	c->client = s->env->clients[found - s->env->config->sources];
+	c->numbers = tally_here(s->env->tallies[found - s->env->config->sources]);
 	c->options = (struct run_options){.timeout_us = timeout_of(found), .arena = s->arena};
 	if (s->request) {
 		c->options.request_id = s->request->exchange->id;
@@ -117,6 +119,16 @@ void call_release(struct call *c)
 	c->permits = NULL;
 }
 
+/* Suspends. As a step's action is counted. */
+static int run_counted(struct call *c)
+{
+	int64_t since_us = loop_now_us(loop_current());
+	int r = c->run(c);
+	source_count_call(c->numbers, loop_now_us(loop_current()) - since_us,
+			  r < 0 && (r != -ECANCELED || !task_cancelled()));
+	return r;
+}
+
 static int run_call(void *arg)
 {
 	struct call *c = arg;
@@ -124,7 +136,7 @@ static int run_call(void *arg)
 	if (r == 0)
 		r = call_acquire(c);
 	if (r == 0) {
-		r = c->run(c);
+		r = run_counted(c);
 		call_release(c);
 	}
 	settle(c, r);

@@ -67,6 +67,7 @@ struct call {
 	call_fn *run;
 	struct gd_scope *scope;
 	struct client *client;
+	struct source_numbers *numbers; /* the source's, of this worker */
 	struct shared_semaphore *limit; /* the source's; NULL: none, or its handler holds a permit of it */
 	struct run_options options;     /* the source's timeout, the request's id and trace */
 	struct result *result;

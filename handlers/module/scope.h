@@ -24,6 +24,7 @@
 struct module_env {
 	const struct config *config;
 	struct client *const *clients;              /* one for each of config's sources */
+	struct tally *const *tallies;               /* the same: what is counted of them */
 	struct shared_semaphore *const *semaphores; /* one for each of config.semaphores */
 	struct executor *executor;
 	unsigned worker, workers;

@@ -419,11 +419,35 @@ static void reply_instead(struct exchange_private *p, int result)
 	exchange_problem(x, &e, NULL, NULL, NULL);
 }
 
+/* Pages about the daemon count as nothing: whoever asks what a full one is full of is answered, and takes nobody's
+ * place. */
+static bool takes_place(const struct exchange_private *p)
+{
+	return p->exchange.numbers != p->all->admin;
+}
+
+static bool take_place(struct exchange_private *p)
+{
+	struct exchange_limits *limits = p->all->limits;
+	if (!takes_place(p))
+		return true;
+	if (atomic_fetch_add_explicit(&limits->running, 1, memory_order_relaxed) < limits->max_requests)
+		return true;
+	atomic_fetch_sub_explicit(&limits->running, 1, memory_order_relaxed);
+	return false;
+}
+
+static void leave_place(struct exchange_private *p)
+{
+	if (takes_place(p))
+		atomic_fetch_sub_explicit(&p->all->limits->running, 1, memory_order_relaxed);
+}
+
 static void task_over(void *arg, int result)
 {
 	struct exchange_private *p = private_of(arg);
 	p->task = NULL;
-	atomic_fetch_sub_explicit(&p->all->limits->running, 1, memory_order_relaxed);
+	leave_place(p);
 	if ((p->left || p->streaming) && !p->sent) {
 		p->carrier->ops->drop(p->carrier);
 		return;
@@ -446,11 +470,7 @@ static void reply_busy(struct exchange *x, const char *why)
 void exchange_spawn(struct exchange *x, task_fn fn)
 {
 	struct exchange_private *p = private_of(x);
-	struct exchange_limits *limits = p->all->limits;
-	/* The administrator of a daemon that is full asks what it is full of. */
-	if (atomic_fetch_add_explicit(&limits->running, 1, memory_order_relaxed) >= limits->max_requests &&
-	    !x->admin_listener) {
-		atomic_fetch_sub_explicit(&limits->running, 1, memory_order_relaxed);
+	if (!take_place(p)) {
 		reply_busy(x, "max_requests are running");
 		return;
 	}
@@ -460,7 +480,7 @@ void exchange_spawn(struct exchange *x, task_fn fn)
 				   .name = x->endpoint ? x->endpoint : "request", .ended = task_over, .ended_arg = x});
 	if (r < 0) {
 		p->task = NULL;
-		atomic_fetch_sub_explicit(&limits->running, 1, memory_order_relaxed);
+		leave_place(p);
 		reply_busy(x, "no memory for another stack");
 		return;
 	}

@@ -101,7 +101,8 @@ void exchange_trace(struct exchange *x, struct span *traceparent, struct span *t
 void exchange_owes(struct exchange *x, void *what, void (*give_back)(void *what));
 
 /* Run fn(x) as the request's task: its deadline is x->by, the client's leaving cancels it. fn must reply before it
- * returns, unless it was cancelled. Replies 503 itself if max_requests are running or no stack is to be had. */
+ * returns, unless it was cancelled. Replies 503 itself if max_requests are running (of which a page about the daemon,
+ * exchange_count_admin, is none) or no stack is to be had. */
 void exchange_spawn(struct exchange *x, task_fn fn);
 
 /* Send the reply; once an exchange. Does not suspend. Takes r->body. A reply that can't be sent as it is (a header with

@@ -57,6 +57,9 @@ def test_requests_at_once(gatherd: Callable[..., Gatherd], postgres: Postgres, t
     assert all(one.running for one in running), "they waited for no place"
     assert good(daemon.get("/")) == "here", "what needs no task is answered"
     assert good(daemon.get("/-/live"))
+    for page in ("/-/tasks", "/-/status.json", "/-/metrics"):  # they take no place, and ask for none
+        assert daemon.get(page, headers={"Accept-Encoding": "gzip"}).status == 200
+    assert good(daemon.get("/-/status.json"))["requests"]["running"] == 3
     with Wire(daemon) as wire:
         problem(wire.get("/item/1").reply(), 503)
         for one in running:

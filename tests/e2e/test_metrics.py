@@ -63,6 +63,31 @@ def scrape(daemon: Gatherd, query: str = "") -> dict[tuple[str, ...], float]:
     return found
 
 
+HANDLER = """
+#include <gatherd.h>
+int ask(gd_request *req)
+{
+	gd_value *one = gd_pg_scalar(NULL, "pg", "select 1", NULL);
+	gd_value *bad = gd_pg_scalar(NULL, "pg", "select 1 / 0", NULL);
+	return gd_failed(bad) ? gd_reply(req, 200, one) : -1;
+}
+"""
+
+
+def test_calls_of_handlers_are_steps_of_their_source(gatherd: Callable[..., Gatherd], module: Callable[..., Path]) -> None:
+    daemon = gatherd(
+        'sources: { pg: { postgres: "${PG}" } }\nendpoints: { "GET /": { handler: "${MODULE}:ask" } }',
+        env={"MODULE": str(module("asks", HANDLER))},
+    )
+    before = scrape(daemon)
+    assert before["gatherd_step_duration_seconds_count", "source=pg"] == 0
+    for _ in range(3):
+        good(daemon.get("/"))
+    after = scrape(daemon)
+    assert after["gatherd_step_duration_seconds_count", "source=pg"] == 6
+    assert after["gatherd_step_duration_seconds_sum", "source=pg"] > 0
+
+
 def promtool(text: bytes) -> None:
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
