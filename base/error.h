@@ -17,7 +17,7 @@ enum change {
 struct error {
 	int errnum;        /* -errno; 0: no error */
 	int status;        /* the HTTP status that the table of statuses gives it; 0: 500 */
-	int retry_after_s; /* with 503: Retry-After in seconds; 0: 1 */
+	int retry_after_s; /* with 503 and 409: Retry-After in seconds; 0: 1, and with 409 none */
 	uint8_t change;    /* enum change */
 	char code[16];     /* SQLSTATE, MongoDB's code, or "": for the log and, if it helps, the client */
 	const char *step;  /* of a plan, where one failed; lives as long as the configuration */

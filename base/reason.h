@@ -127,6 +127,13 @@
 	ROW(TRAILER_LENGTH, 400, "A trailer says how long the body is.")                                               \
 	ROW(TRAILER_CONTROL, 400, "A control character stands in a trailer.")                                          \
 	ROW(TRAILERS_LARGE, 431, "There are more than 16 KiB of trailers.")                                            \
+	/* --- Idempotency-Key --- */                                                                                  \
+	ROW(KEY_MISSING, 400, "Idempotency-Key is missing.")                                                           \
+	ROW(KEY_BAD, 400, "Idempotency-Key is not 1 to 255 visible characters.")                                       \
+	ROW(KEY_RUNNING, 409, "The first request with this Idempotency-Key is still running.")                         \
+	ROW(KEY_UNKNOWN, 409, "Nobody knows what became of the first request with this Idempotency-Key.")              \
+	ROW(KEY_LARGE, 409, "The request was done, but its reply was too large to be kept.")                           \
+	ROW(KEY_OTHER, 422, "This Idempotency-Key was used for another request.")                                      \
 	/* --- what has become of changes --- */                                                                       \
 	ROW(ALSO_UNKNOWN, 0, "The change may or may not have been made.")                                              \
 	ROW(ALSO_MADE, 0, "The change was made.")                                                                      \

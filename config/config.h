@@ -319,6 +319,14 @@ enum body_as { BODY_AS_JSON, BODY_AS_FORM, BODY_AS_BYTES, BODY_AS_TEXT, BODY_AS_
 /* An endpoint's `headers:` at most. */
 enum { CONFIG_MAX_REPLY_HEADERS = 12 };
 
+/* Requests that carry a key, and are answered from what was kept if it comes again. */
+struct config_idempotency {
+	const struct config_source *store; /* of the kind postgres */
+	int64_t ttl_us;                    /* that a key is remembered */
+	bool required;
+	bool rerun; /* one whose outcome nobody knows is run again */
+};
+
 struct config_endpoint {
 	enum http_method method;
 	const char *path; /* as declared: "/customers/{id}" */
@@ -347,7 +355,8 @@ struct config_endpoint {
 	int semaphore;               /* index in config.semaphores; -1: none */
 	struct config_cache cache;
 	struct config_rate rate;
-	struct config_handler handler; /* instead of steps and respond */
+	const struct config_idempotency *idempotency; /* NULL: none */
+	struct config_handler handler;                /* instead of steps and respond */
 };
 
 struct config {

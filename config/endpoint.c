@@ -290,6 +290,7 @@ void check_endpoint(struct decoder *dc, const struct node *mapping, void *object
 	if (e->headers)
 		check_headers(dc, e->headers);
 	check_created(dc, mapping, e);
+	check_idempotency(dc, mapping, e);
 	check_endpoint_policies(dc, mapping, e);
 	if (e->status == 0)
 		e->status = e->method == METHOD_POST && e->location && !e->created ? 201 : 200;

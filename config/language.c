@@ -333,6 +333,19 @@ static const struct key join_keys[] = {
 };
 const struct section section_join = {.name = "join", .what = "join", SECTION(join_keys)};
 
+static const char *const resume_words[] = {"refuse", "rerun", NULL};
+static const struct key idempotency_keys[] = {
+	{"store", KEY_STRING, .required = true, INTO(struct idempotency_words, store),
+	 .help = "The postgres source whose table gatherd_idempotency keeps keys and replies."},
+	{"ttl", KEY_DURATION, INTO(struct idempotency_words, idempotency.ttl_us), .minimum = 60 * SECONDS,
+	 .maximum = 720 * HOURS, .initial = "24h", .help = "A key is remembered for so long."},
+	{"required", KEY_BOOL, INTO(struct idempotency_words, idempotency.required), .initial = "false",
+	 .help = "A request without the header Idempotency-Key is 400."},
+	{"resume", KEY_ENUM, INTO(struct idempotency_words, idempotency.rerun), .words = resume_words,
+	 .initial = "refuse", .help = "A repeated request whose first run ended without a word: 409, or run it again."},
+};
+const struct section section_idempotency = {.name = "idempotency", .what = "idempotency", SECTION(idempotency_keys)};
+
 static const struct key on_error_keys[] = {
 	{"default", KEY_NODE, .required = true, INTO(struct config_step, default_node), .help = "The result instead."},
 };
@@ -384,6 +397,9 @@ static const struct key endpoint_keys[] = {
 	 .help = "Requests of one client: 100/s, 100/m or 100/h; 429 beyond it."},
 	{"cache", KEY_CUSTOM, .decode = decode_cache, INTO(struct config_endpoint, cache), .shape = CACHE_SHAPE,
 	 .help = "Keep the reply for so long, by what its references evaluate to."},
+	{"idempotency", KEY_CUSTOM, .decode = decode_idempotency, INTO(struct config_endpoint, idempotency),
+	 .shape = "{\"$ref\":\"#/$defs/idempotency\"}",
+	 .help = "Answer a request that comes again, by its header Idempotency-Key, with the first one's reply."},
 	{"handler", KEY_CUSTOM, .decode = decode_handler, INTO(struct config_endpoint, handler),
 	 .shape = "{\"type\":\"string\",\"pattern\":\"^.+:[A-Za-z_][A-Za-z0-9_]*$|\\\\$\\\\{\"}",
 	 .help = "A function in C that answers, instead of gather and respond: module.so:function."},
@@ -440,8 +456,8 @@ const struct section section_root = {
 static const struct section *const process_sections[] = {&section_server,  &section_listen,    &section_log,
 							 &section_metrics, &section_semaphore, NULL};
 static const struct section *const value_sections[] = {&section_secret, &section_parameter, &section_schema, NULL};
-static const struct section *const step_sections[] = {&section_on_error, &section_affected, &section_cache,
-						      &section_join, NULL};
+static const struct section *const step_sections[] = {&section_on_error, &section_affected,    &section_cache,
+						      &section_join,     &section_idempotency, NULL};
 static const struct section *const endpoint_sections[] = {&section_endpoint, NULL};
 
 /* The item *i of a list up to a NULL, or NULL: *i counts what is behind it. */

@@ -58,6 +58,10 @@ struct secret_words {
 struct affected_words {
 	int64_t min, max; /* max 0: none */
 };
+struct idempotency_words {
+	const char *store;
+	struct config_idempotency idempotency;
+};
 struct join_words {
 	const char *into;
 	struct config_join join;
@@ -119,7 +123,8 @@ const struct key *section_key(const struct section *s, size_t i);
 const struct key *section_find(const struct section *s, const char *name);
 
 extern const struct section section_root, section_semaphore, section_endpoint, section_parameter, section_schema,
-	section_listen, section_secret, section_on_error, section_affected, section_cache, section_join;
+	section_listen, section_secret, section_on_error, section_affected, section_cache, section_join,
+	section_idempotency;
 /* What all sources have, all steps, and the pools of databases: for `shared`. */
 extern const struct section section_source, section_step, section_pool;
 /* The words of `expect` for an action that gives rows: EXPECT_MANY and on. */
@@ -206,6 +211,7 @@ decode_fn decode_type, decode_subschema, decode_subschemas, decode_properties, d
 	decode_body;                                       /* schema_words.c */
 decode_fn decode_gather, decode_on_error, decode_affected; /* step.c */
 decode_fn decode_cache, decode_rate, decode_join;          /* policy.c */
+decode_fn decode_idempotency;                              /* idempotency.c */
 decode_fn decode_buckets;                                  /* metrics.c */
 decode_fn decode_modules, decode_handler;                  /* module.c */
 /* root with what the files of `include` hold beside it; root itself where there is none. include.c. */
@@ -241,5 +247,9 @@ void check_step(struct decoder *dc, const struct node *mapping, void *object);
 void check_step_policies(struct decoder *dc, const struct node *mapping, const struct config_step *s);
 /* What the steps of an endpoint are to each other: joins, `send`, the endpoint's cache. */
 void check_endpoint_policies(struct decoder *dc, const struct node *mapping, const struct config_endpoint *e);
+/* Can the endpoint have `idempotency`? idempotency.c. */
+void check_idempotency(struct decoder *dc, const struct node *mapping, const struct config_endpoint *e);
+/* The source of that name; NULL if there is none that could be decoded (reported); source.c. */
+const struct config_source *decode_source_name(struct decoder *dc, const struct node *n);
 /* Who takes a semaphore while another is held; semaphore.c. */
 void check_semaphores(struct decoder *dc, const struct config *c);

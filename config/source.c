@@ -108,3 +108,24 @@ void check_source(struct decoder *dc, const struct node *mapping, void *object)
 	s->url_at = url ? url->at : mapping->at;
 	s->url_expanded = url && url->expanded;
 }
+
+/* --- their names ----------------------------------------------------------------------------------------------- */
+
+const struct config_source *decode_source_name(struct decoder *dc, const struct node *n)
+{
+	for (size_t i = 0; i < dc->config->source_count; i++) {
+		if (strcmp(dc->config->sources[i].name, n->text) != 0)
+			continue;
+		dc->broken |= !dc->config->sources[i].sound;
+		return &dc->config->sources[i];
+	}
+	for (size_t i = 0; i < dc->source_name_count; i++) {
+		if (strcmp(dc->source_names[i], n->text) == 0) {
+			dc->broken = true;
+			return NULL;
+		}
+	}
+	decode_unknown(dc, n->at, "source", n->expanded ? "from the environment" : n->text, dc->source_names,
+		       dc->source_name_count);
+	return NULL;
+}

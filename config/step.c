@@ -55,23 +55,7 @@ static const struct config_source *find_source(struct decoder *dc, const struct 
 		decode_error(dc, step->at, "step \"%s\": \"from\" is missing: the name of a source", name->text);
 		return NULL;
 	}
-	if (!decode_is_text(dc, "from", from))
-		return NULL;
-	for (size_t i = 0; i < dc->config->source_count; i++) {
-		if (strcmp(dc->config->sources[i].name, from->text) != 0)
-			continue;
-		dc->broken |= !dc->config->sources[i].sound;
-		return &dc->config->sources[i];
-	}
-	for (size_t i = 0; i < dc->source_name_count; i++) {
-		if (strcmp(dc->source_names[i], from->text) == 0) {
-			dc->broken = true;
-			return NULL;
-		}
-	}
-	decode_unknown(dc, from->at, "source", from->expanded ? "from the environment" : from->text, dc->source_names,
-		       dc->source_name_count);
-	return NULL;
+	return decode_is_text(dc, "from", from) ? decode_source_name(dc, from) : NULL;
 }
 
 static void check_step_name(struct decoder *dc, const struct node *name)

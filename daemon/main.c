@@ -31,6 +31,7 @@
 #include "drivers/http/breaker.h"
 #include "handlers/admin/history.h"
 #include "handlers/admin/process.h"
+#include "handlers/gather/idempotency.h"
 #include "handlers/service.h"
 #include "handlers/web/recent.h"
 #include "handlers/web/request_log.h"
@@ -393,12 +394,16 @@ static int show_tasks(const struct options *o)
 	return code;
 }
 
+static int print_text(const char *text, size_t len)
+{
+	return fwrite(text, 1, len, stdout) == len && fflush(stdout) == 0 ? EX_OK : EX_IOERR;
+}
+
 static int print_schema(void)
 {
 	struct buf out = BUF_INIT;
 	config_schema_print(&out, &drivers_language);
-	size_t written = fwrite(out.data, 1, out.len, stdout);
-	int code = written == out.len && fflush(stdout) == 0 ? EX_OK : EX_IOERR;
+	int code = print_text(out.data, out.len);
 	buf_done(&out);
 	return code;
 }
@@ -420,6 +425,8 @@ int main(int argc, char **argv)
 		return check(o.config, o.connect);
 	case COMMAND_SCHEMA:
 		return print_schema();
+	case COMMAND_IDEMPOTENCY_SCHEMA:
+		return print_text(idempotency_schema, strlen(idempotency_schema));
 	case COMMAND_TASKS:
 		return show_tasks(&o);
 	case COMMAND_READY:

@@ -17,9 +17,16 @@ static const struct {
 	const char *name;
 	enum command command;
 } commands[] = {
-	{"run", COMMAND_RUN},       {"check", COMMAND_CHECK},       {"schema", COMMAND_SCHEMA},
-	{"tasks", COMMAND_TASKS},   {"ready", COMMAND_READY},       {"reload", COMMAND_RELOAD},
-	{"status", COMMAND_STATUS}, {"--version", COMMAND_VERSION}, {"--help", COMMAND_HELP},
+	{"idempotency-schema", COMMAND_IDEMPOTENCY_SCHEMA},
+	{"run", COMMAND_RUN},
+	{"check", COMMAND_CHECK},
+	{"schema", COMMAND_SCHEMA},
+	{"tasks", COMMAND_TASKS},
+	{"ready", COMMAND_READY},
+	{"reload", COMMAND_RELOAD},
+	{"status", COMMAND_STATUS},
+	{"--version", COMMAND_VERSION},
+	{"--help", COMMAND_HELP},
 	{"-h", COMMAND_HELP},
 };
 
@@ -51,6 +58,8 @@ const char options_help[] =
 	"  gatherd check -c FILE   say whether FILE is right, and where it is not\n"
 	"    --connect             and whether its sources are there and take its SQL\n"
 	"  gatherd schema          print the JSON Schema of FILE, for editors\n"
+	"  gatherd idempotency-schema\n"
+	"                          print the table that `idempotency` keeps its keys in, as SQL\n"
 	"  gatherd tasks -c FILE   show what the tasks of the daemon that runs FILE are waiting for; q ends it\n"
 	"    --admin ADDRESS       ask that address (HOST:PORT, unix:/path) instead of reading FILE\n"
 	"    --once                print it once and end\n"

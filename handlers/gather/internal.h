@@ -3,6 +3,7 @@
 #pragma once
 
 #include "async/gather.h"
+#include "handlers/gather/idempotency.h"
 #include "handlers/gather/run.h"
 
 struct run;
@@ -32,9 +33,10 @@ struct run {
 	int failed;            /* the step that failed the request; -1: none */
 	struct error error;    /* what failed it, if that was not a step */
 	int64_t began_us;
-	bool left;      /* its client went away before the reply */
-	bool minimal;   /* the client prefers a reply without a body */
-	bool explained; /* the client asked for Server-Timing, and may */
+	bool left;                       /* its client went away before the reply */
+	bool minimal;                    /* the client prefers a reply without a body */
+	bool explained;                  /* the client asked for Server-Timing, and may */
+	struct idempotency *idempotency; /* NULL: the request has no key */
 	struct span if_none_match;
 	struct span traceparent; /* for HTTP sources, as exchange_trace gives them */
 	struct span tracestate;

@@ -335,6 +335,8 @@ struct plan *plan_compile(const struct config *c, const struct config_endpoint *
 		plan->body_wanted = BODY_REQUIRED;
 	int respond = respond_compile(&plan->respond, &scope);
 	int created = compile_created(plan, &scope);
+	if (e->idempotency && e->idempotency->store)
+		plan->store = (unsigned)(e->idempotency->store - c->sources);
 	int headers = compile_reply_headers(plan, &scope);
 	const char **names = arena_array(a, scope.header_count ? scope.header_count : 1, sizeof(*names));
 	memcpy(names, scope.headers, scope.header_count * sizeof(*names));

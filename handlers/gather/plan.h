@@ -47,6 +47,7 @@ struct plan {
 	unsigned key_count;
 	const char *const *headers; /* of the request, that references name */
 	unsigned header_count;
+	unsigned store; /* of keys (idempotency.h): index in config.sources */
 	bool has_created;
 	struct slot created; /* is there something new: 201, and Location */
 	bool may_be_minimal; /* its reply follows Prefer: return=minimal */

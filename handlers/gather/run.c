@@ -127,21 +127,47 @@ static void finish(struct run *run)
 
 /* --- the request --- */
 
+static struct client *store_of(const struct run *run)
+{
+	return run->env->clients[run->plan->store];
+}
+
+/* Suspends. The steps, unless the request was done before; *reply is what is to be said. */
+static int run_once(struct run *run, struct reply *reply)
+{
+	struct idempotency *key = run->idempotency;
+	int r = key ? idempotency_claim(key, store_of(run), reply, &run->error) : 0;
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = run_plan(run);
+	if (r == 0)
+		r = run_reply(run, reply);
+	if (!key)
+		return r;
+	bool touched = run->exchange->changed || run->exchange->uncertain;
+	idempotency_settle(key, store_of(run),
+			   r == 0    ? IDEMPOTENCY_DONE
+			   : touched ? IDEMPOTENCY_UNKNOWN
+				     : IDEMPOTENCY_NOTHING,
+			   reply);
+	return r;
+}
+
 /* The task of a request whose reply is not kept. */
 static int run_request(void *arg)
 {
 	struct exchange *x = arg;
 	struct run *run = x->handler_data;
-	int r = run_plan(run);
 	struct reply reply;
-	if (r == 0)
-		r = run_reply(run, &reply);
+	int r = run_once(run, &reply);
 	if (r == 0) {
 		exchange_reply(x, &reply);
 	} else if (r != -ECANCELED || !task_cancelled()) {
 		reply_failure(run, r);
 	}
 	run->left = task_cancelled();
+	if (run->idempotency)
+		idempotency_expire(run->idempotency, store_of(run));
 	finish(run);
 	return r;
 }
@@ -337,6 +363,8 @@ void gather_handle(const struct plan *plan, const struct gather_env *env, struct
 	if (plan->endpoint->rate.count && !rate_admit(env->rates, plan->rate_identity, &plan->endpoint->rate, x))
 		return;
 	int r = parameters_parse(&run->evaluation.parameters, x, m, &e, &errors);
+	if (r == 0 && plan->endpoint->idempotency)
+		r = idempotency_take(&run->idempotency, plan->endpoint, x, &e);
 	if (r < 0) {
 		exchange_problem(x, &e, NULL, errors.len ? buf_cstr(&errors) : NULL, NULL);
 	} else {

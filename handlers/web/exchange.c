@@ -814,7 +814,8 @@ void exchange_problem(struct exchange *x, const struct error *e, const char *ste
 						  .step = step,
 						  .outcome = outcome,
 						  .members_json = members_json});
-	if ((status == 503 || status == 429) && x->error.change == CHANGE_NONE) {
+	bool again = status == 503 || status == 429 || (status == 409 && e->retry_after_s);
+	if (again && x->error.change == CHANGE_NONE) {
 		int n = snprintf(retry_after, sizeof(retry_after), "%d", e->retry_after_s ? e->retry_after_s : 1);
 		r.headers[r.header_count++] = (struct header){{"retry-after", 11}, {retry_after, (size_t)n}};
 	}

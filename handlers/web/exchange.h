@@ -137,8 +137,8 @@ int exchange_stream_end(struct exchange *x) must_check;
 /* An RFC 9457 problem+json, from e: status, title, detail (e->public), instance (the request id), code and step where
  * they are not NULL; members_json: further members, rendered (`"errors":[…]`) or NULL. Sets x->error for the log.
  * If the request may change something, the problem says what has become of that (`outcome`), by e->change, x->changed
- * and x->uncertain. 503 and 429 get Retry-After, unless something was or may have been changed; extra headers (Allow,
- * WWW-Authenticate) by `extra`, which may be NULL. */
+ * and x->uncertain. 503 and 429 (and 409 with e->retry_after_s) get Retry-After, unless something was or may have been
+ * changed; extra headers (Allow, WWW-Authenticate) by `extra`, which may be NULL. */
 void exchange_problem(struct exchange *x, const struct error *e, const char *step, const char *members_json,
 		      const struct header *extra);
 
