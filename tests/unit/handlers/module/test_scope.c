@@ -401,6 +401,9 @@ LOOP_TEST(a_call_is_awaited_or_a_child)
 	config.sources = &shop;
 	config.source_count = 1;
 	env.clients = &client;
+	struct tally *tally = tally_take(&source_tally, "shop");
+	const struct source_numbers *numbers = tally_here(tally);
+	env.tallies = &tally;
 	set_up();
 	ck_assert_ptr_null(call(NULL, "shop", seven)); /* in no scope */
 	scope_open(&s, &env, NULL, NULL);
@@ -425,8 +428,11 @@ LOOP_TEST(a_call_is_awaited_or_a_child)
 	ck_assert_uint_eq(s.failure_count, failures); /* what was cancelled for it is not the reason */
 	ck_assert_int_eq(gd_failed(a), -ECANCELED);
 	ck_assert_int_eq(gd_failed(b), -ECANCELED);
+	/* Each that the source refused is counted, and none that was cancelled. */
+	ck_assert_uint_eq(counter_read(&numbers->step_failures), 3);
 	scope_close(&s);
 	tear_down();
+	tally_drop(tally);
 	config.source_count = 0;
 	return 0;
 }
