@@ -8,11 +8,11 @@ void decode_idempotency(struct decoder *dc, const struct key *k, const struct no
 	const struct config_idempotency **out = (const struct config_idempotency **)(void *)((char *)object +
 											     k->offset);
 	struct idempotency_words *words = arena_zalloc(dc->arena, sizeof(*words));
-	const struct node *store = n->kind == NODE_MAPPING ? node_member(n, "store") : NULL;
 
 	decode_section(dc, &section_idempotency, k->name, n, words);
 	*out = &words->idempotency;
-	if (!words->store)
+	const struct node *store = words->store ? node_member(n, "store") : NULL;
+	if (!store)
 		return; /* reported */
 	words->idempotency.store = decode_source_name(dc, store);
 	if (words->idempotency.store && strcmp(words->idempotency.store->kind->name, "postgres") != 0)
