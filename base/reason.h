@@ -17,6 +17,9 @@
 	ROW(REGEX_WRONG, 400, "A value is not a valid regular expression.")                                            \
 	ROW(BODY_MISSING, 400, "There is no body.")                                                                    \
 	ROW(BODY_NOT_JSON, 415, "The body must be JSON, with Content-Type: application/json.")                         \
+	ROW(BODY_NOT_TEXT, 415, "The body must be a text, with Content-Type: text/plain.")                             \
+	ROW(BODY_NOT_NDJSON, 415, "The body must be JSON, a value a line, with Content-Type: application/x-ndjson.")   \
+	ROW(BODY_NOT_CSV, 415, "The body must be CSV, with Content-Type: text/csv.")                                   \
 	ROW(BODY_NOT_FORM, 415, "The body must be a form.")                                                            \
 	ROW(BODY_LARGE, 413, "The body is larger than body_limit.")                                                    \
 	ROW(FORM_WRONG, 400, "The form is not well-formed.")                                                           \
@@ -226,4 +229,8 @@ const char *reason_title(unsigned status);
 #define MISTAKE_MANY_OF      "fits more than one of the alternatives"
 #define MISTAKE_COMPLEX      "takes too many steps to check"
 #define MISTAKE_BODY_JSON    "is not valid JSON: %s"
+#define MISTAKE_BODY_FORM    "is not a valid form: %s"
+#define MISTAKE_BODY_CSV     "is not valid CSV: %s"
+#define MISTAKE_FILE         "must be a file"
+#define MISTAKE_MEDIA_TYPE   "must be a file of one of these types: %s"
 #define MISTAKE_BODY_OBJECT  "must be an object"

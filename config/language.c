@@ -285,6 +285,16 @@ const struct section section_schema = {.name = "schema",
 				       .shared = &section_schema_words,
 				       .check = check_schema};
 
+static const char *const body_words[] = {"json", "form", "bytes", "text", "ndjson", "csv", NULL};
+static const struct key body_keys[] = {
+	{"as", KEY_CUSTOM, .decode = decode_body_as,
+	 .shape = "{\"enum\":[\"json\",\"form\",\"bytes\",\"text\",\"ndjson\",\"csv\"]}", .words = body_words,
+	 .help = "json (default); form: of HTML, with files; bytes and text: as they are; ndjson and csv: a list."},
+	{"required", KEY_NODE, .kinds = BIT(NODE_SEQUENCE), .help = "The members that an object must have."},
+};
+const struct section section_body = {
+	.name = "body", .what = "a body", SECTION(body_keys), .shared = &section_schema_words, .check = check_schema};
+
 /* --- steps ----------------------------------------------------------------------------------------------------- */
 
 const char *const row_words[] = {"many", "one", "maybe", "value", "none", NULL};
@@ -370,8 +380,11 @@ static const struct key endpoint_keys[] = {
 	 .shape = "{\"type\":\"object\",\"propertyNames\":" NAME_PATTERN
 		  ",\"additionalProperties\":{\"$ref\":\"#/$defs/parameter\"}}",
 	 .help = "By name. A parameter of the path that is not here is a required string."},
-	{"body", KEY_CUSTOM, .decode = decode_body, .shape = "{\"$ref\":\"#/$defs/schema\"}",
-	 .help = "What the JSON body must be."},
+	{"body", KEY_CUSTOM, .decode = decode_body,
+	 .shape = "{\"anyOf\":[{\"type\":\"boolean\"},{\"$ref\":\"#/$defs/body\"}]}",
+	 .help = "What the body must be, and how it is read."},
+	{"body_limit", KEY_SIZE, INTO(struct config_endpoint, body_limit), .minimum = 1, .maximum = 1 << 30,
+	 .help = "The largest request body; 413 beyond it. Default: server.body_limit."},
 	{"gather", KEY_CUSTOM, .decode = decode_gather,
 	 .shape = "{\"type\":\"object\",\"minProperties\":1,\"propertyNames\":" NAME_PATTERN
 		  ",\"additionalProperties\":{\"anyOf\":[@steps]}}",
@@ -455,7 +468,8 @@ const struct section section_root = {
 /* What $defs of the JSON Schema holds, in its order; what kinds of source bring stands in between. */
 static const struct section *const process_sections[] = {&section_server,  &section_listen,    &section_log,
 							 &section_metrics, &section_semaphore, NULL};
-static const struct section *const value_sections[] = {&section_secret, &section_parameter, &section_schema, NULL};
+static const struct section *const value_sections[] = {&section_secret, &section_parameter, &section_schema,
+						       &section_body, NULL};
 static const struct section *const step_sections[] = {&section_on_error, &section_affected,    &section_cache,
 						      &section_join,     &section_idempotency, NULL};
 static const struct section *const endpoint_sections[] = {&section_endpoint, NULL};

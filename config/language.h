@@ -123,7 +123,7 @@ const struct key *section_key(const struct section *s, size_t i);
 const struct key *section_find(const struct section *s, const char *name);
 
 extern const struct section section_root, section_semaphore, section_endpoint, section_parameter, section_schema,
-	section_listen, section_secret, section_on_error, section_affected, section_cache, section_join,
+	section_body, section_listen, section_secret, section_on_error, section_affected, section_cache, section_join,
 	section_idempotency;
 /* What all sources have, all steps, and the pools of databases: for `shared`. */
 extern const struct section section_source, section_step, section_pool;
@@ -208,7 +208,7 @@ decode_fn decode_semaphores, decode_semaphore;                                  
 decode_fn decode_endpoints, decode_parameters;                                         /* endpoint.c */
 decode_fn decode_type, decode_subschema, decode_subschemas, decode_properties, decode_pattern_properties,
 	decode_additional, decode_dependent, decode_media_types, decode_definitions, decode_ref, decode_schemas,
-	decode_body;                                       /* schema_words.c */
+	decode_body, decode_body_as;                       /* schema_words.c */
 decode_fn decode_gather, decode_on_error, decode_affected; /* step.c */
 decode_fn decode_cache, decode_rate, decode_join;          /* policy.c */
 decode_fn decode_idempotency;                              /* idempotency.c */

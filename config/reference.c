@@ -62,7 +62,7 @@ static int scan_path(struct scan *s, struct path_segment *segments)
 {
 	int count = 0;
 
-	for (; s->p < s->end && *s->p != '}'; count++) {
+	for (; s->p < s->end && *s->p != '}' && *s->p != '?'; count++) {
 		struct path_segment *segment = &segments[count];
 		if (count == MAX_SEGMENTS) {
 			s->why = "too long";
@@ -87,6 +87,20 @@ static int scan_path(struct scan *s, struct path_segment *segments)
 	return -1;
 }
 
+/* "?}" behind a member of the body. */
+static bool ends_question(struct scan *s, const char *root, const struct path_segment *segments, int count)
+{
+	s->p++;
+	if (strcmp(root, "body") != 0 || count == 0 || segments[count - 1].kind != PATH_MEMBER) {
+		s->why = "\"?\" asks whether a member of the body was sent: {body.name?}";
+		return false;
+	}
+	if (s->p < s->end && *s->p == '}')
+		return true;
+	s->why = "expected \"}\" behind \"?\"";
+	return false;
+}
+
 size_t reference_parse(struct reference *out, struct arena *a, const char *text, size_t len, struct mark at,
 		       const char **why)
 {
@@ -105,6 +119,9 @@ size_t reference_parse(struct reference *out, struct arena *a, const char *text,
 		return 0;
 	}
 	int count = scan_path(&s, segments);
+	bool sent = count >= 0 && *s.p == '?';
+	if (sent && !ends_question(&s, root, segments, count))
+		count = -1;
 	if (count < 0) {
 		*why = s.why;
 		return 0;
@@ -113,8 +130,11 @@ size_t reference_parse(struct reference *out, struct arena *a, const char *text,
 	struct path_segment *kept = arena_array(a, (size_t)count, sizeof(*kept));
 	if (count)
 		memcpy(kept, segments, (size_t)count * sizeof(*kept));
-	*out = (struct reference){
-		.root = root, .path = {kept, (size_t)count}, .text = arena_strndup(a, text, size), .at = at};
+	*out = (struct reference){.root = root,
+				  .path = {kept, (size_t)count},
+				  .sent = sent,
+				  .text = arena_strndup(a, text, size),
+				  .at = at};
 	return size;
 }
 

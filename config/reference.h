@@ -1,6 +1,6 @@
 /* References, `{name}` and `{step.path}`: one syntax wherever a text stands. `{{` and `}}` are literal braces.
  *
- *   reference = "{" name *( "." name | "[" index "]" | "[*]" ) "}"     name = [A-Za-z_][A-Za-z0-9_-]*  */
+ *   reference = "{" name *( "." name | "[" index "]" | "[*]" ) [ "?" ] "}"     name = [A-Za-z_][A-Za-z0-9_-]*  */
 #pragma once
 
 #include <stdbool.h>
@@ -14,6 +14,7 @@
 struct reference {
 	const char *root; /* a parameter's or step's name, or request, headers, body, claims */
 	struct path path; /* what follows the root */
+	bool sent;        /* {body.a?}: not the member, but whether it was sent */
 	const char *text; /* as it was written, with its braces: for messages */
 	struct mark at;
 };

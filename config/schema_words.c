@@ -55,6 +55,8 @@ void decode_type(struct decoder *dc, const struct key *k, const struct node *n, 
 	p->schema.type = TYPE_ANY;
 	if (n->kind == NODE_STRING && strcmp(n->text, "file") == 0) {
 		p->schema.file = true;
+		if (!dc->endpoint || dc->endpoint->body_as != BODY_AS_FORM)
+			decode_error(dc, n->at, "type: a file comes in a form: \"body: { as: form }\"");
 		return;
 	}
 	if (n->kind != NODE_SEQUENCE) {
@@ -71,17 +73,23 @@ void decode_type(struct decoder *dc, const struct key *k, const struct node *n, 
 
 /* --- schemas in schemas --- */
 
-/* A schema with the words of n, or true or false, into p, which is zeroed. */
-static void decode_schema_into(struct decoder *dc, const char *name, const struct node *n, struct config_parameter *p)
+/* A schema with the words of the section in n, or true or false, into p, which is zeroed. */
+static void decode_words(struct decoder *dc, const struct section *words, const char *name, const struct node *n,
+			 struct config_parameter *p)
 {
 	p->name = name;
 	p->at = p->schema.at = n->at;
 	if (n->kind == NODE_BOOL && !n->refused) {
-		decode_defaults(dc, &section_schema, n->at, p);
+		decode_defaults(dc, words, n->at, p);
 		p->schema.never = !n->boolean;
 	} else {
-		decode_section(dc, &section_schema, name, n, p);
+		decode_section(dc, words, name, n, p);
 	}
+}
+
+static void decode_schema_into(struct decoder *dc, const char *name, const struct node *n, struct config_parameter *p)
+{
+	decode_words(dc, &section_schema, name, n, p);
 }
 
 static const struct config_schema *decode_schema(struct decoder *dc, const char *name, const struct node *n)
@@ -253,13 +261,13 @@ void schema_document_end(struct decoder *dc)
 	dc->document = NULL;
 }
 
-static const struct config_schema *decode_document(struct decoder *dc, const char *name, const struct node *n,
-						   struct config_parameter *p)
+static const struct config_schema *decode_document(struct decoder *dc, const struct section *words, const char *name,
+						   const struct node *n, struct config_parameter *p)
 {
 	struct schema_document d;
 
 	schema_document_begin(dc, &d, n, &p->schema);
-	decode_schema_into(dc, name, n, p);
+	decode_words(dc, words, name, n, p);
 	schema_document_end(dc);
 	return &p->schema;
 }
@@ -346,12 +354,43 @@ void decode_schemas(struct decoder *dc, const struct key *k, const struct node *
 	}
 	dc->library = d;
 	for (size_t i = 0; i < n->count; i++)
-		decode_document(dc, d->names[i], n->members[i].value, &d->schemas[i]);
+		decode_document(dc, &section_schema, d->names[i], n->members[i].value, &d->schemas[i]);
 }
 
 /* --- the body --- */
 
 enum { MOST_ITEMS = 10000 }; /* of a body that is an array and says nothing of that */
+
+/* Before all other words, which it is about. */
+void decode_body_as(struct decoder *dc, const struct key *k, const struct node *n, void *object)
+{
+	struct key word = *k;
+
+	(void)object;
+	word.type = KEY_ENUM;
+	word.offset = 0;
+	word.width = sizeof(dc->endpoint->body_as);
+	decode_value(dc, &word, n, &dc->endpoint->body_as);
+}
+
+/* What a body that is read like that can be. */
+static void check_body_type(struct decoder *dc, const struct node *n, const struct config_endpoint *e)
+{
+	static const struct {
+		enum parameter_type type;
+		const char *why;
+	} types[] = {
+		[BODY_AS_FORM] = {TYPE_OBJECT, "a form is an object"},
+		[BODY_AS_BYTES] = {TYPE_ANY, "bytes have no type"},
+		[BODY_AS_TEXT] = {TYPE_STRING, "a text is a string"},
+		[BODY_AS_NDJSON] = {TYPE_ARRAY, "ndjson is a list: an array"},
+		[BODY_AS_CSV] = {TYPE_ARRAY, "csv is a list: an array"},
+	};
+	bool fits = e->body->type == types[e->body_as].type || (e->body->type == TYPE_ANY && !e->body->types);
+
+	if (e->body_as != BODY_AS_JSON && !fits)
+		decode_report(dc, n, "type", types[e->body_as].why);
+}
 
 void decode_body(struct decoder *dc, const struct key *k, const struct node *n, void *object)
 {
@@ -360,9 +399,10 @@ void decode_body(struct decoder *dc, const struct key *k, const struct node *n, 
 
 	if (e->method == METHOD_GET || e->method == METHOD_DELETE)
 		decode_error(dc, n->at, "body: a %s request has none", http_method_names[e->method]);
-	e->body = decode_document(dc, k->name, n, p);
+	e->body = decode_document(dc, &section_body, k->name, n, p);
 	if (!p->schema.has_max_items) {
 		p->schema.has_max_items = true;
 		p->schema.max_items = MOST_ITEMS;
 	}
+	check_body_type(dc, n, e);
 }

@@ -337,6 +337,17 @@ static void drop_start(struct connection *c)
 	head_drop_start(&c->head);
 }
 
+/* Will the body be larger than what the request leads to takes? */
+static bool is_body_large(const struct connection *c)
+{
+	if (c->head.content_length <= c->all->body_limit)
+		return false;
+	struct span method = request_part(c, c->head.start, c->head.method_len);
+	struct span target = request_part(c, c->head.target, c->head.target_len);
+	return c->head.content_length >
+	       service_body_limit(c->all->service, method.base, method.len, target.base, target.len);
+}
+
 /* What has come of a head. c may be closed afterwards. */
 static void look(struct connection *c)
 {
@@ -349,7 +360,7 @@ static void look(struct connection *c)
 		set_state(c, HEAD);
 	if (r == -EAGAIN)
 		return;
-	if (r == 0 && c->head.content_length > c->all->body_limit) {
+	if (r == 0 && is_body_large(c)) {
 		r = 413;
 		c->head.why = REASON_BODY_LARGE;
 	}

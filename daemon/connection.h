@@ -46,7 +46,7 @@ struct connections {
 	struct st_h2o_accept_ctx_t *accept;
 	struct exchanges *exchanges;
 	struct service *service;
-	size_t body_limit;
+	size_t body_limit;        /* every endpoint takes that much: what has more is looked at */
 	int64_t idle_timeout_us;  /* between requests; of these three 0 is none */
 	int64_t read_timeout_us;  /* for a body */
 	int64_t write_timeout_us; /* in each the client takes CONNECTION_LEAST_TAKEN bytes of a reply, or the rest */

@@ -266,11 +266,19 @@ static void on_start(struct message *m)
 }
 
 /* What of a configuration is the worker's own. */
-static void configure(struct worker *w, const struct config_server *server)
+static void configure(struct worker *w, const struct config *c)
 {
+	const struct config_server *server = &c->server;
 	w->server = server;
 	w->http.conf.max_request_entity_size = server->body_limit;
 	w->connections.body_limit = server->body_limit;
+	for (size_t i = 0; i < c->endpoint_count; i++) {
+		size_t limit = c->endpoints[i].body_limit;
+		if (limit && limit < w->connections.body_limit)
+			w->connections.body_limit = limit;
+		if (limit > w->http.conf.max_request_entity_size)
+			w->http.conf.max_request_entity_size = limit;
+	}
 	w->connections.idle_timeout_us = server->idle_timeout_us;
 	w->connections.read_timeout_us = server->read_timeout_us;
 	w->connections.write_timeout_us = server->write_timeout_us;
@@ -284,7 +292,7 @@ static void open_parts(struct worker *w)
 	connections_init(&w->connections, w->loop);
 	w->connections.accept = &w->http.accept;
 	w->connections.exchanges = &w->exchanges;
-	configure(w, server);
+	configure(w, w->all->reload.generation->config);
 	w->connections.total = &w->all->connections;
 	w->service = service_new(w->all->shared, w->index);
 }
@@ -435,7 +443,7 @@ static void undo(struct worker *w)
 static void commit(struct worker *w)
 {
 	const struct worker_reload *r = &w->all->reload;
-	configure(w, &r->generation->config->server);
+	configure(w, r->generation->config);
 	service_commit(w->service, w->share);
 	w->share = NULL;
 	change_listeners(w, r->next, w->all->listeners);

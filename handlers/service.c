@@ -124,6 +124,38 @@ static void give_back(void *share)
 	share_drop(share);
 }
 
+static size_t limit_of(const struct config *c, const struct config_endpoint *e)
+{
+	return e && e->body_limit ? e->body_limit : c->server.body_limit;
+}
+
+size_t service_body_limit(const struct service *s, const char *method, size_t method_len, const char *target,
+			  size_t target_len)
+{
+	const struct generation *g = s->current->generation;
+	const char *query = memchr(target, '?', target_len);
+	struct route_match m = {0};
+	struct arena a;
+	unsigned is = 0;
+
+	while (is < METHOD_COUNT &&
+	       !(strlen(http_method_names[is]) == method_len && memcmp(http_method_names[is], method, method_len) == 0))
+		is++;
+	arena_init(&a);
+	struct span path = {target, query ? (size_t)(query - target) : target_len};
+	if (router_match(g->router, (enum http_method)is, path, &a, &m) < 0)
+		m.endpoint = NULL;
+	arena_done(&a);
+	return limit_of(g->config, m.endpoint);
+}
+
+static void refuse_body(struct exchange *x)
+{
+	struct error e;
+	error_say(&e, -EMSGSIZE, REASON_BODY_LARGE, "the body is larger than body_limit");
+	exchange_problem(x, &e, NULL, NULL, NULL);
+}
+
 void service_handle(struct service *s, struct exchange *x)
 {
 	struct share *share = s->current;
@@ -145,7 +177,9 @@ void service_handle(struct service *s, struct exchange *x)
 	int r = router_match(g->router, x->method, x->path, &x->arena, &m);
 	if (r == 0)
 		x->numbers = tally_here(g->tallies[m.index]);
-	if (r == 0 && g->handlers[m.index].fn)
+	if (r == 0 && x->body.len > limit_of(g->config, m.endpoint))
+		refuse_body(x);
+	else if (r == 0 && g->handlers[m.index].fn)
 		module_handle(&g->handlers[m.index], &share->module_env, share->env.rates, x, &m);
 	else if (r == 0)
 		gather_handle(g->plans[m.index], &share->env, x, &m);

@@ -22,5 +22,8 @@ void service_close(struct service *s);
 const struct share *service_share_of(const struct service *s, unsigned generation);
 /* Answer x: at once, or by exchange_spawn. Called by the daemon for every request that was read. */
 void service_handle(struct service *s, struct exchange *x);
+/* How large a body may be for what that method and path (raw, with its query) lead to. */
+size_t service_body_limit(const struct service *s, const char *method, size_t method_len, const char *target,
+			  size_t target_len);
 /* From now on handlers are told that it drains. */
 void service_drain(struct service *s);

@@ -45,6 +45,9 @@ void content_fill(const struct content *c, const struct value *args, struct buf 
 		const struct content_part *part = &c->parts[i];
 		if (part->text)
 			buf_append(out, part->text, part->len);
+		else if (c->count == 1 && args[part->slot].kind == VALUE_BYTES)
+			buf_append(out, args[part->slot].bytes,
+				   args[part->slot].len); /* as they are: no text of them */
 		else
 			value_text(&args[part->slot], out);
 	}

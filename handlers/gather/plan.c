@@ -283,7 +283,8 @@ static void compile_key(struct plan *plan, const struct scope *scope)
 	for (unsigned i = 0; i < scope->header_count; i++)
 		key[plan->key_count++] = (struct slot){.kind = SLOT_HEADER, .index = i};
 	for (size_t i = 0; i < ARRAY_SIZE(whole); i++) {
-		if (scope->kinds & BIT(whole[i]))
+		bool sent = whole[i] == SLOT_BODY && scope->kinds & BIT(SLOT_SENT);
+		if (sent || scope->kinds & BIT(whole[i]))
 			key[plan->key_count++] = (struct slot){.kind = whole[i]};
 	}
 	plan->key = key;
@@ -331,7 +332,7 @@ struct plan *plan_compile(const struct config *c, const struct config_endpoint *
 	struct plan *plan = arena_zalloc(a, sizeof(*plan));
 	plan->endpoint = e;
 	int steps = compile_steps(plan, c, &scope);
-	if (scope.kinds & BIT(SLOT_BODY))
+	if (scope.kinds & (BIT(SLOT_BODY) | BIT(SLOT_SENT)))
 		plan->body_wanted = BODY_REQUIRED;
 	int respond = respond_compile(&plan->respond, &scope);
 	int created = compile_created(plan, &scope);
@@ -342,7 +343,7 @@ struct plan *plan_compile(const struct config *c, const struct config_endpoint *
 	memcpy(names, scope.headers, scope.header_count * sizeof(*names));
 	plan->headers = names;
 	plan->header_count = scope.header_count;
-	if (plan->body_wanted == BODY_ANY && scope.kinds & BIT(SLOT_BODY))
+	if (plan->body_wanted == BODY_ANY && scope.kinds & (BIT(SLOT_BODY) | BIT(SLOT_SENT)))
 		plan->body_wanted = BODY_JSON;
 	if (plan->body_wanted == BODY_REQUIRED && !e->body && e->method == METHOD_GET)
 		diagnostics_warning(d, e->at,

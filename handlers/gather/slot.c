@@ -98,7 +98,7 @@ static int resolve(struct slot *out, const struct reference *ref, struct scope *
 	if (strcmp(ref->root, "claims") == 0)
 		return fail(scope, ref, "claims of a token are not supported by this build");
 	if (strcmp(ref->root, "body") == 0) {
-		*out = (struct slot){.kind = SLOT_BODY, .path = ref->path};
+		*out = (struct slot){.kind = ref->sent ? SLOT_SENT : SLOT_BODY, .path = ref->path};
 		return 0;
 	}
 	return unknown_root(ref, scope);
@@ -162,6 +162,21 @@ static struct value outcome_value(const struct outcome *o, const struct path *pa
 	return VALUE_OF_NULL;
 }
 
+/* Is the last member of the path there, also if it is null? */
+static bool was_sent(const struct value *body, const struct path *path, struct arena *a)
+{
+	const struct path_segment *last = &path->segments[path->count - 1];
+	struct value v = value_follow(body, path->segments, path->count - 1, a);
+
+	if (v.kind == VALUE_JSON)
+		return json_member(v.json, last->name, last->name_len) != NULL;
+	for (uint32_t i = 0; v.kind == VALUE_DOCUMENT && i < v.count; i++) {
+		if (v.members[i].len == last->name_len && memcmp(v.members[i].name, last->name, last->name_len) == 0)
+			return true;
+	}
+	return false;
+}
+
 struct value slot_value(const struct slot *s, const struct evaluation *e)
 {
 	const struct exchange *x = e->exchange;
@@ -174,6 +189,8 @@ struct value slot_value(const struct slot *s, const struct evaluation *e)
 		return from_span(e->headers[s->index]);
 	case SLOT_BODY:
 		return follow(&e->parameters.body, &s->path, e->arena);
+	case SLOT_SENT:
+		return value_bool(was_sent(&e->parameters.body, &s->path, e->arena));
 	case SLOT_METHOD:
 		return value_string(http_method_names[x->method], strlen(http_method_names[x->method]));
 	case SLOT_PATH:

@@ -13,7 +13,18 @@
 
 enum { PLAN_MAX_STEPS = 64, PLAN_MAX_HEADERS = 32 };
 
-enum slot_kind { SLOT_PARAMETER, SLOT_STEP, SLOT_HEADER, SLOT_BODY, SLOT_METHOD, SLOT_PATH, SLOT_ID, SLOT_IP };
+/* SLOT_SENT: whether the body has that member. */
+enum slot_kind {
+	SLOT_PARAMETER,
+	SLOT_STEP,
+	SLOT_HEADER,
+	SLOT_BODY,
+	SLOT_SENT,
+	SLOT_METHOD,
+	SLOT_PATH,
+	SLOT_ID,
+	SLOT_IP
+};
 
 struct slot {
 	enum slot_kind kind;

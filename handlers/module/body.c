@@ -5,6 +5,7 @@
 
 #include "handlers/module/internal.h"
 #include "handlers/module/request.h"
+#include "handlers/web/body.h"
 #include "handlers/web/form.h"
 
 /* h2o's memory goes with the reply: what a handler keeps is a copy. */
@@ -41,7 +42,7 @@ gd_value *gd_body_json(gd_request *req)
 		return value_fail(s, r, 500, "gd_body_json: not the request of this task");
 	if (body_of(req).len == 0)
 		return value_say(s, -EINVAL, REASON_BODY_MISSING, "gd_body_json: there is no body");
-	if (!is_json_type(req->content_type))
+	if (!body_is_of_type(BODY_AS_JSON, req->content_type))
 		return value_say(s, -EMEDIUMTYPE, REASON_BODY_NOT_JSON,
 				 "gd_body_json: the body's Content-Type is not JSON");
 	return value_new(s, req->parameters.body);

@@ -10,10 +10,12 @@
 #include "base/decimal.h"
 #include "base/reason.h"
 #include "base/utf8.h"
+#include "handlers/web/body.h"
 #include "handlers/web/duplicates.h"
 #include "handlers/web/mistakes.h"
 #include "handlers/web/percent.h"
 #include "handlers/web/schema/schema.h"
+#include "handlers/web/typed.h"
 
 /* What the client gave for a parameter. */
 struct given {
@@ -31,8 +33,9 @@ struct collector {
 	struct arena *arena;
 	struct mistakes mistakes;
 	struct schema_check *check;
-	struct given *given;  /* for each parameter */
-	struct json *body;    /* NULL: none */
+	struct given *given; /* for each parameter */
+	struct body read;
+	struct json *body;    /* the tree of it; NULL: none */
 	struct span *unknown; /* query parameters that were reported, MISTAKES_MAX of them at most */
 	size_t unknown_count;
 };
@@ -41,25 +44,6 @@ static bool same_text(struct span a, const char *b)
 {
 	return strlen(b) == a.len && memcmp(a.base, b, a.len) == 0;
 }
-
-/* --- text as JSON --- */
-
-/* Text that is not a value of the type stays a string, which the checker then refuses. */
-static struct json *json_of_text(struct collector *c, struct span text, const struct config_schema *s)
-{
-	struct json *j = arena_zalloc(c->arena, sizeof(*j));
-	*j = (struct json){.kind = JSON_STRING, .text = text.base, .len = (uint32_t)text.len};
-
-	if ((s->type == TYPE_INTEGER || s->type == TYPE_NUMBER) && json_is_number(text.base, text.len)) {
-		j->kind = JSON_NUMBER;
-	} else if (s->type == TYPE_BOOLEAN && (same_text(text, "true") || same_text(text, "false"))) {
-		j->kind = JSON_BOOL;
-		j->boolean = text.len == 4;
-	}
-	return j;
-}
-
-static const struct config_schema any_text = {.type = TYPE_STRING};
 
 /* Of the body as a whole: its name is empty. */
 static void refuse_name(struct collector *c, enum parameter_in in, const char *name, const char *keyword,
@@ -89,7 +73,7 @@ static void give(struct collector *c, size_t i, struct span text)
 		if (given->value)
 			refuse_parameter(c, i, MISTAKE_TWICE);
 		else
-			given->value = json_of_text(c, text, s);
+			given->value = typed_text(c->arena, text, s);
 		return;
 	}
 	if (!given->array) {
@@ -97,7 +81,7 @@ static void give(struct collector *c, size_t i, struct span text)
 		given->array->kind = JSON_ARRAY;
 		given->value = given->array;
 	}
-	struct json *item = json_of_text(c, text, s->items ? s->items : &any_text);
+	struct json *item = typed_text(c->arena, text, s->items ? s->items : &typed_any_text);
 	if (given->last)
 		given->last->next = item;
 	else
@@ -260,35 +244,16 @@ static bool takes_body_parameters(const struct config_endpoint *e)
 	return false;
 }
 
-bool is_json_type(struct span type)
-{
-	const char *semicolon = type.len ? memchr(type.base, ';', type.len) : NULL;
-
-	if (semicolon)
-		type.len = (size_t)(semicolon - type.base);
-	type = trimmed(type);
-	if (type.len == 16 && strncasecmp(type.base, "application/json", 16) == 0)
-		return true;
-	return type.len > 5 && memchr(type.base, '/', type.len) &&
-	       strncasecmp(type.base + type.len - 5, "+json", 5) == 0;
-}
-
-/* The tree points into the text, and the text of the exchange is h2o's: parse a copy. */
 static bool parse_body(struct collector *c)
 {
-	char what[96];
-	size_t values;
-	const char *text = arena_strndup(c->arena, c->x->body.base, c->x->body.len);
+	size_t values = 0;
 
-	if (json_parse(&c->body, c->arena, text, c->x->body.len, JSON_MAX_DEPTH, what, sizeof(what)) == 0) {
-		bool right = duplicates_none(&c->mistakes, c->body, c->arena, &values);
-
-		schema_check_allow(c->check, values);
-		return right;
-	}
-	const struct mistake_place body = mistake_at(IN_BODY, "");
-	mistake_add(&c->mistakes, &body, NULL, MISTAKE_BODY_JSON, what);
-	return false;
+	if (!body_read(&c->read, c->endpoint, c->x, &c->mistakes))
+		return false;
+	c->body = c->read.tree;
+	bool right = !c->body || duplicates_none(&c->mistakes, c->body, c->arena, &values);
+	schema_check_allow(c->check, values);
+	return right;
 }
 
 static void body_members(struct collector *c)
@@ -315,7 +280,7 @@ static void check_body(struct collector *c)
 
 	if (c->body && schema)
 		schema_check(c->check, schema, c->body, "", IN_BODY);
-	else if (!c->body && (schema ? !schema->nullable : c->out->body_wanted == BODY_REQUIRED))
+	else if (!c->body && !c->read.bytes.base && (schema ? !schema->nullable : c->out->body_wanted == BODY_REQUIRED))
 		refuse_name(c, IN_BODY, "", "required", MISTAKE_REQUIRED);
 }
 
@@ -323,7 +288,7 @@ static void check_body(struct collector *c)
 static int collect_body(struct collector *c)
 {
 	bool parameters = takes_body_parameters(c->endpoint);
-	bool json = is_json_type(c->x->content_type);
+	bool json = body_is_of_type(c->endpoint->body_as, c->x->content_type);
 	bool whole = c->endpoint->body || c->out->body_wanted != BODY_ANY;
 
 	if (c->x->body.len > 0) {
@@ -346,47 +311,6 @@ static int collect_body(struct collector *c)
 }
 
 /* --- values --- */
-
-static bool is_structured(const struct config_schema *s)
-{
-	return s->type == TYPE_ARRAY || s->type == TYPE_OBJECT;
-}
-
-static struct value scalar_value(const struct config_schema *s, const struct json *j)
-{
-	struct value v = value_from_json(j);
-	int64_t n;
-
-	if (s->type == TYPE_INTEGER && v.kind == VALUE_NUMBER && decimal_to_int64(v.text, v.len, &n))
-		v = value_int(n);
-	if (v.kind == VALUE_STRING)
-		v.subtype = (uint8_t)s->format;
-	v.from_request = true;
-	v.structured = is_structured(s) || (j->kind >= JSON_ARRAY && j->declared);
-	v.undeclared &= !v.structured;
-	return v;
-}
-
-/* Can every item be a value of its own? Those of text always are. */
-static bool is_list(const struct config_schema *s, const struct json *j)
-{
-	if (j->kind != JSON_ARRAY)
-		return false;
-	return !j->raw || (s->items && s->items->type <= TYPE_BOOLEAN);
-}
-
-static struct value typed_value(struct collector *c, const struct config_schema *s, const struct json *j)
-{
-	if (!is_list(s, j))
-		return scalar_value(s, j);
-
-	struct value *items = arena_array(c->arena, j->count, sizeof(*items));
-	size_t n = 0;
-	for (const struct json *item = j->child; item; item = item->next)
-		items[n++] = scalar_value(s->items ? s->items : &any_text, item);
-	return (struct value){
-		.kind = VALUE_LIST, .list = items, .count = j->count, .from_request = true, .structured = true};
-}
 
 static struct value absent_value(struct collector *c, const struct config_parameter *p)
 {
@@ -411,7 +335,7 @@ static void check_parameter(struct collector *c, size_t i)
 	if (!j)
 		*out = absent_value(c, p);
 	else if (schema_check(c->check, &p->schema, j, p->name, p->in))
-		*out = typed_value(c, &p->schema, j);
+		*out = typed_value(c->arena, &p->schema, j);
 }
 
 /* --- all of it --- */
@@ -452,15 +376,16 @@ int parameters_parse(struct parameters *p, struct exchange *x, const struct rout
 	collect(&c);
 	r = collect_body(&c);
 	if (r < 0) {
-		r = error_say(e, r, REASON_BODY_NOT_JSON, "%s: the body's Content-Type is not JSON", c.endpoint->name);
+		r = body_refuse_type(x, c.endpoint, e);
 		goto end_check;
 	}
 	for (size_t i = 0; i < count; i++)
 		check_parameter(&c, i);
 	if (c.mistakes.count > 0)
 		r = refuse(&c, e, errors_json);
-	else if (c.body)
-		p->body = scalar_value(c.endpoint->body ? c.endpoint->body : &any_text, c.body);
+	else if (c.body || c.read.bytes.base)
+		p->body = c.endpoint->body ? body_value(&c.read, c.endpoint, c.arena)
+					   : typed_scalar(&typed_any_text, c.body);
 end_check:
 	schema_check_end(c.check);
 	buf_done(&list);

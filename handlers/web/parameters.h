@@ -37,7 +37,3 @@ struct parameters {
  * -EMEDIUMTYPE (415); e is set. Details quote no input. Before exchange_spawn (it reads headers); does not suspend. */
 int parameters_parse(struct parameters *p, struct exchange *x, const struct route_match *m, struct error *e,
 		     struct buf *errors_json) must_check;
-
-/* Is that Content-Type one of JSON: application/json, application/problem+json and the like, with or without parameters
- * after a semicolon? */
-bool is_json_type(struct span type);

@@ -81,7 +81,7 @@ static const struct config_schema *schema_of(const struct config_endpoint *e, co
 	const struct path_segment *segments = ref->path.segments;
 	size_t i = 0;
 
-	if (!e)
+	if (!e || ref->sent)
 		return NULL;
 	const struct config_parameter *p = find(e->parameters, e->parameter_count, ref->root, strlen(ref->root));
 	if (p)
@@ -100,6 +100,8 @@ static Oid declared_oid(const struct config_schema *s, const struct reference *r
 {
 	if (s)
 		return schema_oid(s);
+	if (ref->sent)
+		return PG_OID_BOOL;
 	return strcmp(ref->root, "request") == 0 || strcmp(ref->root, "headers") == 0 ? PG_OID_TEXT : 0;
 }
 

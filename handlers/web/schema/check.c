@@ -170,6 +170,8 @@ bool schema_visit(struct schema_check *c, const struct config_schema *s, struct 
 		return schema_found(c, s, KEYWORD_READ_ONLY);
 	if (!type_fits(s, j))
 		return schema_found(c, s, KEYWORD_TYPE);
+	if (s->file)
+		return schema_file(c, s, j);
 	if (s->enumeration_count && !is_enumerated(c, s, j))
 		right = schema_found(c, s, KEYWORD_ENUM);
 	if (s->constant && !equals(c, s->constant, j))

@@ -47,6 +47,9 @@ static const struct {
 	[KEYWORD_ANY_OF] = {"anyOf", MISTAKE_NONE_OF},
 	[KEYWORD_ONE_OF] = {"oneOf", MISTAKE_NONE_OF},
 	[KEYWORD_ONE_OF_MANY] = {"oneOf", MISTAKE_MANY_OF},
+	[KEYWORD_FILE] = {"type", MISTAKE_FILE},
+	[KEYWORD_FILE_LONG] = {"maxLength", NULL, MOST, "byte"},
+	[KEYWORD_MEDIA_TYPE] = {"contentMediaType", MISTAKE_MEDIA_TYPE, TEXT},
 	[KEYWORD_COMPLEX] = {NULL, MISTAKE_COMPLEX},
 };
 
@@ -57,8 +60,8 @@ static void note_progress(struct progress *p, enum keyword k, size_t depth)
 	p->count++;
 	if (depth > p->deepest)
 		p->deepest = depth;
-	if (depth == p->depth &&
-	    (k == KEYWORD_TYPE || k == KEYWORD_NEVER || k == KEYWORD_ANY_OF || k == KEYWORD_ONE_OF))
+	if (depth == p->depth && (k == KEYWORD_TYPE || k == KEYWORD_FILE || k == KEYWORD_NEVER || k == KEYWORD_ANY_OF ||
+				  k == KEYWORD_ONE_OF))
 		p->misfit = true;
 	if (depth <= p->depth + 1 && (k == KEYWORD_ENUM || k == KEYWORD_CONST))
 		p->choices++;
@@ -239,6 +242,10 @@ static void describe(struct buf *out, const struct finding *f)
 	case KEYWORD_PATTERN:
 		buf_str(out, s->pattern);
 		break;
+	case KEYWORD_MEDIA_TYPE:
+		for (size_t i = 0; i < s->media_type_count; i++)
+			buf_printf(out, "%s%s", i ? ", " : "", s->media_types[i]);
+		break;
 	case KEYWORD_DEPENDENT:
 		buf_str(out, f->other);
 		break;
@@ -253,6 +260,7 @@ static uint64_t bound_of(const struct config_schema *s, enum keyword k)
 	case KEYWORD_SHORT:
 		return s->min_length;
 	case KEYWORD_LONG:
+	case KEYWORD_FILE_LONG:
 		return s->max_length;
 	case KEYWORD_MIN_ITEMS:
 		return s->min_items;

@@ -40,6 +40,9 @@ enum keyword {
 	KEYWORD_ANY_OF,
 	KEYWORD_ONE_OF,
 	KEYWORD_ONE_OF_MANY,
+	KEYWORD_FILE,
+	KEYWORD_FILE_LONG,
+	KEYWORD_MEDIA_TYPE,
 	KEYWORD_COMPLEX,
 };
 
@@ -97,6 +100,8 @@ bool schema_number(struct schema_check *c, const struct config_schema *s, const 
 bool schema_string(struct schema_check *c, const struct config_schema *s, const struct json *j);
 bool schema_array(struct schema_check *c, const struct config_schema *s, struct json *j);
 bool schema_object(struct schema_check *c, const struct config_schema *s, struct json *j);
+/* A file of a form: an object of filename, type and size, as handlers/web/body.c makes it. */
+bool schema_file(struct schema_check *c, const struct config_schema *s, const struct json *j);
 bool schema_combined(struct schema_check *c, const struct config_schema *s, struct json *j);
 
 /* Does the pattern match somewhere: 1, 0, or below 0 if that can't be told in time? */

@@ -1,5 +1,6 @@
-/* Numbers, compared digit for digit, and strings, counted in characters. */
+/* Numbers, compared digit for digit, strings, counted in characters, and files of forms. */
 #include <string.h>
+#include <strings.h>
 
 #include "base/decimal.h"
 #include "base/format.h"
@@ -58,4 +59,28 @@ bool schema_string(struct schema_check *c, const struct config_schema *s, const 
 		return true;
 	int matches = schema_match(c, s->pattern_compiled, j->text, j->len);
 	return matches > 0 || schema_found(c, s, matches ? KEYWORD_PATTERN_SLOW : KEYWORD_PATTERN);
+}
+
+/* Without its parameters, whatever the case (RFC 9110, 8.3.1). */
+static bool is_media_type(const struct json *type, const char *wanted)
+{
+	size_t len = strlen(wanted);
+
+	return type->len >= len && strncasecmp(type->text, wanted, len) == 0 &&
+	       (type->len == len || strchr("; \t", type->text[len]));
+}
+
+bool schema_file(struct schema_check *c, const struct config_schema *s, const struct json *j)
+{
+	const struct json *type = json_member(j, "type", 4), *size = json_member(j, "size", 4);
+	bool allowed = s->media_type_count == 0;
+	int64_t bytes;
+
+	if (!type || !size || !decimal_to_int64(size->text, size->len, &bytes))
+		return schema_found(c, s, KEYWORD_FILE);
+	for (size_t i = 0; i < s->media_type_count && !allowed; i++)
+		allowed = is_media_type(type, s->media_types[i]);
+	if (!allowed)
+		return schema_found(c, s, KEYWORD_MEDIA_TYPE);
+	return !s->has_max_length || (uint64_t)bytes <= s->max_length || schema_found(c, s, KEYWORD_FILE_LONG);
 }

@@ -215,6 +215,7 @@ static int send_bytes(const struct request *r, const char *body, size_t body_len
 	arena_reset(&exchange.arena);
 	errors.len = 0;
 	error = ERROR_INIT;
+	exchange.always_count = 0;
 	exchange.method = r->to->method;
 	exchange.query = query;
 	exchange.body = text;
