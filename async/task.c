@@ -10,6 +10,7 @@
 #include <errno.h>
 
 #include "async/internal.h"
+#include "async/operation.h"
 
 enum { SWITCHES_A_PASS = 4096 }; /* then the poll gets its turn */
 
@@ -292,6 +293,7 @@ void waiter_init(struct waiter *w, void (*abandon)(struct waiter *w), const char
 	w->abandon = abandon;
 	w->what = what;
 	w->describe = NULL;
+	w->each = NULL;
 	assert(w->task);
 }
 
@@ -407,11 +409,13 @@ static const char *awaits(const struct task *t)
 	return state_of(t) == TASK_READY ? "its turn" : NULL;
 }
 
-void task_awaits(const struct task *t, struct buf *out)
+void task_awaits(const struct task *t, const struct task_info *info, struct buf *out)
 {
-	const char *what = awaits(t);
-	if (what)
-		buf_str(out, what);
+	if (info->operation) {
+		info->operation->kind->describe(info->operation, out);
+		return;
+	}
+	buf_str(out, info->awaits);
 	if (is_waiting(t) && t->waiting->describe)
 		t->waiting->describe(t->waiting, out);
 }
@@ -425,11 +429,39 @@ static void prefetch_task(const struct list *node)
 		__builtin_prefetch(t + line);
 }
 
-void loop_each_task(struct loop *l, unsigned most, task_visit_fn fn, void *arg)
+struct visit {
+	task_visit_fn fn;
+	void *arg;
+	const struct task *task;
+	unsigned count, most;
+};
+
+static void visit_operation(void *arg, const struct operation *op, const char *name, uint64_t id, int64_t born_us)
 {
+	struct visit *v = arg;
+	struct task_info info = {
+		.name = name,
+		.id = id,
+		.state = TASK_WAITING,
+		.awaits = "an operation",
+		.born_us = born_us,
+		.since_us = born_us,
+		.cancelled = v->task->cancelled,
+		.operation = op,
+	};
+	if (v->count < v->most)
+		v->fn(v->arg, v->task, &info);
+	v->count++;
+}
+
+unsigned loop_each_task(struct loop *l, unsigned most, task_visit_fn fn, void *arg)
+{
+	struct visit v = {.fn = fn, .arg = arg, .most = most};
+	unsigned tasks = 0;
 	list_for_each (node, &l->tasks) {
-		if (most-- == 0)
-			return;
+		if (v.count >= most)
+			return v.count + l->task_count - tasks;
+		tasks++;
 		prefetch_task(node->next);
 		const struct task *t = container_of(node, struct task, all);
 		const struct task *awaited = awaited_by(t);
@@ -446,7 +478,12 @@ void loop_each_task(struct loop *l, unsigned most, task_visit_fn fn, void *arg)
 			.detached = t->detached,
 		};
 		fn(arg, t, &info);
+		v.count++;
+		v.task = t;
+		if (is_waiting(t) && t->waiting->each)
+			t->waiting->each(t->waiting, visit_operation, &v);
 	}
+	return v.count;
 }
 
 bool task_cancelled(void)

@@ -28,6 +28,7 @@
 #include "base/list.h"
 
 struct loop;
+struct operation;
 struct task;
 
 /* The function of a task. Returns 0 or more, or -errno: the task's result. */
@@ -116,16 +117,18 @@ struct task_info {
 	int64_t born_us;    /* CLOCK_MONOTONIC */
 	int64_t since_us;   /* when it last suspended; born_us if it never did */
 	bool cancelled, shielded, detached;
+	const struct operation *operation; /* of the task, which is as good as one; NULL: it is the task itself */
 };
 
-/* Append what t waits for, with all that is known of it: "an answer from PostgreSQL (source shop, sent)". Only inside a
- * visit of loop_each_task, for one that awaits something. */
-void task_awaits(const struct task *t, struct buf *out);
+/* Append what that is awaits, with all that is known of it: "an answer from PostgreSQL (source shop, sent)". Only
+ * inside a visit of loop_each_task, if it awaits something. */
+void task_awaits(const struct task *t, const struct task_info *info, struct buf *out);
 
 typedef void (*task_visit_fn)(void *arg, const struct task *t, const struct task_info *info);
-/* Call fn for each task of l that was not freed yet, the oldest first, and for no more than `most` of them (how many
- * there are: loop_stats). fn neither suspends nor frees a task. Loop thread only. */
-void loop_each_task(struct loop *l, unsigned most, task_visit_fn fn, void *arg);
+/* Call fn for each task of l that was not freed yet, the oldest first, and after it for each operation that it waits
+ * for, as if that were a task; no more than `most` times. fn neither suspends nor frees a task. Returns how often fn
+ * was called, and how many tasks were left out beside that. Loop thread only. */
+unsigned loop_each_task(struct loop *l, unsigned most, task_visit_fn fn, void *arg);
 
 /* --- for what waits are built of --- */
 
@@ -134,6 +137,9 @@ struct task_scope {
 	struct list link;   /* in its owner's list, as long as children run */
 	struct task *owner; /* of children that run; NULL: nobody, or it has ended */
 };
+
+typedef void (*operation_visit_fn)(void *arg, const struct operation *op, const char *name, uint64_t id,
+				   int64_t born_us);
 
 /* A task that waits; on the stack of task_suspend's caller. */
 struct waiter {
@@ -146,6 +152,8 @@ struct waiter {
 	const char *what; /* is awaited, for people to read: static */
 	/* Append more of it to out, after `what`. May be set after waiter_init; NULL: there is no more. */
 	void (*describe)(const struct waiter *w, struct buf *out);
+	/* The operations that are waited for. May be set after waiter_init; NULL: none. */
+	void (*each)(const struct waiter *w, operation_visit_fn fn, void *arg);
 };
 
 /* For a wait of the calling task. */

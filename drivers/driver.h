@@ -1,12 +1,14 @@
 /* What every kind of source is to the rest of gatherd: a table of operations.
  *
  * A source exists once a process (its limits, its configuration) and has a client a worker (its connections). The
- * actions of steps are compiled when the configuration is loaded; running one is a suspending call in a step's task. */
+ * actions of steps are compiled when the configuration is loaded; running one is a suspending call in a step's task,
+ * or, if the driver can, an operation that needs no task (submit). */
 #pragma once
 
 #include <stdbool.h>
 
 #include "async/executor.h"
+#include "async/operation.h"
 #include "base/error.h"
 #include "base/value.h"
 #include "config/config.h"
@@ -125,6 +127,18 @@ struct driver {
 	 * `expect` is applied by the driver: 404 for none, 500 for two of `one`. */
 	int (*run)(struct client *c, const struct action *action, const struct value *args,
 		   const struct run_options *options, struct result **out, struct error *e);
+
+	/* Begin the action without a task of its own: as run, but it does not suspend. Returns 0 with *out, an
+	 * operation in options->arena that the caller waits for and then collects, or cancels; args live until then. Or
+	 * 0 with *out NULL: nothing was done, and only `run` can. Or -errno with e filled: it has failed. The caller's
+	 * deadline holds for the operation. NULL: the kind has none. */
+	int (*submit)(struct client *c, const struct action *action, const struct value *args,
+		      const struct run_options *options, struct operation **out, struct error *e);
+	/* What op, which has completed, has brought: as run, but it does not suspend. op is gone; or, if this returns
+	 * 1, it can't end without a task: `finish` follows, with e as it is left here, or op is cancelled. */
+	int (*collect)(struct operation *op, struct result **out, struct error *e);
+	/* Suspends. Go on with it as `run` would have, from there on. As run; op is gone. */
+	int (*finish)(struct operation *op, struct result **out, struct error *e);
 
 	/* What the source is like now. Any thread. */
 	void (*source_state)(struct source *s, struct source_state *out);

@@ -278,6 +278,12 @@ static int run(struct client *client, const struct action *action, const struct 
 	return pg_run_action(pg_client_of(client), (const struct pg_action *)action, args, options->timeout_us, out, e);
 }
 
+static int submit(struct client *client, const struct action *action, const struct value *args,
+		  const struct run_options *options, struct operation **out, struct error *e)
+{
+	return pg_submit_action(pg_client_of(client), (const struct pg_action *)action, args, options, out, e);
+}
+
 static int check(struct client *client, const struct action *const *actions, size_t count, int64_t patience_us,
 		 struct diagnostics *d, struct error *e)
 {
@@ -306,6 +312,9 @@ const struct driver postgres_driver = {
 	.client_idle = client_idle,
 	.source_state = source_state,
 	.run = run,
+	.submit = submit,
+	.collect = pg_collect_action,
+	.finish = pg_finish_action,
 	.check = check,
 	.must_be_there = true,
 };

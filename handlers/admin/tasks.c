@@ -86,7 +86,7 @@ static void list_one(void *arg, const struct task *t, const struct task_info *in
 	member_text(out, "state", state_names[info->state]);
 	if (info->awaits) {
 		struct buf awaits = BUF_INIT;
-		task_awaits(t, &awaits);
+		task_awaits(t, info, &awaits);
 		member_text(out, "awaits", buf_cstr(&awaits));
 		buf_done(&awaits);
 		if (info->awaits_id)
@@ -151,8 +151,7 @@ static void answer(struct message *m)
 	struct question *q = container_of(m, struct question, message);
 	struct listing l = {.out = &q->tasks, .worker = q->worker, .now_us = monotonic_us()};
 	if (!atomic_load_explicit(&q->forgot, memory_order_relaxed))
-		loop_each_task(loop_current(), q->most, list_one, &l);
-	q->count = loop_stats(loop_current()).tasks;
+		q->count = loop_each_task(loop_current(), q->most, list_one, &l);
 	m->run = take_answer;
 	loop_post(q->asker, m);
 }
@@ -298,7 +297,7 @@ static void log_one(void *arg, const struct task *t, const struct task_info *inf
 		   (long long)(l->now_us - info->born_us) / 1000);
 	if (info->awaits) {
 		struct buf awaits = BUF_INIT;
-		task_awaits(t, &awaits);
+		task_awaits(t, info, &awaits);
 		buf_lit(&line, " awaits=");
 		logfmt_value(&line, awaits.data, awaits.len);
 		buf_done(&awaits);
@@ -317,8 +316,7 @@ static void log_one(void *arg, const struct task *t, const struct task_info *inf
 void tasks_log(struct loop *l, unsigned worker, const char *msg)
 {
 	struct logging logging = {.msg = msg, .worker = worker, .now_us = monotonic_us()};
-	loop_each_task(l, LOGGED_MAX, log_one, &logging);
-	unsigned count = loop_stats(l).tasks;
+	unsigned count = loop_each_task(l, LOGGED_MAX, log_one, &logging);
 	if (count > LOGGED_MAX)
 		log_line(LOG_LINE_WARNING, msg, "worker=%u and_more=%u", worker, count - LOGGED_MAX);
 }

@@ -12,10 +12,11 @@ struct step_run {
 	struct run *run;
 	unsigned index;
 	bool started;
-	bool changed;            /* it has made changes, or a part of them */
-	bool uncertain;          /* it may or may not have made them */
-	struct error *error;     /* NULL: it did not fail */
-	struct span key;         /* in the cache; base NULL: none */
+	bool changed;                /* it has made changes, or a part of them */
+	bool uncertain;              /* it may or may not have made them */
+	struct operation *operation; /* that it is, and was not collected yet; NULL: it has a task, or has ended */
+	struct error *error;         /* NULL: it did not fail */
+	struct span key;             /* in the cache; base NULL: none */
 	int64_t wait_us, run_us; /* before it started (for other steps, for permits), from the request's start; then */
 	int64_t started_us;      /* CLOCK_MONOTONIC */
 };
@@ -45,6 +46,16 @@ struct run {
 /* Suspends. The whole life of a step; a task's function, arg is a struct step_run. Returns 0, also if `when` skipped
  * it or its failure was replaced, or the failure that ends the request. */
 int step_run(void *arg);
+/* The same without a task, if the step's source can do that and nothing else makes it wait. Returns 0: it has ended, or
+ * is under way (s->operation); 1: it needs a task; or the failure that ends the request. */
+int step_submit(struct step_run *s) must_check;
+/* s->operation has completed. Returns 0: the step has ended; 1: it goes on in a task, step_finish; or the failure that
+ * ends the request. */
+int step_collect(struct step_run *s) must_check;
+/* Suspends. A task's function; arg is a struct step_run. As step_run. */
+int step_finish(void *arg);
+/* The request ends without what s->operation brings, if it is there. */
+void step_drop(struct step_run *s);
 /* Count a run of a step that asked its source, which took that long. e: how it failed; NULL: it has not. */
 void step_count(const struct plan_step *p, int64_t us, const struct error *e);
 /* Suspends. A permit of a semaphore by its index. Returns 0 or -errno with e filled. */

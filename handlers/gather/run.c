@@ -1,9 +1,10 @@
-/* Running a plan: one task a request, one task a step, the reply rendered from what they brought back.
+/* Running a plan: one task a request, the steps beside each other, the reply rendered from what they brought back.
  *
- * A plan of a single step runs in the request's own task. Otherwise the steps are children of one gather: the first
- * failure that `on_error` does not replace cancels the rest, the client's leaving cancels all, and nothing is freed or
- * rendered before the last child has ended. What is fetched for the cache may be waited for by other requests: it runs
- * in tasks beside the steps, and the request's memory stays until they have ended too, after the reply if need be. */
+ * A plan of a single step runs in the request's own task. Otherwise the steps are children of one gather, as operations
+ * if their sources offer that and nothing else makes them wait, else each as a task: the first failure that `on_error`
+ * does not replace cancels the rest, the client's leaving cancels all, and nothing is freed or rendered before the last
+ * child has ended. What is fetched for the cache may be waited for by other requests: it runs in tasks beside the
+ * steps, and the request's memory stays until they have ended too, after the reply if need be. */
 #include "handlers/gather/run.h"
 
 #include <errno.h>
@@ -16,17 +17,33 @@
 
 /* --- the steps --- */
 
+static int start(struct run *run, struct step_run *s)
+{
+	const char *name = run->plan->steps[s->index].config->name;
+	s->started = true;
+	int r = step_submit(s);
+	if (r > 0)
+		r = gather_add(&run->gather, name, step_run, s);
+	else if (r == 0 && s->operation)
+		r = gather_add_operation(&run->gather, name, s->operation, s);
+	return r < 0 ? r : 0;
+}
+
+/* A step that is skipped has ended at once, and others may be ready then. */
 static int start_ready_steps(struct run *run)
 {
-	for (unsigned i = 0; i < run->plan->step_count; i++) {
-		struct step_run *s = &run->steps[i];
-		if (s->started || (run->plan->steps[i].needs & ~run->ended))
-			continue;
-		s->started = true;
-		int r = gather_add(&run->gather, run->plan->steps[i].config->name, step_run, s);
-		if (r < 0)
-			return r;
-	}
+	uint64_t ended;
+	do {
+		ended = run->ended;
+		for (unsigned i = 0; i < run->plan->step_count; i++) {
+			struct step_run *s = &run->steps[i];
+			if (s->started || (run->plan->steps[i].needs & ~run->ended))
+				continue;
+			int r = start(run, s);
+			if (r < 0)
+				return r;
+		}
+	} while (run->ended != ended);
 	return 0;
 }
 
@@ -44,23 +61,47 @@ static int await_step(struct run *run)
 	return r;
 }
 
+/* A child of the gather has ended: if that was an operation, the step has, or goes on in a task. */
+static int end_step(struct run *run, unsigned child)
+{
+	struct step_run *s = gather_arg(&run->gather, child);
+	if (!s->operation)
+		return 0;
+	int r = step_collect(s);
+	if (r > 0)
+		r = gather_add(&run->gather, run->plan->steps[s->index].config->name, step_finish, s);
+	return r < 0 ? r : 0;
+}
+
+/* Suspends. One step after the other, as they end. Returns 0 or what ended the request. */
+static int run_children(struct run *run)
+{
+	for (;;) {
+		int r = start_ready_steps(run);
+		if (r < 0)
+			return r;
+		r = await_step(run);
+		if (run->gather.first_error)
+			return run->gather.first_error;
+		if (r == -ENOENT)
+			return 0; /* all have ended */
+		if (r >= 0)
+			r = end_step(run, (unsigned)r);
+		if (r < 0)
+			return r;
+	}
+}
+
 /* Suspends. Returns 0, or what ended the request. */
 static int run_steps(struct run *run)
 {
 	if (run->plan->step_count == 1)
 		return step_run(&run->steps[0]);
 	gather_init(&run->gather, GATHER_FAIL_FAST);
-	int r;
-	do {
-		r = start_ready_steps(run);
-		if (r == 0)
-			r = await_step(run);
-	} while (r >= 0 && run->gather.first_error == 0);
-	if (run->gather.first_error)
-		r = run->gather.first_error;
-	else if (r == -ENOENT)
-		r = 0; /* all have ended */
+	int r = run_children(run);
 	gather_done(&run->gather);
+	for (unsigned i = 0; i < run->plan->step_count; i++)
+		step_drop(&run->steps[i]);
 	return r;
 }
 

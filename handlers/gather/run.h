@@ -21,6 +21,6 @@ struct gather_env {
 };
 
 /* Check the parameters, then reply: at once if the plan has no steps or the reply is cached, else from a task in
- * which each step is a task of its own. Loop thread. */
+ * which the steps are operations, or tasks of their own. Loop thread. */
 void gather_handle(const struct plan *plan, const struct gather_env *env, struct exchange *x,
 		   const struct route_match *m);

@@ -55,17 +55,22 @@ void step_count(const struct plan_step *p, int64_t us, const struct error *e)
 		counter_add(&numbers->failures[step_failure_of(e->status)], 1);
 }
 
-static int run_action(const struct step_run *s, const struct value *args, struct result **out, struct error *e)
+static struct run_options options_of(const struct step_run *s)
 {
-	const struct plan_step *p = plan_of(s);
-	const struct config_step *c = p->config;
-	struct run_options options = {
+	const struct config_step *c = plan_of(s)->config;
+	return (struct run_options){
 		.timeout_us = c->timeout_us ? c->timeout_us : c->source->timeout_us,
 		.arena = s->run->evaluation.arena,
 		.request_id = s->run->exchange->id,
 		.traceparent = s->run->traceparent.base,
 		.tracestate = s->run->tracestate.base,
 	};
+}
+
+static int run_action(const struct step_run *s, const struct value *args, struct result **out, struct error *e)
+{
+	const struct plan_step *p = plan_of(s);
+	struct run_options options = options_of(s);
 	int64_t since_us = loop_now_us(loop_current());
 	int r = p->driver->run(s->run->env->clients[p->source], p->action, args, &options, out, e);
 	count_call(p, loop_now_us(loop_current()) - since_us, r < 0 && (r != -ECANCELED || !task_cancelled()));
@@ -238,6 +243,38 @@ static bool skipped(const struct step_run *s)
 	return value_falsy(&when);
 }
 
+/* What becomes of the request when the action has come to r, with e. Returns 0 if it goes on. */
+static int settle(struct step_run *s, int r, struct error *e)
+{
+	struct outcome *o = outcome_of(s);
+	s->uncertain = e->change == CHANGE_UNKNOWN;
+	if (r == 0) {
+		o->kind = OUTCOME_RESULT;
+		s->changed = plan_of(s)->effect != ACTION_READS && !s->uncertain;
+		return 0;
+	}
+	s->changed = e->change == CHANGE_PARTIAL;
+	if (r == -ECANCELED && task_cancelled())
+		return r; /* not its own failure: the client left or a neighbour failed */
+	if (e->errnum == 0)
+		error_set(e, r, r == -ETIMEDOUT ? 504 : 500, NULL, "the step ended without saying why");
+	s->error = arena_alloc(s->run->evaluation.arena, sizeof(*s->error));
+	*s->error = *e;
+	s->error->step = plan_of(s)->config->name;
+	counter_add(&numbers_of(s)->failures[step_failure_of(e->status)], 1);
+	r = replace(s, r);
+	if (r == 0)
+		counter_add(&numbers_of(s)->replaced[plan_of(s)->config->on_error], 1);
+	return r;
+}
+
+/* An error is large, and rarely wanted: it is neither cleared nor part of the step. */
+static void error_begin(struct error *e)
+{
+	e->errnum = 0;
+	e->change = CHANGE_NONE;
+}
+
 static int run_unless_skipped(struct step_run *s)
 {
 	struct outcome *o = outcome_of(s);
@@ -246,41 +283,99 @@ static int run_unless_skipped(struct step_run *s)
 		return 0;
 	}
 	const struct value *args = evaluate_args(s);
-	struct error e; /* large, and rarely wanted: neither cleared nor part of the step */
-	e.errnum = 0;
-	e.change = CHANGE_NONE;
+	struct error e;
+	error_begin(&e);
 	int r = plan_of(s)->config->cache.ttl_us ? run_cached(s, args, &e) : run_with_permits(s, args, &o->result, &e);
-	s->uncertain = e.change == CHANGE_UNKNOWN;
-	if (r == 0) {
-		o->kind = OUTCOME_RESULT;
-		s->changed = plan_of(s)->effect != ACTION_READS && !s->uncertain;
-		return 0;
-	}
-	s->changed = e.change == CHANGE_PARTIAL;
-	if (r == -ECANCELED && task_cancelled())
-		return r; /* not its own failure: the client left or a neighbour failed */
-	if (e.errnum == 0)
-		error_set(&e, r, r == -ETIMEDOUT ? 504 : 500, NULL, "the step ended without saying why");
-	s->error = arena_alloc(s->run->evaluation.arena, sizeof(*s->error));
-	*s->error = e;
-	s->error->step = plan_of(s)->config->name;
-	counter_add(&numbers_of(s)->failures[step_failure_of(e.status)], 1);
-	r = replace(s, r);
+	return settle(s, r, &e);
+}
+
+/* The step has ended with r. Returns r. */
+static int ended(struct step_run *s, int r)
+{
+	s->run_us = loop_now_us(loop_current()) - s->started_us;
+	if (outcome_of(s)->kind != OUTCOME_SKIPPED)
+		count_run(plan_of(s), s->run_us);
 	if (r == 0)
-		counter_add(&numbers_of(s)->replaced[plan_of(s)->config->on_error], 1);
+		s->run->ended |= UINT64_C(1) << s->index;
 	return r;
 }
 
 int step_run(void *arg)
 {
 	struct step_run *s = arg;
-	struct loop *l = loop_current();
-	note_start(s, loop_now_us(l));
-	int r = run_unless_skipped(s);
-	s->run_us = loop_now_us(l) - s->started_us;
-	if (outcome_of(s)->kind != OUTCOME_SKIPPED)
-		count_run(plan_of(s), s->run_us);
-	if (r == 0)
-		s->run->ended |= UINT64_C(1) << s->index;
-	return r;
+	note_start(s, loop_now_us(loop_current()));
+	return ended(s, run_unless_skipped(s));
+}
+
+/* --- without a task --- */
+
+static bool is_operation(const struct plan_step *p)
+{
+	return p->driver->submit && p->effect == ACTION_READS && p->semaphores[0] < 0 && !p->config->cache.ttl_us;
+}
+
+/* The operation has come to r. */
+static int conclude(struct step_run *s, int r, struct error *e)
+{
+	s->operation = NULL;
+	count_call(plan_of(s), loop_now_us(loop_current()) - s->started_us,
+		   r < 0 && (r != -ECANCELED || !task_cancelled()));
+	return ended(s, settle(s, r, e));
+}
+
+int step_submit(struct step_run *s)
+{
+	const struct plan_step *p = plan_of(s);
+	if (!is_operation(p))
+		return 1;
+	note_start(s, loop_now_us(loop_current()));
+	if (skipped(s)) {
+		outcome_of(s)->kind = OUTCOME_SKIPPED;
+		return ended(s, 0);
+	}
+	struct run_options options = options_of(s);
+	struct error e;
+	error_begin(&e);
+	int r = p->driver->submit(s->run->env->clients[p->source], p->action, evaluate_args(s), &options, &s->operation,
+				  &e);
+	if (r < 0)
+		return conclude(s, r, &e);
+	return s->operation ? 0 : 1;
+}
+
+int step_collect(struct step_run *s)
+{
+	struct error e;
+	error_begin(&e);
+	int r = plan_of(s)->driver->collect(s->operation, &outcome_of(s)->result, &e);
+	if (r <= 0)
+		return conclude(s, r, &e);
+	if (e.errnum < 0) {
+		s->error = arena_alloc(s->run->evaluation.arena, sizeof(*s->error));
+		*s->error = e;
+	}
+	return 1;
+}
+
+int step_finish(void *arg)
+{
+	struct step_run *s = arg;
+	struct error e;
+	error_begin(&e);
+	if (s->error)
+		e = *s->error;
+	s->error = NULL;
+	return conclude(s, plan_of(s)->driver->finish(s->operation, &outcome_of(s)->result, &e), &e);
+}
+
+void step_drop(struct step_run *s)
+{
+	if (!s->operation)
+		return;
+	/* Its gather has cancelled it, unless it had completed before. */
+	if (!s->operation->completed)
+		s->operation->kind->cancel(s->operation);
+	s->operation = NULL;
+	count_call(plan_of(s), loop_now_us(loop_current()) - s->started_us, false);
+	(void)ended(s, -ECANCELED);
 }

@@ -150,6 +150,7 @@ def test_another_database_behind_the_address(gatherd: Callable[..., Gatherd], po
     postgres.sql(f"alter database {s.name} allow_connections false")  # it would connect again at once
     postgres.sql(f"select pg_terminate_backend(pid, 20000) from pg_stat_activity where datname = '{s.name}'")
     postgres.sql(f"alter database {s.name} rename to {s.name}_old; alter database {other} rename to {s.name}")
+    wait_for(lambda: s.get("all").status != 503, 30)  # an attempt to connect that began before may fail after
     assert good(s.get("all")) == [{"id": 2, "m": "a", "ns": ["x", "y"]}]
     assert good(s.get("one", "a")) == [{"id": 2}]
 

@@ -10,7 +10,7 @@
 #define KEY(s) s, sizeof(s) - 1
 
 /* One row a kind of operation: what it is made of, and which options it may have beside that. */
-static const struct operation {
+static const struct bulk_operation {
 	const char *name;
 	enum mongo_statement_kind kind;
 	const char *const parts[3]; /* the filter or the document, then the change */
@@ -50,7 +50,7 @@ static const struct value *part(const struct value *of, const char *name)
 	return NULL;
 }
 
-static int add_as(struct mongo_statements *s, const struct operation *o, const struct value *v)
+static int add_as(struct mongo_statements *s, const struct bulk_operation *o, const struct value *v)
 {
 	struct mongo_statement_change c = {.filter = part(v, o->parts[0]),
 					   .change = part(v, o->parts[1]),

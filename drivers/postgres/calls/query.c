@@ -1,12 +1,16 @@
 /* A run binds its arguments, is placed by the pool, waits, and turns rows into a result. Where the server says that it
  * knows the statement no more, or knows it otherwise, it is learned and run once more: nothing has run before.
  *
+ * A step's read whose statement is known needs no task for its first attempt, which nearly always is the last: it is an
+ * operation. Whatever comes after that suspends, and is the same code for both.
+ *
  * A statement that may write is a transaction: BEGIN, the statement and COMMIT leave in one flush. If `expect` or
  * `affected` may find fault with its rows, COMMIT waits for that look (a transaction on a lease, transaction.h), and
  * what is not as expected is rolled back. No look is needed if the statement is known to change one row at most, and
  * one is right: none is a fault, but nothing was changed then. */
 #include "drivers/postgres/calls/query.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,11 +40,19 @@ struct run {
 	bool unfreed; /* the last attempt failed because the server had lost what was to be deallocated */
 	bool looks;   /* the attempt commits when the rows were looked at */
 	bool fresh;   /* the next one goes to a connection that was opened after the last one ended */
+	bool last;    /* no attempt follows the next one */
+	int failure;  /* of the last attempt, which is SUSPECT; 0: it is not */
 	struct pg_arguments args;
 	enum expect expect;
 	struct pg_limit limit;
 	struct error *error;
 	struct pg_place place;
+};
+
+/* What an attempt may come to, beside 0 and -errno. */
+enum {
+	AGAIN = 1, /* it has to be learned again, and run again */
+	SUSPECT,   /* it has failed, perhaps because something has changed: the server has to be asked */
 };
 
 /* May a failure come from that the statement was learned when tables and types were others? A value was out of the
@@ -105,15 +117,16 @@ static int await_answer(struct run *run, struct pg_call *call)
 	return r < 0 && sent ? uncertain(run, r) : r;
 }
 
-static int attempt(struct run *run, struct pg_call *call)
+/* The call is on its way. */
+static int submit(struct run *run, struct pg_call *call)
 {
 	int r = pg_bind(&call->parameters, run->statement, &run->args, &run->place, run->error);
-	if (r == 0)
-		r = pg_pool_submit(call, run->error);
-	if (r == 0)
-		r = await_answer(run, call);
-	if (r < 0)
-		return r;
+	return r < 0 ? r : pg_pool_submit(call, run->error);
+}
+
+/* The call has ended. */
+static int take_answer(struct run *run, struct pg_call *call)
+{
 	if (call->outcome == PG_REFUSED) {
 		if (run->error)
 			*run->error = call->error;
@@ -128,11 +141,9 @@ static int attempt(struct run *run, struct pg_call *call)
 	return run->rows ? 0 : uncertain(run, pg_error_broken(run->error, &run->place, "no answer came"));
 }
 
-/* Suspends. What the server answers is in run->rows; 1: it has to be learned again. */
-static int attempt_flush(struct run *run, bool last)
+/* The call was answered or has failed, r; it is left. What the server answers is in run->rows. */
+static int judge(struct run *run, struct pg_call *call, int r)
 {
-	struct pg_call *call = pg_call_new(run->client, run->statement);
-	int r = attempt(run, call);
 	bool unparsed = call->signs.unparsed, failed = r == 0 && pg_failed(run->rows);
 	/* Now: the call has the parameters, one of which may be to blame. */
 	int failure = failed ? pg_error_from_result(run->error, run->rows, &run->place) : 0;
@@ -143,20 +154,35 @@ static int attempt_flush(struct run *run, bool last)
 		return r;
 	/* Each connection can say that but once. */
 	if (run->unfreed)
-		return 1;
-	if (!last && run->retyped) {
+		return AGAIN;
+	if (!run->last && run->retyped) {
 		pg_statement_forget_types(run->client, run->statement, run->generation);
-		return 1;
+		return AGAIN;
 	}
-	if (!last && pg_is_stale(run->rows, unparsed)) {
+	if (!run->last && pg_is_stale(run->rows, unparsed)) {
 		pg_statement_forget(run->statement, run->generation);
-		return 1;
+		return AGAIN;
 	}
+	if (pg_sqlstate_is_uncertain(run->rows))
+		return uncertain(run, failure);
+	if (run->last || !is_suspect(pg_sqlstate(run->rows)))
+		return failure;
 	/* Nothing of it has stayed: what fails was rolled back. */
-	bool suspect = is_suspect(pg_sqlstate(run->rows)) && !pg_sqlstate_is_uncertain(run->rows);
-	if (!last && suspect && has_changed(run))
-		return 1;
-	return pg_sqlstate_is_uncertain(run->rows) ? uncertain(run, failure) : failure;
+	run->failure = failure;
+	return SUSPECT;
+}
+
+/* Suspends. */
+static int attempt_flush(struct run *run)
+{
+	struct pg_call *call = pg_call_new(run->client, run->statement);
+	int r = submit(run, call);
+
+	if (r == 0)
+		r = await_answer(run, call);
+	if (r == 0)
+		r = take_answer(run, call);
+	return judge(run, call, r);
 }
 
 /* --- an attempt: with a look before COMMIT --- */
@@ -191,7 +217,7 @@ static int run_checked(struct run *run, struct pg_transaction *tx, struct error 
 }
 
 /* Suspends. As attempt_flush. */
-static int attempt_checked(struct run *run, bool last)
+static int attempt_checked(struct run *run)
 {
 	struct pg_transaction_options options = {
 		.call = run->place.call, .isolation = PG_SESSION_ISOLATION, .timeout_us = run->limit.timeout_us};
@@ -212,17 +238,18 @@ static int attempt_checked(struct run *run, bool last)
 	run->unfreed = r < 0 && tx.lease && tx.lease->signs.unfreed;
 	pg_transaction_close(&tx);
 	run->place.parameters = NULL;
-	if (run->unfreed || (r < 0 && tx.stale && !last))
-		return 1;
-	if (r < 0 && !tx.uncertain && !last && is_suspect(e.code) && has_changed(run))
-		return 1;
+	if (run->unfreed || (r < 0 && tx.stale && !run->last))
+		return AGAIN;
 	/* The server has ended the session instead of beginning the transaction. */
 	run->fresh = unbegun && !fresh && !run->client->closing;
 	if (run->fresh)
-		return 1;
+		return AGAIN;
 	if (r < 0 && run->error)
 		*run->error = e;
-	return r;
+	if (r == 0 || tx.uncertain || run->last || !is_suspect(e.code))
+		return r;
+	run->failure = r;
+	return SUSPECT;
 }
 
 static bool must_look(const struct run *run)
@@ -253,7 +280,7 @@ static int look_back(struct run *run)
 /* --- the result --- */
 
 /* The columns of the result; NULL: it has to be learned again, and run again unless it may have written. */
-static struct pg_layout *layout_of(struct run *run, bool last)
+static struct pg_layout *layout_of(struct run *run)
 {
 	struct pg_statement *st = run->statement;
 
@@ -263,7 +290,7 @@ static struct pg_layout *layout_of(struct run *run, bool last)
 		pg_statement_forget_types(run->client, st, run->generation);
 	else
 		pg_statement_forget(st, run->generation);
-	if (!last && run->action->read_only)
+	if (!run->last && run->action->read_only)
 		return NULL;
 	return run->names ? pg_layout_renamed(run->names, run->rows, &run->client->types)
 			  : pg_layout_new(run->rows, &run->client->types);
@@ -284,8 +311,8 @@ static struct result *changed_result(enum expect expect, int64_t n)
 	return &r->base;
 }
 
-/* The statement was answered. 1: it has to be learned again. */
-static int take_result(struct run *run, bool last, struct result **out)
+/* The statement was answered. Returns 0, AGAIN or -errno. */
+static int take_result(struct run *run, struct result **out)
 {
 	int r = run->looks ? 0 : look_back(run);
 	if (r < 0)
@@ -294,39 +321,48 @@ static int take_result(struct run *run, bool last, struct result **out)
 		*out = changed_result(run->expect, pg_changed_rows(run->rows));
 		return 0;
 	}
-	struct pg_layout *layout = layout_of(run, last);
+	struct pg_layout *layout = layout_of(run);
 	if (!layout)
-		return 1;
+		return AGAIN;
 	*out = pg_result_new(run->rows, layout, run->expect);
 	run->rows = NULL;
 	pg_layout_drop(layout);
 	return 0;
 }
 
-/* Suspends. *changed, if it is not NULL: how many rows were changed by what brought none; *out is NULL then. */
-static int run_statement(struct run *run, struct result **out, int64_t *changed)
+/* An attempt has come to r: take what it brought, if all is well. *changed, if it is not NULL: how many rows were
+ * changed by what brought none; *out is NULL then. */
+static int conclude(struct run *run, int r, struct result **out, int64_t *changed)
 {
-	bool last = false;
-	int r = 1;
+	if (r == 0 && changed && PQresultStatus(run->rows) == PGRES_COMMAND_OK)
+		*changed = pg_changed_rows(run->rows);
+	else if (r == 0)
+		r = take_result(run, out);
+	run->last |= !run->unfreed && !run->fresh;
+	PQclear(run->rows);
+	PQclear(run->names);
+	run->rows = run->names = NULL;
+	run->retyped = false;
+	return r;
+}
 
-	while (r == 1) {
+/* Suspends. r: what the attempt before came to; AGAIN if there was none. */
+static int run_statement(struct run *run, int r, struct result **out, int64_t *changed)
+{
+	for (;;) {
+		if (r == SUSPECT)
+			r = has_changed(run) ? AGAIN : run->failure;
+		run->failure = 0;
+		if (r != AGAIN)
+			return r;
 		r = pg_statement_learn(run->client, run->statement, &run->limit, run->error);
 		if (r < 0)
 			return run->error ? pg_error_called(run->error, &run->place) : r;
 		run->generation = run->statement->generation;
 		run->looks = must_look(run);
-		r = run->looks ? attempt_checked(run, last) : attempt_flush(run, last);
-		if (r == 0 && changed && PQresultStatus(run->rows) == PGRES_COMMAND_OK)
-			*changed = pg_changed_rows(run->rows);
-		else if (r == 0)
-			r = take_result(run, last, out);
-		last |= !run->unfreed && !run->fresh;
-		PQclear(run->rows);
-		PQclear(run->names);
-		run->rows = run->names = NULL;
-		run->retyped = false;
+		r = run->looks ? attempt_checked(run) : attempt_flush(run);
+		r = conclude(run, r, out, changed);
 	}
-	return r;
 }
 
 /* Nothing is sent for a task that is over already. */
@@ -336,10 +372,10 @@ static int check_task(const struct pg_place *place, struct error *e)
 	return r < 0 ? pg_error_at(e, r, r == -ETIMEDOUT ? 504 : 503, NULL, place, "not begun") : 0;
 }
 
-int pg_run_action(struct pg_client *c, const struct pg_action *action, const struct value *args, int64_t timeout_us,
-		  struct result **out, struct error *e)
+static struct run run_of_action(struct pg_client *c, const struct pg_action *action, const struct value *args,
+				int64_t timeout_us, struct error *e)
 {
-	struct run run = {
+	return (struct run){
 		.client = c,
 		.action = action,
 		.args = {args, &action->sql},
@@ -348,14 +384,115 @@ int pg_run_action(struct pg_client *c, const struct pg_action *action, const str
 		.error = e,
 		.place = {.source = c->source->base.name, .step = action->step, .read_only = action->read_only},
 	};
+}
+
+int pg_run_action(struct pg_client *c, const struct pg_action *action, const struct value *args, int64_t timeout_us,
+		  struct result **out, struct error *e)
+{
+	struct run run = run_of_action(c, action, args, timeout_us, e);
 
 	int r = check_task(&run.place, e);
 	if (r < 0)
 		return r;
 	c->callers++;
 	run.statement = pg_statement_of(c, action);
-	r = run_statement(&run, out, NULL);
+	r = run_statement(&run, AGAIN, out, NULL);
 	c->callers--;
+	return r;
+}
+
+/* --- an operation --- */
+
+struct read {
+	struct operation operation;
+	struct run run;
+	struct pg_call *call; /* NULL: it was collected, and cannot end without a task */
+	deadline_t by;        /* of who waits */
+};
+
+static struct read *read_of(struct operation *op)
+{
+	return container_of(op, struct read, operation);
+}
+
+static void look(struct operation *op)
+{
+	struct read *read = read_of(op);
+
+	op->look_at = pg_call_look_at(read->call, &read->run.limit, read->by);
+	if (!deadline_passed(op->look_at))
+		return;
+	read->call->operation = NULL;
+	operation_complete(op);
+}
+
+static void cancel(struct operation *op)
+{
+	struct read *read = read_of(op);
+
+	if (read->call)
+		pg_call_leave(read->call);
+	read->run.client->callers--;
+}
+
+static void describe(const struct operation *op, struct buf *out)
+{
+	pg_call_describe(container_of(op, const struct read, operation)->call, out);
+}
+
+static const struct operation_kind read_kind = {.look = look, .cancel = cancel, .describe = describe};
+
+int pg_submit_action(struct pg_client *c, const struct pg_action *action, const struct value *args,
+		     const struct run_options *options, struct operation **out, struct error *e)
+{
+	struct pg_statement *st = action->read_only ? pg_statement_of(c, action) : NULL;
+
+	*out = NULL;
+	if (!st || st->knowledge != PG_KNOWN || task_check() < 0)
+		return 0;
+	struct read *read = arena_alloc(options->arena, sizeof(*read));
+	*read = (struct read){.operation.kind = &read_kind,
+			      .run = run_of_action(c, action, args, options->timeout_us, e),
+			      .call = pg_call_new(c, st),
+			      .by = task_deadline()};
+	read->run.statement = st;
+	read->run.generation = st->generation;
+	int r = submit(&read->run, read->call);
+	if (r < 0) {
+		pg_call_leave(read->call);
+		return r;
+	}
+	assert(read->call->phase != PG_CALL_ENDED); /* nothing ends inside a task that sends */
+	c->callers++;
+	read->call->operation = &read->operation;
+	read->operation.look_at = pg_call_look_at(read->call, &read->run.limit, read->by);
+	*out = &read->operation;
+	return 0;
+}
+
+int pg_collect_action(struct operation *op, struct result **out, struct error *e)
+{
+	struct read *read = read_of(op);
+	struct run *run = &read->run;
+	struct pg_call *call = read->call;
+
+	run->error = e;
+	read->call = NULL;
+	int r = call->phase == PG_CALL_ENDED ? take_answer(run, call) : pg_call_late(call, &run->limit, read->by, e);
+	r = conclude(run, judge(run, call, r), out, NULL);
+	if (r > 0)
+		return 1;
+	run->client->callers--;
+	return r;
+}
+
+int pg_finish_action(struct operation *op, struct result **out, struct error *e)
+{
+	struct run *run = &read_of(op)->run;
+
+	run->error = e;
+	int r = run_statement(run, run->failure ? SUSPECT : AGAIN, out, NULL);
+	run->client->callers--;
 	return r;
 }
 
@@ -381,7 +518,7 @@ int pg_query(struct pg_client *c, const struct pg_ask *ask, struct pg_answer *ou
 	run.action = run.statement->action;
 	run.args = (struct pg_arguments){ask->args, &run.action->sql};
 	c->callers++;
-	r = run_statement(&run, &out->result, ask->writes ? &out->changed : NULL);
+	r = run_statement(&run, AGAIN, &out->result, ask->writes ? &out->changed : NULL);
 	out->writes = run.action->writes;
 	c->callers--;
 	pg_statement_drop(c, run.statement);

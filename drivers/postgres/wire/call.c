@@ -71,9 +71,11 @@ struct pg_call *pg_call_new(struct pg_client *c, struct pg_statement *st)
 	pg_statement_keep(st);
 	call->connection = NULL;
 	call->waiter = NULL;
+	call->operation = NULL;
 	call->heard = NULL;
 	call->rows = NULL;
 	call->result = NULL;
+	call->begun_us = 0;
 	call->number = c->call_number += c->source->workers;
 	call->outcome = PG_ANSWERED;
 	call->alone = call->rerun = call->transaction = call->fetching = false;
@@ -160,6 +162,7 @@ void pg_call_go_on(struct pg_call *lease)
 void pg_call_leave(struct pg_call *call)
 {
 	call->waiter = NULL;
+	call->operation = NULL;
 	if (pg_call_is_placed(call)) {
 		leave_connection(call);
 		return;
@@ -176,10 +179,14 @@ struct call_waiter {
 	const struct pg_call *call;
 };
 
+static void put_phase(const struct pg_call *call, struct buf *out)
+{
+	buf_printf(out, " (source %s, %s)", call->client->source->base.name, phases.names[call->phase]);
+}
+
 static void describe(const struct waiter *w, struct buf *out)
 {
-	const struct pg_call *call = container_of(w, const struct call_waiter, waiter)->call;
-	buf_printf(out, " (source %s, %s)", call->client->source->base.name, phases.names[call->phase]);
+	put_phase(container_of(w, const struct call_waiter, waiter)->call, out);
 }
 
 int pg_call_suspend(struct pg_call *call, const char *what, deadline_t by)
@@ -222,31 +229,54 @@ static int acquire_failed(const struct pg_call *call, struct error *e)
 			 c->source->base.name, down ? "; " : "", down ? c->down.what : "");
 }
 
+static deadline_t acquire_by(const struct pg_call *call)
+{
+	if (call->phase != PG_CALL_WAITING)
+		return DEADLINE_NEVER;
+	return (deadline_t){call->queued_us + call->client->base.config->pool.acquire_timeout_us};
+}
+
+deadline_t pg_call_look_at(const struct pg_call *call, struct pg_limit *limit, deadline_t by)
+{
+	bool timed = limit->timeout_us && limit->by.us == DEADLINE_NEVER.us;
+
+	if (timed && call->begun_us)
+		limit->by.us = call->begun_us + limit->timeout_us;
+	else if (timed) /* if it is placed now its time-out counts from now on, and nobody says so */
+		by = deadline_min(by, (deadline_t){loop_now_us(call->client->loop) + limit->timeout_us});
+	return deadline_min(by, deadline_min(limit->by, acquire_by(call)));
+}
+
+int pg_call_late(const struct pg_call *call, const struct pg_limit *limit, deadline_t by, struct error *e)
+{
+	if (acquire_by(call).us < deadline_min(by, limit->by).us)
+		return acquire_failed(call, e);
+	return wait_failed(call, -ETIMEDOUT, e);
+}
+
+/* A statement goes on from a connection to its answer, and nobody is woken for that. */
+static const char *awaits(const struct pg_call *call)
+{
+	bool lease = !call->statement;
+	return lease && call->phase == PG_CALL_WAITING ? "a PostgreSQL connection" : "an answer from PostgreSQL";
+}
+
+void pg_call_describe(const struct pg_call *call, struct buf *out)
+{
+	buf_str(out, awaits(call));
+	put_phase(call, out);
+}
+
 int pg_call_wait(struct pg_call *call, struct pg_limit *limit, struct error *e)
 {
-	int64_t acquire_us = call->client->base.config->pool.acquire_timeout_us;
-	deadline_t acquire_by = DEADLINE_NEVER;
-
 	while (!is_ready(call)) {
-		bool waiting = call->phase == PG_CALL_WAITING;
-		if (!waiting)
-			acquire_by = DEADLINE_NEVER;
-		else if (acquire_by.us == DEADLINE_NEVER.us)
-			acquire_by = deadline_in_us(acquire_us);
-		if (!waiting && limit->timeout_us && limit->by.us == DEADLINE_NEVER.us)
-			limit->by.us = call->placed_us + limit->timeout_us;
-		call->rewait_us = waiting && limit->timeout_us ? acquire_by.us - limit->timeout_us : INT64_MIN;
-		/* A statement goes on from a connection to its answer, and nobody is woken for that. */
-		bool connecting = waiting && !call->statement;
-		int r = pg_call_suspend(call, connecting ? "a PostgreSQL connection" : "an answer from PostgreSQL",
-					deadline_min(acquire_by, limit->by));
+		int r = pg_call_suspend(call, awaits(call), pg_call_look_at(call, limit, DEADLINE_NEVER));
 		if (r == 0 || (r == -ETIMEDOUT && is_ready(call)))
 			continue;
-		bool acquiring = waiting && acquire_by.us < limit->by.us;
-		if (r != -ETIMEDOUT || !acquiring || task_check() < 0)
+		if (r != -ETIMEDOUT || task_check() < 0)
 			return wait_failed(call, r, e);
-		if (call->phase == PG_CALL_WAITING)
-			return acquire_failed(call, e);
+		if (deadline_passed(pg_call_look_at(call, limit, DEADLINE_NEVER)))
+			return pg_call_late(call, limit, DEADLINE_NEVER, e);
 	}
 	return 0;
 }
@@ -262,6 +292,8 @@ void pg_call_end(struct pg_call *call, enum pg_outcome outcome)
 	pg_call_move(call, PG_CALL_ENDED);
 	if (call->waiter)
 		task_wake(call->waiter, 0);
+	else if (call->operation)
+		operation_complete(call->operation);
 }
 
 /* Would it be no second run? A read may be run again; a write where the server ended the session instead of beginning

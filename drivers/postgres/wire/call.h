@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "async/operation.h"
 #include "async/task.h"
 #include "base/error.h"
 #include "drivers/budget.h"
@@ -67,6 +68,7 @@ struct pg_call {
 	struct pg_statement *running;   /* a lease's, until the next one; NULL: none */
 	struct pg_connection *connection;
 	struct waiter *waiter;
+	struct operation *operation; /* it is an operation, which completes with it; NULL: it is waited for by a task */
 	struct pg_parameters parameters;
 	/* Of a lease that listens: something has come, and n, unless it is NULL, is a notification. It keeps its
 	 * connection for as long as somebody listens: nobody waits for it to become free. NULL: it does not listen. */
@@ -90,8 +92,8 @@ struct pg_call {
 	unsigned pending;  /* its entries in the pipe */
 	int64_t queued_us; /* since when it waits */
 	int64_t placed_us, abandoned_us;
+	int64_t begun_us;  /* when it was placed first; 0: it was not */
 	int64_t broken_us; /* PG_QUEUE_FRESH: when its connection broke */
-	int64_t rewait_us; /* placed before it, the task is woken: its time-out ends before its wait */
 };
 
 /* A step's time-out counts from when it first has a connection; all that it does is bound by it together. */
@@ -128,6 +130,13 @@ void pg_call_leave(struct pg_call *call);
  * a connection ends by acquire_timeout, everything by the task's own deadline. Returns 0; -ETIMEDOUT or -ECANCELED with
  * e filled: the call is still the task's to leave. */
 int pg_call_wait(struct pg_call *call, struct pg_limit *limit, struct error *e) must_check;
+/* The same without a task: when to look whether the wait is over, at the latest; in the past, it is. by: the deadline
+ * of who waits. */
+deadline_t pg_call_look_at(const struct pg_call *call, struct pg_limit *limit, deadline_t by);
+/* The wait is over before the call is. Returns -ETIMEDOUT with e filled. */
+int pg_call_late(const struct pg_call *call, const struct pg_limit *limit, deadline_t by, struct error *e) must_check;
+/* Append what is awaited, for people to read. */
+void pg_call_describe(const struct pg_call *call, struct buf *out);
 
 /* --- for the pool and the pipe --- */
 

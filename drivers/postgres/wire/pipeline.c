@@ -279,6 +279,7 @@ void pg_pipeline_send(struct pg_connection *conn, struct pg_call *call)
 	call->connection = conn;
 	pg_call_move(call, PG_CALL_SENT);
 	call->placed_us = loop_now_us(conn->client->loop);
+	call->begun_us = call->begun_us ? call->begun_us : call->placed_us;
 	conn->calls++;
 	if (source->prepare && read_only) {
 		pg_leaving_prepare(conn, call->statement);

@@ -79,15 +79,13 @@ static void put_on(struct pg_connection *conn, struct pg_call *call)
 		pg_connection_move(conn, call->alone ? PG_BUSY : PG_SHARED);
 	if (call->statement) {
 		pg_pipeline_send(conn, call);
-		if (call->waiter && call->placed_us < call->rewait_us)
-			task_wake(call->waiter, 0);
 		return;
 	}
 	conn->lease = call;
 	conn->calls++;
 	call->connection = conn;
 	pg_call_move(call, PG_CALL_HELD);
-	call->placed_us = now;
+	call->placed_us = call->begun_us = now;
 	if (call->waiter)
 		task_wake(call->waiter, 0);
 }
