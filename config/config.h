@@ -346,9 +346,6 @@ struct config_endpoint {
 	unsigned status;             /* of success */
 	const struct node *created;  /* a reference: is there something new? NULL: the status is one */
 	const struct node *location; /* NULL: none */
-	const struct node *etag;     /* a text with references; NULL: none */
-	bool etag_auto;              /* etag: auto */
-	bool if_match;               /* if_match: required */
 	const struct node *headers;  /* mapping of name to text, with references; NULL: none */
 	int64_t timeout_us;          /* 0: server.request_timeout */
 	bool additional;             /* additional: allow */
