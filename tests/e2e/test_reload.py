@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Gatherd, Postgres
+from harness import Gatherd, Mongo, Postgres
 from support import good, in_background, running_statements, wait_for
 
 RELOADS = int(os.environ.get("RELOADS", "200"))
@@ -210,6 +210,34 @@ def test_a_pool_grows_and_shrinks_in_place(gatherd: Callable[..., Gatherd], post
     ends.set()
     watcher.result(60)
     assert most[0] <= 6
+
+
+def test_a_mongodb_pool_grows_and_shrinks_in_place(gatherd: Callable[..., Gatherd], mongo: Mongo) -> None:
+    def config(size: int) -> str:
+        return SERVER.replace("threads: 2", "threads: 1") + (
+            f'sources: {{ db: {{ mongodb: "${{MONGO}}", pool: {{ size: {size}, acquire_timeout: 60s }} }} }}\n'
+            'endpoints: { "GET /": { gather: { all: { from: db, find: nothing } } } }'
+        )
+
+    daemon = gatherd(config(1))
+
+    def open_ones() -> float:
+        """Of one look: they change their states all the time."""
+        lines = daemon.get("/-/metrics?collect[]=pools").text.splitlines()
+        return sum(float(line.split(" ")[1]) for line in lines if line.startswith('gatherd_pool_connections{source="db"'))
+
+    assert good(daemon.get("/")) == {"all": []}
+    with Clients(daemon, "/") as clients:
+        wait_for(lambda: clients.replies > 20, timeout=60)
+        assert open_ones() == 1
+        assert "db: pool.size" in reloaded(daemon, config(4))["text"]
+        wait_for(lambda: open_ones() > 2, timeout=60)
+        reloaded(daemon, config(2))
+        wait_for(lambda: open_ones() <= 2, timeout=60)
+        before = clients.replies
+        wait_for(lambda: clients.replies > before + 20, timeout=60)
+        assert open_ones() <= 2
+    assert not clients.failures, clients.failures[:5]
 
 
 def test_a_password_that_changes_takes_nobody_along(gatherd: Callable[..., Gatherd], postgres: Postgres) -> None:
@@ -460,6 +488,23 @@ def test_a_module_is_its_file(gatherd: Callable[..., Gatherd], versions: list[Pa
     with file.open("ab") as f:
         f.write(b"\0")
     assert "was written in place" in refused(daemon, 78)
+
+
+def test_a_module_is_loaded_sixteen_times_at_most(gatherd: Callable[..., Gatherd], versions: list[Path]) -> None:
+    daemon = gatherd(events_config(Path("${FOLDER}/m.so"), 0), files={"m.so": versions[0].read_bytes()})
+
+    def install() -> None:
+        shutil.copy(versions[0], daemon.folder / "new.so")
+        os.replace(daemon.folder / "new.so", daemon.folder / "m.so")
+
+    for _ in range(15):
+        install()
+        reloaded(daemon)
+    before = metric(daemon, "gatherd_config_generation")
+    install()
+    assert "was loaded 16 times since the start: restart the daemon" in refused(daemon, 78)
+    assert metric(daemon, "gatherd_config_generation") == before
+    assert good(daemon.get("/")) == "0"  # what serves was loaded before
 
 
 # --- 11: sources that are not there ---
