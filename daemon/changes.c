@@ -186,6 +186,11 @@ static bool same_log(const struct config_log *a, const struct config_log *b)
 	       a->most.count == b->most.count && a->most.per_us == b->most.per_us && a->slow_us == b->slow_us;
 }
 
+static bool same_buckets(const struct histogram_bounds *a, const struct histogram_bounds *b)
+{
+	return a->count == b->count && memcmp(a->us, b->us, a->count * sizeof(*a->us)) == 0;
+}
+
 void fixed_settings_take(struct fixed_settings *f, const struct config *c)
 {
 	const struct config_server *server = &c->server;
@@ -194,6 +199,7 @@ void fixed_settings_take(struct fixed_settings *f, const struct config *c)
 		.debug = server->debug,
 		.slow_callback_us = server->slow_callback_us,
 		.log = c->log,
+		.buckets = c->metrics.buckets,
 	};
 	snprintf(f->control, sizeof(f->control), "%s", server->control.path ? server->control.path : "");
 }
@@ -213,5 +219,7 @@ bool fixed_settings_warn(const struct fixed_settings *f, const struct config *c,
 		diagnostics_warning(d, nowhere, "server.debug, server.slow_callback: wait for a restart");
 	if (!same_log(&f->log, &now.log))
 		diagnostics_warning(d, nowhere, "log: waits for a restart");
+	if (!same_buckets(&f->buckets, &now.buckets))
+		diagnostics_warning(d, nowhere, "metrics.buckets: wait for a restart");
 	return d->count > count;
 }

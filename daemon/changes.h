@@ -20,6 +20,7 @@ struct fixed_settings {
 	bool debug;
 	int64_t slow_callback_us;
 	struct config_log log;
+	struct histogram_bounds buckets;
 };
 
 void fixed_settings_take(struct fixed_settings *f, const struct config *c);

@@ -546,3 +546,6 @@ def test_the_manager_and_the_metrics_are_told(gatherd: Callable[..., Gatherd], t
         assert "gatherd.yaml:4:1" in until("generation 2; reload refused: ")[-1]
         reloaded(daemon, answer("new"))
         assert metric(daemon, "gatherd_config_restart_needed") == 0
+        reloaded(daemon, answer("new") + "\nmetrics: { buckets: [ 1ms, 1s ] }")
+        assert metric(daemon, "gatherd_config_restart_needed") == 1
+        assert "metrics.buckets: wait for a restart" in daemon.log()
