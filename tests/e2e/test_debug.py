@@ -20,7 +20,7 @@ server:
   body_limit: 64MiB
   {server}
 endpoints:
-  "POST /echo": {{ body: {{ type: array }}, respond: "{{body[0]}}", gather: {{ none: {{ from: files, stat: a }} }} }}
+  "POST /echo": {{ body: {{ type: array, maxItems: 1000000 }}, respond: "{{body[0]}}", gather: {{ none: {{ from: files, stat: a }} }} }}
 sources:
   files: {{ files: "${{FOLDER}}" }}
 """
