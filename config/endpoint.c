@@ -256,13 +256,37 @@ static void check_headers(struct decoder *dc, const struct node *headers)
 	}
 }
 
+/* Is there another step of that name, in or around any transaction, before the inner step k of step i? */
+static bool is_name_taken(const struct config_endpoint *e, size_t i, size_t k, const char *name)
+{
+	for (size_t s = 0; s < e->step_count; s++) {
+		if (strcmp(e->steps[s].name, name) == 0)
+			return true;
+		for (size_t t = 0; t < e->steps[s].inner_count && (s < i || (s == i && t < k)); t++) {
+			if (strcmp(e->steps[s].inner[t].name, name) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
+static void check_name(struct decoder *dc, const struct config_endpoint *e, const struct config_step *s)
+{
+	if (find_parameter(e, s->name))
+		decode_error(dc, s->at, "step \"%s\": a parameter has the same name", s->name);
+}
+
 static void check_names(struct decoder *dc, const struct config_endpoint *e)
 {
 	for (size_t i = 0; i < e->step_count; i++) {
-		const struct config_parameter *p = find_parameter(e, e->steps[i].name);
-		if (p)
-			decode_error(dc, e->steps[i].at, "step \"%s\": a parameter has the same name",
-				     e->steps[i].name);
+		const struct config_step *s = &e->steps[i];
+		check_name(dc, e, s);
+		for (size_t k = 0; k < s->inner_count; k++) {
+			check_name(dc, e, &s->inner[k]);
+			if (is_name_taken(e, i, k, s->inner[k].name))
+				decode_error(dc, s->inner[k].at, "step \"%s\": another step has the same name",
+					     s->inner[k].name);
+		}
 	}
 }
 

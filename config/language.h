@@ -242,6 +242,8 @@ const char *schema_misfit(const struct config_schema *s, const struct node *n, c
 void check_schemas(struct decoder *dc);
 void check_root(struct decoder *dc, const struct node *mapping, void *object); /* config.c */
 bool step_stranger(struct decoder *dc, const struct node *key, void *object);  /* action.c */
+/* Is it a name that a step can have? Reported if not. step.c. */
+void check_step_name(struct decoder *dc, const struct node *name);
 void check_step(struct decoder *dc, const struct node *mapping, void *object);
 /* Policies of a step, behind its action: cache, on_error, join; policy.c. */
 void check_step_policies(struct decoder *dc, const struct node *mapping, const struct config_step *s);

@@ -32,6 +32,9 @@
 		  "\"#/$defs/affected\"}]}",                                                                           \
 	 .help = "How many must be changed: a number, { min, max } or a reference; none is 404, another number 409, "  \
 		 "and nothing is changed then."}
+#define EACH                                                                                                           \
+	{"each", KEY_NODE, INTO(struct config_step, each), .kinds = TEXT,                                              \
+	 .help = "A reference to a list: the action runs once for each element, {item}; at most 1000."}
 /* clang-format on */
 
 /* The expectations of an action, as bits. */

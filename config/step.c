@@ -58,7 +58,7 @@ static const struct config_source *find_source(struct decoder *dc, const struct 
 	return decode_is_text(dc, "from", from) ? decode_source_name(dc, from) : NULL;
 }
 
-static void check_step_name(struct decoder *dc, const struct node *name)
+void check_step_name(struct decoder *dc, const struct node *name)
 {
 	if (!is_name(name->text))
 		decode_error(dc, name->at, "step \"%.100s\": " NAME_RULE, name->text);

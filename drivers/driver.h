@@ -43,6 +43,8 @@ struct action;
  * reference twice is one slot. Returns the slot, or -1 if the reference was refused (a diagnostic was given). */
 struct reference_sink {
 	int (*add)(struct reference_sink *sink, const struct reference *ref);
+	/* n, which may hold no references, as a value. Returns 0 or -errno: what is wrong was reported. */
+	int (*constant)(struct reference_sink *sink, const struct node *n, struct value *out);
 };
 
 /* What an action does to its source. */

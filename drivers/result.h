@@ -25,6 +25,9 @@ struct result_ops {
 struct result {
 	const struct result_ops *ops;
 	size_t rows; /* rows or documents; for the log and for explain */
+	/* The parts that failed and were replaced or left out, "order.mail, order.log"; lives in it. NULL: there are
+	 * none. */
+	const char *missing;
 };
 
 static inline void result_free(struct result *r)

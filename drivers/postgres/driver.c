@@ -255,14 +255,42 @@ static void client_close(struct client *client)
 	free(c);
 }
 
+/* The statements of actions: those of a transaction are several. The caller frees them. */
+static const struct pg_action **statements_of(const struct action *const *actions, size_t count, size_t *out)
+{
+	const struct pg_action *const *all = (const struct pg_action *const *)actions;
+	size_t room = count;
+
+	for (size_t i = 0; i < count; i++)
+		room += all[i]->steps ? all[i]->steps->count : 0;
+	const struct pg_action **statements = mem_array(room + 1, sizeof(*statements));
+	*out = 0;
+	for (size_t i = 0; i < count; i++) {
+		const struct pg_plan *steps = all[i]->steps;
+		if (!steps)
+			statements[(*out)++] = all[i];
+		for (unsigned k = 0; steps && k < steps->count; k++)
+			statements[(*out)++] = steps->inner[k].action;
+	}
+	return statements;
+}
+
 static void client_adopt(struct client *client, const struct action *const *actions, size_t count)
 {
-	pg_statements_adopt(pg_client_of(client), (const struct pg_action *const *)actions, count);
+	size_t statement_count;
+	const struct pg_action **statements = statements_of(actions, count, &statement_count);
+
+	pg_statements_adopt(pg_client_of(client), statements, statement_count);
+	free(statements);
 }
 
 static void client_forget(struct client *client, const struct action *const *actions, size_t count)
 {
-	pg_statements_forget(pg_client_of(client), (const struct pg_action *const *)actions, count);
+	size_t statement_count;
+	const struct pg_action **statements = statements_of(actions, count, &statement_count);
+
+	pg_statements_forget(pg_client_of(client), statements, statement_count);
+	free(statements);
 }
 
 static bool client_idle(const struct client *client)
@@ -275,7 +303,7 @@ static bool client_idle(const struct client *client)
 static int run(struct client *client, const struct action *action, const struct value *args,
 	       const struct run_options *options, struct result **out, struct error *e)
 {
-	return pg_run_action(pg_client_of(client), (const struct pg_action *)action, args, options->timeout_us, out, e);
+	return pg_run_action(pg_client_of(client), (const struct pg_action *)action, args, options, out, e);
 }
 
 static int submit(struct client *client, const struct action *action, const struct value *args,
@@ -289,9 +317,13 @@ static int check(struct client *client, const struct action *const *actions, siz
 {
 	struct pg_client *c = pg_client_of(client);
 
+	size_t statement_count;
+	const struct pg_action **statements = statements_of(actions, count, &statement_count);
+
 	c->callers++;
-	int r = pg_check(c, (const struct pg_action *const *)actions, count, patience_us, d, e);
+	int r = pg_check(c, statements, statement_count, patience_us, d, e);
 	c->callers--;
+	free(statements);
 	return r;
 }
 

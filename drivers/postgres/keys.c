@@ -97,30 +97,124 @@ static void decode_sql(struct decoder *dc, const struct key *k, const struct nod
 		s->action_value = sql_of_file(dc, node_member(n, "file"), words.file);
 }
 
-static const struct key postgres_step_keys[] = {
-	{"sql", KEY_CUSTOM, .decode = decode_sql,
-	 .shape = "{\"anyOf\":[{\"type\":\"string\",\"minLength\":1},{\"$ref\":\"#/$defs/sql_file\"}]}",
-	 .help = "A statement, or { file: PATH }; references in it become bound parameters."},
+/* clang-format off */
+#define SQL                                                                                                            \
+	{"sql", KEY_CUSTOM, .decode = decode_sql,                                                                      \
+	 .shape = "{\"anyOf\":[{\"type\":\"string\",\"minLength\":1},{\"$ref\":\"#/$defs/sql_file\"}]}",                     \
+	 .help = "A statement, or { file: PATH }; references in it become bound parameters."}
+/* clang-format on */
+
+/* What a step of a transaction may have. */
+static const struct key inner_keys[] = {
+	SQL,
 	EXPECT_ROWS,
 	AFFECTED,
+	EACH,
+	{"when", KEY_NODE, INTO(struct config_step, when), .kinds = TEXT,
+	 .help = "A reference; where it is false, null, 0 or empty the step is skipped and its result is null."},
+	{"on_error", KEY_CUSTOM, .decode = decode_on_error,
+	 .shape = "{\"anyOf\":[{\"enum\":[\"fail\",\"null\",\"omit\"]},{\"type\":\"null\"},"
+		  "{\"$ref\":\"#/$defs/on_error\"}]}",
+	 .help = "When it fails: fail the transaction (default), or undo this step alone, and its result is null, "
+		 "{ default: X } or left out."},
+};
+static const struct section section_inner = {.name = "postgres_transaction_step",
+					     .what = "a step of a transaction",
+					     SECTION(inner_keys),
+					     .check = check_step,
+					     .shape = ",\"required\":[\"sql\"]"};
+
+static void decode_transaction(struct decoder *dc, const struct key *k, const struct node *n, void *object)
+{
+	struct config_step *s = object;
+
+	if (n->kind != NODE_SEQUENCE || n->count == 0 || n->count > PG_MAX_INNER) {
+		decode_unexpected(dc, k->name, n, "a list of 1 to 32 steps, as - name: { sql: … }");
+		return;
+	}
+	struct config_step *inner = arena_array(dc->arena, n->count, sizeof(*inner));
+	s->inner = inner;
+	for (size_t i = 0; i < n->count; i++) {
+		const struct node *item = n->items[i];
+		if (item->kind != NODE_MAPPING || item->count != 1) {
+			decode_unexpected(dc, k->name, item, "one step, as name: { sql: … }");
+			continue;
+		}
+		const struct node *name = item->members[0].key, *value = item->members[0].value;
+		check_step_name(dc, name);
+		if (!decode_is_mapping(dc, name->text, value))
+			continue;
+		struct config_step *step = &inner[s->inner_count++];
+		*step = (struct config_step){
+			.own = arena_zalloc(dc->arena, sizeof(struct pg_step_keys)),
+			.name = name->text,
+			.at = name->at,
+			.node = value,
+			.source = s->source,
+			.semaphore = -1,
+		};
+		decode_section(dc, &section_inner, name->text, value, step);
+	}
+}
+
+static const struct key retry_keys[] = {
+	{"attempts", KEY_INTEGER, .required = true, INTO(struct pg_step_retry, attempts), .minimum = 1, .maximum = 20,
+	 .help = "Attempts in all."},
+	{"backoff", KEY_DURATION, INTO(struct pg_step_retry, backoff_us), .minimum = MS, .maximum = SECONDS,
+	 .initial = "10ms",
+	 .help = "The wait before the second attempt, about; twice as long before each further one, at most 1 s."},
+};
+static const struct section section_retry = {.name = "postgres_retry", .what = "retry", SECTION(retry_keys)};
+
+static const char *const isolation_words[] = {"read_committed", "repeatable_read", "serializable", NULL};
+static const struct key postgres_step_keys[] = {
+	SQL,
+	EXPECT_ROWS,
+	AFFECTED,
+	EACH,
 	{"write", KEY_BOOL, INTO(struct config_step, write), .help = "The statement writes, in a GET endpoint."},
-	LATER("transaction"),
-	LATER("isolation"),
-	LATER("retry"),
+	{"transaction", KEY_CUSTOM, .decode = decode_transaction,
+	 .shape = "{\"type\":\"array\",\"minItems\":1,\"maxItems\":32,\"items\":{\"type\":\"object\","
+		  "\"minProperties\":1,\"maxProperties\":1,\"additionalProperties\":{\"$ref\":"
+		  "\"#/$defs/postgres_transaction_step\"}}}",
+	 .help = "Steps, each with a name, that run in order and are committed together, or not at all."},
+	{"isolation", KEY_ENUM, OWN(struct pg_step_keys, isolation), .words = isolation_words,
+	 .minimum = PG_DECLARED_COMMITTED,
+	 .help = "Of a transaction: read_committed (default), repeatable_read (default of read_only), serializable."},
+	{"retry", KEY_SECTION, .section = &section_retry, .own = true, .offset = offsetof(struct pg_step_keys, retry),
+	 .help = "Of a transaction: begin it again after serialization failures, deadlocks, and connections that "
+		 "broke before COMMIT."},
+	{"read_only", KEY_BOOL, OWN(struct pg_step_keys, read_only),
+	 .help = "A transaction that only reads: one snapshot; always so in a GET endpoint."},
 	LATER("exclusive"),
 };
-static const struct section section_postgres_step = {.name = "postgres_step",
-						     .what = "a step of a postgres source",
-						     SECTION(postgres_step_keys),
-						     .shared = &section_step,
-						     .check = check_step,
-						     .stranger = step_stranger,
-						     .shape = ",\"oneOf\":[{\"required\":[\"sql\"]}]"};
+static const struct section section_postgres_step = {
+	.name = "postgres_step",
+	.what = "a step of a postgres source",
+	SECTION(postgres_step_keys),
+	.shared = &section_step,
+	.check = check_step,
+	.stranger = step_stranger,
+	.shape = ",\"oneOf\":[{\"required\":[\"sql\"]},{\"required\":[\"transaction\"]}]"};
 
 static const struct action_row actions[] = {
-	{"sql", EXPECT_MANY, .keys = " write affected ", .may_write = true,
-	 ALLOW(BIT(EXPECT_MANY) | BIT(EXPECT_ONE) | BIT(EXPECT_MAYBE) | BIT(EXPECT_VALUE) | BIT(EXPECT_NONE))},
+	[PG_STEP_SQL] = {"sql", EXPECT_MANY, .keys = " write affected each expect ", .may_write = true,
+			 ALLOW(BIT(EXPECT_MANY) | BIT(EXPECT_ONE) | BIT(EXPECT_MAYBE) | BIT(EXPECT_VALUE) |
+			       BIT(EXPECT_NONE))},
+	[PG_STEP_TRANSACTION] = {"transaction", EXPECT_MANY, .keys = " write isolation retry read_only ",
+				 .may_write = true, .no_rows = true, ALLOW(BIT(EXPECT_MANY))},
 };
+
+static void check_postgres_step(struct decoder *dc, const struct node *mapping, struct config_step *s,
+				const struct action_row *action)
+{
+	const struct pg_step_keys *own = s->own;
+
+	if (!action || action != &actions[PG_STEP_TRANSACTION])
+		return;
+	if (s->write && own->read_only)
+		decode_report(dc, mapping, "read_only", "not beside \"write\"");
+}
 
 const struct source_kind postgres_kind = {
 	.name = "postgres",
@@ -130,7 +224,9 @@ const struct source_kind postgres_kind = {
 	.source_parts = {&section_postgres_pool},
 	.source_size = sizeof(struct pg_source_keys),
 	.step = &section_postgres_step,
-	.step_parts = {&section_sql},
+	.step_parts = {&section_sql, &section_inner, &section_retry},
+	.step_size = sizeof(struct pg_step_keys),
+	.check_step = check_postgres_step,
 	.actions = actions,
 	.action_count = ARRAY_SIZE(actions),
 };

@@ -51,6 +51,11 @@ static int sink_add(struct reference_sink *base, const struct reference *ref)
 	return (int)s->count++;
 }
 
+static int sink_constant(struct reference_sink *base, const struct node *n, struct value *out)
+{
+	return constant_value(out, n, container_of(base, struct sink, base)->scope);
+}
+
 /* The one reference that n, the value of `key`, must be. */
 static int one_reference(struct reference *out, const struct node *n, const char *key, const struct scope *scope)
 {
@@ -89,7 +94,7 @@ static int compile_step(struct plan_step *p, const struct config *c, struct scop
 {
 	const struct config_step *config = &scope->endpoint->steps[index];
 	static struct sink s; /* large; configurations are compiled by one thread */
-	s = (struct sink){.base.add = sink_add, .scope = scope, .step = index};
+	s = (struct sink){.base = {sink_add, sink_constant}, .scope = scope, .step = index};
 	bool reads = scope->endpoint->method == METHOD_GET || scope->endpoint->method == METHOD_HEAD;
 	struct action_env env = {
 		.arena = scope->arena,

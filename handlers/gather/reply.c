@@ -14,10 +14,17 @@ static bool replaced(enum outcome_kind kind)
 	return kind == OUTCOME_NULL || kind == OUTCOME_DEFAULT || kind == OUTCOME_OMITTED || kind == OUTCOME_STALE;
 }
 
+/* The parts of the step's result that were replaced; NULL: none was. */
+static const char *missing_parts(const struct outcome *o)
+{
+	return o->kind == OUTCOME_RESULT && o->result ? o->result->missing : NULL;
+}
+
 bool run_complete(const struct run *run)
 {
 	for (unsigned i = 0; i < run->plan->step_count; i++) {
-		if (replaced(run->evaluation.outcomes[i].kind))
+		const struct outcome *o = &run->evaluation.outcomes[i];
+		if (replaced(o->kind) || missing_parts(o))
 			return false;
 	}
 	return true;
@@ -28,11 +35,13 @@ static const char *missing_steps(const struct run *run)
 {
 	struct buf names = BUF_INIT;
 	for (unsigned i = 0; i < run->plan->step_count; i++) {
-		if (!replaced(run->evaluation.outcomes[i].kind))
+		const struct outcome *o = &run->evaluation.outcomes[i];
+		const char *parts = missing_parts(o);
+		if (!replaced(o->kind) && !parts)
 			continue;
 		if (names.len)
 			buf_lit(&names, ", ");
-		buf_str(&names, run->plan->steps[i].config->name);
+		buf_str(&names, parts ? parts : run->plan->steps[i].config->name);
 	}
 	const char *text = arena_strndup(run->evaluation.arena, names.data, names.len);
 	buf_done(&names);

@@ -8,6 +8,7 @@
 
 #include "drivers/postgres/statements/cache.h"
 #include "drivers/postgres/statements/result.h"
+#include "drivers/value_result.h"
 
 int pg_ask_statement(struct pg_client *c, const struct pg_ask *ask, const struct pg_place *place,
 		     struct pg_statement **out, struct error *e)
@@ -83,6 +84,13 @@ bool pg_is_stale(const PGresult *failure, bool unparsed)
 	return pg_sqlstate_is(failure, "0A000") && function && strcmp(function, "RevalidateCachedQuery") == 0;
 }
 
+bool pg_is_suspect(const char *sqlstate)
+{
+	if (strncmp(sqlstate, "42", 2) == 0)
+		return strcmp(sqlstate, "42501") != 0;
+	return strncmp(sqlstate, "22", 2) == 0 || strcmp(sqlstate, "XX000") == 0;
+}
+
 int64_t pg_changed_rows(const PGresult *result)
 {
 	return strtoll(PQcmdTuples((PGresult *)result), NULL, 10);
@@ -115,6 +123,34 @@ int pg_check_affected(const struct pg_action *action, const struct value *args, 
 		return 0;
 	snprintf(where, sizeof(where), "step %.60s, source %.60s", place->step, place->source);
 	return affected_check(&action->affected, args, pg_changed_rows(result), where, e);
+}
+
+struct result *pg_changed_result(enum expect expect, int64_t n)
+{
+	struct value_result *r = value_result_new();
+	struct value_member *m = arena_alloc(&r->arena, sizeof(*m));
+
+	r->base.rows = (size_t)n;
+	*m = (struct value_member){"changed", sizeof("changed") - 1, value_int(n)};
+	if (expect == EXPECT_VALUE)
+		r->value = m->value;
+	else if (expect != EXPECT_NONE)
+		r->value = (struct value){.kind = VALUE_DOCUMENT, .count = 1, .members = m};
+	return &r->base;
+}
+
+struct pg_layout *pg_layout_of(struct pg_client *c, struct pg_statement *st, uint32_t generation,
+			       const struct pg_brought *brought, bool *as_learned)
+{
+	*as_learned = !brought->retyped && !brought->names && pg_layout_fits(st->layout, brought->rows);
+	if (*as_learned)
+		return pg_layout_keep(st->layout);
+	if (brought->retyped)
+		pg_statement_forget_types(c, st, generation);
+	else
+		pg_statement_forget(st, generation);
+	return brought->names ? pg_layout_renamed(brought->names, brought->rows, &c->types)
+			      : pg_layout_new(brought->rows, &c->types);
 }
 
 int pg_take_answer(PGresult **rows, struct pg_layout *layout, const struct pg_ask *ask, const struct pg_place *place,

@@ -41,6 +41,9 @@ int pg_bind(struct pg_parameters *p, const struct pg_statement *st, const struct
 /* Does the failure say that the server has forgotten the statement, that its columns have changed since, or that it
  * means something else here? Nothing has run then. unparsed: the failure is of PREPARE. */
 bool pg_is_stale(const PGresult *failure, bool unparsed);
+/* May a failure come from that the statement was learned when tables and types were others? A value was out of the
+ * range that its parameter had then, or the statement, as it was prepared, does not fit what is there now. */
+bool pg_is_suspect(const char *sqlstate);
 /* Turn *rows, which is taken over (*rows is NULL then) unless it fails, into what was asked for. */
 int pg_take_answer(PGresult **rows, struct pg_layout *layout, const struct pg_ask *ask, const struct pg_place *place,
 		   struct pg_answer *out, struct error *e) must_check;
@@ -50,5 +53,11 @@ int pg_check_expect(enum expect expect, const PGresult *result, const struct pg_
 /* Does the number of changes keep `affected`? Returns 0, or -errno with e filled. */
 int pg_check_affected(const struct pg_action *action, const struct value *args, const PGresult *result,
 		      const struct pg_place *place, struct error *e) must_check;
+/* What changed n rows and brought none: {"changed": n}; with `value` n, with `none` null. */
+struct result *pg_changed_result(enum expect expect, int64_t n);
+/* The columns of what st, as it was at that generation, has brought. *as_learned: they are what was learned; if not, st
+ * is forgotten. */
+struct pg_layout *pg_layout_of(struct pg_client *c, struct pg_statement *st, uint32_t generation,
+			       const struct pg_brought *brought, bool *as_learned);
 /* How many rows it changed. */
 int64_t pg_changed_rows(const PGresult *result);

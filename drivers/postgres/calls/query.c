@@ -17,17 +17,14 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "drivers/postgres/calls/steps.h"
 #include "drivers/postgres/calls/transaction.h"
 #include "drivers/postgres/statements/learn.h"
 #include "drivers/postgres/statements/result.h"
 #include "drivers/postgres/statements/steps.h"
 #include "drivers/postgres/wire/call.h"
-#include "drivers/postgres/wire/cancel.h"
 #include "drivers/postgres/wire/pipeline.h"
 #include "drivers/postgres/wire/pool.h"
-#include "drivers/value_result.h"
-
-#define LAST_WORD_US 500000 /* that the server has, at a write's deadline, to say what has become of it */
 
 struct run {
 	struct pg_client *client;
@@ -55,15 +52,6 @@ enum {
 	SUSPECT,   /* it has failed, perhaps because something has changed: the server has to be asked */
 };
 
-/* May a failure come from that the statement was learned when tables and types were others? A value was out of the
- * range that its parameter had then, or the statement, as it was prepared, does not fit what is there now. */
-static bool is_suspect(const char *sqlstate)
-{
-	if (strncmp(sqlstate, "42", 2) == 0)
-		return strcmp(sqlstate, "42501") != 0;
-	return strncmp(sqlstate, "22", 2) == 0 || strcmp(sqlstate, "XX000") == 0;
-}
-
 /* Suspends. Has it changed? Then it is forgotten. */
 static bool has_changed(struct run *run)
 {
@@ -90,22 +78,6 @@ static int uncertain(const struct run *run, int r)
 	return r;
 }
 
-/* Suspends, shielded. The deadline has passed while a write is on its way: it is cancelled, and the server has a moment
- * to say what has become of it. Returns 0: it has; or r. */
-static int last_word(struct pg_call *call, int r)
-{
-	deadline_t by = deadline_in_us(LAST_WORD_US);
-	struct pg_limit limit = {.by = by};
-	struct error none;
-	struct shield shield;
-
-	pg_shield_until(&shield, by);
-	(void)pg_cancel_request(call->connection);
-	int waited = pg_call_wait(call, &limit, &none);
-	task_unshield(&shield);
-	return waited == 0 ? 0 : r;
-}
-
 /* Suspends until the call was answered, has ended, or may not be waited for any longer. */
 static int await_answer(struct run *run, struct pg_call *call)
 {
@@ -113,7 +85,7 @@ static int await_answer(struct run *run, struct pg_call *call)
 	bool sent = pg_call_is_placed(call);
 
 	if (r == -ETIMEDOUT && sent && run->action->writes)
-		r = last_word(call, r);
+		r = pg_last_word(call, r);
 	return r < 0 && sent ? uncertain(run, r) : r;
 }
 
@@ -165,7 +137,7 @@ static int judge(struct run *run, struct pg_call *call, int r)
 	}
 	if (pg_sqlstate_is_uncertain(run->rows))
 		return uncertain(run, failure);
-	if (run->last || !is_suspect(pg_sqlstate(run->rows)))
+	if (run->last || !pg_is_suspect(pg_sqlstate(run->rows)))
 		return failure;
 	/* Nothing of it has stayed: what fails was rolled back. */
 	run->failure = failure;
@@ -246,7 +218,7 @@ static int attempt_checked(struct run *run)
 		return AGAIN;
 	if (r < 0 && run->error)
 		*run->error = e;
-	if (r == 0 || tx.uncertain || run->last || !is_suspect(e.code))
+	if (r == 0 || tx.uncertain || run->last || !pg_is_suspect(e.code))
 		return r;
 	run->failure = r;
 	return SUSPECT;
@@ -296,21 +268,6 @@ static struct pg_layout *layout_of(struct run *run)
 			  : pg_layout_new(run->rows, &run->client->types);
 }
 
-/* {"changed": n}; with `value` n, with `none` null. */
-static struct result *changed_result(enum expect expect, int64_t n)
-{
-	struct value_result *r = value_result_new();
-	struct value_member *m = arena_alloc(&r->arena, sizeof(*m));
-
-	r->base.rows = (size_t)n;
-	*m = (struct value_member){"changed", sizeof("changed") - 1, value_int(n)};
-	if (expect == EXPECT_VALUE)
-		r->value = m->value;
-	else if (expect != EXPECT_NONE)
-		r->value = (struct value){.kind = VALUE_DOCUMENT, .count = 1, .members = m};
-	return &r->base;
-}
-
 /* The statement was answered. Returns 0, AGAIN or -errno. */
 static int take_result(struct run *run, struct result **out)
 {
@@ -318,7 +275,7 @@ static int take_result(struct run *run, struct result **out)
 	if (r < 0)
 		return r;
 	if (PQresultStatus(run->rows) == PGRES_COMMAND_OK) {
-		*out = changed_result(run->expect, pg_changed_rows(run->rows));
+		*out = pg_changed_result(run->expect, pg_changed_rows(run->rows));
 		return 0;
 	}
 	struct pg_layout *layout = layout_of(run);
@@ -386,10 +343,12 @@ static struct run run_of_action(struct pg_client *c, const struct pg_action *act
 	};
 }
 
-int pg_run_action(struct pg_client *c, const struct pg_action *action, const struct value *args, int64_t timeout_us,
-		  struct result **out, struct error *e)
+int pg_run_action(struct pg_client *c, const struct pg_action *action, const struct value *args,
+		  const struct run_options *options, struct result **out, struct error *e)
 {
-	struct run run = run_of_action(c, action, args, timeout_us, e);
+	if (action->steps)
+		return pg_run_steps(c, action, args, options, out, e);
+	struct run run = run_of_action(c, action, args, options->timeout_us, e);
 
 	int r = check_task(&run.place, e);
 	if (r < 0)
@@ -445,7 +404,7 @@ static const struct operation_kind read_kind = {.look = look, .cancel = cancel, 
 int pg_submit_action(struct pg_client *c, const struct pg_action *action, const struct value *args,
 		     const struct run_options *options, struct operation **out, struct error *e)
 {
-	struct pg_statement *st = action->read_only ? pg_statement_of(c, action) : NULL;
+	struct pg_statement *st = action->read_only && !action->steps ? pg_statement_of(c, action) : NULL;
 
 	*out = NULL;
 	if (!st || st->knowledge != PG_KNOWN || task_check() < 0)

@@ -10,12 +10,14 @@
 #include "drivers/postgres/statements/cache.h"
 #include "drivers/postgres/statements/learn.h"
 #include "drivers/postgres/wire/call.h"
+#include "drivers/postgres/wire/cancel.h"
 #include "drivers/postgres/wire/connection.h"
 #include "drivers/postgres/wire/pipeline.h"
 #include "drivers/postgres/wire/pool.h"
 
 #define END_PATIENCE_US    5000000 /* with COMMIT and with the way back to a savepoint: nothing interrupts them */
 #define SETTLE_PATIENCE_US 2000000 /* with a statement that was cancelled */
+#define LAST_WORD_US       500000  /* that the server has, at a write's deadline, to say what has become of it */
 #define BACKOFF_FIRST_US   10000
 #define BACKOFF_LONGEST_US 1000000
 
@@ -453,6 +455,20 @@ int pg_transaction_send(struct pg_transaction *tx, const char *sql, struct error
 	return r;
 }
 
+int pg_last_word(struct pg_call *call, int r)
+{
+	deadline_t by = deadline_in_us(LAST_WORD_US);
+	struct pg_limit limit = {.by = by};
+	struct error none;
+	struct shield shield;
+
+	pg_shield_until(&shield, by);
+	(void)pg_cancel_request(call->connection);
+	int waited = pg_call_wait(call, &limit, &none);
+	task_unshield(&shield);
+	return waited == 0 ? 0 : r;
+}
+
 /* --- savepoints --- */
 
 /* Suspends, shielded. One command and the answer to it. */
@@ -642,11 +658,9 @@ static bool is_repeatable(const struct pg_transaction *tx)
 	return tx->broken || tx->stale || strcmp(code, "40001") == 0 || strcmp(code, "40P01") == 0;
 }
 
-/* Suspends. 10 ms, 20 ms, … 1 s, from half of it to all of it. False: there is no time for it, or for what comes then.
- */
-static bool back_off(unsigned failures)
+bool pg_back_off(unsigned failures, int64_t first_us)
 {
-	int64_t us = backoff_us(failures, BACKOFF_FIRST_US, BACKOFF_LONGEST_US);
+	int64_t us = backoff_us(failures, first_us, BACKOFF_LONGEST_US);
 
 	return deadline_left_us(task_deadline()) > us && task_sleep(deadline_in_us(us)) == 0;
 }
@@ -671,6 +685,6 @@ int pg_transact(struct pg_client *c, struct arena *a, const struct pg_transactio
 		fresh = tx->broken;
 		pg_transaction_close(tx);
 		*e = failure;
-	} while (again && ++failures < options->attempts && back_off(failures));
+	} while (again && ++failures < options->attempts && pg_back_off(failures, BACKOFF_FIRST_US));
 	return r;
 }

@@ -23,8 +23,6 @@
 
 struct pg_copy;
 
-enum pg_isolation { PG_READ_COMMITTED, PG_REPEATABLE_READ, PG_SERIALIZABLE, PG_SESSION_ISOLATION };
-
 enum pg_transaction_state { PG_TRANSACTION_OPEN, PG_TRANSACTION_FAILED, PG_TRANSACTION_LOST, PG_TRANSACTION_ENDED };
 
 struct pg_transaction_options {
@@ -86,7 +84,14 @@ int pg_transaction_query(struct pg_transaction *tx, const struct pg_ask *ask, st
 /* What was to be asked was wrong before it came here: it fails as a statement does. */
 void pg_transaction_fail(struct pg_transaction *tx, const struct error *e);
 
-/* --- for streams and COPY --- */
+/* --- for streams, COPY and declared steps --- */
+
+/* Suspends, shielded. The deadline has passed while a write is on its way: it is cancelled, and the server has a moment
+ * to say what has become of it. Returns 0: it has; or r. */
+int pg_last_word(struct pg_call *call, int r) must_check;
+/* Suspends. first_us after the first failure, twice as long after each further one, up to 1 s; from half of it to all
+ * of it. False: there is no time for it, or for what comes then. */
+bool pg_back_off(unsigned failures, int64_t first_us);
 
 /* As task_shield, whatever shield or deadline is around it. */
 static inline void pg_shield_until(struct shield *s, deadline_t by)

@@ -2,9 +2,12 @@
 #include "drivers/postgres/statements/action.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/hash.h"
+#include "base/mem.h"
+#include "drivers/postgres/keys.h"
 #include "drivers/postgres/statements/sql.h"
 #include "drivers/postgres/types/types.h"
 
@@ -134,13 +137,14 @@ static uint64_t hash_of(const struct pg_action *a)
 	return hash_bytes(h, &a->read_only, sizeof(a->read_only));
 }
 
-struct pg_action *pg_action_new(const struct config_step *step, struct action_env *env)
+/* step: whose statement it is; name: for messages. */
+static struct pg_action *statement_new(const struct config_step *step, const char *name, struct action_env *env)
 {
 	struct pg_action *a = arena_zalloc(env->arena, sizeof(*a));
 
 	if (!pg_sql_parse(&a->sql, step->action_value, env))
 		return NULL;
-	a->step = step->name;
+	a->step = name;
 	a->expect = step->expect == EXPECT_DEFAULT ? EXPECT_MANY : step->expect;
 	a->read_only = env->read_only;
 	env->effect = env->read_only ? ACTION_READS : a->sql.effect;
@@ -158,4 +162,102 @@ struct pg_action *pg_action_new(const struct config_step *step, struct action_en
 	a->declared = declared;
 	a->hash = hash_of(a);
 	return a;
+}
+
+/* --- transactions --- */
+
+/* Its references go through s, and become slots of it. */
+static bool inner_new(struct pg_inner *out, const struct config_step *step, const char *around, struct inner_sink *s,
+		      struct action_env *env)
+{
+	struct action_env own = *env;
+	bool single = step->name == around;
+	bool good = true;
+
+	*out = (struct pg_inner){
+		.name = step->name, .when = -1, .each = -1, .on_error = single ? ON_ERROR_FAIL : step->on_error};
+	own.references = &s->base;
+	own.effect = ACTION_READS;
+	if (step->when && !single)
+		good = (out->when = inner_reference(s, step->when, "when", &own)) >= 0;
+	if (step->each) {
+		out->each = inner_reference(s, step->each, "each", &own);
+		out->each_text = step->each->text;
+		good = good && out->each >= 0;
+		s->has_item = true;
+	}
+	if (step->on_error == ON_ERROR_DEFAULT && !single)
+		good = env->references->constant(env->references, step->default_node, &out->substitute) == 0 && good;
+	const char *name = single ? around : arena_printf(env->arena, "%s.%s", around, step->name);
+	out->action = statement_new(step, name, &own);
+	if (own.effect > env->effect)
+		env->effect = own.effect;
+	struct inner_slot *slots = arena_array(env->arena, s->slot_count + 1, sizeof(*slots));
+	memcpy(slots, s->slots, s->slot_count * sizeof(*slots));
+	out->slots = slots;
+	out->slot_count = s->slot_count;
+	out->needs = s->needs;
+	return good && out->action;
+}
+
+static bool all_new(struct pg_inner *inner, const struct config_step *steps, size_t count, const char *around,
+		    struct action_env *env)
+{
+	struct inner_sink *s = mem_alloc(sizeof(*s));
+	bool good = true;
+
+	for (size_t i = 0; i < count; i++) {
+		inner_sink_init(s, steps, steps[i].name == around ? 0 : count, i, env);
+		good = inner_new(&inner[i], &steps[i], around, s, env) && good;
+	}
+	free(s);
+	return good;
+}
+
+static struct pg_action *transaction_new(const struct config_step *step, struct action_env *env)
+{
+	static const enum pg_isolation isolations[] = {
+		[PG_DECLARED_COMMITTED] = PG_READ_COMMITTED,
+		[PG_DECLARED_REPEATABLE] = PG_REPEATABLE_READ,
+		[PG_DECLARED_SERIALIZABLE] = PG_SERIALIZABLE,
+	};
+	const struct pg_step_keys *own = step->own;
+	struct pg_action *a = arena_zalloc(env->arena, sizeof(*a));
+	struct pg_plan *steps = arena_zalloc(env->arena, sizeof(*steps));
+	struct action_env inside = *env;
+
+	steps->single = step->each;
+	steps->count = steps->single ? 1 : (unsigned)step->inner_count;
+	inside.read_only = env->read_only || own->read_only;
+	inside.effect = ACTION_READS;
+	if (steps->single)
+		steps->isolation = PG_SESSION_ISOLATION;
+	else if (own->isolation == PG_DECLARED_NONE)
+		steps->isolation = inside.read_only ? PG_REPEATABLE_READ : PG_READ_COMMITTED;
+	else
+		steps->isolation = isolations[own->isolation];
+	bool strict = steps->isolation == PG_REPEATABLE_READ || steps->isolation == PG_SERIALIZABLE;
+	steps->attempts = own->retry.attempts ? own->retry.attempts : strict ? 3 : 1;
+	steps->backoff_us = own->retry.backoff_us;
+	struct pg_inner *inner = arena_array(env->arena, steps->count, sizeof(*inner));
+	steps->inner = inner;
+	if (!all_new(inner, steps->single ? step : step->inner, steps->count, step->name, &inside))
+		return NULL;
+	if (steps->single && inside.effect == ACTION_READS) {
+		diagnostics_error(env->diagnostics, step->each->at,
+				  "each: the statement changes nothing: to read, give the list to one statement, as in "
+				  "`= any({list})`");
+		return NULL;
+	}
+	*a = (struct pg_action){.step = step->name, .steps = steps, .read_only = inside.read_only};
+	env->effect = inside.effect;
+	a->writes = env->effect != ACTION_READS;
+	return a;
+}
+
+struct pg_action *pg_action_new(const struct config_step *step, struct action_env *env)
+{
+	bool transaction = step->action == PG_STEP_TRANSACTION || step->each;
+
+	return transaction ? transaction_new(step, env) : statement_new(step, step->name, env);
 }

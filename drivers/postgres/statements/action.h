@@ -3,5 +3,5 @@
 
 #include "drivers/postgres/wire/action.h"
 
-/* NULL: what is wrong was reported. */
+/* A step's: a statement, or a transaction of several. NULL: what is wrong was reported. */
 struct pg_action *pg_action_new(const struct config_step *step, struct action_env *env);

@@ -7,6 +7,7 @@
 
 #include "drivers/affected.h"
 #include "drivers/driver.h"
+#include "drivers/inner.h"
 
 /* From `at` on, the text is what stands in the scalar from `from` on; or all of it is one reference there. */
 struct pg_sql_piece {
@@ -51,6 +52,33 @@ struct pg_sql {
 	size_t piece_count;
 };
 
+enum pg_isolation { PG_READ_COMMITTED, PG_REPEATABLE_READ, PG_SERIALIZABLE, PG_SESSION_ISOLATION };
+
+struct pg_action;
+
+/* A statement of a declared transaction. */
+struct pg_inner {
+	const char *name;
+	const struct pg_action *action; /* its args are the values of slots */
+	const struct inner_slot *slots;
+	unsigned slot_count;
+	uint32_t needs;        /* bits of the statements before it that it refers to */
+	int when, each;        /* slots; -1: there is none */
+	const char *each_text; /* the reference, for messages */
+	enum on_error on_error;
+	struct value substitute;
+};
+
+/* A declared transaction. */
+struct pg_plan {
+	const struct pg_inner *inner; /* in order */
+	unsigned count;
+	bool single; /* a step with `each`: the result of its only statement is the step's */
+	enum pg_isolation isolation;
+	unsigned attempts;
+	int64_t backoff_us;
+};
+
 struct pg_action {
 	uint64_t hash;    /* of what makes its statement: the text, declared types, whether it may write */
 	const char *step; /* its name, for messages; NULL: a handler's text */
@@ -59,6 +87,7 @@ struct pg_action {
 	const Oid *declared; /* of $1, $2, …: by the declared type of the parameter; 0, or NULL: none was declared */
 	enum expect expect;  /* never EXPECT_DEFAULT; a handler's text: each run says it */
 	struct affected affected;
+	const struct pg_plan *steps; /* NULL: it is one statement, sql */
 	bool read_only;
 	bool writes; /* it may change something: what has become of that is to be known when it fails */
 };

@@ -74,6 +74,7 @@ struct pg_call *pg_call_new(struct pg_client *c, struct pg_statement *st)
 	call->operation = NULL;
 	call->heard = NULL;
 	call->rows = NULL;
+	call->batch = NULL;
 	call->result = NULL;
 	call->begun_us = 0;
 	call->number = c->call_number += c->source->workers;
@@ -132,6 +133,7 @@ static void leave_connection(struct pg_call *call)
 	}
 	pg_call_move(call, PG_CALL_ABANDONED);
 	call->rows = NULL;
+	call->batch = NULL;
 	call->abandoned_us = loop_now_us(call->client->loop);
 	conn->abandoned++;
 	conn->paused = false;

@@ -60,6 +60,20 @@ struct pg_signs {
 	bool too_large; /* the result was: error says it */
 };
 
+/* What the statements of a lease's flush bring, in the order in which they were put on it, up to the first that fails.
+ */
+struct pg_brought {
+	PGresult *rows;
+	PGresult *names; /* of the columns, if they are not what they were when the statement was learned; or NULL */
+	bool retyped;    /* types that the statement was learned with are not what they were */
+};
+struct pg_batch {
+	struct pg_brought *items; /* room for all that are put on it */
+	unsigned count;
+	struct pg_brought next; /* names and retyped: what was said of the statement whose rows come next */
+	size_t bytes;
+};
+
 struct pg_call {
 	struct list link;            /* waiting, or free */
 	struct budget_ticket ticket; /* PG_CALL_WAITING */
@@ -73,13 +87,14 @@ struct pg_call {
 	/* Of a lease that listens: something has come, and n, unless it is NULL, is a notification. It keeps its
 	 * connection for as long as somebody listens: nobody waits for it to become free. NULL: it does not listen. */
 	void (*heard)(struct pg_call *lease, const PGnotify *n);
-	struct pg_rows *rows; /* a lease's FETCH: where they go; NULL: they are dropped */
-	PGresult *result;     /* rows; or the first error */
-	PGresult *names;      /* of the columns, if they are not what they were when the statement was learned */
-	struct error error;   /* PG_REFUSED, PG_BROKEN: why */
-	uint8_t phase;        /* enum pg_phase; written by pg_call_move alone */
-	uint8_t outcome;      /* enum pg_outcome; PG_CALL_ENDED */
-	uint8_t queue;        /* enum pg_queue; PG_CALL_WAITING */
+	struct pg_rows *rows;   /* a lease's FETCH: where they go; NULL: they are dropped */
+	struct pg_batch *batch; /* a lease's: where its statements' results go, not to result; NULL: to result */
+	PGresult *result;       /* rows; or the first error */
+	PGresult *names;        /* of the columns, if they are not what they were when the statement was learned */
+	struct error error;     /* PG_REFUSED, PG_BROKEN: why */
+	uint8_t phase;          /* enum pg_phase; written by pg_call_move alone */
+	uint8_t outcome;        /* enum pg_outcome; PG_CALL_ENDED */
+	uint8_t queue;          /* enum pg_queue; PG_CALL_WAITING */
 	/* What kind of call it is. */
 	bool alone;       /* must not share */
 	bool writes;      /* … or may: a server that refuses that is not the one that is wanted */

@@ -399,8 +399,8 @@ void pg_connection_prepared(struct pg_connection *conn, const struct pg_statemen
 	conn->prepared[st->index] = st->generation;
 }
 
-void pg_connection_unprepared(struct pg_connection *conn, const struct pg_statement *st)
+void pg_connection_unprepared(struct pg_connection *conn, unsigned index)
 {
-	if (st->index < conn->prepared_size)
-		conn->prepared[st->index] = 0;
+	if (index < conn->prepared_size)
+		conn->prepared[index] = 0;
 }

@@ -38,6 +38,9 @@ enum pg_copying { PG_COPYING_NOT, PG_COPYING_IN, PG_COPYING_OUT };
 
 struct pg_entry {
 	struct pg_call *call; /* NULL: the connection's own */
+	/* That the call was running then. It lives for as long as the call is wanted. */
+	struct pg_statement *statement;
+	unsigned index; /* the statement's, among what is prepared */
 	uint8_t role;
 };
 
@@ -114,7 +117,8 @@ uint32_t pg_connection_prepared_generation(const struct pg_connection *conn, con
 /* Is st prepared here, as it is now? Or on its way there? */
 bool pg_connection_has(const struct pg_connection *conn, const struct pg_statement *st);
 void pg_connection_prepared(struct pg_connection *conn, const struct pg_statement *st);
-void pg_connection_unprepared(struct pg_connection *conn, const struct pg_statement *st);
+/* The statement of that index is not prepared here, or not any more. */
+void pg_connection_unprepared(struct pg_connection *conn, unsigned index);
 
 /* Shall it be closed as soon as it is idle? Its server was found to go, to take no writes or not to answer since it was
  * begun; or the configuration has changed: there are fewer connections, or its session would end statements that may

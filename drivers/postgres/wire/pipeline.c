@@ -13,6 +13,12 @@
 #include "drivers/postgres/wire/sqlstate.h"
 #include "drivers/postgres/wire/statement.h"
 
+/* What the call runs. */
+static struct pg_statement *running(const struct pg_call *call)
+{
+	return call->statement ? call->statement : call->running;
+}
+
 static void push(struct pg_connection *conn, struct pg_call *call, enum pg_role role)
 {
 	if (conn->entries == conn->ring_size) {
@@ -25,8 +31,9 @@ static void push(struct pg_connection *conn, struct pg_call *call, enum pg_role 
 		conn->ring_size = size;
 		conn->first = 0;
 	}
-	conn->ring[(conn->first + conn->entries++) & (conn->ring_size - 1)] = (struct pg_entry){.call = call,
-												.role = (uint8_t)role};
+	struct pg_statement *st = call ? running(call) : NULL;
+	conn->ring[(conn->first + conn->entries++) & (conn->ring_size - 1)] = (struct pg_entry){
+		.call = call, .statement = st, .index = st ? st->index : 0, .role = (uint8_t)role};
 	if (call)
 		call->pending++;
 }
@@ -105,7 +112,7 @@ void pg_pipeline_deallocate(struct pg_connection *conn, struct pg_call *call, co
 	pg_statement_name(name, sizeof(name), st->index, old);
 	snprintf(sql, sizeof(sql), "deallocate %s", name);
 	pushed(conn, call, PG_DEALLOCATE, PQsendQueryParams(conn->pg, sql, 0, NULL, NULL, NULL, NULL, 0));
-	pg_connection_unprepared(conn, st);
+	pg_connection_unprepared(conn, st->index);
 }
 
 /* --- COPY --- */
@@ -176,12 +183,6 @@ static void end_copy(struct pg_connection *conn)
 		pg_pipeline_end_transaction(conn);
 }
 
-/* What the call runs. */
-static struct pg_statement *running(const struct pg_call *call)
-{
-	return call->statement ? call->statement : call->running;
-}
-
 /* Is an oid still what it was? The connection may lead to another server than the one that was asked. Once a
  * connection; behind a pooler each time. */
 static void ask_for_types(struct pg_connection *conn, struct pg_call *call)
@@ -194,12 +195,18 @@ static void ask_for_types(struct pg_connection *conn, struct pg_call *call)
 		       PQsendQueryParams(conn->pg, pg_types_text_query, 1, NULL, &value, NULL, NULL, 0));
 }
 
-static void take_types(struct pg_call *call, const PGresult *result)
+static void take_types(const struct pg_entry *entry, const PGresult *result)
 {
-	const struct pg_statement *st = running(call);
+	struct pg_call *call = entry->call;
+	const struct pg_statement *st = pg_call_is_unwanted(call) ? NULL : entry->statement;
 	const char *text = PQntuples(result) == 1 ? PQgetvalue(result, 0, 0) : "";
 
-	call->signs.retyped |= st && st->own_types_text && strcmp(text, st->own_types_text) != 0;
+	if (!st || !st->own_types_text || strcmp(text, st->own_types_text) == 0)
+		return;
+	if (call->batch)
+		call->batch->next.retyped = true;
+	else
+		call->signs.retyped = true;
 }
 
 /* Prepare the call's statement where this connection does not know it. */
@@ -230,13 +237,15 @@ static void ask_for_names(struct pg_connection *conn, struct pg_call *call)
 	pushed(conn, call, PG_NAMES, PQsendDescribePrepared(conn->pg, ""));
 }
 
-static void take_names(struct pg_call *call, PGresult *description)
+static void take_names(const struct pg_entry *entry, PGresult *description)
 {
-	const struct pg_statement *st = running(call);
+	struct pg_call *call = entry->call;
+	const struct pg_statement *st = pg_call_is_unwanted(call) ? NULL : entry->statement;
+	PGresult **names = call->batch ? &call->batch->next.names : &call->names;
 
-	if (!pg_call_is_unwanted(call) && st && st->description && !pg_statement_is_described(st, description)) {
-		PQclear(call->names);
-		call->names = description;
+	if (st && st->description && !pg_statement_is_described(st, description)) {
+		PQclear(*names);
+		*names = description;
 	} else {
 		PQclear(description);
 	}
@@ -381,6 +390,17 @@ static void take_row(struct pg_connection *conn, struct pg_call *call, PGresult 
 		task_wake(call->waiter, 0);
 }
 
+/* Rows of a batch's statement, which are taken over. */
+static void take_brought(struct pg_connection *conn, struct pg_batch *batch, PGresult *rows)
+{
+	batch->bytes += PQresultMemorySize(rows);
+	batch->next.rows = rows;
+	batch->items[batch->count++] = batch->next;
+	batch->next = (struct pg_brought){0};
+	if (batch->bytes > conn->client->result_max)
+		pg_pipeline_overflow(conn);
+}
+
 /* One result of the command that is at the head of the pipe, which is taken over.
  *
  * A call sends several commands in one flush: perhaps BEGIN, DEALLOCATE and PREPARE, a look at names and types, the
@@ -434,14 +454,14 @@ static void take_result(struct pg_connection *conn, struct pg_entry *entry, PGre
 	if (entry->role == PG_OTHER && status == PGRES_COMMAND_OK)
 		call->signs.begun = true;
 	if (entry->role == PG_NAMES && !failed && status != PGRES_PIPELINE_ABORTED) {
-		take_names(call, result);
+		take_names(entry, result);
 		return;
 	}
 	if (entry->role == PG_TYPES && status == PGRES_TUPLES_OK)
-		take_types(call, result);
+		take_types(entry, result);
 	bool undone = failed || status == PGRES_PIPELINE_ABORTED;
-	if (entry->role == PG_PREPARE && running(call) && undone) {
-		pg_connection_unprepared(conn, running(call));
+	if (entry->role == PG_PREPARE && entry->statement && undone) {
+		pg_connection_unprepared(conn, entry->index);
 		call->signs.unparsed = failed;
 	}
 	if (entry->role == PG_DEALLOCATE && undone) {
@@ -458,6 +478,10 @@ static void take_result(struct pg_connection *conn, struct pg_entry *entry, PGre
 	if (PQresultMemorySize(result) > conn->client->result_max) {
 		pg_pipeline_overflow(conn);
 		PQclear(result);
+		return;
+	}
+	if (call->batch && entry->role == PG_EXECUTE && !failed) {
+		take_brought(conn, call->batch, result);
 		return;
 	}
 	PQclear(call->result);
