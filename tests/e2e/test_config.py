@@ -316,7 +316,6 @@ def test_warnings(program: Path, tmp_path: Path) -> None:
         "trace: { otlp: 'http://127.0.0.1:4318' }\n" + GOOD,
         "server: { listen: [ { address: '127.0.0.1:0', tls: { certificate: a, key: b } } ] }\n" + GOOD,
         "server: { listen: [ { address: '127.0.0.1:0', http2: true } ] }\n" + GOOD,
-        GOOD.replace("sql: select 1", "transaction: [ { a: { sql: select 1 } } ]"),
         GOOD.replace("sql: select 1", "sql: select 1, exclusive: true"),
         *(
             GOOD.replace("{ gather:", f"{{ {key}, gather:")
