@@ -244,6 +244,11 @@ void check_root(struct decoder *dc, const struct node *mapping, void *object); /
 bool step_stranger(struct decoder *dc, const struct node *key, void *object);  /* action.c */
 /* Is it a name that a step can have? Reported if not. step.c. */
 void check_step_name(struct decoder *dc, const struct node *name);
+/* The steps of s, a transaction: n, the value of its key, is a list of mappings of one name each, whose value section
+ * decodes. as: one, for messages: "name: { sql: … }". step.c. */
+enum { INNER_STEPS_MAX = 32 };
+void decode_inner_steps(struct decoder *dc, const char *key, const struct node *n, struct config_step *s,
+			const struct section *section, const char *as);
 void check_step(struct decoder *dc, const struct node *mapping, void *object);
 /* Policies of a step, behind its action: cache, on_error, join; policy.c. */
 void check_step_policies(struct decoder *dc, const struct node *mapping, const struct config_step *s);

@@ -97,3 +97,42 @@ void decode_gather(struct decoder *dc, const struct key *k, const struct node *n
 		decode_section(dc, source->kind->step, name->text, value, s);
 	}
 }
+
+void decode_inner_steps(struct decoder *dc, const char *key, const struct node *n, struct config_step *s,
+			const struct section *section, const char *as)
+{
+	if (n->kind != NODE_SEQUENCE || n->count == 0 || n->count > INNER_STEPS_MAX) {
+		decode_unexpected(
+			dc, key, n,
+			arena_printf(&dc->diagnostics->arena, "a list of 1 to %d steps, as - %s", INNER_STEPS_MAX, as));
+		return;
+	}
+	struct config_step *inner = arena_array(dc->arena, n->count, sizeof(*inner));
+	s->inner = inner;
+	for (size_t i = 0; i < n->count; i++) {
+		const struct node *item = n->items[i];
+		if (item->kind != NODE_MAPPING || item->count != 1) {
+			decode_unexpected(dc, key, item, arena_printf(&dc->diagnostics->arena, "one step, as %s", as));
+			continue;
+		}
+		const struct node *name = item->members[0].key, *value = item->members[0].value;
+		check_step_name(dc, name);
+		if (!decode_is_mapping(dc, name->text, value))
+			continue;
+		const struct node *nested = section_find(section, key) ? node_member(value, key) : NULL;
+		if (nested) {
+			decode_error(dc, nested->at, "step \"%s\": a %s has no %s within", name->text, key, key);
+			continue;
+		}
+		struct config_step *step = &inner[s->inner_count++];
+		*step = (struct config_step){
+			.own = arena_zalloc(dc->arena, s->source->kind->step_size),
+			.name = name->text,
+			.at = name->at,
+			.node = value,
+			.source = s->source,
+			.semaphore = -1,
+		};
+		decode_section(dc, section, name->text, value, step);
+	}
+}

@@ -9,10 +9,8 @@
 #include "base/mem.h"
 #include "drivers/budget.h"
 #include "drivers/identity.h"
-#include "drivers/mongo/calls/action.h"
-#include "drivers/mongo/calls/change.h"
-#include "drivers/mongo/calls/read.h"
 #include "drivers/mongo/calls/run.h"
+#include "drivers/mongo/calls/steps.h"
 #include "drivers/mongo/driver.h"
 #include "drivers/mongo/wire/tls.h"
 #include "drivers/mongo/wire/url.h"
@@ -211,23 +209,13 @@ static struct action *mongo_action_new(const struct config_source *config, const
 				       struct action_env *env)
 {
 	(void)config;
-	return (struct action *)mongo_action_compile(step, env);
+	return (struct action *)mongo_steps_compile(step, env);
 }
 
 static int mongo_action_run(struct client *client, const struct action *action, const struct value *args,
 			    const struct run_options *options, struct result **out, struct error *e)
 {
-	const struct mongo_action *a = (const struct mongo_action *)action;
-	struct mongo_command command;
-
-	if (a->change)
-		return mongo_change_run(client, a, args, options, out, e);
-	int r = mongo_action_make(&command, a, args, options->arena, e);
-
-	if (r == 0)
-		return mongo_read(client, options, a, &command, out, e);
-	mongo_command_done(&command);
-	return r;
+	return mongo_steps_run(client, (const struct mongo_action *)action, args, options, out, e);
 }
 
 /* What a server thinks of an action depends on its documents: there is nothing to ask it. */

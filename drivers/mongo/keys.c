@@ -37,6 +37,18 @@ static const struct section section_mongodb = {.name = "mongodb",
 #define COLLECTION(action, does) {action, KEY_NODE, .kinds = TEXT, .help = does " The value is the collection."}
 /* clang-format on */
 static const char *const mongo_return_words[] = {"before", "after", NULL};
+
+struct retry_words {
+	unsigned attempts;
+};
+static const struct key retry_keys[] = {
+	{"attempts", KEY_INTEGER, .required = true, INTO(struct retry_words, attempts), .minimum = 1, .maximum = 20,
+	 .help = "Attempts in all."},
+};
+static const struct section section_retry = {.name = "mongodb_retry", .what = "retry", SECTION(retry_keys)};
+
+static decode_fn decode_transaction;
+
 static const struct key mongodb_step_keys[] = {
 	COLLECTION("find", "The documents that match."),
 	COLLECTION("find_one", "The first document that matches, or null."),
@@ -55,6 +67,15 @@ static const struct key mongodb_step_keys[] = {
 	{"key", KEY_NODE, OWN(struct mongo_step_keys, key), .kinds = TEXT, .help = "The key of distinct."},
 	EXPECT_ROWS,
 	AFFECTED,
+	EACH,
+	{"transaction", KEY_CUSTOM, .decode = decode_transaction,
+	 .shape = "{\"type\":\"array\",\"minItems\":1,\"maxItems\":32,\"items\":{\"type\":\"object\",\"minProperties\":"
+		  "1,"
+		  "\"maxProperties\":1,\"additionalProperties\":{\"$ref\":\"#/$defs/mongodb_transaction_step\"}}}",
+	 .help = "Steps, each with a name, that run in order and are committed together, or not at all."},
+	{"retry", KEY_SECTION, .section = &section_retry, .own = true,
+	 .offset = offsetof(struct mongo_step_keys, attempts),
+	 .help = "Of a transaction: begin it again if the server says that this may help."},
 	COLLECTION("insert_one", "Store a document."),
 	COLLECTION("insert_many", "Store documents."),
 	COLLECTION("update_one", "Change the first document that matches."),
@@ -84,6 +105,18 @@ static const struct key mongodb_step_keys[] = {
 	{"hint", KEY_NODE, OWN(struct mongo_step_keys, hint), .kinds = MAPPING | TEXT,
 	 .help = "The index to use: its name, or its keys."},
 };
+/* clang-format off */
+#define ONE_ACTION ",\"oneOf\":[{\"required\":[\"find\"]},{\"required\":[\"find_one\"]},{\"required\":[\"aggregate\"," \
+		 "\"pipeline\"]},{\"required\":[\"count\"]},{\"required\":[\"distinct\",\"key\"]}," \
+		 "{\"required\":[\"insert_one\",\"document\"]},{\"required\":[\"insert_many\",\"documents\"]}," \
+		 "{\"required\":[\"update_one\",\"filter\",\"update\"]}," \
+		 "{\"required\":[\"update_many\",\"filter\",\"update\"]}," \
+		 "{\"required\":[\"replace_one\",\"filter\",\"replacement\"]}," \
+		 "{\"required\":[\"delete_one\",\"filter\"]},{\"required\":[\"delete_many\",\"filter\"]}," \
+		 "{\"required\":[\"find_one_and_update\",\"filter\",\"update\"]}," \
+		 "{\"required\":[\"find_one_and_replace\",\"filter\",\"replacement\"]}," \
+		 "{\"required\":[\"find_one_and_delete\",\"filter\"]}"
+/* clang-format on */
 static const struct section section_mongodb_step = {
 	.name = "mongodb_step",
 	.what = "a step of a mongodb source",
@@ -91,17 +124,30 @@ static const struct section section_mongodb_step = {
 	.shared = &section_step,
 	.check = check_step,
 	.stranger = step_stranger,
-	.shape = ",\"oneOf\":[{\"required\":[\"find\"]},{\"required\":[\"find_one\"]},{\"required\":[\"aggregate\","
-		 "\"pipeline\"]},{\"required\":[\"count\"]},{\"required\":[\"distinct\",\"key\"]},"
-		 "{\"required\":[\"insert_one\",\"document\"]},{\"required\":[\"insert_many\",\"documents\"]},"
-		 "{\"required\":[\"update_one\",\"filter\",\"update\"]},"
-		 "{\"required\":[\"update_many\",\"filter\",\"update\"]},"
-		 "{\"required\":[\"replace_one\",\"filter\",\"replacement\"]},"
-		 "{\"required\":[\"delete_one\",\"filter\"]},{\"required\":[\"delete_many\",\"filter\"]},"
-		 "{\"required\":[\"find_one_and_update\",\"filter\",\"update\"]},"
-		 "{\"required\":[\"find_one_and_replace\",\"filter\",\"replacement\"]},"
-		 "{\"required\":[\"find_one_and_delete\",\"filter\"]}]",
+	.shape = ONE_ACTION ",{\"required\":[\"transaction\"]}]",
 };
+
+/* What a step of a transaction has beside its action. */
+static const struct key inner_common_keys[] = {
+	{"when", KEY_NODE, INTO(struct config_step, when), .kinds = TEXT,
+	 .help = "A reference; where it is false, null, 0 or empty the step is skipped and its result is null."},
+};
+static const struct section section_inner_common = {
+	.name = "mongodb_transaction_common", .what = "a step of a transaction", SECTION(inner_common_keys)};
+static const struct section section_inner = {
+	.name = "mongodb_transaction_step",
+	.what = "a step of a transaction",
+	SECTION(mongodb_step_keys),
+	.shared = &section_inner_common,
+	.check = check_step,
+	.stranger = step_stranger,
+	.shape = ONE_ACTION "]",
+};
+
+static void decode_transaction(struct decoder *dc, const struct key *k, const struct node *n, void *object)
+{
+	decode_inner_steps(dc, k->name, n, object, &section_inner, "name: { … }");
+}
 
 /* What writes brings its counts, or the document that it has changed. */
 #define WRITES   EXPECT_ONE, .writes = true, .no_rows = true, ALLOW(BIT(EXPECT_ONE) | BIT(EXPECT_NONE))
@@ -117,16 +163,17 @@ static const struct action_row actions[] = {
 	[ACTION_COUNT] = {"count", EXPECT_VALUE, .keys = " filter limit skip ", ALLOW(BIT(EXPECT_VALUE))},
 	[ACTION_DISTINCT] = {"distinct", EXPECT_MANY, .keys = " key filter ", .required = "key", .no_rows = true,
 			     ALLOW(BIT(EXPECT_MANY))},
-	[ACTION_INSERT_ONE] = {"insert_one", WRITES, .keys = " document affected ", .required = "document"},
+	[ACTION_INSERT_ONE] = {"insert_one", WRITES, .keys = " document affected each ", .required = "document"},
 	[ACTION_INSERT_MANY] = {"insert_many", WRITES, .keys = " documents ordered affected ", .required = "documents"},
-	[ACTION_UPDATE_ONE] = {"update_one", WRITES, .keys = " filter update upsert array_filters hint affected ",
+	[ACTION_UPDATE_ONE] = {"update_one", WRITES, .keys = " filter update upsert array_filters hint affected each ",
 			       .required = "update"},
-	[ACTION_UPDATE_MANY] = {"update_many", WRITES, .keys = " filter update upsert array_filters hint affected ",
+	[ACTION_UPDATE_MANY] = {"update_many", WRITES,
+				.keys = " filter update upsert array_filters hint affected each ",
 				.required = "update"},
-	[ACTION_REPLACE_ONE] = {"replace_one", WRITES, .keys = " filter replacement upsert hint affected ",
+	[ACTION_REPLACE_ONE] = {"replace_one", WRITES, .keys = " filter replacement upsert hint affected each ",
 				.required = "replacement"},
-	[ACTION_DELETE_ONE] = {"delete_one", WRITES, .keys = " filter hint affected "},
-	[ACTION_DELETE_MANY] = {"delete_many", WRITES, .keys = " filter hint affected "},
+	[ACTION_DELETE_ONE] = {"delete_one", WRITES, .keys = " filter hint affected each "},
+	[ACTION_DELETE_MANY] = {"delete_many", WRITES, .keys = " filter hint affected each "},
 	[ACTION_FIND_ONE_AND_UPDATE] =
 		{"find_one_and_update", MODIFIES,
 		 .keys = " filter update upsert array_filters hint sort projection return affected ",
@@ -134,6 +181,8 @@ static const struct action_row actions[] = {
 	[ACTION_FIND_ONE_AND_REPLACE] = {"find_one_and_replace", MODIFIES,
 					 .keys = " filter replacement upsert hint sort projection return affected ",
 					 .required = "replacement"},
+	[ACTION_TRANSACTION] = {"transaction", EXPECT_MANY, .keys = " retry ", .may_write = true, .no_rows = true,
+				ALLOW(BIT(EXPECT_MANY))},
 	[ACTION_FIND_ONE_AND_DELETE] = {"find_one_and_delete", MODIFIES,
 					.keys = " filter hint sort projection affected "},
 };
@@ -167,6 +216,7 @@ const struct source_kind mongo_kind = {
 	.source_parts = {&section_mongodb_pool},
 	.source_size = sizeof(struct mongo_source_keys),
 	.step = &section_mongodb_step,
+	.step_parts = {&section_inner, &section_retry},
 	.step_size = sizeof(struct mongo_step_keys),
 	.actions = actions,
 	.action_count = ARRAY_SIZE(actions),

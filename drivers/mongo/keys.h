@@ -27,6 +27,7 @@ enum mongo_action_kind {
 	ACTION_FIND_ONE_AND_UPDATE,
 	ACTION_FIND_ONE_AND_REPLACE,
 	ACTION_FIND_ONE_AND_DELETE,
+	ACTION_TRANSACTION, /* the steps stand in `inner` */
 };
 
 /* Which document find_one_and_update and find_one_and_replace bring. */
@@ -39,6 +40,7 @@ struct mongo_step_keys {
 	const struct node *document, *documents, *update, *replacement, *array_filters, *hint;
 	bool upsert, ordered;
 	enum mongo_return returned;
+	unsigned attempts; /* of a transaction; 0: not given */
 };
 
 extern const struct source_kind mongo_kind;

@@ -126,35 +126,7 @@ static const struct section section_inner = {.name = "postgres_transaction_step"
 
 static void decode_transaction(struct decoder *dc, const struct key *k, const struct node *n, void *object)
 {
-	struct config_step *s = object;
-
-	if (n->kind != NODE_SEQUENCE || n->count == 0 || n->count > PG_MAX_INNER) {
-		decode_unexpected(dc, k->name, n, "a list of 1 to 32 steps, as - name: { sql: … }");
-		return;
-	}
-	struct config_step *inner = arena_array(dc->arena, n->count, sizeof(*inner));
-	s->inner = inner;
-	for (size_t i = 0; i < n->count; i++) {
-		const struct node *item = n->items[i];
-		if (item->kind != NODE_MAPPING || item->count != 1) {
-			decode_unexpected(dc, k->name, item, "one step, as name: { sql: … }");
-			continue;
-		}
-		const struct node *name = item->members[0].key, *value = item->members[0].value;
-		check_step_name(dc, name);
-		if (!decode_is_mapping(dc, name->text, value))
-			continue;
-		struct config_step *step = &inner[s->inner_count++];
-		*step = (struct config_step){
-			.own = arena_zalloc(dc->arena, sizeof(struct pg_step_keys)),
-			.name = name->text,
-			.at = name->at,
-			.node = value,
-			.source = s->source,
-			.semaphore = -1,
-		};
-		decode_section(dc, &section_inner, name->text, value, step);
-	}
+	decode_inner_steps(dc, k->name, n, object, &section_inner, "name: { sql: … }");
 }
 
 static const struct key retry_keys[] = {

@@ -220,3 +220,43 @@ def test_how_many_are_affected(daemon: Gatherd, db: MongoClient) -> None:
     reply = problem(send(daemon, "/affected", {"kind": "many"}), 409)
     # MongoDB takes nothing back.
     assert reply["outcome"] == "partial" and reply["detail"].endswith("The change was made.")
+
+
+# -- each --
+
+EACH = """
+sources: { db: { mongodb: "${MONGO}", pool: { size: 2, acquire_timeout: 20s } } }
+endpoints:
+  "POST /insert": { body: { type: array, items: { type: object } }, gather: { w: { from: db, each: "{body}", insert_one: writes, document: { _id: "{item.id}", of: "{item}", n: 0 } } }, respond: "{w}" }
+  "POST /update": { body: {}, gather: { w: { from: db, each: "{body}", update_one: writes, filter: { _id: "{item.id}" }, update: { $inc: { n: "{item.by}" } } } }, respond: "{w}" }
+  "POST /exact": { body: {}, gather: { w: { from: db, each: "{body}", update_one: writes, filter: { _id: "{item.id}" }, update: { $inc: { n: "{item.by}" } }, affected: 1 } }, respond: "{w}" }
+  "POST /delete": { body: {}, gather: { w: { from: db, each: "{body}", delete_one: writes, filter: { _id: "{item}" } } }, respond: { first: "{w[0].deleted_count}", all: "{w[*].deleted_count}" } }
+  "POST /upsert": { body: {}, gather: { w: { from: db, each: "{body}", update_one: writes, filter: { _id: "{item.id}" }, update: { merge: { deep: "{item.deep}" } }, upsert: true } }, respond: "{w}" }
+"""
+
+
+@pytest.fixture(scope="module")
+def eacher(module_gatherd: Callable[..., Gatherd]) -> Gatherd:
+    return module_gatherd(EACH)
+
+
+def test_each_element_has_its_result(eacher: Gatherd, db: MongoClient) -> None:
+    assert good(send(eacher, "/insert", [{"id": "1"}, {"id": "2", "x": [1]}])) == [{"inserted_id": "1"}, {"inserted_id": "2"}]
+    assert stored(db)["2"] == {"_id": "2", "of": {"id": "2", "x": [1]}, "n": 0}
+    reply = good(send(eacher, "/update", [{"id": "1", "by": 2}, {"id": "none", "by": 1}, {"id": "1", "by": 3}]))
+    assert [r["matched_count"] for r in reply] == [1, 0, 1] and stored(db)["1"]["n"] == 5
+    assert good(send(eacher, "/upsert", [{"id": "u", "deep": 1}, {"id": "1", "deep": 2}]))[0] == {"matched_count": 0, "modified_count": 0, "upserted_id": "u"}
+    assert good(send(eacher, "/delete", ["1", "none", "2"])) == {"first": 1, "all": [1, 0, 1]}
+    assert good(send(eacher, "/insert", [])) == []
+
+
+def test_each_ends_at_the_first_that_fails(eacher: Gatherd, db: MongoClient) -> None:
+    reply = problem(send(eacher, "/insert", [{"id": "1"}, {"id": "2"}, {"id": "a"}, {"id": "3"}]), 409)
+    assert reply["outcome"] == "partial" and reply["inserted_count"] == 2
+    assert reply["errors"] == [{"pointer": "#/2", "detail": "A document with this key exists already.", "code": "11000"}]
+    reply = problem(send(eacher, "/exact", [{"id": "a", "by": 1}, {"id": "none", "by": 1}, {"id": "b", "by": 1}]), 404)
+    assert reply["outcome"] == "partial" and reply["matched_count"] == 1 and reply["errors"][0]["pointer"] == "#/1"
+    assert (stored(db)["a"]["n"], stored(db)["b"]["n"]) == (2, 2)
+    assert problem(send(eacher, "/exact", [{"id": "none", "by": 1}]), 404)["outcome"] == "none"
+    assert problem(send(eacher, "/update", {"id": 1}), 400)["outcome"] == "none"
+    assert problem(send(eacher, "/insert", [{"id": str(i)} for i in range(1001)]), 413)["outcome"] == "none"

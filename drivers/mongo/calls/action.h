@@ -15,6 +15,7 @@ struct mongo_action {
 	bool has_filter, has_projection, has_sort;
 	struct mongo_template filter, projection, sort, pipeline;
 	struct mongo_number_template limit, skip;
+	const struct mongo_steps *steps;   /* each, transaction (steps.h); NULL: it is one action */
 	const struct mongo_change *change; /* of one that writes (change.h); NULL: it reads */
 	unsigned slots;                    /* of its args */
 };

@@ -9,6 +9,7 @@
 #include "drivers/mongo/bson/merge.h"
 #include "drivers/mongo/calls/find_and_modify.h"
 #include "drivers/mongo/calls/statements_send.h"
+#include "drivers/mongo/calls/transaction.h"
 #include "drivers/mongo/calls/written.h"
 
 #define KEY(s) s, sizeof(s) - 1
@@ -264,6 +265,7 @@ static int send_statements(struct changing *x, enum form form, int64_t *n, struc
 {
 	struct mongo_target target = {x->client, x->options, x->action->collection};
 	struct mongo_statements s;
+
 	int r = make_statements(x, &s, form);
 
 	if (r == 0)
@@ -370,9 +372,10 @@ static int send_patch(struct changing *x, int64_t *n, struct result **out)
 }
 
 /* What was done is not as it should be. MongoDB takes nothing back: what was changed stays. */
-static int unwelcome(int r, int64_t n, struct error *e)
+static int unwelcome(struct client *client, int r, int64_t n, struct error *e)
 {
-	if (n > 0) {
+	/* In a transaction it is not committed. */
+	if (n > 0 && !mongo_transaction_here(mongo_client_of(client))) {
 		e->change = CHANGE_PARTIAL;
 		error_add_public(e, reason_text(REASON_ALSO_MADE));
 	}
@@ -380,8 +383,9 @@ static int unwelcome(int r, int64_t n, struct error *e)
 }
 
 /* The step's result, once it is there. */
-static int check_expect(const struct mongo_action *a, int64_t n, struct result *result, struct error *e)
+static int check_expect(const struct changing *x, int64_t n, struct result *result)
 {
+	const struct mongo_action *a = x->action;
 	struct mongo_result *r = container_of(result, struct mongo_result, base);
 
 	if (a->expect == EXPECT_NONE)
@@ -389,14 +393,15 @@ static int check_expect(const struct mongo_action *a, int64_t n, struct result *
 	if (a->expect != EXPECT_ONE || !modifies(a->kind) || r->base.rows > 0)
 		return 0;
 	/* With n an upsert: there was none before. */
-	return unwelcome(error_set(e, -ENOENT, 404, NULL, "no document, where one is expected"), n, e);
+	int failed = error_set(x->error, -ENOENT, 404, NULL, "no document, where one is expected");
+	return unwelcome(x->client, failed, n, x->error);
 }
 
 static int check_affected(const struct changing *x, int64_t n)
 {
 	int r = affected_check(&x->change->affected, x->args, n, x->action->collection, x->error);
 
-	return r == -ENOENT || r == -EMLINK ? unwelcome(r, n, x->error) : r;
+	return r == -ENOENT || r == -EMLINK ? unwelcome(x->client, r, n, x->error) : r;
 }
 
 int mongo_change_run(struct client *client, const struct mongo_action *a, const struct value *args,
@@ -417,11 +422,40 @@ int mongo_change_run(struct client *client, const struct mongo_action *a, const 
 	if (r == 0)
 		r = check_affected(&x, n);
 	if (r == 0)
-		r = check_expect(a, n, *out, e);
+		r = check_expect(&x, n, *out);
 	if (r < 0 && *out) {
 		result_free(*out);
 		*out = NULL;
 	}
 	buf_done(&x.patch_bytes);
+	return r;
+}
+
+int mongo_change_insert_each(struct client *client, const struct mongo_action *a, const struct value *const *args,
+			     unsigned count, const struct run_options *options, struct result **results,
+			     struct error *e)
+{
+	struct changing x = {.client = client, .action = a, .change = a->change, .options = options, .error = e};
+	struct mongo_target target = {client, options, a->collection};
+	struct mongo_statements s;
+	int r = 0;
+
+	mongo_statements_init(&s, e);
+	s.listed = true;
+	for (unsigned i = 0; i < count && r == 0; i++) {
+		x.args = args[i];
+		for (unsigned k = 0; k < a->slots; k++)
+			s.maker.from_request |= args[i][k].from_request;
+		r = add_document(&x, &s);
+	}
+	if (r == 0)
+		r = mongo_statements_send(&s, &target, e);
+	for (unsigned i = 0; i < count && r == 0; i++) {
+		struct mongo_result *result = mongo_result_new(mongo_client_of(client)->json);
+		if (a->expect != EXPECT_NONE)
+			mongo_written_inserted(&s, i, result);
+		results[i] = &result->base;
+	}
+	mongo_statements_done(&s);
 	return r;
 }

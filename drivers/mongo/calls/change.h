@@ -23,3 +23,9 @@ bool mongo_change_compile(struct mongo_action *a, const struct config_step *step
 /* Suspends. Run it. Returns 0 and *out, which the caller frees; or -errno with e filled. */
 int mongo_change_run(struct client *client, const struct mongo_action *a, const struct value *args,
 		     const struct run_options *options, struct result **out, struct error *e) must_check;
+
+/* Suspends. The same of an insert_one, for each of args, as one ordered list of statements. results: one for each, the
+ * caller's; none after a failure. */
+int mongo_change_insert_each(struct client *client, const struct mongo_action *a, const struct value *const *args,
+			     unsigned count, const struct run_options *options, struct result **results,
+			     struct error *e) must_check;

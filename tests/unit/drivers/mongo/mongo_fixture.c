@@ -167,14 +167,11 @@ static enum expect read_expect(const struct node *n)
 	return EXPECT_DEFAULT;
 }
 
-/* A step, as YAML writes it. NULL where it is wrong. */
-static struct action *compile_for(struct fixture *f, const char *text, bool read_only)
+static void read_step(struct fixture *f, struct config_step *step, const char *name, const struct node *n)
 {
-	const struct node *n = yaml(f, text);
-	struct slots slots = {.sink.add = add_slot};
-	struct config_step *step = arena_zalloc(&f->arena, sizeof(*step));
-	step->name = "step";
 	struct mongo_step_keys *own = step->own = arena_zalloc(&f->arena, sizeof(*own));
+
+	step->name = name;
 	step->source = &f->config;
 	read_action(step, n);
 	own->filter = node_member(n, "filter");
@@ -186,6 +183,27 @@ static struct action *compile_for(struct fixture *f, const char *text, bool read
 	own->key = node_member(n, "key");
 	read_change(step, n);
 	step->expect = read_expect(node_member(n, "expect"));
+	step->each = node_member(n, "each");
+	step->when = node_member(n, "when");
+	const struct node *inner = node_member(n, "transaction");
+	if (!inner)
+		return;
+	struct config_step *steps = arena_array(&f->arena, inner->count, sizeof(*steps));
+	memset(steps, 0, inner->count * sizeof(*steps));
+	for (size_t i = 0; i < inner->count; i++)
+		read_step(f, &steps[i], inner->items[i]->members[0].key->text, inner->items[i]->members[0].value);
+	step->inner = steps;
+	step->inner_count = inner->count;
+}
+
+/* A step, as YAML writes it. NULL where it is wrong. */
+static struct action *compile_for(struct fixture *f, const char *text, bool read_only)
+{
+	const struct node *n = yaml(f, text);
+	struct slots slots = {.sink.add = add_slot};
+	struct config_step *step = arena_zalloc(&f->arena, sizeof(*step));
+
+	read_step(f, step, "step", n);
 	struct action_env env = {
 		.arena = &f->arena,
 		.diagnostics = &f->diagnostics,

@@ -85,6 +85,10 @@ MONGO_TEST(mistakes)
 	ck_contains(aggregate(f, "c", "[{}]", NULL), "stage 0 is not a document");
 	ck_contains(distinct(f, "c", "", "{}"), "the field has no name");
 	ck_contains(read_with(f, mongo_aggregate, "c", sent(f, "[{'$match':{}}]", true), NULL), "! 400");
+	/* One stage of the handler's own list that a request brought. */
+	struct value stages[] = {*made(f, "{'$match':{}}"), *sent(f, "{'$match':{}}", true)};
+	struct value pipeline = {.kind = VALUE_LIST, .count = ARRAY_SIZE(stages), .list = stages};
+	ck_contains(read_with(f, mongo_aggregate, "c", &pipeline, NULL), "! 400 : the pipeline: stage 1 is not");
 	ck_contains(read_with(f, mongo_find, "c", sent(f, "{'a':1}", false), NULL), "! 400");
 	ck_contains(read_with(f, mongo_find, "c", sent(f, "{'a':{'$ne':1}}", true), NULL), "! 400");
 	ck_contains(find(f, "c", "{'$expr':{'$function':{'body':'~x'}}}", NULL), "! 500 : the filter: body: no value");

@@ -866,6 +866,117 @@ TRANSACTION_TEST(a_cancelled_one_is_aborted)
 	SENT(FIND(2), INSERT(2), END("commit", 2));
 }
 
+/* --- as a step declares them --- */
+
+#define MOVE                                                                                                           \
+	"{ transaction: [ { a: { find_one: docs_1, filter: { _id: \"{id}\" }, expect: one } }, "                       \
+	"{ b: { update_one: moved, filter: { _id: \"{a.n}\" }, update: { $set: { x: \"{id}\" } }, affected: 1 } }, "   \
+	"{ c: { when: \"{a.absent}\", delete_many: moved, filter: {} } }, "                                            \
+	"{ d: { each: \"{list}\", insert_one: kept, document: { _id: \"{item.k}\", n: \"{a.n}\" } } } ] }"
+
+static struct value *move_args(struct fixture *f)
+{
+	struct value *args = arena_array(&f->arena, 2, sizeof(*args));
+
+	args[0] = *sent(f, "7", false);
+	args[1] = *sent(f, "[{'k':1},{'k':2}]", true);
+	return args;
+}
+
+/* How many of the commands begin with that name. */
+static unsigned count_of(const struct log *log, const char *name)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < log->count; i++)
+		n += strncmp(log->entries[i].json + strlen("{ \""), name, strlen(name)) == 0;
+	return n;
+}
+
+static int move(struct fixture *f, struct buf *json, struct error *e)
+{
+	*e = ERROR_INIT;
+	*json = BUF_INIT;
+	return run_for(f, compile(f, MOVE), move_args(f), PATIENCE_US, json, e);
+}
+
+TRANSACTION_TEST(declared_steps_are_one_transaction)
+{
+	struct buf json;
+	struct error e;
+
+	ck_assert_int_eq(move(f, &json, &e), 0);
+	ck_assert_str_eq(buf_cstr(&json),
+			 "{\"a\":{\"n\":0},\"b\":{\"matched_count\":1,\"modified_count\":1,"
+			 "\"upserted_id\":null},\"c\":null,\"d\":[{\"inserted_id\":1},{\"inserted_id\":2}]}");
+	buf_done(&json);
+	struct log *log = log_of(f);
+	ck_assert_uint_eq(log->count, 4); /* find, update, one insert of two, commit */
+	ck_assert_uint_eq(log->outside, 0);
+	ck_assert(strstr(log->entries[1].json, "\"q\" : { \"_id\" : 0 }, \"u\" : { \"$set\" : { \"x\" : 7 } }"));
+	ck_assert(strstr(log->entries[2].json, "[ { \"_id\" : 1, \"n\" : 0 }, { \"_id\" : 2, \"n\" : 0 } ]"));
+	ck_assert_uint_eq(count_of(log, "commitTransaction"), 1);
+}
+
+TRANSACTION_TEST(a_declared_one_begins_again_if_the_server_says_so)
+{
+	struct log *log = log_of(f);
+	struct buf json;
+	struct error e;
+
+	log->fault = (struct fault){"insert", 0, 2, 112, "TransientTransactionError", 0};
+	ck_assert_int_eq(move(f, &json, &e), 0);
+	buf_done(&json);
+	ck_assert_uint_eq(count_of(log, "find"), 3);
+	ck_assert_uint_eq(count_of(log, "commitTransaction"), 1);
+	forget(log);
+	/* Three attempts in all. */
+	log->fault = (struct fault){"insert", 0, 9, 112, "TransientTransactionError", 0};
+	ck_assert_int_eq(move(f, &json, &e), -EAGAIN);
+	buf_done(&json);
+	ck_assert_int_eq(e.status, 503);
+	ck_assert_int_eq(e.change, CHANGE_NONE);
+	ck_assert_uint_eq(count_of(log, "find"), 3);
+	ck_assert_uint_eq(count_of(log, "commitTransaction"), 0);
+}
+
+TRANSACTION_TEST(the_commit_of_a_declared_one_is_asked_for_again)
+{
+	struct log *log = log_of(f);
+	struct buf json;
+	struct error e;
+
+	log->fault = (struct fault){"commitTransaction", 0, 1, 91, "UnknownTransactionCommitResult", 0};
+	ck_assert_int_eq(move(f, &json, &e), 0);
+	buf_done(&json);
+	ck_assert_uint_eq(count_of(log, "find"), 1);
+	ck_assert_uint_eq(count_of(log, "commitTransaction"), 2);
+	forget(log);
+	log->fault = (struct fault){"commitTransaction", 0, 9, 91, "UnknownTransactionCommitResult", 0};
+	ck_assert_int_eq(move(f, &json, &e), -EIO);
+	buf_done(&json);
+	ck_assert_int_eq(e.status, 502);
+	ck_assert_int_eq(e.change, CHANGE_UNKNOWN);
+	ck_assert_uint_eq(count_of(log, "find"), 1);
+}
+
+TRANSACTION_TEST(what_a_declared_one_did_before_it_failed_is_not_there)
+{
+	struct error e = ERROR_INIT;
+	struct buf json = BUF_INIT;
+	struct action *a = compile(f, "{ transaction: [ { a: { delete_many: moved, filter: {}, affected: 5 } } ] }");
+
+	ck_assert_int_eq(run_for(f, a, NULL, PATIENCE_US, &json, &e), -EMLINK);
+	ck_assert_int_eq(e.status, 409);
+	ck_assert_int_eq(e.change, CHANGE_NONE);
+	ck_assert_uint_eq(count_of(log_of(f), "abortTransaction"), 1);
+	a = compile(f, "{ transaction: [ { a: { delete_one: moved, filter: {} } }, { b: { insert_many: bad_1_11000, "
+		       "documents: [ {}, {} ] } } ] }");
+	ck_assert_int_eq(run_for(f, a, NULL, PATIENCE_US, &json, &e), -EEXIST);
+	ck_assert_int_eq(e.change, CHANGE_NONE);
+	buf_done(&json);
+}
+
 int main(void)
 {
 	Suite *s = suite_create("mongo transaction");
@@ -894,5 +1005,9 @@ int main(void)
 	tcase_add_test(c, cut_after_each_byte_of_the_requests);
 	tcase_add_test(c, cancel_at_each_suspension);
 	tcase_add_test(c, a_cancelled_one_is_aborted);
+	tcase_add_test(c, declared_steps_are_one_transaction);
+	tcase_add_test(c, a_declared_one_begins_again_if_the_server_says_so);
+	tcase_add_test(c, the_commit_of_a_declared_one_is_asked_for_again);
+	tcase_add_test(c, what_a_declared_one_did_before_it_failed_is_not_there);
 	return run_suite(s);
 }
