@@ -130,6 +130,8 @@
 	ROW(TRAILER_LENGTH, 400, "A trailer says how long the body is.")                                               \
 	ROW(TRAILER_CONTROL, 400, "A control character stands in a trailer.")                                          \
 	ROW(TRAILERS_LARGE, 431, "There are more than 16 KiB of trailers.")                                            \
+	ROW(IF_MATCH_MISSING, 428, "If-Match is missing.")                                                             \
+	ROW(OTHER_VERSION, 412, "It is another version than the one that was meant.")                                  \
 	/* --- Idempotency-Key --- */                                                                                  \
 	ROW(KEY_MISSING, 400, "Idempotency-Key is missing.")                                                           \
 	ROW(KEY_BAD, 400, "Idempotency-Key is not 1 to 255 visible characters.")                                       \

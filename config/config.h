@@ -295,6 +295,8 @@ struct config_step {
 	bool is_reply; /* its result is the reply, as it comes: it is its endpoint's only step */
 	bool no_rows;  /* nothing can be joined with its result */
 	int semaphore; /* index in config.semaphores; -1: none */
+	const struct node
+		*match; /* of a step of a transaction: the version that If-Match is compared with; NULL: none */
 	struct config_cache cache;
 	const struct config_join *join; /* NULL: none */
 	bool keep;                      /* a joined step stays a member of the reply */
@@ -346,15 +348,20 @@ struct config_endpoint {
 	unsigned status;             /* of success */
 	const struct node *created;  /* a reference: is there something new? NULL: the status is one */
 	const struct node *location; /* NULL: none */
-	const struct node *headers;  /* mapping of name to text, with references; NULL: none */
-	int64_t timeout_us;          /* 0: server.request_timeout */
-	bool additional;             /* additional: allow */
-	int semaphore;               /* index in config.semaphores; -1: none */
+	const struct node *etag;     /* a text with references, or "auto"; NULL: none */
+	bool if_match_required;
+	const struct node *headers; /* mapping of name to text, with references; NULL: none */
+	int64_t timeout_us;         /* 0: server.request_timeout */
+	bool additional;            /* additional: allow */
+	int semaphore;              /* index in config.semaphores; -1: none */
 	struct config_cache cache;
 	struct config_rate rate;
 	const struct config_idempotency *idempotency; /* NULL: none */
 	struct config_handler handler;                /* instead of steps and respond */
 };
+
+/* Is its ETag a hash of the reply? */
+bool endpoint_hashes(const struct config_endpoint *e);
 
 struct config {
 	struct arena arena;

@@ -290,6 +290,37 @@ static void check_names(struct decoder *dc, const struct config_endpoint *e)
 	}
 }
 
+/* --- versions -------------------------------------------------------------------------------------------------- */
+
+bool endpoint_hashes(const struct config_endpoint *e)
+{
+	return e->etag && e->etag->kind == NODE_STRING && strcmp(e->etag->text, "auto") == 0;
+}
+
+static void check_versions(struct decoder *dc, const struct node *mapping, const struct config_endpoint *e)
+{
+	if (e->etag && e->cache.ttl_us)
+		decode_report(dc, mapping, "etag", "not beside \"cache\": what is kept has an ETag of its own");
+	if (endpoint_hashes(e) && e->method != METHOD_GET)
+		decode_report(dc, mapping, "etag",
+			      "auto is for GET: a hash of this reply is no version of what is there");
+	if (e->if_match_required && e->method == METHOD_GET)
+		decode_report(dc, mapping, "if_match", "a GET endpoint changes nothing");
+}
+
+/* A hash of a representation never equals the version that a write is to find. */
+static void check_hash(struct decoder *dc, const struct config *c, const struct config_endpoint *get)
+{
+	for (size_t i = 0; i < c->endpoint_count; i++) {
+		const struct config_endpoint *e = &c->endpoints[i];
+		if (e->if_match_required && strcmp(e->path, get->path) == 0)
+			decode_error(dc, get->etag->at,
+				     "etag: auto never equals what the If-Match of \"%s\" is compared with: name the "
+				     "version, as \"{step.version}\"",
+				     e->name);
+	}
+}
+
 static void check_created(struct decoder *dc, const struct node *mapping, const struct config_endpoint *e)
 {
 	if (!e->created)
@@ -314,6 +345,7 @@ void check_endpoint(struct decoder *dc, const struct node *mapping, void *object
 	if (e->headers)
 		check_headers(dc, e->headers);
 	check_created(dc, mapping, e);
+	check_versions(dc, mapping, e);
 	check_idempotency(dc, mapping, e);
 	check_endpoint_policies(dc, mapping, e);
 	if (e->status == 0)
@@ -355,4 +387,8 @@ void decode_endpoints(struct decoder *dc, const struct key *k, const struct node
 	c->endpoints = arena_array(dc->arena, n->count, sizeof(*c->endpoints));
 	for (size_t i = 0; i < n->count; i++)
 		decode_endpoint(dc, n->members[i].key, n->members[i].value);
+	for (size_t i = 0; i < c->endpoint_count; i++) {
+		if (endpoint_hashes(&c->endpoints[i]))
+			check_hash(dc, c, &c->endpoints[i]);
+	}
 }

@@ -373,6 +373,7 @@ const struct section section_affected = {
 /* --- endpoints ------------------------------------------------------------------------------------------------- */
 
 #define NAME_PATTERN "{\"pattern\":\"^[A-Za-z_][A-Za-z0-9_-]*$\"}"
+static const char *const if_match_words[] = {"optional", "required", NULL};
 static const char *const additional_words[] = {"refuse", "allow", NULL};
 static const struct key endpoint_keys[] = {
 	{"summary", KEY_STRING, INTO(struct config_endpoint, summary), .help = "What it is, for people."},
@@ -398,6 +399,10 @@ static const struct key endpoint_keys[] = {
 		 "location is sent, else 200 without it."},
 	{"location", KEY_NODE, INTO(struct config_endpoint, location), .kinds = TEXT,
 	 .help = "The Location header of the reply, with references."},
+	{"etag", KEY_NODE, INTO(struct config_endpoint, etag), .kinds = TEXT,
+	 .help = "The ETag of the reply, with references; auto: a hash of the reply."},
+	{"if_match", KEY_ENUM, INTO(struct config_endpoint, if_match_required), .words = if_match_words,
+	 .initial = "optional", .help = "required: a request without If-Match is 428."},
 	{"headers", KEY_NODE, INTO(struct config_endpoint, headers), .kinds = MAPPING,
 	 .help = "Headers of the reply by name, with references."},
 	{"timeout", KEY_DURATION, INTO(struct config_endpoint, timeout_us), .minimum = MS, .maximum = 24 * HOURS,

@@ -68,7 +68,8 @@ void decode_handler(struct decoder *dc, const struct key *k, const struct node *
 
 void check_handler(struct decoder *dc, const struct node *mapping)
 {
-	static const char *const declared[] = {"gather", "respond", "status", "created", "location", "headers"};
+	static const char *const declared[] = {"gather",   "respond", "status",   "created",
+					       "location", "etag",    "if_match", "headers"};
 	for (size_t i = 0; i < ARRAY_SIZE(declared); i++)
 		decode_report(dc, mapping, declared[i], "not beside \"handler\": the function makes the reply");
 	decode_report(dc, mapping, "cache", "not beside \"handler\": what the function answers is not kept");

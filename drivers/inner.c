@@ -45,7 +45,7 @@ static int find_inner(struct inner_sink *s, const struct reference *ref, struct 
 	for (size_t i = 0; i < s->count; i++) {
 		if (strcmp(s->steps[i].name, ref->root) != 0)
 			continue;
-		if (i == s->at)
+		if (i == s->at && !s->has_own)
 			return refuse(s, ref, "a step can't refer to itself");
 		if (i > s->at)
 			return refuse(s, ref, "the steps of a transaction run in order, and this one comes later");

@@ -29,6 +29,7 @@ struct inner_sink {
 	const struct config_step *steps;
 	size_t count;
 	size_t at;      /* the step that is being compiled */
+	bool has_own;   /* … has ended: its result is there, too */
 	bool has_item;  /* {item} is the element: its action runs for each */
 	uint32_t needs; /* bits of the steps that it refers to */
 	struct diagnostics *diagnostics;

@@ -112,6 +112,9 @@ static const struct key inner_keys[] = {
 	EACH,
 	{"when", KEY_NODE, INTO(struct config_step, when), .kinds = TEXT,
 	 .help = "A reference; where it is false, null, 0 or empty the step is skipped and its result is null."},
+	{"match", KEY_NODE, INTO(struct config_step, match), .kinds = TEXT,
+	 .help = "A reference to the version, also in this step's own result: 412 if the request's If-Match is "
+		 "another."},
 	{"on_error", KEY_CUSTOM, .decode = decode_on_error,
 	 .shape = "{\"anyOf\":[{\"enum\":[\"fail\",\"null\",\"omit\"]},{\"type\":\"null\"},"
 		  "{\"$ref\":\"#/$defs/on_error\"}]}",

@@ -1,5 +1,5 @@
 /* What the files that run a plan know of each other: run.c (the request), step.c (one step), reply.c (what is sent),
- * send.c (a file that is sent), fetch.c (what others may wait for, too). */
+ * preconditions.c (versions), send.c (a file that is sent), fetch.c (what others may wait for, too). */
 #pragma once
 
 #include "async/gather.h"
@@ -34,12 +34,12 @@ struct run {
 	int failed;            /* the step that failed the request; -1: none */
 	struct error error;    /* what failed it, if that was not a step */
 	int64_t began_us;
-	bool left;                       /* its client went away before the reply */
-	bool minimal;                    /* the client prefers a reply without a body */
-	bool explained;                  /* the client asked for Server-Timing, and may */
-	struct idempotency *idempotency; /* NULL: the request has no key */
-	struct span if_none_match;
-	struct span traceparent; /* for HTTP sources, as exchange_trace gives them */
+	bool left;                           /* its client went away before the reply */
+	bool minimal;                        /* the client prefers a reply without a body */
+	bool explained;                      /* the client asked for Server-Timing, and may */
+	struct idempotency *idempotency;     /* NULL: the request has no key */
+	struct span if_match, if_none_match; /* base NULL: not said, or of no matter */
+	struct span traceparent;             /* for HTTP sources, as exchange_trace gives them */
 	struct span tracestate;
 };
 
@@ -69,6 +69,18 @@ int run_spawn_fetch(struct run *run, task_fn fn, void *arg, struct task **t) mus
 int run_reply(struct run *run, struct reply *out) must_check;
 /* The same without its body: status and headers. */
 int reply_head(struct run *run, struct reply *out) must_check;
+/* Take what the request says of versions, while h2o still has it. */
+void preconditions_take(struct run *run);
+/* Does it say what the endpoint wants it to say? Returns 0, or -EINVAL with e filled (428). */
+int preconditions_check(const struct run *run, struct error *e) must_check;
+/* Add the ETag to a complete reply: one that references make, before its body; one that is a hash of the body. A reply
+ * that the client has already becomes a 304. Return 0, or -ESTALE with run->error filled: it is another version (412).
+ */
+int preconditions_head(struct run *run, struct reply *reply) must_check;
+int preconditions_body(struct run *run, struct reply *reply) must_check;
+/* A failure that says that the version was another one becomes a 412: nothing was found by If-Match, or what must not
+ * be there is (If-None-Match: *). */
+void preconditions_explain(const struct run *run, struct error *e);
 /* True: every part is what its source said. */
 bool run_complete(const struct run *run);
 /* Is the plan's reply a file (`send`)? */

@@ -236,6 +236,13 @@ static int compile_created(struct plan *plan, struct scope *scope)
 								     : slot_compile(&plan->created, &ref, scope);
 }
 
+static int compile_etag(struct plan *plan, struct scope *scope)
+{
+	const struct config_endpoint *e = scope->endpoint;
+	plan->has_etag = e->etag;
+	return e->etag && !endpoint_hashes(e) ? text_compile(&plan->etag, e->etag, scope) : 0;
+}
+
 static int compile_reply_headers(struct plan *plan, struct scope *scope)
 {
 	const struct config_endpoint *e = scope->endpoint;
@@ -344,6 +351,7 @@ struct plan *plan_compile(const struct config *c, const struct config_endpoint *
 	if (e->idempotency && e->idempotency->store)
 		plan->store = (unsigned)(e->idempotency->store - c->sources);
 	int headers = compile_reply_headers(plan, &scope);
+	int etag = compile_etag(plan, &scope);
 	const char **names = arena_array(a, scope.header_count ? scope.header_count : 1, sizeof(*names));
 	memcpy(names, scope.headers, scope.header_count * sizeof(*names));
 	plan->headers = names;
@@ -356,7 +364,7 @@ struct plan *plan_compile(const struct config *c, const struct config_endpoint *
 				    "are 400");
 	compile_key(plan, &scope);
 	identify(plan, sources);
-	return steps < 0 || respond < 0 || created < 0 || headers < 0 ? NULL : plan;
+	return steps < 0 || respond < 0 || created < 0 || headers < 0 || etag < 0 ? NULL : plan;
 }
 
 /* --- what is counted --- */

@@ -48,6 +48,8 @@ struct plan {
 	const char *const *headers; /* of the request, that references name */
 	unsigned header_count;
 	unsigned store; /* of keys (idempotency.h): index in config.sources */
+	bool has_etag;
+	struct text etag; /* unless it is a hash of the reply */
 	bool has_created;
 	struct slot created; /* is there something new: 201, and Location */
 	bool may_be_minimal; /* its reply follows Prefer: return=minimal */

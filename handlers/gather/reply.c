@@ -161,7 +161,10 @@ int run_reply(struct run *run, struct reply *out)
 	int step = -1;
 	int r = reply_head(run, out);
 
-	if (r < 0 || out->status == 204)
+	bool complete = run_complete(run);
+	if (r == 0 && complete)
+		r = preconditions_head(run, out);
+	if (r < 0 || out->status == 204 || out->status == 304)
 		return r;
 	if (run->minimal) {
 		out->content_type = "";
@@ -169,7 +172,7 @@ int run_reply(struct run *run, struct reply *out)
 	}
 	out->body.limit = run->env->reply_limit;
 	if (respond_render(&run->plan->respond, &run->evaluation, &out->body, &step) == 0)
-		return 0;
+		return complete ? preconditions_body(run, out) : 0;
 	buf_done(&out->body);
 	return too_large(run, "the reply", step);
 }
@@ -205,6 +208,7 @@ void reply_failure(struct run *run, int r)
 		error_set(&e, r, 503, NULL, "no memory map is left for a task's stack");
 	else if (e.errnum == 0)
 		error_set(&e, r, 500, NULL, "a step failed without saying why (%s)", strerror(-r));
+	preconditions_explain(run, &e);
 	const char *done = done_member(run), *members = e.members;
 	if (done)
 		error_add_public(&e, reason_text(REASON_ALSO_OTHERS));

@@ -322,8 +322,7 @@ static void collect_headers(struct run *run)
 		headers[i] = exchange_header_list(run->exchange, plan->headers[i]);
 	run->evaluation.headers = headers;
 	exchange_trace(run->exchange, &run->traceparent, &run->tracestate);
-	if (plan->endpoint->cache.ttl_us)
-		run->if_none_match = exchange_header_list(run->exchange, "if-none-match");
+	preconditions_take(run);
 	if (plan->may_be_minimal)
 		run->minimal = prefer_minimal(exchange_header_list(run->exchange, "prefer"));
 	struct span explain = exchange_header(run->exchange, "gatherd-explain");
@@ -404,12 +403,15 @@ void gather_handle(const struct plan *plan, const struct gather_env *env, struct
 	if (plan->endpoint->rate.count && !rate_admit(env->rates, plan->rate_identity, &plan->endpoint->rate, x))
 		return;
 	int r = parameters_parse(&run->evaluation.parameters, x, m, &e, &errors);
+	if (r == 0) {
+		collect_headers(run);
+		r = preconditions_check(run, &e);
+	}
 	if (r == 0 && plan->endpoint->idempotency)
 		r = idempotency_take(&run->idempotency, plan->endpoint, x, &e);
 	if (r < 0) {
 		exchange_problem(x, &e, NULL, errors.len ? buf_cstr(&errors) : NULL, NULL);
 	} else {
-		collect_headers(run);
 		answer(run);
 	}
 	buf_done(&errors);

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "base/json_out.h"
+#include "handlers/web/conditions.h"
 
 /* --- compiling --- */
 
@@ -25,24 +26,14 @@ static bool one_member(const struct path *p)
 	return p->count == 1 && p->segments[0].kind == PATH_MEMBER;
 }
 
-static int compile_request(struct slot *out, const struct reference *ref, struct scope *scope)
+static bool is_named(const struct path_segment *s, const char *name)
 {
-	for (size_t i = 0; one_member(&ref->path) && i < ARRAY_SIZE(request_members); i++) {
-		const struct path_segment *s = &ref->path.segments[0];
-		if (s->name_len == strlen(request_members[i].name) &&
-		    memcmp(s->name, request_members[i].name, s->name_len) == 0) {
-			*out = (struct slot){.kind = request_members[i].kind};
-			return 0;
-		}
-	}
-	return fail(scope, ref, "expected request.method, request.path, request.id or request.ip");
+	return s->name_len == strlen(name) && memcmp(s->name, name, s->name_len) == 0;
 }
 
-static int compile_header(struct slot *out, const struct reference *ref, struct scope *scope)
+/* The header that s names becomes one of those that are wanted, once. */
+static int add_header(struct slot *out, const struct reference *ref, const struct path_segment *s, struct scope *scope)
 {
-	if (!one_member(&ref->path))
-		return fail(scope, ref, "expected headers.NAME");
-	const struct path_segment *s = &ref->path.segments[0];
 	for (unsigned i = 0; i < scope->header_count; i++) {
 		if (strlen(scope->headers[i]) == s->name_len &&
 		    strncasecmp(scope->headers[i], s->name, s->name_len) == 0) {
@@ -58,6 +49,30 @@ static int compile_header(struct slot *out, const struct reference *ref, struct 
 	*out = (struct slot){.kind = SLOT_HEADER, .index = scope->header_count};
 	scope->headers[scope->header_count++] = name;
 	return 0;
+}
+
+static int compile_request(struct slot *out, const struct reference *ref, struct scope *scope)
+{
+	for (size_t i = 0; one_member(&ref->path) && i < ARRAY_SIZE(request_members); i++) {
+		if (is_named(&ref->path.segments[0], request_members[i].name)) {
+			*out = (struct slot){.kind = request_members[i].kind};
+			return 0;
+		}
+	}
+	if (one_member(&ref->path) && is_named(&ref->path.segments[0], "if_match")) {
+		static const struct path_segment header = {.kind = PATH_MEMBER, .name = "if-match", .name_len = 8};
+		int r = add_header(out, ref, &header, scope);
+		out->kind = SLOT_IF_MATCH;
+		return r;
+	}
+	return fail(scope, ref, "expected request.method, request.path, request.id, request.ip or request.if_match");
+}
+
+static int compile_header(struct slot *out, const struct reference *ref, struct scope *scope)
+{
+	if (!one_member(&ref->path))
+		return fail(scope, ref, "expected headers.NAME");
+	return add_header(out, ref, &ref->path.segments[0], scope);
 }
 
 static int unknown_root(const struct reference *ref, struct scope *scope)
@@ -177,6 +192,22 @@ static bool was_sent(const struct value *body, const struct path *path, struct a
 	return false;
 }
 
+/* The strong tags of If-Match, without their quotes; null: there is no such header, or it is "*". */
+static struct value tags_of(struct span header, struct arena *a)
+{
+	struct span tag;
+	unsigned count = 0;
+	if (!header.base || etag_is_any(header))
+		return VALUE_OF_NULL;
+	struct value *tags = arena_array(a, header.len / 2 + 1, sizeof(*tags));
+	for (struct span rest = header; etag_next(&rest, &tag, true);) {
+		tags[count] = value_string(tag.base + 1, tag.len - 2);
+		tags[count++].from_request = true;
+	}
+	return (struct value){
+		.kind = VALUE_LIST, .from_request = true, .structured = true, .count = count, .list = tags};
+}
+
 struct value slot_value(const struct slot *s, const struct evaluation *e)
 {
 	const struct exchange *x = e->exchange;
@@ -199,6 +230,8 @@ struct value slot_value(const struct slot *s, const struct evaluation *e)
 		return from_span((struct span){x->id, strlen(x->id)});
 	case SLOT_IP:
 		return value_string(x->peer, strlen(x->peer));
+	case SLOT_IF_MATCH:
+		return tags_of(e->headers[s->index], e->arena);
 	}
 	return VALUE_OF_NULL;
 }

@@ -13,7 +13,7 @@
 
 enum { PLAN_MAX_STEPS = 64, PLAN_MAX_HEADERS = 32 };
 
-/* SLOT_SENT: whether the body has that member. */
+/* SLOT_SENT: whether the body has that member. SLOT_IF_MATCH: the tags of If-Match, by the header's index. */
 enum slot_kind {
 	SLOT_PARAMETER,
 	SLOT_STEP,
@@ -23,7 +23,8 @@ enum slot_kind {
 	SLOT_METHOD,
 	SLOT_PATH,
 	SLOT_ID,
-	SLOT_IP
+	SLOT_IP,
+	SLOT_IF_MATCH
 };
 
 struct slot {

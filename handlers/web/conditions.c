@@ -24,22 +24,43 @@ static const char *skip(const char *p, const char *end, const char *any)
 	return p;
 }
 
-bool etag_listed(struct span list, const char *etag, bool strong)
+bool etag_is_any(struct span list)
 {
 	const char *end = list.base + list.len;
-	size_t len = strlen(etag);
 	const char *p = skip(list.base, end, " \t");
 
-	if (end - p == 1 && *p == '*')
-		return true;
-	for (p = skip(p, end, " \t,"); p < end; p = skip(p, end, " \t,")) {
+	return p < end && *p == '*' && skip(p + 1, end, " \t") == end;
+}
+
+bool etag_next(struct span *list, struct span *tag, bool strong)
+{
+	const char *end = list->base + list->len;
+
+	for (const char *p = skip(list->base, end, " \t,"); p < end; p = skip(p, end, " \t,")) {
 		bool weak = end - p > 2 && p[0] == 'W' && p[1] == '/';
-		const char *tag = weak ? p + 2 : p;
-		const char *close = *tag == '"' ? memchr(tag + 1, '"', (size_t)(end - tag - 1)) : NULL;
+		const char *from = weak ? p + 2 : p;
+		const char *close = *from == '"' ? memchr(from + 1, '"', (size_t)(end - from - 1)) : NULL;
 		if (!close)
 			return false;
 		p = close + 1;
-		if ((size_t)(p - tag) == len && memcmp(tag, etag, len) == 0 && !(weak && strong))
+		if (weak && strong)
+			continue;
+		*tag = (struct span){from, (size_t)(p - from)};
+		*list = (struct span){p, (size_t)(end - p)};
+		return true;
+	}
+	return false;
+}
+
+bool etag_listed(struct span list, const char *etag, bool strong)
+{
+	size_t len = strlen(etag);
+	struct span tag;
+
+	if (etag_is_any(list))
+		return true;
+	while (etag_next(&list, &tag, strong)) {
+		if (tag.len == len && memcmp(tag.base, etag, len) == 0)
 			return true;
 	}
 	return false;

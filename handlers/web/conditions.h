@@ -25,5 +25,10 @@ unsigned conditions_status(const struct conditions *c, const struct validators *
 /* Is the range that was asked for one of this version (If-Range)? */
 bool conditions_allow_range(const struct conditions *c, const struct validators *v);
 
+/* Is the list "*": any version? */
+bool etag_is_any(struct span list);
+/* The next tag of a list, with its quotes and without "W/"; what is left of the list goes to *list. `strong`: weak tags
+ * are passed over. False: there is none, or what follows is none. */
+bool etag_next(struct span *list, struct span *tag, bool strong);
 /* Is etag in a list of entity tags, or the list "*"? `strong`: a weak tag matches nothing. */
 bool etag_listed(struct span list, const char *etag, bool strong);

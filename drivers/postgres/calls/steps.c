@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/etag.h"
 #include "drivers/postgres/calls/transaction.h"
 #include "drivers/postgres/keys.h"
 #include "drivers/postgres/statements/learn.h"
@@ -75,9 +76,12 @@ static unsigned index_of(const struct steps_run *run, const struct pg_inner *inn
 
 /* --- what came --- */
 
-static bool has_a_check(const struct pg_action *a)
+static bool has_a_check(const struct pg_inner *in)
 {
-	return a->affected.given || a->expect == EXPECT_ONE || a->expect == EXPECT_MAYBE || a->expect == EXPECT_VALUE;
+	const struct pg_action *a = in->action;
+
+	return in->match >= 0 || a->affected.given || a->expect == EXPECT_ONE || a->expect == EXPECT_MAYBE ||
+	       a->expect == EXPECT_VALUE;
 }
 
 /* The result of one statement that was answered, which takes b's rows. */
@@ -120,6 +124,31 @@ static void keep(struct steps_run *run, const struct pg_inner *in, struct result
 	all->count = 0;
 }
 
+static struct value value_of(const struct steps_run *run, int slot, const struct pg_inner *in, const struct value *item)
+{
+	return inner_value(&in->slots[slot], run->args, run->outcomes, item, run->arena);
+}
+
+/* Is it one of the versions that the request wants, if it says which? */
+static int check_version(struct steps_run *run, const struct pg_inner *in)
+{
+	struct value tags = value_of(run, in->tags, in, NULL), version = value_of(run, in->match, in, NULL);
+	struct buf text = BUF_INIT, tag = BUF_INIT;
+	bool wanted = tags.kind != VALUE_LIST;
+
+	value_text(&version, &text);
+	etag_append(&tag, text.data, text.len);
+	for (uint32_t i = 0; i < tags.count && !wanted; i++)
+		wanted = tag.len > 0 && tags.list[i].len == tag.len &&
+			 memcmp(tags.list[i].text, tag.data, tag.len) == 0;
+	buf_done(&text);
+	buf_done(&tag);
+	return wanted ? 0
+		      : error_say(run->error, -ESTALE, REASON_OTHER_VERSION,
+				  "step %s, source %s: match: another version", in->action->step,
+				  run->client->source->base.name);
+}
+
 static void drop_result(struct steps_run *run, unsigned i)
 {
 	struct elements *all = &run->elements[i];
@@ -141,6 +170,8 @@ static int take_results(struct steps_run *run, unsigned count)
 		r = take_one(run, q, &run->brought[i], &result);
 		if (r == 0)
 			keep(run, q->inner, result);
+		if (r == 0 && q->inner->match >= 0)
+			r = check_version(run, q->inner);
 	}
 	return r;
 }
@@ -249,11 +280,6 @@ static int flush(struct steps_run *run)
 }
 
 /* --- one statement --- */
-
-static struct value value_of(const struct steps_run *run, int slot, const struct pg_inner *in, const struct value *item)
-{
-	return inner_value(&in->slots[slot], run->args, run->outcomes, item, run->arena);
-}
 
 static const struct value *args_of(const struct steps_run *run, const struct pg_inner *in, const struct value *item)
 {
@@ -387,7 +413,7 @@ static int run_inner(struct steps_run *run, const struct pg_inner *in)
 	if (in->on_error != ON_ERROR_FAIL)
 		return run_replaceable(run, in);
 	r = in->each >= 0 ? put_each(run, in) : put(run, in, NULL);
-	run->look = run->queued > 0 && has_a_check(in->action);
+	run->look = run->queued > 0 && has_a_check(in);
 	return r;
 }
 

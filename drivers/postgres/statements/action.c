@@ -99,12 +99,23 @@ static const struct config_schema *schema_of(const struct config_endpoint *e, co
 	return i == ref->path.count ? s : NULL;
 }
 
+/* {request.if_match}: a list of texts, or null. */
+static bool is_tags(const struct reference *ref)
+{
+	const struct path_segment *s = ref->path.segments;
+
+	return strcmp(ref->root, "request") == 0 && ref->path.count == 1 && s->kind == PATH_MEMBER &&
+	       s->name_len == strlen("if_match") && memcmp(s->name, "if_match", s->name_len) == 0;
+}
+
 static Oid declared_oid(const struct config_schema *s, const struct reference *ref)
 {
 	if (s)
 		return schema_oid(s);
 	if (ref->sent)
 		return PG_OID_BOOL;
+	if (is_tags(ref))
+		return PG_OID_TEXT_ARRAY;
 	return strcmp(ref->root, "request") == 0 || strcmp(ref->root, "headers") == 0 ? PG_OID_TEXT : 0;
 }
 
@@ -166,6 +177,27 @@ static struct pg_action *statement_new(const struct config_step *step, const cha
 
 /* --- transactions --- */
 
+/* The version that a step brings, or one before it has brought, and the versions that the request wants. */
+static bool match_new(struct pg_inner *out, const struct config_step *step, struct inner_sink *s,
+		      struct action_env *env)
+{
+	static const char tags[] = "{request.if_match}";
+	struct reference ref;
+	const char *why;
+
+	if (step->each) {
+		diagnostics_error(env->diagnostics, step->match->at, "match: not beside \"each\"");
+		return false;
+	}
+	s->has_own = true;
+	out->match = inner_reference(s, step->match, "match", env);
+	s->has_own = false;
+	s->needs &= ~(UINT32_C(1) << s->at);
+	reference_parse(&ref, env->arena, tags, strlen(tags), step->match->at, &why);
+	out->tags = env->references->add(env->references, &ref);
+	return out->match >= 0 && out->tags >= 0;
+}
+
 /* Its references go through s, and become slots of it. */
 static bool inner_new(struct pg_inner *out, const struct config_step *step, const char *around, struct inner_sink *s,
 		      struct action_env *env)
@@ -174,8 +206,12 @@ static bool inner_new(struct pg_inner *out, const struct config_step *step, cons
 	bool single = step->name == around;
 	bool good = true;
 
-	*out = (struct pg_inner){
-		.name = step->name, .when = -1, .each = -1, .on_error = single ? ON_ERROR_FAIL : step->on_error};
+	*out = (struct pg_inner){.name = step->name,
+				 .when = -1,
+				 .each = -1,
+				 .match = -1,
+				 .tags = -1,
+				 .on_error = single ? ON_ERROR_FAIL : step->on_error};
 	own.references = &s->base;
 	own.effect = ACTION_READS;
 	if (step->when && !single)
@@ -186,6 +222,8 @@ static bool inner_new(struct pg_inner *out, const struct config_step *step, cons
 		good = good && out->each >= 0;
 		s->has_item = true;
 	}
+	if (step->match)
+		good = match_new(out, step, s, &own) && good;
 	if (step->on_error == ON_ERROR_DEFAULT && !single)
 		good = env->references->constant(env->references, step->default_node, &out->substitute) == 0 && good;
 	const char *name = single ? around : arena_printf(env->arena, "%s.%s", around, step->name);

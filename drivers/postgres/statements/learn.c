@@ -145,6 +145,36 @@ static Oid declared_type(const struct pg_action *action, unsigned i)
 	return action->declared && action->declared[i] ? action->declared[i] : PG_OID_TEXT;
 }
 
+static bool is_array(Oid oid)
+{
+	static const Oid arrays[] = {
+		PG_OID_BOOL_ARRAY,    PG_OID_BYTEA_ARRAY, PG_OID_TEXT_ARRAY,
+		PG_OID_INT8_ARRAY,    PG_OID_DATE_ARRAY,  PG_OID_TIMESTAMPTZ_ARRAY,
+		PG_OID_NUMERIC_ARRAY, PG_OID_UUID_ARRAY,  PG_OID_JSONB_ARRAY,
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(arrays); i++) {
+		if (arrays[i] == oid)
+			return true;
+	}
+	return false;
+}
+
+/* Give the parameters that were declared as lists their types. False: there is nothing to give. */
+static bool declare_lists(struct pg_statement *st)
+{
+	bool more = false;
+
+	for (unsigned i = 0; i < st->action->sql.parameter_count; i++) {
+		Oid type = declared_type(st->action, i);
+		if (st->types[i] || !is_array(type))
+			continue;
+		st->types[i] = type;
+		more = true;
+	}
+	return more;
+}
+
 /* Give the parameter that the server asks about its declared type; all of them where it does not say which. False:
  * there is nothing more to give. */
 static bool declare_more(struct pg_statement *st, const PGresult *result)
@@ -182,7 +212,11 @@ static int prepare_typed(struct lesson *l, PGresult **description)
 		/* Indeterminate, ambiguous, or (`{x} + {x}`) such that several operators would do. */
 		bool untyped = failure && (pg_sqlstate_is(failure, "42P18") || pg_sqlstate_is(failure, "42P08") ||
 					   pg_sqlstate_is(failure, "42725"));
-		if (!untyped || l->lease->phase == PG_CALL_ENDED || !declare_more(st, failure)) {
+		/* Taken for a text where it is a list: `{x} is null or y = any({x})`. */
+		bool unlisted = failure && pg_sqlstate_is(failure, "42809");
+		bool more = (untyped || unlisted) && l->lease->phase != PG_CALL_ENDED &&
+			    (unlisted ? declare_lists(st) : declare_more(st, failure));
+		if (!more) {
 			if (failure)
 				r = pg_error_from_result(l->error, failure, &l->place);
 			st->refusal = *description;

@@ -64,6 +64,7 @@ struct pg_inner {
 	unsigned slot_count;
 	uint32_t needs;        /* bits of the statements before it that it refers to */
 	int when, each;        /* slots; -1: there is none */
+	int match, tags;       /* the same: a version, and those that the request wants (If-Match) */
 	const char *each_text; /* the reference, for messages */
 	enum on_error on_error;
 	struct value substitute;
