@@ -24,7 +24,7 @@ import pytest
 from harness import Gatherd, Postgres, Response
 
 COOKBOOK = Path(__file__).resolve().parents[2] / "docs/cookbook.md"
-RECIPES = 14
+RECIPES = 18
 
 FILES = {
     "terms/JPY.txt": "Payment within 30 days.\n",
