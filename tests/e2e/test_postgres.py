@@ -340,7 +340,7 @@ STATEMENTS: list[tuple[str, dict[str, Any], int, str | None]] = [
     ("select nothing from zz_made", {}, 500, "42703"),
     ("selec 1", {}, 500, "42601"),
     ("select * from zz_secret", {}, 500, "42501"),
-    ("select f_raise('P0001')", {}, 500, "P0001"),
+    ("select f_raise('P0001')", {}, 422, "P0001"),
     ("select f_raise('40001')", {}, 503, "40001"),
     ("select f_raise('40P01')", {}, 503, "40P01"),
     ("select f_raise('53300')", {}, 503, "53300"),

@@ -172,7 +172,7 @@ def test_a_sequence_may_be_looked_at_where_it_moves(daemon: Gatherd) -> None:
 
 
 def test_what_fails_leaves_nothing(daemon: Gatherd) -> None:
-    problem(daemon.get("/fails/a"), 500)
+    problem(daemon.get("/fails/a"), 422)
     assert_clean(daemon)
 
 
@@ -261,5 +261,5 @@ def test_handlers_leave_nothing(module_gatherd: Callable[..., Gatherd], module: 
             do(how, "select command('prepare mine as select 1')")
     for how in ("query", "execute"):
         reply = daemon.get(f"/does?how={how}&sql={quote('select fails(chr(97))')}")
-        assert reply.status == 500
+        assert reply.status == 422
         assert_clean(daemon)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -83,6 +85,18 @@ def post(daemon: Gatherd, path: str, kind: str = "double"):
     return daemon.post(path, json_body={"kind": kind})
 
 
+def flushes(proxy: CuttingProxy, ask: Callable[[], object], expected: int) -> int:
+    """Of one request; the fewest, as now and then the session is reset behind it, or that is looked into."""
+    fewest, end = 1000, time.monotonic() + 60
+    for n in itertools.count():
+        before = proxy.syncs
+        ask()
+        fewest = min(fewest, proxy.syncs - before)
+        if n >= 5 and (fewest <= expected or time.monotonic() > end):
+            return fewest
+    return fewest
+
+
 # -- expect --
 
 
@@ -140,18 +154,9 @@ def test_statements_without_a_check_leave_in_one_flush(gatherd: Callable[..., Ga
     with CuttingProxy(tables) as proxy:
         daemon = start(gatherd, CONFIG.format(prepare="true").replace("size: 2", "size: 1"), tables, env={"PG": proxy.url(DATABASE)})
 
-        def flushes(path: str) -> int:
-            """Of one request; the fewest, as now and then the session is reset behind it, or that is looked into."""
-            fewest = 1000
-            for _ in range(6):
-                before = proxy.syncs
-                good(post(daemon, path, "single"))
-                fewest = min(fewest, proxy.syncs - before)
-            return fewest
-
         assert good(post(daemon, "/count", "single")) == {"w": {"changed": 1}}
-        assert flushes("/count") == 1
-        assert flushes("/one") == 2
+        assert flushes(proxy, lambda: good(post(daemon, "/count", "single")), 1) == 1
+        assert flushes(proxy, lambda: good(post(daemon, "/one", "single")), 2) == 2
 
 
 # -- one row at most: no look is needed --
@@ -221,12 +226,7 @@ def test_what_changes_one_row_at_most_commits_in_its_flush(gatherd: Callable[...
         config += _step_lines({"counted": SINGLE["id"][0]}, "affected: 1")
         daemon = start(gatherd, config, tables, env={"PG": proxy.url(DATABASE)})
         for name, (_, expected) in (SINGLE | {"counted": ("", 1)}).items():
-            fewest = 1000
-            for _ in range(6):
-                before = proxy.syncs
-                good(daemon.post(f"/{name}", json_body=SINGLE_BODY))
-                fewest = min(fewest, proxy.syncs - before)
-            assert fewest == expected, name
+            assert flushes(proxy, lambda name=name: good(daemon.post(f"/{name}", json_body=SINGLE_BODY)), expected) == expected, name
 
 
 def test_two_rows_are_rolled_back_however_well_the_statement_is_known(gatherd: Callable[..., Gatherd], tables: Postgres) -> None:

@@ -79,10 +79,10 @@ static struct template_part *add_part(struct compiler *c, enum part_kind kind, s
 {
 	struct part_list *l = &c->parts;
 
-	if (l->count == l->capacity) {
+	if (!l->items || l->count == l->capacity) {
 		size_t capacity = l->capacity ? l->capacity * 2 : 8;
 		struct template_part *items = arena_array(c->arena, capacity, sizeof(*items));
-		if (l->count)
+		if (l->items)
 			memcpy(items, l->items, l->count * sizeof(*items));
 		l->items = items;
 		l->capacity = capacity;

@@ -112,6 +112,7 @@ struct steps_run {
 	const struct run_options *options;
 	struct inner_outcome outcomes[MONGO_MAX_INNER];
 	struct error *error;
+	struct error within; /* the transaction: fn's own failure */
 };
 
 static struct value value_of(const struct steps_run *run, int slot, const struct mongo_inner *in,
@@ -263,15 +264,16 @@ static int run_transaction(struct steps_run *run, struct result **out)
 {
 	const struct mongo_steps *steps = run->steps;
 	struct mongo_transaction_options options = {.attempts = steps->attempts, .snapshot = steps->snapshot};
-	struct error within = ERROR_INIT, *e = run->error;
+	struct error *e = run->error;
 	const char *names[MONGO_MAX_INNER];
 
-	run->error = &within;
+	run->within = ERROR_INIT;
+	run->error = &run->within;
 	int r = mongo_transact(run->client, &options, run_all, run, e);
 	if (r < 0) {
 		/* fn's own failure, which the transaction does not know. */
 		if (e->errnum == 0)
-			*e = within;
+			*e = run->within;
 		if (e->change == CHANGE_PARTIAL)
 			e->change = CHANGE_NONE;
 		drop_results(run);

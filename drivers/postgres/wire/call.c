@@ -272,12 +272,14 @@ void pg_call_describe(const struct pg_call *call, struct buf *out)
 int pg_call_wait(struct pg_call *call, struct pg_limit *limit, struct error *e)
 {
 	while (!is_ready(call)) {
-		int r = pg_call_suspend(call, awaits(call), pg_call_look_at(call, limit, DEADLINE_NEVER));
+		deadline_t at = pg_call_look_at(call, limit, DEADLINE_NEVER);
+		int r = pg_call_suspend(call, awaits(call), at);
 		if (r == 0 || (r == -ETIMEDOUT && is_ready(call)))
 			continue;
 		if (r != -ETIMEDOUT || task_check() < 0)
 			return wait_failed(call, r, e);
-		if (deadline_passed(pg_call_look_at(call, limit, DEADLINE_NEVER)))
+		/* Who is woken before that was told that it is late. */
+		if (!deadline_passed(at) || deadline_passed(pg_call_look_at(call, limit, DEADLINE_NEVER)))
 			return pg_call_late(call, limit, DEADLINE_NEVER, e);
 	}
 	return 0;

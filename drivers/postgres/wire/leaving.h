@@ -12,7 +12,8 @@
  *
  * Most of what moves a sequence is an INSERT into a table with a key that numbers itself, and next to nobody asks for
  * currval or lastval afterwards. So the state of sequences is discarded not behind the statement that moved one, but
- * before the next one that may look at it: one in doubt, one whose texts name these functions, a transaction of several.
+ * before the next one that may look at it: one in doubt, one whose texts name these functions, a transaction of
+ * several.
  *
  * A judgement is good for a while, because tables get triggers and policies and views are replaced. A function that
  * users wrote is in doubt whatever it says now: it may be replaced before it runs next. Loop thread only. */
@@ -40,8 +41,8 @@ void pg_leaving_note(struct pg_connection *conn, struct pg_statement *st);
 void pg_leaving_note_unknown(struct pg_connection *conn);
 
 /* st is to run on conn next, or what a transaction that has begun there runs (NULL): put on it what discards the
- * sequences that others have moved, if it may look at them. Behind BEGIN: what stands before that is of its transaction,
- * too. */
+ * sequences that others have moved, if it may look at them. Behind BEGIN: what stands before that is of its
+ * transaction, too. */
 void pg_leaving_prepare(struct pg_connection *conn, const struct pg_statement *st);
 /* conn is free: put on it what resets the session, or what a judgement asks next. False: there is nothing to do. */
 bool pg_leaving_tidy(struct pg_connection *conn);
