@@ -262,7 +262,8 @@ static bool is_name_taken(const struct config_endpoint *e, size_t i, size_t k, c
 	for (size_t s = 0; s < e->step_count; s++) {
 		if (strcmp(e->steps[s].name, name) == 0)
 			return true;
-		for (size_t t = 0; t < e->steps[s].inner_count && (s < i || (s == i && t < k)); t++) {
+		size_t before = s < i ? e->steps[s].inner_count : s == i ? k : 0;
+		for (size_t t = 0; t < before; t++) {
 			if (strcmp(e->steps[s].inner[t].name, name) == 0)
 				return true;
 		}
