@@ -310,7 +310,7 @@ static const struct key step_keys[] = {
 		 "the "
 		 "cached result, however old."},
 	{"when", KEY_NODE, INTO(struct config_step, when), .kinds = TEXT,
-	 .help = "A reference; where it is false, null, 0 or empty the step is skipped and its result is null."},
+	 .help = "A reference; if it is false, null, 0 or empty the step is skipped and its result is null."},
 	{"timeout", KEY_DURATION, INTO(struct config_step, timeout_us), .minimum = 0, .maximum = 24 * HOURS,
 	 .help = "Counted from when the step really starts; default: the source's."},
 	SEMAPHORE(struct config_step, "runs of this step"),
@@ -395,7 +395,7 @@ static const struct key endpoint_keys[] = {
 	{"status", KEY_INTEGER, INTO(struct config_endpoint, status), .minimum = 200, .maximum = 299,
 	 .help = "Of success; default 200, and 201 for POST with location."},
 	{"created", KEY_NODE, INTO(struct config_endpoint, created), .kinds = TEXT,
-	 .help = "A reference: where it is true (anything but false, null, 0 and what is empty) the status is 201 and "
+	 .help = "A reference: if it is true (anything but false, null, 0 and what is empty) the status is 201 and "
 		 "location is sent, else 200 without it."},
 	{"location", KEY_NODE, INTO(struct config_endpoint, location), .kinds = TEXT,
 	 .help = "The Location header of the reply, with references."},

@@ -106,6 +106,14 @@ int inner_reference(struct inner_sink *s, const struct node *n, const char *key,
 	return add(&s->base, &t.pieces[0].reference);
 }
 
+const struct inner_slot *inner_slots(const struct inner_sink *s, struct arena *a)
+{
+	struct inner_slot *slots = arena_array(a, s->slot_count + 1, sizeof(*slots));
+
+	memcpy(slots, s->slots, s->slot_count * sizeof(*slots));
+	return slots;
+}
+
 struct value inner_value(const struct inner_slot *slot, const struct value *outer, const struct inner_outcome *outcomes,
 			 const struct value *item, struct arena *a)
 {

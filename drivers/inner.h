@@ -43,6 +43,9 @@ void inner_sink_init(struct inner_sink *s, const struct config_step *steps, size
 /* The slot of n, which must be one reference. -1: what is wrong was reported; key: `when`, `each`. */
 int inner_reference(struct inner_sink *s, const struct node *n, const char *key, struct action_env *env);
 
+/* The slots by now, s->slot_count of them, in a. */
+const struct inner_slot *inner_slots(const struct inner_sink *s, struct arena *a);
+
 /* The value of a slot; outer: the plan's args, item: the element or NULL. Lives in a or in what it came from. */
 struct value inner_value(const struct inner_slot *slot, const struct value *outer, const struct inner_outcome *outcomes,
 			 const struct value *item, struct arena *a);

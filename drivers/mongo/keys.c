@@ -130,7 +130,7 @@ static const struct section section_mongodb_step = {
 /* What a step of a transaction has beside its action. */
 static const struct key inner_common_keys[] = {
 	{"when", KEY_NODE, INTO(struct config_step, when), .kinds = TEXT,
-	 .help = "A reference; where it is false, null, 0 or empty the step is skipped and its result is null."},
+	 .help = "A reference; if it is false, null, 0 or empty the step is skipped and its result is null."},
 };
 static const struct section section_inner_common = {
 	.name = "mongodb_transaction_common", .what = "a step of a transaction", SECTION(inner_common_keys)};

@@ -111,7 +111,7 @@ static const struct key inner_keys[] = {
 	AFFECTED,
 	EACH,
 	{"when", KEY_NODE, INTO(struct config_step, when), .kinds = TEXT,
-	 .help = "A reference; where it is false, null, 0 or empty the step is skipped and its result is null."},
+	 .help = "A reference; if it is false, null, 0 or empty the step is skipped and its result is null."},
 	{"match", KEY_NODE, INTO(struct config_step, match), .kinds = TEXT,
 	 .help = "A reference to the version, also in this step's own result: 412 if the request's If-Match is "
 		 "another."},

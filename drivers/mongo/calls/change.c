@@ -371,7 +371,7 @@ static int send_patch(struct changing *x, int64_t *n, struct result **out)
 	return r;
 }
 
-/* What was done is not as it should be. MongoDB takes nothing back: what was changed stays. */
+/* The change is not as it should be. MongoDB takes nothing back, so it stays. */
 static int unwelcome(struct client *client, int r, int64_t n, struct error *e)
 {
 	/* In a transaction it is not committed. */

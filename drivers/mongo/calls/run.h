@@ -1,4 +1,4 @@
-/* The way of every operation: a connection of the pool, the time-out, and a second attempt where that is right. */
+/* The way of every operation: a connection of the pool, the time-out, and a second attempt if that is right. */
 #pragma once
 
 #include "config/config.h"
@@ -28,7 +28,7 @@ struct mongo_operation {
 	int (*run)(struct mongo_operation *a, struct mongo_connection *c, unsigned *consequences);
 	int64_t timeout_us; /* from when it first has a connection; 0: none but the task's own deadline */
 	bool once;          /* it writes: no second attempt */
-	bool hold;          /* where it succeeds the connection is kept, for the caller to release */
+	bool hold;          /* if it succeeds the connection is kept, for the caller to release */
 	bool alone;         /* it is never part of a transaction */
 	struct error *error;
 	struct mongo_connection *connection;   /* held */

@@ -233,7 +233,7 @@ static void say_done(const struct dispatch *x, bool open, struct error *e)
 	size_t what = strlen(e->what);
 	char part[64];
 
-	/* What a transaction has not committed does not stay. */
+	/* Nothing stays of a transaction that was not committed. */
 	if (x->done && !open && e->change == CHANGE_NONE)
 		e->change = x->concern.count ? CHANGE_UNKNOWN : CHANGE_PARTIAL;
 	if (count <= 1)

@@ -43,9 +43,7 @@ static bool compile_inner(struct mongo_inner *out, const struct config_step *ste
 	out->action = mongo_action_compile(step, &own);
 	if (own.effect > env->effect)
 		env->effect = own.effect;
-	struct inner_slot *slots = arena_array(env->arena, s->slot_count + 1, sizeof(*slots));
-	memcpy(slots, s->slots, s->slot_count * sizeof(*slots));
-	out->slots = slots;
+	out->slots = inner_slots(s, env->arena);
 	out->slot_count = s->slot_count;
 	return good && out->action;
 }

@@ -53,7 +53,7 @@ int pg_check_expect(enum expect expect, const PGresult *result, const struct pg_
 /* Does the number of changes keep `affected`? Returns 0, or -errno with e filled. */
 int pg_check_affected(const struct pg_action *action, const struct value *args, const PGresult *result,
 		      const struct pg_place *place, struct error *e) must_check;
-/* What changed n rows and brought none: {"changed": n}; with `value` n, with `none` null. */
+/* The result of a statement that changed n rows and brought none: {"changed": n}; with `value` n, with `none` null. */
 struct result *pg_changed_result(enum expect expect, int64_t n);
 /* The columns of what st, as it was at that generation, has brought. *as_learned: they are what was learned; if not, st
  * is forgotten. */

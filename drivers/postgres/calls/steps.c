@@ -385,7 +385,7 @@ static int run_replaceable(struct steps_run *run, const struct pg_inner *in)
 	if (r == 0)
 		r = flush(run);
 	if (r < 0) {
-		/* What is queued and was not sent goes with the savepoint, and is answered. */
+		/* Statements that are queued and were not sent go with the savepoint, and are answered. */
 		unsigned failed;
 		struct error first = *run->error;
 		if (pg_call_is_placed(run->tx.lease) && run->tx.lease->pending > 0)

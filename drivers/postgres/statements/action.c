@@ -230,9 +230,7 @@ static bool inner_new(struct pg_inner *out, const struct config_step *step, cons
 	out->action = statement_new(step, name, &own);
 	if (own.effect > env->effect)
 		env->effect = own.effect;
-	struct inner_slot *slots = arena_array(env->arena, s->slot_count + 1, sizeof(*slots));
-	memcpy(slots, s->slots, s->slot_count * sizeof(*slots));
-	out->slots = slots;
+	out->slots = inner_slots(s, env->arena);
 	out->slot_count = s->slot_count;
 	out->needs = s->needs;
 	return good && out->action;

@@ -212,7 +212,7 @@ static int prepare_typed(struct lesson *l, PGresult **description)
 		/* Indeterminate, ambiguous, or (`{x} + {x}`) such that several operators would do. */
 		bool untyped = failure && (pg_sqlstate_is(failure, "42P18") || pg_sqlstate_is(failure, "42P08") ||
 					   pg_sqlstate_is(failure, "42725"));
-		/* Taken for a text where it is a list: `{x} is null or y = any({x})`. */
+		/* Taken for a text, although it is a list: `{x} is null or y = any({x})`. */
 		bool unlisted = failure && pg_sqlstate_is(failure, "42809");
 		bool more = (untyped || unlisted) && l->lease->phase != PG_CALL_ENDED &&
 			    (unlisted ? declare_lists(st) : declare_more(st, failure));

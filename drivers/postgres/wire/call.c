@@ -278,7 +278,7 @@ int pg_call_wait(struct pg_call *call, struct pg_limit *limit, struct error *e)
 			continue;
 		if (r != -ETIMEDOUT || task_check() < 0)
 			return wait_failed(call, r, e);
-		/* Who is woken before that was told that it is late. */
+		/* If it is not yet time, the wait was ended from outside: as late, too. */
 		if (!deadline_passed(at) || deadline_passed(pg_call_look_at(call, limit, DEADLINE_NEVER)))
 			return pg_call_late(call, limit, DEADLINE_NEVER, e);
 	}

@@ -218,7 +218,7 @@ bool schema_check(struct schema_check *c, const struct config_schema *s, struct 
 	c->progress = (struct progress){0};
 	bool right = schema_visit(c, s, j);
 	if (c->exhausted) {
-		/* What is known by now is a part of the truth at best. */
+		/* The mistakes that are known by now are only a part of all. */
 		c->kept = c->lost = 0;
 		schema_found(c, s, KEYWORD_COMPLEX);
 		right = false;

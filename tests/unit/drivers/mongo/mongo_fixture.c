@@ -196,7 +196,7 @@ static void read_step(struct fixture *f, struct config_step *step, const char *n
 	step->inner_count = inner->count;
 }
 
-/* A step, as YAML writes it. NULL where it is wrong. */
+/* A step, as YAML writes it. NULL: it is wrong. */
 static struct action *compile_for(struct fixture *f, const char *text, bool read_only)
 {
 	const struct node *n = yaml(f, text);
